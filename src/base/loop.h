@@ -1,0 +1,44 @@
+/*
+ * An event loop: one GMainContext, run by one thread.
+ *
+ * The main thread, the control thread and each I/O thread have one. Sources (file descriptors,
+ * timeouts) are GLib's and are attached to loop->context by the loop's own thread.
+ */
+#ifndef BASE_LOOP_H
+#define BASE_LOOP_H
+
+#include <glib.h>
+#include <stdbool.h>
+
+struct big_lock;
+
+struct loop {
+    GMainContext *context;
+    GMainLoop *main;
+    struct big_lock *lock; /* held while sources are dispatched, released while polling; or NULL */
+};
+
+/* A new loop. lock may be NULL; else it is taken around every dispatch (not around polling). */
+struct loop *loop_new(struct big_lock *lock);
+void loop_free(struct loop *loop); /* NULL is fine; the loop must not be running */
+
+/* Runs until loop_quit(). Call from the owning thread. */
+void loop_run(struct loop *loop);
+
+/* Ends loop_run() soon. Any thread, async-signal-unsafe. */
+void loop_quit(struct loop *loop);
+
+/* Runs fn(arg) once on the loop's thread, in order of posting. Any thread. */
+void loop_post(struct loop *loop, void (*fn)(void *arg), void *arg);
+
+/* As loop_post(), and waits until fn has returned. Not from the loop's own thread, and never with a
+ * lock held that the loop needs. */
+void loop_call(struct loop *loop, void (*fn)(void *arg), void *arg);
+
+/* Calls fn(fd, condition, arg) on the loop's thread when poll(2) reports any of `events`.
+ * fn returns false to remove the watch. Returns the source, owned by the loop; end it with
+ * g_source_destroy() on the loop's thread. */
+typedef bool (*loop_fd_fn)(int fd, GIOCondition condition, void *arg);
+GSource *loop_watch_fd(struct loop *loop, int fd, GIOCondition events, loop_fd_fn fn, void *arg);
+
+#endif

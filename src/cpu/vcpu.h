@@ -1,0 +1,183 @@
+/*
+ * vCPUs: the interface between the machine and whatever executes guest instructions.
+ *
+ * One host thread runs each vCPU. The rest of Godwit never asks which accelerator is at work: it maps
+ * memory, creates vCPUs, asks things of them (requests), and reads and writes their state while they
+ * are parked. Device access happens inside ops->run(): the accelerator calls the address spaces with
+ * the machine lock held (vcpu_lock_machine / vcpu_unlock_machine).
+ *
+ * "Parked" means: at an instruction boundary, no device access in flight, not touching guest memory.
+ * A vCPU that waits for the machine lock counts as parked for map changes and exclusive sections.
+ */
+#ifndef CPU_VCPU_H
+#define CPU_VCPU_H
+
+#include "base/clock.h"
+#include "base/lock.h"
+#include "base/loop.h"
+#include "memory/address-space.h"
+#include <glib.h>
+#include <stdatomic.h>
+
+struct cpu_state;
+struct cpu_model;
+struct vcpu;
+struct cpus;
+
+/* Bits of vcpu->req; set with vcpu_request(). */
+enum vcpu_request {
+    VCPU_REQ_PAUSE = 1u << 0,     /* park until vcpus_resume_all() */
+    VCPU_REQ_EXCLUSIVE = 1u << 1, /* another vCPU wants everybody parked for a moment */
+    VCPU_REQ_EXIT = 1u << 2,      /* end the thread */
+    VCPU_REQ_INTR = 1u << 3,      /* an interrupt may have become deliverable */
+    VCPU_REQ_NMI = 1u << 4,
+    VCPU_REQ_INIT = 1u << 5,
+    VCPU_REQ_SIPI = 1u << 6,
+    VCPU_REQ_SMI = 1u << 7,
+    VCPU_REQ_MCE = 1u << 8,
+    VCPU_REQ_TLB_FLUSH = 1u << 9, /* the memory map changed */
+    VCPU_REQ_DEBUG = 1u << 10,
+    VCPU_REQ_RUN = 1u << 11,      /* run functions queued by vcpu_run_on() */
+};
+
+enum run_exit {
+    RUN_KICKED,   /* a request wants attention */
+    RUN_HALT,     /* HLT: sleep until an interrupt or a request */
+    RUN_DEBUG,    /* breakpoint, watchpoint or step of the host's debugger */
+    RUN_SHUTDOWN, /* triple fault */
+    RUN_ERROR,    /* cannot go on: cpus->hooks->internal_error was called */
+};
+
+/* KVM_MP_STATE_* numbering */
+enum mp_state { MP_RUNNABLE, MP_UNINITIALIZED, MP_INIT_RECEIVED, MP_HALTED, MP_SIPI_RECEIVED };
+
+/* Sets of state for get and set. */
+enum {
+    ST_REGS = 1,
+    ST_SREGS = 2,
+    ST_FPU = 4,
+    ST_MSRS = 8,
+    ST_EVENTS = 16,
+    ST_DEBUG = 32,
+    ST_MP = 64,
+    ST_LAPIC = 128,
+    ST_CLOCK = 256,
+    ST_ALL = 511,
+};
+
+struct vcpu_ops {
+    bool (*create)(struct vcpu *, GError **); /* main thread, before the vCPU's thread starts */
+    void (*destroy)(struct vcpu *);           /* thread ended; NULL accel state is fine */
+    enum run_exit (*run)(struct vcpu *);      /* the vCPU's thread only */
+    void (*kick)(struct vcpu *);              /* any thread: leave run() soon */
+    /* Parked only. `what` is a set of ST_*. set() refuses what no guest can reach by returning false. */
+    void (*get)(struct vcpu *, struct cpu_state *, unsigned what);
+    bool (*set)(struct vcpu *, const struct cpu_state *, unsigned what, GError **);
+    /* Reads guest memory by linear address as the vCPU would with supervisor rights, no side effects.
+     * Parked only. false when a page is not mapped. */
+    bool (*read_linear)(struct vcpu *, gva_t addr, void *buf, size_t length);
+};
+
+struct accel_ops {
+    const char *name; /* "tcg", "kvm", "qtest": as on the command line */
+    bool (*init)(struct cpus *, GError **);
+    void (*finish)(struct cpus *);
+    const struct vcpu_ops *vcpu;
+    /* Delivers a message-signalled interrupt to the local APICs. Any thread. */
+    void (*send_msi)(struct cpus *, gpa_t addr, uint32_t data);
+    /* The 8259 pair's INTR output, to the boot CPU. Machine lock held. */
+    void (*set_extint)(struct cpus *, bool level);
+};
+
+/* What vCPUs ask of the machine; called on a vCPU's thread without the machine lock unless said. */
+struct cpus_hooks {
+    void (*triple_fault)(void *opaque, struct vcpu *);
+    /* The vCPU met what it can't execute. text is one or more lines: address, bytes, registers. */
+    void (*internal_error)(void *opaque, struct vcpu *, const char *text);
+    int (*pic_ack)(void *opaque);                 /* machine lock held: vector from the 8259, -1 none */
+    void (*eoi)(void *opaque, uint8_t vector);    /* machine lock held: level EOI to the I/O APIC */
+};
+
+struct vcpu {
+    struct cpus *cpus;
+    const struct vcpu_ops *ops;
+    unsigned index;
+    uint32_t apic_id;
+    void *accel;              /* the accelerator's own: struct cpu of the software CPU */
+    _Atomic uint32_t req;     /* enum vcpu_request */
+    _Atomic bool in_guest;    /* may touch guest memory or the memory map */
+    _Atomic int mp_state;     /* enum mp_state */
+    _Atomic uint8_t sipi_vector;
+    pthread_t thread;
+    bool thread_started;
+    uint64_t thread_id;       /* the host's tid, for query-cpus-fast */
+    bool parked;              /* under cpus->mutex */
+    bool stop;                /* park at the next boundary whatever req says; under cpus->mutex */
+    GCond wake;               /* with cpus->mutex */
+    GQueue run_queue;         /* under cpus->mutex */
+};
+
+struct cpus {
+    const struct accel_ops *accel;
+    void *accel_data;
+    struct address_space *mem, *io;
+    struct vclock *clock;
+    struct big_lock *lock;
+    const struct cpus_hooks *hooks;
+    void *hooks_opaque;
+    const struct cpu_model *model;
+    uint64_t tsc_khz;
+    unsigned n, max;
+    struct vcpu **vcpu; /* by index */
+    GMutex mutex;
+    GCond all_parked;
+    bool paused;                 /* vcpus_pause_all() is in force */
+    _Atomic(struct vcpu *) exclusive; /* who is in an exclusive section */
+    _Atomic unsigned exclusive_pending;
+};
+
+/* Topology counts of -smp. */
+struct cpu_topology {
+    unsigned cpus, max_cpus, sockets, dies, cores, threads;
+};
+
+/* Makes n vCPUs, parked, in reset state with vCPU 0 runnable (others wait for INIT/SIPI). Machine lock
+ * held. The spaces, clock, lock and hooks stay alive until cpus_free(). */
+struct cpus *cpus_new(const struct accel_ops *accel, const struct cpu_topology *topology,
+                      const struct cpu_model *model, struct address_space *mem,
+                      struct address_space *io, struct vclock *clock, struct big_lock *lock,
+                      const struct cpus_hooks *hooks, void *hooks_opaque, GError **error);
+void cpus_free(struct cpus *cpus); /* ends the threads; machine lock held (released while waiting) */
+
+/* Parks all vCPUs and waits until they are; machine lock held by the caller (released while waiting
+ * for a vCPU that needs it). Idempotent. */
+void vcpus_pause_all(struct cpus *cpus);
+void vcpus_resume_all(struct cpus *cpus);
+/* All vCPUs to power-on state (vCPU 0 at the reset vector, others waiting for SIPI). Parked only. */
+void vcpus_reset_all(struct cpus *cpus);
+
+void vcpu_request(struct vcpu *vcpu, uint32_t bits); /* any thread; wakes and kicks */
+/* Runs fn(vcpu, arg) on the vCPU's thread at a boundary and waits. Not with the machine lock held. */
+void vcpu_run_on(struct vcpu *vcpu, void (*fn)(struct vcpu *, void *), void *arg);
+
+/* The vCPU's own thread, around a device access. */
+void vcpu_lock_machine(struct vcpu *vcpu);
+void vcpu_unlock_machine(struct vcpu *vcpu);
+
+/* Parks every other vCPU for a moment: takes the machine lock first (unless held), so sections never
+ * nest across vCPUs. Anything looked up before (TLB entries, blocks) is stale afterwards. */
+void vcpu_exclusive_begin(struct vcpu *vcpu);
+void vcpu_exclusive_end(struct vcpu *vcpu);
+
+/* For the accelerator's run loop: true when run() should return RUN_KICKED now. */
+static inline bool vcpu_wants_exit(struct vcpu *vcpu)
+{
+    return (atomic_load_explicit(&vcpu->req, memory_order_relaxed) &
+            (VCPU_REQ_PAUSE | VCPU_REQ_EXCLUSIVE | VCPU_REQ_EXIT | VCPU_REQ_RUN)) != 0;
+}
+
+/* Accelerators built in, in one table ended by NULL: soft ("tcg", alias "soft"), qtest, later kvm. */
+const struct accel_ops *accel_find(const char *name); /* NULL: unknown */
+extern const struct accel_ops accel_soft, accel_qtest;
+
+#endif

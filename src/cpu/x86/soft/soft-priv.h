@@ -1,0 +1,509 @@
+/*
+ * The software CPU's own interface between its files.
+ *
+ * A guest instruction is decoded once into a `struct op` (32 bytes); ops of a straight run of code
+ * make a block, keyed by guest-physical address, RIP and mode. An op's handler executes it and goes on
+ * to the next one by a tail call (or, in builds without reliable tail calls, by returning it to a
+ * loop): the macros OP, NEXT and LEAVE hide which. A handler commits nothing before its last access
+ * that can fault; a fault does not return (raise_*() jumps to soft_run()).
+ *
+ * Ownership: everything in struct cpu belongs to the vCPU's thread, except what vcpu.h says of struct
+ * vcpu and the atomics of struct lapic. Another vCPU may change this one's TLB and blocks inside an
+ * exclusive section only.
+ *
+ * Files and who owns what:
+ *   insn.def, insn-sys.def, insn-sse.def, insn-x87.def   the instruction table
+ *   decode.c  bytes -> op           block.c  block cache, code tracking      run.c  the loop
+ *   op-int.c op-ctl.c op-str.c      integer, control flow and stack, strings
+ *   op-sse.c op-mmx.c op-x87.c fp-host.c   vector and floating point
+ *   mmu.c     page walk, TLB, slow paths       seg.c   descriptors, far transfers
+ *   excp.c    exception and interrupt delivery, iret, syscall    sys.c   CR/DR/MSR/CPUID/in/out...
+ *   state.c   struct cpu <-> struct cpu_state, reset   (cpuid.c and lapic.c sit in cpu/x86/)
+ */
+#ifndef CPU_X86_SOFT_PRIV_H
+#define CPU_X86_SOFT_PRIV_H
+
+#include "cpu/vcpu.h"
+#include "cpu/x86/cpuid.h"
+#include "cpu/x86/state.h"
+#include <setjmp.h>
+#include <string.h>
+
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+struct cpu;
+struct op;
+struct block;
+struct lapic;
+
+/* ---------------------------------------------------------------- handlers */
+
+/* Tail calls need an optimising build without sanitizers. */
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(SOFT_NO_TAIL_CALLS)
+#define SOFT_TAIL_CALLS 1
+#else
+#define SOFT_TAIL_CALLS 0
+#endif
+
+#if SOFT_TAIL_CALLS
+typedef void op_ret;
+#define NEXT return (o + 1)->fn(c, o + 1)
+#define LEAVE return
+#define GOTO_OP(next) return (next)->fn(c, (next))
+#else
+typedef const struct op *op_ret;
+#define NEXT return o + 1
+#define LEAVE return NULL
+#define GOTO_OP(next) return (next)
+#endif
+typedef op_ret (*op_fn)(struct cpu *c, const struct op *o);
+
+/* Defines the handler of an instruction: OP(op_cmc) { ...; NEXT; }
+ * LEAVE returns to soft_run() with c->rip already set to where execution goes on. */
+#define OP(name) op_ret name(struct cpu *c, const struct op *o)
+
+enum { /* general registers */
+    RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15,
+    R_ZERO = 16,  /* always 0: "no base", "no index" */
+    R_BLOCK = 17, /* RIP of the running block's first byte */
+    R_COUNT,
+};
+
+enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_COUNT };
+
+/* op.mflags: how to get from base+index<<scale+disp to the linear address. 0 is the fast common case:
+ * 64-bit addressing without a segment base. */
+enum {
+    MF_ADDR32 = 1, /* truncate the offset to 32 bits */
+    MF_ADDR16 = 2, /* ... to 16 bits */
+    MF_SEG64 = 4,  /* 64-bit mode, FS or GS: add the base, no limit check */
+    MF_SEGCHK = 8, /* not flat: check type and limit, add the base (result truncated to 32 bits) */
+    MF_STACK = 16, /* SS-relative by default: a non-canonical address is #SS(0), not #GP(0) */
+};
+
+struct op {
+    op_fn fn;
+    uint8_t dst, src;    /* registers: ModRM.reg and ModRM.rm, or as the handler wants. A byte register
+                          * of a size-specialised handler is a byte offset into c->r (AH is 1). */
+    uint8_t base, index; /* address: R_ZERO when absent */
+    uint8_t scale;       /* 0..3 */
+    uint8_t seg;         /* SEG_*; meaningful when mflags asks for it */
+    uint8_t mflags;      /* MF_* */
+    uint8_t osz;         /* effective operand size in bytes: 2, 4, 8 (1 where the handler is byte-sized) */
+    int32_t disp;
+    uint16_t ip;         /* offset of this instruction's first byte from the block's start */
+    uint8_t len;         /* of the instruction in bytes, 1..15 */
+    uint8_t bits;        /* OB_* */
+    union {
+        int64_t imm;        /* immediate (sign-extended), or branch target offset from the block's RIP */
+        struct block *link; /* a handler may keep a direct link here */
+    };
+};
+_Static_assert(sizeof(struct op) == 32, "struct op is 32 bytes");
+
+enum { /* op.bits */
+    OB_MEM = 1,    /* the rm operand is memory */
+    OB_LOCK = 2,   /* LOCK prefix (only on ops that allow it) */
+    OB_REP = 4,    /* F3 */
+    OB_REPNE = 8,  /* F2 */
+    OB_REX = 16,   /* a REX prefix is present (byte registers 4..7 are SPL..DIL) */
+    OB_ASZ16 = 32, /* effective address size (string ops, LOOP, JCXZ) */
+    OB_ASZ32 = 64,
+};
+
+/* RIP of an op, and of the one after it (truncated to the code size by rip_wrap). */
+#define OP_RIP(c, o)      ((c)->r[R_BLOCK] + (o)->ip)
+#define OP_NEXT_RIP(c, o) rip_wrap((c), (c)->r[R_BLOCK] + (o)->ip + (o)->len)
+
+/* ---------------------------------------------------------------- state */
+
+/* c->key: all that decoding and handlers assume about the mode. A change ends the block. */
+enum {
+    KEY_CPL = 3,             /* two bits */
+    KEY_LONG64 = 1u << 2,    /* CS.L in long mode: 64-bit code */
+    KEY_CS_D = 1u << 3,      /* 32-bit code */
+    KEY_SS_B = 1u << 4,      /* 32-bit stack */
+    KEY_PE = 1u << 5,
+    KEY_VM86 = 1u << 6,
+    KEY_FLAT = 1u << 7,      /* DS, ES, SS: base 0, limit 4G, writable: no checks needed */
+    KEY_TS = 1u << 8,        /* CR0.TS */
+    KEY_EM = 1u << 9,
+    KEY_MP = 1u << 10,
+    KEY_OSFXSR = 1u << 11,
+    KEY_OSXSAVE = 1u << 12,
+    KEY_STEP = 1u << 13,     /* TF, enabled breakpoints, or an interrupt shadow: one-op blocks */
+    KEY_ALIGN = 1u << 14,    /* #AC in force: CPL 3, CR0.AM, EFLAGS.AC */
+    KEY_FPEXC = 1u << 15,    /* an SSE floating-point exception is unmasked in MXCSR */
+    KEY_LMA = 1u << 16,
+    KEY_CS_FLAT = 1u << 17,
+};
+
+struct seg {
+    uint64_t base;
+    uint32_t limit; /* bytes */
+    uint16_t sel;
+    uint8_t type, s, dpl, present, avl, l, db, g;
+    bool unusable; /* null selector */
+};
+
+/* First-level TLB entry. A page is entered for reading at rtag, for writing at wtag (its linear page
+ * address); the check is one subtraction and compare, which also catches accesses that cross the page
+ * end. An invalid tag of set i is (i ^ 1) << 12: a page of another set, so nothing ever hits it. wtag
+ * is valid only for RAM that holds no decoded code, is not logged, and whose PTE is dirty. */
+struct tlbe {
+    uint64_t rtag, wtag;
+    uint8_t *host; /* of the page's first byte */
+    uint64_t gpa;  /* of the page */
+};
+#define TLB_BITS 9
+#define TLB_SIZE (1u << TLB_BITS)
+enum { TLB_USER, TLB_KERNEL /* SMAP in force, or off */, TLB_KERNEL_AC /* EFLAGS.AC with SMAP */, TLB_MODES };
+
+struct itlbe { /* code pages; flushed with the TLB */
+    uint64_t tag;  /* linear page address; 1 is invalid */
+    uint64_t gpa;  /* of the page */
+    uint8_t *host; /* NULL: not RAM */
+    uint32_t mode; /* CPL==3, for U/S and SMEP */
+};
+#define ITLB_SIZE 256u
+
+#define JUMP_CACHE_SIZE 4096u
+struct jump_entry {
+    uint64_t rip;
+    uint64_t key; /* c->key | (uint64_t)c->tlb_gen << 32 */
+    struct block *block;
+};
+
+union vec { /* one XMM register; the array is sized for YMM later */
+    uint8_t u8[16];
+    uint16_t u16[8];
+    uint32_t u32[4];
+    uint64_t u64[2];
+    int8_t s8[16];
+    int16_t s16[8];
+    int32_t s32[4];
+    int64_t s64[2];
+    float f32[4];
+    double f64[2];
+    unsigned __int128 u128;
+} __attribute__((aligned(16)));
+
+struct x87 {
+    struct {
+        uint64_t mantissa;
+        uint16_t exponent; /* sign in bit 15 */
+    } st[8];               /* physical registers R0..R7; ST(i) is st[(top + i) & 7] */
+    uint8_t top;
+    uint8_t empty;         /* bit i: R_i is empty */
+    uint16_t control, status; /* status without TOP */
+    uint16_t opcode, cs, ds;
+    uint64_t ip, dp;
+};
+
+/* What the software CPU needs from outside: nothing else is called. Tests and the instruction oracle
+ * supply their own. Callbacks run on the vCPU's thread, without the machine lock (they take it). */
+struct soft_host {
+    uint64_t (*mmio_read)(struct cpu *, gpa_t, unsigned size);
+    void (*mmio_write)(struct cpu *, gpa_t, uint64_t value, unsigned size);
+    uint32_t (*io_read)(struct cpu *, uint16_t port, unsigned size);
+    void (*io_write)(struct cpu *, uint16_t port, uint32_t value, unsigned size);
+    uint64_t (*tsc)(struct cpu *); /* before the guest's offset */
+    /* RAM or ROM page at a page-aligned gpa: host pointer, block and offset; NULL when it is neither. */
+    uint8_t *(*ram_page)(struct cpu *, gpa_t, bool *writable, struct ram_block **, uint64_t *offset);
+};
+
+/* Code tracking of one RAM page, in ram_block.accel_pages. Shared by all vCPUs. */
+struct code_page {
+    _Atomic uint64_t chunks; /* bit i: bytes 64*i..64*i+63 are part of a decoded block of some vCPU */
+    _Atomic uint32_t fast_write; /* some vCPU may hold a write entry */
+    _Atomic uint32_t spare;
+};
+
+struct cpu {
+    uint64_t r[R_COUNT];
+    uint64_t rip;     /* valid outside blocks; inside use OP_RIP */
+    uint64_t res;     /* lazy flags: flags.h */
+    uint32_t aux;
+    uint32_t sysflags; /* RFLAGS without the arithmetic ones: bit 1 set; TF IF DF IOPL NT RF VM AC VIF VIP ID */
+    struct tlbe *tlb;  /* tlb_mode[...] of the present mode */
+    uint32_t key;
+    uint32_t tlb_gen;  /* counts flushes: validates jump_cache */
+    struct vcpu *vcpu; /* NULL in the oracle and unit tests */
+    const struct soft_host *host;
+    _Atomic uint32_t *req; /* &vcpu->req, or a word of the test's */
+
+    struct seg seg[SEG_COUNT];
+    struct seg ldt, tr;
+    struct {
+        uint64_t base;
+        uint16_t limit;
+    } gdt, idt;
+    uint64_t cr0, cr2, cr3, cr4, efer;
+    uint64_t dr[8];
+    uint8_t cpl;
+    bool shadow;      /* STI or MOV SS: the next instruction runs before any interrupt */
+    bool shadow_ss;   /* ... by MOV SS: holds NMI and debug traps too */
+    bool nmi_masked;
+    bool halted;
+    uint64_t insn_count; /* instructions executed (whole blocks counted at entry) */
+
+    struct x87 fpu;
+    union vec xmm[16];
+    uint32_t mxcsr;
+    bool fp_entered; /* the host's MXCSR holds the guest's (fp_enter) */
+
+    /* MSRs that are plain registers, and others: sys.c */
+    uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux;
+    uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
+    uint64_t pat, misc_enable, spec_ctrl, tsc_adjust, tsc_offset, mtrr_def_type;
+    uint64_t mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
+    uint64_t mcg_status, mcg_ctl, feat_ctl;
+    struct lapic *lapic; /* NULL in the oracle */
+    const struct cpu_model *model;
+    uint64_t features[2]; /* copy of model->features */
+
+    /* An exception on its way (delivered by soft_run after the jump). */
+    struct {
+        int vector; /* -1: none */
+        uint32_t error;
+        bool has_error;
+        bool soft; /* INT n, INT3, INTO: the saved RIP is that of the next instruction */
+        uint64_t cr2;
+        uint64_t rip; /* of the faulting instruction (next one if soft or trap) */
+        uint64_t dr6; /* #DB payload */
+    } fault;
+    enum run_exit exit; /* why soft_run returns, when a handler asked for it with c->leave */
+    bool leave;
+    void *jump[5]; /* __builtin_setjmp buffer of soft_run */
+
+    struct itlbe itlb[ITLB_SIZE];
+    struct tlbe tlb_mode[TLB_MODES][TLB_SIZE];
+    uint64_t large_first, large_last; /* envelope of linear addresses mapped by large pages */
+    struct mmu_l2 *l2;                /* second-level TLB: mmu.c */
+    struct jump_entry jump_cache[JUMP_CACHE_SIZE];
+    struct block_cache *blocks; /* block.c */
+};
+
+static inline bool cpu_has(const struct cpu *c, enum cpu_feature f)
+{
+    return f == F_ALWAYS || (c->features[f / 64] >> (f % 64) & 1);
+}
+
+static inline bool is_long64(const struct cpu *c) { return c->key & KEY_LONG64; }
+
+/* RIP truncated to what the code segment's size allows. */
+static inline uint64_t rip_wrap(const struct cpu *c, uint64_t rip)
+{
+    return c->key & KEY_LONG64 ? rip : c->key & KEY_CS_D ? (uint32_t)rip : (uint16_t)rip;
+}
+
+/* Whole-register access for handlers that are not specialised by size. n is a register number; for
+ * size 1 without REX 4..7 mean AH..BH. A 32-bit write clears the upper half. */
+uint64_t reg_get(const struct cpu *c, const struct op *o, unsigned n, unsigned size);
+void reg_set(struct cpu *c, const struct op *o, unsigned n, unsigned size, uint64_t value);
+/* The rm operand: register o->src or memory. */
+uint64_t rm_get(struct cpu *c, const struct op *o, unsigned size);
+void rm_set(struct cpu *c, const struct op *o, unsigned size, uint64_t value);
+
+/* Recomputes c->key, c->cpl's TLB array and c->tlb after any change of mode, segments, CR0/CR4/EFER,
+ * EFLAGS.TF/AC/VM, DR7, MXCSR masks. The op that calls it must end its block. (state.c) */
+void mode_update(struct cpu *c);
+
+/* Flags: RFLAGS image from lazy form, and back. flags.h has the inline parts. */
+uint64_t rflags_get(const struct cpu *c);
+void rflags_set(struct cpu *c, uint64_t rflags); /* all bits as given, bit 1 forced; no mode_update */
+
+/* ---------------------------------------------------------------- memory (mmu.c) */
+
+enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH };
+
+/* Linear address of the op's memory operand. size and write matter only with MF_SEGCHK (limit, type). */
+uint64_t ea_slow(struct cpu *c, const struct op *o, uint64_t offset, unsigned size, bool write);
+
+static inline uint64_t ea_offset(const struct cpu *c, const struct op *o)
+{
+    uint64_t a = c->r[o->base] + (c->r[o->index] << o->scale) + (int64_t)o->disp;
+    return unlikely(o->mflags & (MF_ADDR32 | MF_ADDR16))
+               ? (o->mflags & MF_ADDR32 ? (uint32_t)a : (uint16_t)a)
+               : a;
+}
+
+static inline uint64_t ea(struct cpu *c, const struct op *o, unsigned size, bool write)
+{
+    uint64_t a = c->r[o->base] + (c->r[o->index] << o->scale) + (int64_t)o->disp;
+    if (unlikely(o->mflags & ~MF_STACK)) {
+        return ea_slow(c, o, a, size, write);
+    }
+    return a;
+}
+
+/* Any size 1..16; faults, MMIO, page crossing, code pages. The value is little-endian in *buf. */
+void mem_read_slow(struct cpu *c, const struct op *o, uint64_t lin, void *buf, unsigned size);
+void mem_write_slow(struct cpu *c, const struct op *o, uint64_t lin, const void *buf, unsigned size);
+/* Host pointer for a read-modify-write of size bytes that lie in one plain RAM page, having checked
+ * write access; NULL: not plain RAM, crossing, or holding code (use the slow pair inside
+ * vcpu_exclusive when LOCKed). Faults do not return. */
+void *mem_rmw_slow(struct cpu *c, const struct op *o, uint64_t lin, unsigned size);
+/* Checks that all of [lin, lin+size) could be written (or read), raising the fault otherwise. */
+void mem_probe(struct cpu *c, const struct op *o, uint64_t lin, unsigned size, enum access how);
+
+static inline const uint8_t *mem_fast_read(struct cpu *c, uint64_t lin, unsigned size)
+{
+    const struct tlbe *e = &c->tlb[(lin >> GUEST_PAGE_BITS) & (TLB_SIZE - 1)];
+    uint64_t d = lin - e->rtag;
+    return likely(d <= GUEST_PAGE_SIZE - size) ? e->host + d : NULL;
+}
+
+static inline uint8_t *mem_fast_write(struct cpu *c, uint64_t lin, unsigned size)
+{
+    const struct tlbe *e = &c->tlb[(lin >> GUEST_PAGE_BITS) & (TLB_SIZE - 1)];
+    uint64_t d = lin - e->wtag;
+    return likely(d <= GUEST_PAGE_SIZE - size) ? e->host + d : NULL;
+}
+
+#define MEM_ACCESSORS(bits)                                                                        \
+    static inline uint##bits##_t mem_ld##bits(struct cpu *c, const struct op *o, uint64_t lin)     \
+    {                                                                                              \
+        const uint8_t *p = mem_fast_read(c, lin, bits / 8);                                        \
+        uint##bits##_t v;                                                                          \
+        if (likely(p != NULL)) {                                                                   \
+            return *(const volatile uint##bits##_t *)p;                                            \
+        }                                                                                          \
+        mem_read_slow(c, o, lin, &v, bits / 8);                                                    \
+        return v;                                                                                  \
+    }                                                                                              \
+    static inline void mem_st##bits(struct cpu *c, const struct op *o, uint64_t lin,               \
+                                    uint##bits##_t v)                                              \
+    {                                                                                              \
+        uint8_t *p = mem_fast_write(c, lin, bits / 8);                                             \
+        if (likely(p != NULL)) {                                                                   \
+            *(volatile uint##bits##_t *)p = v;                                                     \
+            return;                                                                                \
+        }                                                                                          \
+        mem_write_slow(c, o, lin, &v, bits / 8);                                                   \
+    }                                                                                              \
+    static inline uint##bits##_t *mem_rmw##bits(struct cpu *c, const struct op *o, uint64_t lin)   \
+    {                                                                                              \
+        uint8_t *p = mem_fast_write(c, lin, bits / 8);                                             \
+        return likely(p != NULL) ? (uint##bits##_t *)p : mem_rmw_slow(c, o, lin, bits / 8);        \
+    }
+MEM_ACCESSORS(8)
+MEM_ACCESSORS(16)
+MEM_ACCESSORS(32)
+MEM_ACCESSORS(64)
+
+/* Accesses that the CPU itself makes with supervisor rights whatever CPL is: descriptor tables, TSS,
+ * stacks of a more privileged level (lin is linear). o may be NULL during delivery. */
+uint64_t sys_read(struct cpu *c, const struct op *o, uint64_t lin, unsigned size);
+void sys_write(struct cpu *c, const struct op *o, uint64_t lin, uint64_t value, unsigned size);
+
+/* Code bytes: the page that holds linear address lin. Raises the fetch fault. *host is NULL when the
+ * page is not RAM or ROM (all such bytes read as 0xff). The gpa is page-aligned. */
+struct itlbe *code_page_lookup(struct cpu *c, uint64_t lin);
+
+void tlb_flush_all(struct cpu *c);       /* everything, global pages too */
+void tlb_flush_nonglobal(struct cpu *c); /* CR3 write */
+void tlb_flush_page(struct cpu *c, uint64_t lin); /* INVLPG */
+/* No fast write entries of this host page any more (it now holds code, or is logged). Own vCPU, or
+ * inside an exclusive section. */
+void tlb_drop_write(struct cpu *c, const uint8_t *host_page);
+
+/* Translation without side effects, for the debugger and monitor. */
+bool mmu_translate_debug(struct cpu *c, uint64_t lin, gpa_t *gpa);
+
+bool mmu_init(struct cpu *c);
+void mmu_finish(struct cpu *c);
+
+/* ---------------------------------------------------------------- code (block.c, decode.c, run.c) */
+
+struct block {
+    gpa_t gpa;       /* of the first byte */
+    uint64_t rip;
+    uint32_t key;
+    uint16_t n_ops;  /* op[0] is the block-enter op; without it and without the last filler */
+    uint16_t bytes;
+    struct block *hash_next;
+    struct block *page_next[2]; /* a block whose last instruction straddles belongs to two pages */
+    uint32_t n_insns;
+    bool dead;
+    struct op op[];
+};
+
+/* A decoded instruction, before its handler is bound; decode.c fills one op. */
+enum decode_status { DECODE_OK, DECODE_NEED_MORE /* the instruction goes past the bytes given */ };
+
+/* Decodes one instruction from n bytes (1..15). An undefined or forbidden one decodes to an op that
+ * raises #UD/#GP/#NM; one that CPUID offers but that is not implemented to an op that stops the
+ * machine with internal-error. ends_block is set for control transfers and mode changers. */
+enum decode_status decode(const struct cpu *c, const uint8_t *bytes, unsigned n, struct op *op,
+                          bool *ends_block);
+
+bool blocks_init(struct cpu *c);
+void blocks_finish(struct cpu *c);
+/* The block at c->rip in the present mode, decoded if need be. May raise the fetch fault. */
+struct block *block_find(struct cpu *c);
+/* All blocks of this vCPU dropped. */
+void blocks_flush(struct cpu *c);
+/* Guest code in [gpa, gpa+len) was overwritten: drops the blocks of this vCPU that overlap. */
+void blocks_invalidate(struct cpu *c, gpa_t gpa, uint64_t len);
+/* Called by the MMU for a store into a page that holds code, before (exclusive begin) and after: makes
+ * every vCPU drop the blocks that overlap. A dead block's ops are overwritten with one that leaves to
+ * soft_run at its own RIP, so a block that hit itself stops by itself after the storing instruction;
+ * its memory is freed only when no block runs. */
+void code_written(struct cpu *c, struct ram_block *ram, uint64_t offset, gpa_t gpa, uint64_t len);
+
+/* For branch handlers: go on at rip (already wrapped), same mode: finds the block without leaving when
+ * it is cached and nothing is requested. Use as: return branch_to(c, o, rip); */
+op_ret branch_to(struct cpu *c, const struct op *o, uint64_t rip);
+/* After an op that changed mode, interrupts or translation: sets c->rip to the next instruction and
+ * leaves to soft_run, which looks at requests, shadow, traps. */
+#define END_BLOCK                                                                                  \
+    do {                                                                                           \
+        c->rip = OP_NEXT_RIP(c, o);                                                                \
+        LEAVE;                                                                                     \
+    } while (0)
+
+enum run_exit soft_run(struct vcpu *vcpu);
+/* The same without a vCPU thread: runs until c->leave or a request; for tests. max_insns 0: no limit. */
+enum run_exit soft_execute(struct cpu *c, uint64_t max_insns);
+
+/* ---------------------------------------------------------------- exceptions (excp.c) */
+
+enum { EXC_DE, EXC_DB, EXC_NMI, EXC_BP, EXC_OF, EXC_BR, EXC_UD, EXC_NM, EXC_DF, EXC_TS = 10, EXC_NP,
+       EXC_SS, EXC_GP, EXC_PF, EXC_MF = 16, EXC_AC, EXC_MC, EXC_XM };
+
+/* None of these returns; registers must be as before the instruction. o NULL: c->rip is the place. */
+G_GNUC_NORETURN void raise_fault(struct cpu *c, const struct op *o, int vector);           /* no code */
+G_GNUC_NORETURN void raise_error(struct cpu *c, const struct op *o, int vector, uint32_t error);
+G_GNUC_NORETURN void raise_page_fault(struct cpu *c, const struct op *o, uint64_t cr2, uint32_t error);
+/* The CPU cannot go on honestly: stops the machine with internal-error, text says why. */
+G_GNUC_NORETURN void raise_internal(struct cpu *c, const struct op *o, const char *why);
+
+/* Delivers c->fault (nested faults, double fault inside). Returns false on a triple fault. */
+bool exception_deliver(struct cpu *c);
+/* At a boundary (c->rip set): requests, INIT, NMI, interrupts, traps in priority order. Returns true
+ * when soft_run should return *exit. Delivers at most one event. Called by soft_run before each block
+ * when something is pending: request word, shadow, TF. */
+bool soft_events(struct cpu *c, enum run_exit *exit);
+
+/* ---------------------------------------------------------------- x86 room helpers */
+
+/* MXCSR of the guest (all masked) in and out of the host's register around guest execution. host
+ * callbacks and anything that may use the host's floating point run between leave and enter. */
+void fp_enter(struct cpu *c);
+void fp_leave(struct cpu *c);
+void fp_reset(struct cpu *c);  /* FNINIT and MXCSR as at power-on */
+/* FXSAVE image (512 bytes), used by FXSAVE/FXRSTOR, XSAVE and state get/set. load ignores reserved
+ * fields, and takes MXCSR as it is (the caller has checked reserved bits). */
+void fxsave_store(const struct cpu *c, uint8_t image[512], bool rex_w);
+void fxsave_load(struct cpu *c, const uint8_t image[512], bool rex_w);
+
+void cpu_reset(struct cpu *c, bool init); /* init: INIT, else power-on */
+
+/* A struct cpu for tests and the oracle: no vCPU, no LAPIC; host supplies memory. NULL: no memory. */
+struct cpu *soft_cpu_new(const struct cpu_model *model, const struct soft_host *host,
+                         struct vcpu *vcpu);
+void soft_cpu_free(struct cpu *c);
+
+#endif
