@@ -1,0 +1,71 @@
+/*
+ * Character devices: where a serial port, debug console or monitor gets and puts its bytes.
+ *
+ * A back end (stdio, socket, file, null, ...) has at most one front end (the device). All calls are on
+ * the thread of the loop that the chardev was made with (the main loop, machine lock held), except
+ * where said otherwise.
+ */
+#ifndef CHARDEV_CHARDEV_H
+#define CHARDEV_CHARDEV_H
+
+#include "base/loop.h"
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct chardev;
+
+enum chardev_event { CHARDEV_OPENED, CHARDEV_CLOSED, CHARDEV_BREAK };
+
+struct chardev_frontend {
+    /* How many bytes the front end can take now; chardev_accept_input() when that grows from 0. */
+    int (*can_receive)(void *opaque);
+    void (*receive)(void *opaque, const uint8_t *buf, size_t length);
+    void (*event)(void *opaque, enum chardev_event event); /* NULL is fine */
+    void *opaque;
+};
+
+struct chardev_ops {
+    const char *name; /* as in query-chardev's filename and -chardev NAME */
+    size_t size;      /* of the instance, whose first member is struct chardev */
+    /* Queues bytes for output; never blocks. Returns how many were taken (a back end with a full
+     * bounded queue takes fewer); writable() on the front end's side is polled by the device. */
+    size_t (*write)(struct chardev *, const uint8_t *buf, size_t length);
+    void (*accept_input)(struct chardev *);
+    void (*flush)(struct chardev *); /* wait until queued output is written, at most a second */
+    void (*finish)(struct chardev *);
+};
+
+struct chardev {
+    const struct chardev_ops *ops;
+    char *id;       /* label in query-chardev */
+    char *filename; /* description in query-chardev: "unix:/tmp/x,server=on", "stdio", "null" */
+    struct loop *loop;
+    const struct chardev_frontend *frontend; /* NULL: none */
+    bool frontend_open;
+};
+
+/* A chardev from the text of an option: either a legacy form ("stdio", "null", "file:PATH",
+ * "unix:PATH[,server=on][,wait=off]", "tcp:HOST:PORT[,server=on]...", "mon:stdio") or, through
+ * chardev_new_options(), the -chardev form ("socket,id=x,path=...,server=on"). Errors name the text.
+ * A listening socket with wait=on (QEMU's default for server) blocks until a client came. */
+struct chardev *chardev_new(const char *id, const char *spec, struct loop *loop, GError **error);
+struct chardev *chardev_new_options(const char *options, struct loop *loop, GError **error);
+void chardev_free(struct chardev *chr); /* flushes; NULL is fine */
+
+/* false when it already has a front end. frontend NULL detaches. */
+bool chardev_attach(struct chardev *chr, const struct chardev_frontend *frontend);
+size_t chardev_write(struct chardev *chr, const uint8_t *buf, size_t length);
+void chardev_accept_input(struct chardev *chr);
+
+/* stdio with Ctrl-A as the escape character (Ctrl-A x: end, h: help, c: switch to the monitor, b:
+ * break, Ctrl-A Ctrl-A: a literal one). The terminal goes to raw mode and is restored by
+ * terminal_restore(), which is also safe in a signal handler and at exit. */
+struct chardev_mux_ops {
+    void (*quit)(void *opaque); /* Ctrl-A x */
+    void *opaque;
+};
+void chardev_stdio_set_mux(struct chardev *chr, const struct chardev_mux_ops *ops);
+void terminal_restore(void);
+
+#endif

@@ -1,0 +1,34 @@
+/*
+ * Stream socket addresses and listeners, for chardevs, monitors and the register door.
+ */
+#ifndef CHARDEV_LISTENER_H
+#define CHARDEV_LISTENER_H
+
+#include "base/loop.h"
+#include <glib.h>
+#include <stdbool.h>
+
+struct sock_address {
+    enum { SOCK_UNIX, SOCK_TCP, SOCK_FD } kind;
+    char *path;        /* unix */
+    char *host, *port; /* tcp; host "" is any */
+    int fd;            /* already bound and listening (server) or connected */
+    bool server, wait, nodelay;
+    bool ipv4, ipv6;   /* both false: either */
+    int64_t reconnect_s;
+};
+
+/* "unix:/tmp/q.sock,server=on,wait=off", "tcp:127.0.0.1:4444,server=on,wait=off", "fd:N"; also
+ * server/nowait/nodelay without =on. An unknown or missing part is an error that names it. */
+bool sock_address_parse(const char *text, struct sock_address *address, GError **error);
+void sock_address_clear(struct sock_address *address);
+char *sock_address_describe(const struct sock_address *address); /* as in query-chardev */
+
+/* A listening, close-on-exec, non-blocking socket, or -1. A stale unix socket file (nobody listens) is
+ * replaced; one that somebody listens on, or a path that is not a socket, is an error. */
+int sock_listen(const struct sock_address *address, GError **error);
+int sock_connect(const struct sock_address *address, GError **error); /* blocking connect */
+/* Removes the socket file that sock_listen() made (not one passed as fd). */
+void sock_unlink(const struct sock_address *address);
+
+#endif

@@ -1,0 +1,119 @@
+/*
+ * Devices: class, instance, properties, and the contract that the core enforces.
+ *
+ * Order: set properties, realize, reset(cold), run. On restore: realize, reset(cold), load, post_load,
+ * run. pause comes after all vCPUs are parked, resume before any runs again; both are idempotent. A
+ * paused device starts nothing, but accepts and holds what others hand it. reset, save and load happen
+ * only while paused. All ops are called with the machine lock held.
+ *
+ * An instance has three parts, kept apart: cfg (from properties, constant after realize), s (what a
+ * guest can observe; plain data with a state table) and host handles, rebuilt from the other two.
+ */
+#ifndef DEVICES_CORE_DEVICE_H
+#define DEVICES_CORE_DEVICE_H
+
+#include "base/clock.h"
+#include "base/state.h"
+#include "chardev/chardev.h"
+#include "cpu/vcpu.h"
+#include "devices/core/irq.h"
+#include "memory/address-space.h"
+
+enum bus_kind { BUS_SYSTEM /* boards only, not for -device */, BUS_ISA, BUS_PCI };
+
+enum reset_kind { RESET_COLD, RESET_WARM };
+
+enum property_type {
+    PROP_END,
+    PROP_BOOL,   /* bool */
+    PROP_U8,
+    PROP_U16,
+    PROP_U32,
+    PROP_U64,
+    PROP_SIZE,   /* uint64_t, k/M/G suffixes */
+    PROP_STRING, /* char * */
+    PROP_CHARDEV /* struct chardev *, by id */
+};
+
+struct property {
+    const char *name;
+    enum property_type type;
+    uint32_t offset; /* in the instance */
+    uint64_t def;    /* default of a scalar */
+    uint64_t min, max; /* inclusive, checked when max != 0 */
+    const char *help;
+};
+
+struct device;
+
+struct device_class {
+    const char *name; /* as in -device: "isa-debug-exit" */
+    const char *help;
+    enum bus_kind bus;
+    size_t size; /* of the instance; its first member is struct device */
+    const struct property *props;   /* PROP_END ends it; NULL: none */
+    const struct state_desc *state; /* &state_none when there is none */
+    size_t state_offset;
+    bool (*realize)(struct device *, GError **); /* on failure just return: unrealize follows */
+    void (*unrealize)(struct device *);          /* accepts a half-realized device */
+    void (*reset)(struct device *, enum reset_kind);
+    void (*pause)(struct device *);  /* NULL is fine */
+    void (*resume)(struct device *); /* NULL is fine */
+    bool (*post_load)(struct device *, GError **);
+};
+
+/* What a device may ask of the machine: devices own this, the machine fills it in. Machine lock held
+ * unless said. */
+struct system_ops {
+    void (*reset)(void *opaque, const char *source);    /* guest-reset: 0xCF9, 8042, ... */
+    void (*shutdown)(void *opaque, const char *source); /* guest-shutdown: S5 */
+    void (*suspend)(void *opaque);                      /* S3 */
+    void (*suspend_disk)(void *opaque);                 /* S4: event, then shutdown */
+    void (*wakeup)(void *opaque, const char *source);
+    void (*panicked)(void *opaque, bool crash_loaded);
+    void (*watchdog)(void *opaque, const char *source);
+    void (*exit)(void *opaque, int status); /* isa-debug-exit: ends the process with that status */
+    void (*rtc_change)(void *opaque, int64_t offset_s);
+};
+
+/* What a device is plugged into. One per machine; devices keep the pointer. */
+struct device_env {
+    struct address_space *mem, *io;
+    struct vclock *clock;
+    struct cpus *cpus; /* NULL on a bare bus (tests) */
+    struct big_lock *lock;
+    struct loop *loop;
+    const struct system_ops *system;
+    void *system_opaque;
+    struct irq_line isa_irq[16]; /* into 8259 and I/O APIC together */
+    void (*send_msi)(struct device_env *, gpa_t addr, uint32_t data);
+    struct device_list *devices; /* realized, in order of creation */
+    struct pci_bus *pci;         /* NULL: none */
+};
+
+struct device {
+    const struct device_class *class;
+    char *id; /* -device id=, or NULL */
+    struct device_env *env;
+    bool realized, paused;
+};
+
+/* The table of all classes, ended by NULL; order is that of -device help. */
+extern const struct device_class *const device_classes[];
+const struct device_class *device_class_find(const char *name);
+
+/* New instance with default properties, not realized. */
+struct device *device_new(const struct device_class *class, struct device_env *env);
+/* From text; an unknown property, a wrong value or one out of range is an error naming all three. */
+bool device_set_property(struct device *dev, const char *name, const char *value, GError **error);
+/* Adds it to env->devices. On failure the device is freed. */
+bool device_realize(struct device *dev, GError **error);
+void device_free(struct device *dev); /* unrealizes */
+
+void devices_reset(struct device_env *env, enum reset_kind kind);
+void devices_pause(struct device_env *env);
+void devices_resume(struct device_env *env);
+void devices_free(struct device_env *env);
+void devices_foreach(struct device_env *env, void (*fn)(struct device *, void *), void *opaque);
+
+#endif

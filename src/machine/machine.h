@@ -1,0 +1,113 @@
+/*
+ * A machine: its life (run state, requests, actions) and its parts (spaces, clock, vCPUs, devices).
+ *
+ * Owner: the main thread, under the machine lock, unless a function says otherwise. There may be
+ * several machines in a process; nothing here is global.
+ */
+#ifndef MACHINE_MACHINE_H
+#define MACHINE_MACHINE_H
+
+#include "base/clock.h"
+#include "base/lock.h"
+#include "base/loop.h"
+#include "cpu/vcpu.h"
+#include "devices/core/device.h"
+#include "machine/runstate.h"
+#include "qapi-types.h"
+#include "qapi/event.h"
+
+struct machine;
+
+struct machine_config { /* what the command line said; strings owned */
+    char *machine_type; /* "q35", "none" */
+    char *name;         /* -name; NULL */
+    char *uuid;         /* canonical text, or NULL */
+    uint64_t ram_bytes;
+    struct cpu_topology topology;
+    char *cpu_spec;            /* -cpu; NULL: default */
+    GPtrArray *accels;         /* names in order of preference */
+    char *kernel, *initrd, *append;
+    char *firmware;            /* -bios */
+    bool start_paused;         /* -S */
+    bool stepped_clock;        /* -accel qtest */
+};
+
+struct board {
+    const char *name, *alias; /* "pc-q35-7.2", "q35" */
+    const char *desc;
+    bool is_default;
+    unsigned max_cpus;
+    bool wakeup_suspend;
+    /* Builds memory map and devices; config is checked. Errors name what is wrong. */
+    bool (*init)(struct machine *, GError **);
+    /* After devices were reset: puts kernel and tables back, sets vCPU 0's start state. */
+    bool (*reset)(struct machine *, GError **);
+    void (*power_button)(struct machine *); /* system_powerdown; NULL: no effect */
+    bool (*wake)(struct machine *, const char *source);
+    void (*finish)(struct machine *);
+};
+
+struct machine {
+    const struct board *board;
+    struct machine_config *config;
+    struct big_lock lock;
+    struct loop *loop; /* the main thread's, dispatching under lock */
+    struct vclock *clock;
+    struct address_space *mem, *io;
+    struct cpus *cpus;
+    struct cpu_model *cpu_model;
+    struct device_env env;
+    struct event_sink *events; /* where QMP events go; never NULL */
+    struct runstate *run;      /* runstate.c */
+    struct requests *requests; /* lifecycle.c */
+    void *board_data;
+    int exit_status;
+};
+
+extern const struct board *const boards[]; /* ended by NULL */
+const struct board *board_find(const char *name); /* by name or alias */
+
+/* Builds the machine, reset and stopped in prelaunch. config is owned by the machine on success. Takes
+ * and releases the lock itself. */
+struct machine *machine_new(struct machine_config *config, struct loop *(*make_loop)(struct big_lock *),
+                            struct event_sink *events, GError **error);
+void machine_free(struct machine *m);
+
+/* ---- running and stopping (lifecycle.c); machine lock held */
+
+/* Stops: run state, clock, vCPUs, devices, STOP, in the protocol's order. When already stopped: only
+ * flushes, no event, state unchanged. */
+void vm_stop(struct machine *m, enum run_state state);
+/* RESUME, clock, state running, vCPUs. No-op when running. false and *error in states that refuse
+ * (shutdown, internal-error: "Resetting the Virtual Machine is required"). */
+bool vm_start(struct machine *m, GError **error);
+
+/* ---- requests: any thread, with or without the lock; carried out by machine_run_requests() on the
+ * main thread in the fixed order of the protocol reference (debug, suspend, shutdown, reset, wakeup,
+ * powerdown, stop). Each kind is one slot: the latest cause wins. source says who, for the log. */
+void machine_request_shutdown(struct machine *m, enum shutdown_cause cause, const char *source);
+void machine_request_reset(struct machine *m, enum shutdown_cause cause, const char *source);
+void machine_request_powerdown(struct machine *m);
+void machine_request_suspend(struct machine *m);
+bool machine_request_wakeup(struct machine *m, const char *source, GError **error);
+void machine_request_stop(struct machine *m, enum run_state state, const char *source);
+/* Ends the main loop with this process status, with no event (isa-debug-exit). */
+void machine_request_exit(struct machine *m, int status);
+
+/* Main thread, lock held. Called by the loop when a request is pending and by the monitor after each
+ * in-band command, so that events precede the reply. Returns false when the machine has ended. */
+bool machine_run_requests(struct machine *m);
+
+/* The main thread's life: runs requests and sources until the machine ends; returns exit status. */
+int machine_run(struct machine *m);
+
+/* ---- actions (action.c): what a guest event does */
+struct machine_actions {
+    enum reboot_action reboot;
+    enum shutdown_action shutdown;
+    enum panic_action panic;
+    enum watchdog_action watchdog;
+};
+struct machine_actions *machine_actions(struct machine *m); /* lock held */
+
+#endif

@@ -1,0 +1,38 @@
+/*
+ * QMP: a control thread that owns every session, and the dispatch of commands.
+ *
+ * The control thread reads, parses and writes; it never takes the machine lock. Commands marked
+ * control-safe (query-status, query-version, ...) run on it at once, in the session's order; all
+ * others are posted to the main thread, one at a time per session, and the session goes on with its
+ * next command when the reply is queued. Events are queued from any thread into one ordered stream
+ * with the replies, so what happened first is written first.
+ */
+#ifndef MONITOR_MONITOR_H
+#define MONITOR_MONITOR_H
+
+#include "chardev/chardev.h"
+#include "chardev/listener.h"
+#include "machine/machine.h"
+#include "qapi/event.h"
+
+struct monitor;
+
+/* Made before the machine, whose events go to monitor_event_sink(). */
+struct monitor *monitor_new(void);
+struct event_sink *monitor_event_sink(struct monitor *mon);
+
+/* Adds an endpoint before monitor_start(). Sockets listen at once, so that errors come early and a
+ * waiting client (wait=on) is served. pretty: indented replies. */
+bool monitor_add_socket(struct monitor *mon, const struct sock_address *address, const char *label,
+                        bool pretty, GError **error);
+bool monitor_add_stdio(struct monitor *mon, bool pretty, GError **error);
+
+/* Starts the control thread. m may be NULL no longer from here on. */
+void monitor_start(struct monitor *mon, struct machine *m);
+/* Flushes replies and events (a second at most), closes all sessions, ends the thread. */
+void monitor_free(struct monitor *mon);
+
+/* Runs a human monitor command line; output text, owned by the caller. Main thread, lock held. */
+char *hmp_run(struct machine *m, const char *line);
+
+#endif
