@@ -48,9 +48,14 @@ struct lapic;
 
 #if SOFT_TAIL_CALLS
 typedef void op_ret;
-#define NEXT return (o + 1)->fn(c, o + 1)
+#if defined(__clang__)
+#define MUST_TAIL __attribute__((musttail))
+#else
+#define MUST_TAIL /* gcc makes sibling calls by itself; tests/unit/tail-calls looks at the result */
+#endif
+#define NEXT MUST_TAIL return (o + 1)->fn(c, o + 1)
 #define LEAVE return
-#define GOTO_OP(next) return (next)->fn(c, (next))
+#define GOTO_OP(next) MUST_TAIL return (next)->fn(c, (next))
 #else
 typedef const struct op *op_ret;
 #define NEXT return o + 1
@@ -362,16 +367,18 @@ static inline uint8_t *mem_fast_write(struct cpu *c, uint64_t lin, unsigned size
     return likely(d <= GUEST_PAGE_SIZE - size) ? e->host + d : NULL;
 }
 
+/* The slow pair by value, out of line: handlers that take no address of a local stay tail-callable. */
+uint64_t mem_load_slow(struct cpu *c, const struct op *o, uint64_t lin, unsigned size);
+void mem_store_slow(struct cpu *c, const struct op *o, uint64_t lin, uint64_t value, unsigned size);
+
 #define MEM_ACCESSORS(bits)                                                                        \
     static inline uint##bits##_t mem_ld##bits(struct cpu *c, const struct op *o, uint64_t lin)     \
     {                                                                                              \
         const uint8_t *p = mem_fast_read(c, lin, bits / 8);                                        \
-        uint##bits##_t v;                                                                          \
         if (likely(p != NULL)) {                                                                   \
             return *(const volatile uint##bits##_t *)p;                                            \
         }                                                                                          \
-        mem_read_slow(c, o, lin, &v, bits / 8);                                                    \
-        return v;                                                                                  \
+        return mem_load_slow(c, o, lin, bits / 8);                                                 \
     }                                                                                              \
     static inline void mem_st##bits(struct cpu *c, const struct op *o, uint64_t lin,               \
                                     uint##bits##_t v)                                              \
@@ -381,7 +388,7 @@ static inline uint8_t *mem_fast_write(struct cpu *c, uint64_t lin, unsigned size
             *(volatile uint##bits##_t *)p = v;                                                     \
             return;                                                                                \
         }                                                                                          \
-        mem_write_slow(c, o, lin, &v, bits / 8);                                                   \
+        mem_store_slow(c, o, lin, v, bits / 8);                                                    \
     }                                                                                              \
     static inline uint##bits##_t *mem_rmw##bits(struct cpu *c, const struct op *o, uint64_t lin)   \
     {                                                                                              \
@@ -447,11 +454,21 @@ struct block *block_find(struct cpu *c);
 void blocks_flush(struct cpu *c);
 /* Guest code in [gpa, gpa+len) was overwritten: drops the blocks of this vCPU that overlap. */
 void blocks_invalidate(struct cpu *c, gpa_t gpa, uint64_t len);
-/* Called by the MMU for a store into a page that holds code, before (exclusive begin) and after: makes
- * every vCPU drop the blocks that overlap. A dead block's ops are overwritten with one that leaves to
- * soft_run at its own RIP, so a block that hit itself stops by itself after the storing instruction;
- * its memory is freed only when no block runs. */
+/* Called by the MMU right after a store into a page that holds code (its first byte at `offset` of
+ * ram): drops the blocks that overlap, here at once and on other vCPUs before their next block. A dead
+ * block's ops are overwritten with one that leaves to soft_run at its own RIP, so a block that hit
+ * itself stops by itself after the storing instruction; its memory is freed only when no block runs.
+ * Does nothing (cheaply) when the bytes hold no code. May cross pages of the same ram block. */
 void code_written(struct cpu *c, struct ram_block *ram, uint64_t offset, gpa_t gpa, uint64_t len);
+/* The same for writers that are no vCPU of this kind: DMA, loader, debugger. Any thread. */
+void soft_ram_written(struct cpus *cpus, struct ram_block *ram, uint64_t offset, gpa_t gpa,
+                      uint64_t len);
+/* For the MMU: notes that some vCPU is about to hold a fast write entry for the page at `offset`.
+ * false: the page holds code, the entry must not be made. */
+bool code_page_allow_write(struct ram_block *ram, uint64_t offset);
+/* Drains what other threads queued with code_written and soft_ram_written; clears VCPU_REQ_CODE.
+ * soft_run does it; also after an exclusive section. */
+void blocks_drain(struct cpu *c);
 
 /* For branch handlers: go on at rip (already wrapped), same mode: finds the block without leaving when
  * it is cached and nothing is requested. Use as: return branch_to(c, o, rip); */
@@ -477,7 +494,7 @@ enum { EXC_DE, EXC_DB, EXC_NMI, EXC_BP, EXC_OF, EXC_BR, EXC_UD, EXC_NM, EXC_DF, 
 G_GNUC_NORETURN void raise_fault(struct cpu *c, const struct op *o, int vector);           /* no code */
 G_GNUC_NORETURN void raise_error(struct cpu *c, const struct op *o, int vector, uint32_t error);
 G_GNUC_NORETURN void raise_page_fault(struct cpu *c, const struct op *o, uint64_t cr2, uint32_t error);
-/* The CPU cannot go on honestly: stops the machine with internal-error, text says why. */
+/* The CPU cannot go on honestly: stops the machine with internal-error, text says why. (run.c) */
 G_GNUC_NORETURN void raise_internal(struct cpu *c, const struct op *o, const char *why);
 
 /* Delivers c->fault (nested faults, double fault inside). Returns false on a triple fault. */
