@@ -109,6 +109,9 @@ struct vcpu {
     _Atomic bool in_guest;    /* may touch guest memory or the memory map */
     _Atomic int mp_state;     /* enum mp_state */
     _Atomic uint8_t sipi_vector;
+    _Atomic bool sleeping;    /* waits for a request; the requester then signals `wake` */
+    unsigned exclusive_depth; /* the vCPU's thread only: sections nest on one vCPU */
+    bool exclusive_locked;    /* the section took the machine lock */
     pthread_t thread;
     bool thread_started;
     uint64_t thread_id;       /* the host's tid, for query-cpus-fast */
@@ -166,7 +169,8 @@ void vcpu_lock_machine(struct vcpu *vcpu);
 void vcpu_unlock_machine(struct vcpu *vcpu);
 
 /* Parks every other vCPU for a moment: takes the machine lock first (unless held), so sections never
- * nest across vCPUs. Anything looked up before (TLB entries, blocks) is stale afterwards. */
+ * nest across vCPUs; on one vCPU they may nest. Anything looked up before (TLB entries, blocks) is
+ * stale afterwards. */
 void vcpu_exclusive_begin(struct vcpu *vcpu);
 void vcpu_exclusive_end(struct vcpu *vcpu);
 

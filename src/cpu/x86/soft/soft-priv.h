@@ -137,7 +137,9 @@ enum {
     KEY_MP = 1u << 10,
     KEY_OSFXSR = 1u << 11,
     KEY_OSXSAVE = 1u << 12,
-    KEY_STEP = 1u << 13,     /* TF, enabled breakpoints, or an interrupt shadow: one-op blocks */
+    KEY_STEP = 1u << 13,     /* TF, enabled breakpoints, or an interrupt shadow: one-op blocks, whose
+                              * enter op does not poll c->req, and soft_events() before each; a repeated
+                              * string instruction leaves at its own RIP after each iteration */
     KEY_ALIGN = 1u << 14,    /* #AC in force: CPL 3, CR0.AM, EFLAGS.AC */
     KEY_FPEXC = 1u << 15,    /* an SSE floating-point exception is unmasked in MXCSR */
     KEY_LMA = 1u << 16,
@@ -163,7 +165,13 @@ struct tlbe {
 };
 #define TLB_BITS 9
 #define TLB_SIZE (1u << TLB_BITS)
-enum { TLB_USER, TLB_KERNEL /* SMAP in force, or off */, TLB_KERNEL_AC /* EFLAGS.AC with SMAP */, TLB_MODES };
+enum {
+    TLB_USER,
+    TLB_KERNEL,    /* SMAP in force, or off; implicit supervisor accesses of any CPL */
+    TLB_KERNEL_AC, /* EFLAGS.AC with SMAP */
+    TLB_ALIGN,     /* always empty: while KEY_ALIGN every access takes the slow path, which checks */
+    TLB_MODES
+};
 
 struct itlbe { /* code pages; flushed with the TLB */
     uint64_t tag;  /* linear page address; 1 is invalid */
@@ -245,12 +253,16 @@ struct cpu {
         uint16_t limit;
     } gdt, idt;
     uint64_t cr0, cr2, cr3, cr4, efer;
+    uint64_t pdptr[4]; /* PAE paging: the page-directory pointers, loaded with CR3 */
     uint64_t dr[8];
     uint8_t cpl;
     bool shadow;      /* STI or MOV SS: the next instruction runs before any interrupt */
     bool shadow_ss;   /* ... by MOV SS: holds NMI and debug traps too */
     bool nmi_masked;
     bool halted;
+    bool trap_armed;     /* TF was set when the last instruction began: #DB after it */
+    bool watch;          /* DR7 enables a data or I/O breakpoint */
+    uint32_t pending_db; /* DR6 bits of data breakpoints met by the last instruction */
     uint64_t insn_count; /* instructions executed (whole blocks counted at entry) */
 
     struct x87 fpu;
@@ -284,8 +296,7 @@ struct cpu {
 
     struct itlbe itlb[ITLB_SIZE];
     struct tlbe tlb_mode[TLB_MODES][TLB_SIZE];
-    uint64_t large_first, large_last; /* envelope of linear addresses mapped by large pages */
-    struct mmu_l2 *l2;                /* second-level TLB: mmu.c */
+    struct mmu_l2 *l2; /* second-level TLB: mmu.c */
     struct jump_entry jump_cache[JUMP_CACHE_SIZE];
     struct block_cache *blocks; /* block.c */
 };
@@ -311,9 +322,13 @@ void reg_set(struct cpu *c, const struct op *o, unsigned n, unsigned size, uint6
 uint64_t rm_get(struct cpu *c, const struct op *o, unsigned size);
 void rm_set(struct cpu *c, const struct op *o, unsigned size, uint64_t value);
 
-/* Recomputes c->key, c->cpl's TLB array and c->tlb after any change of mode, segments, CR0/CR4/EFER,
+/* Recomputes c->key and c->tlb after any change of mode, segments, CR0/CR4/EFER,
  * EFLAGS.TF/AC/VM, DR7, MXCSR masks. The op that calls it must end its block. (state.c) */
 void mode_update(struct cpu *c);
+
+/* After EFLAGS.IF, TPR or NMI masking was relaxed: makes a pending interrupt a request (INTR), so that
+ * the end of the block sees it. */
+void intr_recheck(struct cpu *c);
 
 /* Flags: RFLAGS image from lazy form, and back. flags.h has the inline parts. */
 uint64_t rflags_get(const struct cpu *c);
@@ -405,12 +420,18 @@ MEM_ACCESSORS(64)
 uint64_t sys_read(struct cpu *c, const struct op *o, uint64_t lin, unsigned size);
 void sys_write(struct cpu *c, const struct op *o, uint64_t lin, uint64_t value, unsigned size);
 
+/* IN, OUT, INS, OUTS: #GP(0) unless IOPL or the TSS's bitmap allows the port; then the access itself,
+ * with its I/O breakpoints. io_check alone for INS and OUTS before they touch memory. */
+void io_check(struct cpu *c, const struct op *o, uint16_t port, unsigned size);
+uint32_t io_read(struct cpu *c, const struct op *o, uint16_t port, unsigned size);
+void io_write(struct cpu *c, const struct op *o, uint16_t port, uint32_t value, unsigned size);
+
 /* Code bytes: the page that holds linear address lin. Raises the fetch fault. *host is NULL when the
  * page is not RAM or ROM (all such bytes read as 0xff). The gpa is page-aligned. */
 struct itlbe *code_page_lookup(struct cpu *c, uint64_t lin);
 
 void tlb_flush_all(struct cpu *c);       /* everything, global pages too */
-void tlb_flush_nonglobal(struct cpu *c); /* CR3 write */
+void tlb_flush_nonglobal(struct cpu *c); /* CR3 write without PCIDs */
 void tlb_flush_page(struct cpu *c, uint64_t lin); /* INVLPG */
 /* No fast write entries of this host page any more (it now holds code, or is logged). Own vCPU, or
  * inside an exclusive section. */
@@ -418,6 +439,9 @@ void tlb_drop_write(struct cpu *c, const uint8_t *host_page);
 
 /* Translation without side effects, for the debugger and monitor. */
 bool mmu_translate_debug(struct cpu *c, uint64_t lin, gpa_t *gpa);
+
+/* The memory map changed: host pointers are stale. Own vCPU, or while this one is parked. */
+void mmu_map_changed(struct cpu *c);
 
 bool mmu_init(struct cpu *c);
 void mmu_finish(struct cpu *c);
@@ -499,7 +523,9 @@ G_GNUC_NORETURN void raise_internal(struct cpu *c, const struct op *o, const cha
 
 /* Delivers c->fault (nested faults, double fault inside). Returns false on a triple fault. */
 bool exception_deliver(struct cpu *c);
-/* At a boundary (c->rip set): requests, INIT, NMI, interrupts, traps in priority order. Returns true
+/* soft_run's order at each boundary: leave if asked; soft_events() when c->req is not 0 or KEY_STEP is
+ * set; block_find(); run.
+ * At a boundary (c->rip set): requests, INIT, NMI, interrupts, traps in priority order. Returns true
  * when soft_run should return *exit. Delivers at most one event. Called by soft_run before each block
  * when something is pending: request word, shadow, TF. */
 bool soft_events(struct cpu *c, enum run_exit *exit);
