@@ -13,6 +13,7 @@
 #define MEMORY_ADDRESS_SPACE_H
 
 #include "memory/ram.h"
+#include <stdatomic.h>
 #include <stdbool.h>
 
 struct region_ops {
@@ -67,10 +68,11 @@ struct map_listener {
 
 struct address_space {
     const char *name;
+    gpa_t last;
     _Atomic(struct flat_view *) view; /* never NULL */
     struct map_guard guard;
     struct map_listener *listeners;
-    struct mapping *mappings; /* private */
+    struct mapping *mappings; /* private; in order of precedence */
     unsigned transaction;
     bool dirty;
 };
@@ -78,7 +80,9 @@ struct address_space {
 /* last is the highest address (0xffff for ports). */
 struct address_space *address_space_new(const char *name, gpa_t last);
 void address_space_free(struct address_space *as); /* regions are not owned */
+/* A new listener is told of the present view at once. */
 void address_space_add_listener(struct address_space *as, struct map_listener *listener);
+void address_space_remove_listener(struct address_space *as, struct map_listener *listener);
 
 /* Maps region at base. The region must stay alive until unmapped. Changes between begin and commit
  * become visible together at the last commit. */

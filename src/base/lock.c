@@ -1,0 +1,41 @@
+/*
+ * The machine lock: a plain mutex plus the identity of its holder.
+ *
+ * The owner is the address of a variable that each thread has once. It is written only by the
+ * thread that holds the mutex, so comparing it with one's own address needs no ordering: a thread
+ * sees its own address only if it stored it itself.
+ */
+#include "base/lock.h"
+#include <glib.h>
+
+static _Thread_local char lock_self;
+
+void big_lock_init(struct big_lock *lock)
+{
+    pthread_mutex_init(&lock->mutex, NULL);
+    atomic_init(&lock->owner, NULL);
+}
+
+void big_lock_finish(struct big_lock *lock)
+{
+    pthread_mutex_destroy(&lock->mutex);
+}
+
+void big_lock_acquire(struct big_lock *lock)
+{
+    g_assert(!big_lock_held(lock));
+    pthread_mutex_lock(&lock->mutex);
+    atomic_store_explicit(&lock->owner, &lock_self, memory_order_relaxed);
+}
+
+void big_lock_release(struct big_lock *lock)
+{
+    g_assert(big_lock_held(lock));
+    atomic_store_explicit(&lock->owner, NULL, memory_order_relaxed);
+    pthread_mutex_unlock(&lock->mutex);
+}
+
+bool big_lock_held(const struct big_lock *lock)
+{
+    return atomic_load_explicit(&lock->owner, memory_order_relaxed) == &lock_self;
+}

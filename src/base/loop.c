@@ -1,0 +1,208 @@
+/*
+ * The event loop: a GMainContext whose poll function gives up the loop's lock while it sleeps.
+ *
+ * GLib's poll function has no argument, so the thread that runs a loop notes it in a thread-local.
+ * loop_post() has one queue and one source for all posted functions; the source's ready time is the
+ * doorbell, which wakes the context from any thread.
+ */
+#include "base/loop.h"
+#include "base/lock.h"
+#include <glib-unix.h>
+
+struct posted {
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+/* The source that runs posted functions. */
+struct post_source {
+    GSource source;
+    GMutex mutex;
+    GArray *queue; /* struct posted; under mutex */
+};
+
+struct loop_private {
+    struct loop loop; /* first */
+    struct post_source *post;
+};
+
+static _Thread_local struct loop *running_loop;
+
+static gint loop_poll(GPollFD *fds, guint n, gint timeout_ms)
+{
+    struct big_lock *lock = running_loop ? running_loop->lock : NULL;
+    gint result;
+
+    if (lock) {
+        big_lock_release(lock);
+    }
+    result = g_poll(fds, n, timeout_ms);
+    if (lock) {
+        big_lock_acquire(lock);
+    }
+    return result;
+}
+
+static gboolean post_dispatch(GSource *source, GSourceFunc fn, gpointer opaque)
+{
+    struct post_source *post = (struct post_source *)source;
+    GArray *batch, *fresh = g_array_new(FALSE, FALSE, sizeof(struct posted));
+
+    g_mutex_lock(&post->mutex);
+    g_source_set_ready_time(source, -1);
+    batch = post->queue;
+    post->queue = fresh;
+    g_mutex_unlock(&post->mutex);
+    for (guint i = 0; i < batch->len; i++) {
+        struct posted *p = &g_array_index(batch, struct posted, i);
+
+        p->fn(p->arg);
+    }
+    g_array_unref(batch);
+    return G_SOURCE_CONTINUE;
+}
+
+static void post_finalize(GSource *source)
+{
+    struct post_source *post = (struct post_source *)source;
+
+    g_array_unref(post->queue);
+    g_mutex_clear(&post->mutex);
+}
+
+static GSourceFuncs post_funcs = {.dispatch = post_dispatch, .finalize = post_finalize};
+
+struct loop *loop_new(struct big_lock *lock)
+{
+    struct loop_private *p = g_new0(struct loop_private, 1);
+
+    p->loop.lock = lock;
+    p->loop.context = g_main_context_new();
+    p->loop.main = g_main_loop_new(p->loop.context, FALSE);
+    g_main_context_set_poll_func(p->loop.context, loop_poll);
+
+    p->post = (struct post_source *)g_source_new(&post_funcs, sizeof(struct post_source));
+    g_mutex_init(&p->post->mutex);
+    p->post->queue = g_array_new(FALSE, FALSE, sizeof(struct posted));
+    g_source_set_static_name(&p->post->source, "posted functions");
+    g_source_attach(&p->post->source, p->loop.context);
+    return &p->loop;
+}
+
+void loop_free(struct loop *loop)
+{
+    struct loop_private *p = (struct loop_private *)loop;
+
+    if (!loop) {
+        return;
+    }
+    g_source_destroy(&p->post->source);
+    g_source_unref(&p->post->source);
+    g_main_loop_unref(loop->main);
+    g_main_context_unref(loop->context);
+    g_free(p);
+}
+
+void loop_run(struct loop *loop)
+{
+    struct loop *outer = running_loop;
+
+    running_loop = loop;
+    g_main_context_push_thread_default(loop->context);
+    if (loop->lock) {
+        big_lock_acquire(loop->lock);
+    }
+    g_main_loop_run(loop->main);
+    if (loop->lock) {
+        big_lock_release(loop->lock);
+    }
+    g_main_context_pop_thread_default(loop->context);
+    running_loop = outer;
+}
+
+static void loop_quit_now(void *arg)
+{
+    struct loop *loop = arg;
+
+    g_main_loop_quit(loop->main);
+}
+
+void loop_quit(struct loop *loop)
+{
+    /* Posted, so that a quit just before loop_run() is not lost. */
+    loop_post(loop, loop_quit_now, loop);
+}
+
+void loop_post(struct loop *loop, void (*fn)(void *arg), void *arg)
+{
+    struct post_source *post = ((struct loop_private *)loop)->post;
+    struct posted p = {.fn = fn, .arg = arg};
+
+    g_mutex_lock(&post->mutex);
+    g_array_append_val(post->queue, p);
+    if (post->queue->len == 1) {
+        g_source_set_ready_time(&post->source, 0);
+    }
+    g_mutex_unlock(&post->mutex);
+}
+
+struct call {
+    void (*fn)(void *arg);
+    void *arg;
+    GMutex mutex;
+    GCond done_cond;
+    bool done;
+};
+
+static void call_run(void *arg)
+{
+    struct call *call = arg;
+
+    call->fn(call->arg);
+    g_mutex_lock(&call->mutex);
+    call->done = true;
+    g_cond_signal(&call->done_cond);
+    g_mutex_unlock(&call->mutex);
+}
+
+void loop_call(struct loop *loop, void (*fn)(void *arg), void *arg)
+{
+    struct call call = {.fn = fn, .arg = arg};
+
+    g_assert(running_loop != loop);
+    g_mutex_init(&call.mutex);
+    g_cond_init(&call.done_cond);
+    loop_post(loop, call_run, &call);
+    g_mutex_lock(&call.mutex);
+    while (!call.done) {
+        g_cond_wait(&call.done_cond, &call.mutex);
+    }
+    g_mutex_unlock(&call.mutex);
+    g_cond_clear(&call.done_cond);
+    g_mutex_clear(&call.mutex);
+}
+
+struct fd_watch {
+    loop_fd_fn fn;
+    void *arg;
+};
+
+static gboolean fd_watch_ready(gint fd, GIOCondition condition, gpointer opaque)
+{
+    struct fd_watch *watch = opaque;
+
+    return watch->fn(fd, condition, watch->arg) ? G_SOURCE_CONTINUE : G_SOURCE_REMOVE;
+}
+
+GSource *loop_watch_fd(struct loop *loop, int fd, GIOCondition events, loop_fd_fn fn, void *arg)
+{
+    GSource *source = g_unix_fd_source_new(fd, events);
+    struct fd_watch *watch = g_new(struct fd_watch, 1);
+
+    watch->fn = fn;
+    watch->arg = arg;
+    g_source_set_callback(source, G_SOURCE_FUNC(fd_watch_ready), watch, g_free);
+    g_source_attach(source, loop->context);
+    g_source_unref(source);
+    return source;
+}
