@@ -18,6 +18,9 @@
 
 struct machine;
 
+#define MACHINE_ERROR (machine_error_quark())
+GQuark machine_error_quark(void);
+
 struct machine_config { /* what the command line said; strings owned */
     char *machine_type; /* "q35", "none" */
     char *name;         /* -name; NULL */
@@ -32,6 +35,10 @@ struct machine_config { /* what the command line said; strings owned */
     bool stepped_clock;        /* -accel qtest */
 };
 
+/* Zeroed, with an empty list of accelerators. */
+struct machine_config *machine_config_new(void);
+void machine_config_free(struct machine_config *config); /* NULL is fine */
+
 struct board {
     const char *name, *alias; /* "pc-q35-7.2", "q35" */
     const char *desc;
@@ -44,7 +51,7 @@ struct board {
     bool (*reset)(struct machine *, GError **);
     void (*power_button)(struct machine *); /* system_powerdown; NULL: no effect */
     bool (*wake)(struct machine *, const char *source);
-    void (*finish)(struct machine *);
+    void (*finish)(struct machine *); /* accepts a half-built machine */
 };
 
 struct machine {
@@ -73,6 +80,16 @@ struct machine *machine_new(struct machine_config *config, struct loop *(*make_l
                             struct event_sink *events, GError **error);
 void machine_free(struct machine *m);
 
+/* For boards, from init(): makes m->cpus with the first accelerator of the configuration that works
+ * here. hooks are the board's (constant); it uses machine_triple_fault and machine_internal_error
+ * below for its own, and gets the machine as their opaque. */
+bool machine_create_cpus(struct machine *m, const struct cpus_hooks *hooks, GError **error);
+void machine_triple_fault(void *machine, struct vcpu *vcpu);
+void machine_internal_error(void *machine, struct vcpu *vcpu, const char *text);
+
+/* What devices may ask of a machine (opaque: the machine); m->env.system points here. */
+extern const struct system_ops machine_system_ops;
+
 /* ---- running and stopping (lifecycle.c); machine lock held */
 
 /* Stops: run state, clock, vCPUs, devices, STOP, in the protocol's order. When already stopped: only
@@ -84,7 +101,9 @@ bool vm_start(struct machine *m, GError **error);
 
 /* ---- requests: any thread, with or without the lock; carried out by machine_run_requests() on the
  * main thread in the fixed order of the protocol reference (debug, suspend, shutdown, reset, wakeup,
- * powerdown, stop). Each kind is one slot: the latest cause wins. source says who, for the log. */
+ * powerdown, stop). Each kind is one slot: the latest cause wins. source says who: a constant string.
+ * A shutdown from outside (host-qmp-quit, host-signal, host-ui) ends the process whatever the
+ * shutdown action is. */
 void machine_request_shutdown(struct machine *m, enum shutdown_cause cause, const char *source);
 void machine_request_reset(struct machine *m, enum shutdown_cause cause, const char *source);
 void machine_request_powerdown(struct machine *m);
@@ -98,8 +117,12 @@ void machine_request_exit(struct machine *m, int status);
  * in-band command, so that events precede the reply. Returns false when the machine has ended. */
 bool machine_run_requests(struct machine *m);
 
-/* The main thread's life: runs requests and sources until the machine ends; returns exit status. */
+/* The main thread's life: starts the guest unless start_paused, runs requests and sources until the
+ * machine ends, stops the vCPUs; returns the exit status. Not with the lock held. SIGINT, SIGTERM and
+ * SIGHUP end it with cause host-signal, if machine_block_signals() was called before any thread was
+ * made. */
 int machine_run(struct machine *m);
+void machine_block_signals(void);
 
 /* ---- actions (action.c): what a guest event does */
 struct machine_actions {

@@ -1,0 +1,474 @@
+/*
+ * A machine's life: starting and stopping, requests and the order in which they are carried out.
+ *
+ * Guests, devices, signals and clients do not act on the machine: they leave a request, which wakes
+ * the main loop. machine_run_requests() carries out all that are pending in one fixed order: debug,
+ * suspend, shutdown, reset, wakeup, powerdown, stop. Each kind is one slot, so requests merge and
+ * the latest cause wins. Consequences that clients know: a shutdown wins over a stop (no STOP event
+ * when the process ends), and with -no-shutdown over nothing: a reset asked for at the same moment
+ * is done as well.
+ *
+ * Order of events: STOP comes after the vCPUs are out of guest code and devices are quiet; RESUME
+ * before the first guest instruction and before `running` is visible; RESET after devices were
+ * reset and before vCPUs run again.
+ */
+#include "machine/machine-priv.h"
+
+#include "base/log.h"
+#include "qapi-events.h"
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+enum request_bit {
+    REQUEST_DEBUG = 1 << 0,
+    REQUEST_SUSPEND = 1 << 1,
+    REQUEST_SHUTDOWN = 1 << 2,
+    REQUEST_RESET = 1 << 3,
+    REQUEST_WAKEUP = 1 << 4,
+    REQUEST_POWERDOWN = 1 << 5,
+    REQUEST_STOP = 1 << 6,
+    REQUEST_EXIT = 1 << 7,
+};
+
+struct slots {
+    unsigned pending; /* enum request_bit */
+    enum shutdown_cause shutdown, reset;
+    enum run_state stop;
+    const char *wakeup_source;
+    int exit_status;
+};
+
+struct requests {
+    GMutex mutex; /* guards slots and posted: requests come from any thread */
+    struct slots slots;
+    bool posted;
+    /* The rest is the main thread's. */
+    bool ended;
+    struct machine_actions actions;
+};
+
+struct requests *requests_new(void)
+{
+    struct requests *r = g_new0(struct requests, 1);
+
+    g_mutex_init(&r->mutex);
+    actions_init(&r->actions);
+    return r;
+}
+
+void requests_free(struct requests *r)
+{
+    if (r) {
+        g_mutex_clear(&r->mutex);
+        g_free(r);
+    }
+}
+
+struct machine_actions *machine_actions(struct machine *m)
+{
+    return &m->requests->actions;
+}
+
+/* ---- leaving a request */
+
+static void run_posted_requests(void *arg)
+{
+    machine_run_requests(arg);
+}
+
+static struct slots *request_begin(struct machine *m)
+{
+    g_mutex_lock(&m->requests->mutex);
+    return &m->requests->slots;
+}
+
+static void request_end(struct machine *m, enum request_bit bit)
+{
+    struct requests *r = m->requests;
+    bool post = !r->posted;
+
+    r->slots.pending |= bit;
+    r->posted = true;
+    g_mutex_unlock(&r->mutex);
+    if (post) {
+        loop_post(m->loop, run_posted_requests, m);
+    }
+}
+
+void machine_request_shutdown(struct machine *m, enum shutdown_cause cause, const char *source)
+{
+    request_begin(m)->shutdown = cause;
+    request_end(m, REQUEST_SHUTDOWN);
+}
+
+void machine_request_reset(struct machine *m, enum shutdown_cause cause, const char *source)
+{
+    request_begin(m)->reset = cause;
+    request_end(m, REQUEST_RESET);
+}
+
+void machine_request_powerdown(struct machine *m)
+{
+    request_begin(m);
+    request_end(m, REQUEST_POWERDOWN);
+}
+
+void machine_request_suspend(struct machine *m)
+{
+    request_begin(m);
+    request_end(m, REQUEST_SUSPEND);
+}
+
+bool machine_request_wakeup(struct machine *m, const char *source, GError **error)
+{
+    if (runstate_get(m->run) != RUN_STATE_SUSPENDED) {
+        g_set_error(error, MACHINE_ERROR, 0, "Unable to wake up: guest is not in suspended state");
+        return false;
+    }
+    request_begin(m)->wakeup_source = source;
+    request_end(m, REQUEST_WAKEUP);
+    return true;
+}
+
+void machine_request_stop(struct machine *m, enum run_state state, const char *source)
+{
+    if (state == RUN_STATE_DEBUG) {
+        request_begin(m);
+        request_end(m, REQUEST_DEBUG);
+    } else {
+        request_begin(m)->stop = state;
+        request_end(m, REQUEST_STOP);
+    }
+}
+
+void machine_request_exit(struct machine *m, int status)
+{
+    request_begin(m)->exit_status = status;
+    request_end(m, REQUEST_EXIT);
+}
+
+/* ---- running and stopping */
+
+static void park(struct machine *m)
+{
+    if (m->cpus) {
+        vcpus_pause_all(m->cpus);
+    }
+    devices_pause(&m->env);
+}
+
+static void unpark(struct machine *m)
+{
+    devices_resume(&m->env);
+    if (m->cpus) {
+        vcpus_resume_all(m->cpus);
+    }
+}
+
+static void stop_guest(struct machine *m, enum run_state state)
+{
+    runstate_set(m->run, state);
+    vclock_stop(m->clock);
+    park(m);
+}
+
+void vm_stop(struct machine *m, enum run_state state)
+{
+    g_assert(big_lock_held(&m->lock));
+    if (runstate_is_running(m->run)) {
+        stop_guest(m, state);
+        qapi_event_send_stop(m->events);
+    }
+}
+
+/* A stop that was asked for before this start is moot; its STOP is owed all the same to a machine
+ * that runs, as documents promise it after the event that asked for it. */
+static bool take_stop_request(struct machine *m)
+{
+    struct slots *slots = request_begin(m);
+    bool pending = slots->pending & REQUEST_STOP;
+
+    slots->pending &= ~(unsigned)REQUEST_STOP;
+    g_mutex_unlock(&m->requests->mutex);
+    return pending;
+}
+
+static const char *start_refusal(enum run_state state)
+{
+    switch (state) {
+    case RUN_STATE_INTERNAL_ERROR:
+    case RUN_STATE_SHUTDOWN:
+        return "Resetting the Virtual Machine is required";
+    case RUN_STATE_FINISH_MIGRATE:
+        return "Migration is not finalized yet";
+    default:
+        return NULL;
+    }
+}
+
+bool vm_start(struct machine *m, GError **error)
+{
+    enum run_state state = runstate_get(m->run);
+    const char *refusal = start_refusal(state);
+    bool stop_pending;
+
+    g_assert(big_lock_held(&m->lock));
+    if (refusal) {
+        g_set_error_literal(error, MACHINE_ERROR, 0, refusal);
+        return false;
+    }
+    if (state == RUN_STATE_SUSPENDED) {
+        return true; /* only a wakeup runs it */
+    }
+    stop_pending = take_stop_request(m);
+    if (state == RUN_STATE_RUNNING) {
+        if (stop_pending) {
+            qapi_event_send_stop(m->events);
+            qapi_event_send_resume(m->events);
+        }
+        return true;
+    }
+    qapi_event_send_resume(m->events);
+    vclock_start(m->clock);
+    runstate_set(m->run, RUN_STATE_RUNNING);
+    unpark(m);
+    return true;
+}
+
+/* ---- carrying out requests */
+
+static bool cause_is_guest(enum shutdown_cause cause)
+{
+    return cause >= SHUTDOWN_CAUSE_GUEST_SHUTDOWN;
+}
+
+bool machine_reset(struct machine *m, enum reset_kind kind)
+{
+    g_autoptr(GError) error = NULL;
+
+    devices_reset(&m->env, kind);
+    if (m->cpus) {
+        vcpus_reset_all(m->cpus);
+    }
+    if (m->board->reset && !m->board->reset(m, &error)) {
+        log_error("reset failed: %s", error->message);
+        return false;
+    }
+    return true;
+}
+
+static void run_reset(struct machine *m, enum shutdown_cause cause)
+{
+    bool ok;
+
+    park(m);
+    ok = machine_reset(m, RESET_WARM);
+    if (cause != SHUTDOWN_CAUSE_NONE && cause != SHUTDOWN_CAUSE_SUBSYSTEM_RESET &&
+        cause != SHUTDOWN_CAUSE_SNAPSHOT_LOAD) {
+        qapi_event_send_reset(m->events, cause_is_guest(cause), cause);
+    }
+    switch (runstate_get(m->run)) {
+    case RUN_STATE_RUNNING:
+        if (ok) {
+            unpark(m);
+        } else {
+            vm_stop(m, RUN_STATE_INTERNAL_ERROR);
+        }
+        break;
+    case RUN_STATE_INMIGRATE:
+    case RUN_STATE_FINISH_MIGRATE:
+        break;
+    default:
+        runstate_set(m->run, RUN_STATE_PRELAUNCH);
+        break;
+    }
+}
+
+static void run_suspend(struct machine *m)
+{
+    if (runstate_is_running(m->run)) {
+        stop_guest(m, RUN_STATE_SUSPENDED);
+        qapi_event_send_suspend(m->events);
+    }
+}
+
+static void run_wakeup(struct machine *m, const char *source)
+{
+    if (runstate_get(m->run) != RUN_STATE_SUSPENDED || !m->board->wake ||
+        !m->board->wake(m, source)) {
+        return;
+    }
+    vclock_start(m->clock);
+    runstate_set(m->run, RUN_STATE_RUNNING);
+    unpark(m);
+    qapi_event_send_wakeup(m->events);
+}
+
+static void run_powerdown(struct machine *m)
+{
+    qapi_event_send_powerdown(m->events);
+    if (m->board->power_button) {
+        m->board->power_button(m);
+    }
+}
+
+static void end(struct machine *m, int status)
+{
+    m->requests->ended = true;
+    m->exit_status = status;
+    loop_quit(m->loop);
+}
+
+/* Whoever asks from outside for the process to end gets that, whatever -no-shutdown says. */
+static bool cause_ends_process(enum shutdown_cause cause)
+{
+    return cause == SHUTDOWN_CAUSE_HOST_QMP_QUIT || cause == SHUTDOWN_CAUSE_HOST_SIGNAL ||
+           cause == SHUTDOWN_CAUSE_HOST_UI;
+}
+
+static void run_shutdown(struct machine *m, enum shutdown_cause cause)
+{
+    struct machine_actions *actions = machine_actions(m);
+
+    if (cause_ends_process(cause)) {
+        actions->shutdown = SHUTDOWN_ACTION_POWEROFF;
+    }
+    qapi_event_send_shutdown(m->events, cause_is_guest(cause), cause);
+    if (actions->shutdown == SHUTDOWN_ACTION_PAUSE) {
+        vm_stop(m, RUN_STATE_SHUTDOWN);
+    } else {
+        end(m, 0);
+    }
+}
+
+static struct slots take_requests(struct machine *m)
+{
+    struct requests *r = m->requests;
+    struct slots taken;
+
+    g_mutex_lock(&r->mutex);
+    taken = r->slots;
+    r->slots.pending = 0;
+    r->posted = false;
+    g_mutex_unlock(&r->mutex);
+    if (taken.pending & REQUEST_RESET && actions_reset_is_shutdown(&r->actions, taken.reset)) {
+        if (!(taken.pending & REQUEST_SHUTDOWN)) {
+            taken.shutdown = taken.reset;
+        }
+        taken.pending = (taken.pending & ~(unsigned)REQUEST_RESET) | REQUEST_SHUTDOWN;
+    }
+    return taken;
+}
+
+bool machine_run_requests(struct machine *m)
+{
+    struct slots s;
+
+    g_assert(big_lock_held(&m->lock));
+    if (m->requests->ended) {
+        return false;
+    }
+    s = take_requests(m);
+    if (s.pending & REQUEST_DEBUG) {
+        vm_stop(m, RUN_STATE_DEBUG);
+    }
+    if (s.pending & REQUEST_SUSPEND) {
+        run_suspend(m);
+    }
+    if (s.pending & REQUEST_SHUTDOWN) {
+        run_shutdown(m, s.shutdown);
+    }
+    if (s.pending & REQUEST_EXIT && !m->requests->ended) {
+        end(m, s.exit_status);
+    }
+    if (m->requests->ended) {
+        return false;
+    }
+    if (s.pending & REQUEST_RESET) {
+        run_reset(m, s.reset);
+    }
+    if (s.pending & REQUEST_WAKEUP) {
+        run_wakeup(m, s.wakeup_source);
+    }
+    if (s.pending & REQUEST_POWERDOWN) {
+        run_powerdown(m);
+    }
+    if (s.pending & REQUEST_STOP) {
+        vm_stop(m, s.stop);
+    }
+    return true;
+}
+
+/* ---- the main thread's life */
+
+static void ending_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGHUP);
+}
+
+void machine_block_signals(void)
+{
+    sigset_t set;
+
+    ending_signals(&set);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+static bool receive_signal(int fd, GIOCondition condition, void *arg)
+{
+    struct machine *m = arg;
+    struct signalfd_siginfo info;
+
+    if (read(fd, &info, sizeof(info)) == sizeof(info)) {
+        if (info.ssi_code == SI_USER) {
+            log_info("terminating on signal %u from pid %u", info.ssi_signo, info.ssi_pid);
+        } else {
+            log_info("terminating on signal %u", info.ssi_signo);
+        }
+        machine_request_shutdown(m, SHUTDOWN_CAUSE_HOST_SIGNAL, strsignal((int)info.ssi_signo));
+    }
+    return true;
+}
+
+int machine_run(struct machine *m)
+{
+    g_autoptr(GError) error = NULL;
+    GSource *source = NULL;
+    sigset_t set;
+    int fd;
+
+    ending_signals(&set);
+    fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd >= 0) {
+        source = loop_watch_fd(m->loop, fd, G_IO_IN, receive_signal, m);
+    } else {
+        log_warn("signals cannot be watched: %s", strerror(errno));
+    }
+    if (!m->config->start_paused) {
+        big_lock_acquire(&m->lock);
+        if (!vm_start(m, &error)) {
+            log_error("%s", error->message);
+        }
+        big_lock_release(&m->lock);
+    }
+    loop_run(m->loop);
+
+    big_lock_acquire(&m->lock);
+    if (runstate_is_running(m->run)) {
+        stop_guest(m, RUN_STATE_SHUTDOWN); /* no STOP: the end of the connection says it */
+    }
+    big_lock_release(&m->lock);
+    if (source) {
+        g_source_destroy(source);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return m->exit_status;
+}

@@ -1,0 +1,18 @@
+/* Between the files of a machine's life. Machine lock held. */
+#ifndef MACHINE_MACHINE_PRIV_H
+#define MACHINE_MACHINE_PRIV_H
+
+#include "machine/machine.h"
+
+struct requests *requests_new(void);
+void requests_free(struct requests *r); /* NULL is fine */
+
+/* Devices, vCPUs, then the board's own; the machine is parked. Logs and returns false on failure.
+ */
+bool machine_reset(struct machine *m, enum reset_kind kind);
+
+void actions_init(struct machine_actions *actions);
+/* Whether a reset with this cause ends or stops the machine instead (-no-reboot). */
+bool actions_reset_is_shutdown(const struct machine_actions *actions, enum shutdown_cause cause);
+
+#endif

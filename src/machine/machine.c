@@ -1,0 +1,188 @@
+/*
+ * Putting a machine together and taking it apart. What is in it is the board's business.
+ */
+#include "machine/machine-priv.h"
+
+#include "base/log.h"
+#include "cpu/x86/cpuid.h"
+#include <string.h>
+
+GQuark machine_error_quark(void)
+{
+    return g_quark_from_static_string("machine-error");
+}
+
+const struct board *board_find(const char *name)
+{
+    for (unsigned i = 0; boards[i]; i++) {
+        if (strcmp(boards[i]->name, name) == 0 ||
+            (boards[i]->alias && strcmp(boards[i]->alias, name) == 0)) {
+            return boards[i];
+        }
+    }
+    return NULL;
+}
+
+struct machine_config *machine_config_new(void)
+{
+    struct machine_config *config = g_new0(struct machine_config, 1);
+
+    config->accels = g_ptr_array_new_with_free_func(g_free);
+    return config;
+}
+
+void machine_config_free(struct machine_config *config)
+{
+    if (!config) {
+        return;
+    }
+    g_free(config->machine_type);
+    g_free(config->name);
+    g_free(config->uuid);
+    g_free(config->cpu_spec);
+    g_ptr_array_unref(config->accels);
+    g_free(config->kernel);
+    g_free(config->initrd);
+    g_free(config->append);
+    g_free(config->firmware);
+    g_free(config);
+}
+
+/* ---- vCPUs */
+
+static struct cpus *try_accel(struct machine *m, const char *name, const struct cpus_hooks *hooks,
+                              GError **error)
+{
+    const struct accel_ops *accel = accel_find(name);
+
+    if (!accel) {
+        g_set_error(error, MACHINE_ERROR, 0, "invalid accelerator '%s'", name);
+        return NULL;
+    }
+    return cpus_new(accel, &m->config->topology, m->cpu_model, m->mem, m->io, m->clock, &m->lock,
+                    hooks, m, error);
+}
+
+bool machine_create_cpus(struct machine *m, const struct cpus_hooks *hooks, GError **error)
+{
+    GPtrArray *names = m->config->accels;
+
+    m->cpu_model = cpu_model_new(m->config->cpu_spec, &m->config->topology, error);
+    if (!m->cpu_model) {
+        return false;
+    }
+    for (guint i = 0; i < names->len && !m->cpus; i++) {
+        g_autoptr(GError) why = NULL;
+
+        m->cpus = try_accel(m, names->pdata[i], hooks, &why);
+        if (!m->cpus && i + 1 == names->len) {
+            g_propagate_error(error, g_steal_pointer(&why));
+        } else if (!m->cpus) {
+            log_warn("%s; trying '%s'", why->message, (const char *)names->pdata[i + 1]);
+        }
+    }
+    m->env.cpus = m->cpus;
+    return m->cpus != NULL;
+}
+
+/* ---- the machine */
+
+static void env_init(struct machine *m)
+{
+    m->env.mem = m->mem;
+    m->env.io = m->io;
+    m->env.clock = m->clock;
+    m->env.lock = &m->lock;
+    m->env.loop = m->loop;
+    m->env.system = &machine_system_ops;
+    m->env.system_opaque = m;
+}
+
+/* The lock is held. */
+static bool build(struct machine *m, GError **error)
+{
+    m->clock = vclock_new(m->config->stepped_clock ? NULL : m->loop, m->config->stepped_clock);
+    m->mem = address_space_new("memory", UINT64_MAX);
+    m->io = address_space_new("I/O", 0xffff);
+    env_init(m);
+    if (!m->board->init(m, error)) {
+        return false;
+    }
+    devices_pause(&m->env);
+    if (!machine_reset(m, RESET_COLD)) {
+        g_set_error(error, MACHINE_ERROR, 0, "machine '%s' cannot be reset", m->board->name);
+        return false;
+    }
+    return true;
+}
+
+static struct machine *machine_alloc(const struct board *board,
+                                     struct loop *(*make_loop)(struct big_lock *),
+                                     struct event_sink *events)
+{
+    struct machine *m = g_new0(struct machine, 1);
+
+    m->board = board;
+    m->events = events;
+    big_lock_init(&m->lock);
+    m->loop = make_loop(&m->lock);
+    m->run = runstate_new(RUN_STATE_PRELAUNCH);
+    m->requests = requests_new();
+    return m;
+}
+
+struct machine *machine_new(struct machine_config *config,
+                            struct loop *(*make_loop)(struct big_lock *), struct event_sink *events,
+                            GError **error)
+{
+    const struct board *board = board_find(config->machine_type);
+    struct machine *m;
+    bool ok;
+
+    if (!board) {
+        g_set_error(error, MACHINE_ERROR, 0,
+                    "unsupported machine type '%s' (-machine help lists those there are)",
+                    config->machine_type);
+        return NULL;
+    }
+    m = machine_alloc(board, make_loop, events);
+    m->config = config;
+    big_lock_acquire(&m->lock);
+    ok = build(m, error);
+    big_lock_release(&m->lock);
+    if (!ok) {
+        m->config = NULL; /* stays the caller's */
+        machine_free(m);
+        return NULL;
+    }
+    return m;
+}
+
+void machine_free(struct machine *m)
+{
+    if (!m) {
+        return;
+    }
+    big_lock_acquire(&m->lock);
+    if (m->cpus) {
+        vcpus_pause_all(m->cpus);
+    }
+    devices_free(&m->env);
+    if (m->cpus) {
+        cpus_free(m->cpus);
+    }
+    if (m->board->finish) {
+        m->board->finish(m);
+    }
+    big_lock_release(&m->lock);
+    cpu_model_free(m->cpu_model);
+    address_space_free(m->mem);
+    address_space_free(m->io);
+    vclock_free(m->clock);
+    requests_free(m->requests);
+    runstate_free(m->run);
+    loop_free(m->loop);
+    big_lock_finish(&m->lock);
+    machine_config_free(m->config);
+    g_free(m);
+}
