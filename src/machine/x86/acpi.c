@@ -1,0 +1,363 @@
+/*
+ * ACPI tables, built byte by byte: see acpi.h. Section numbers are those of ACPI 5.0.
+ *
+ * There is no SMI command port: the machine is in ACPI mode from the start (4.8.2.5, SMI_CMD zero).
+ * Left out: SRAT/SLIT (one node), BERT/HEST, SPCR, TPM; sleep states other than S5.
+ */
+#include "machine/x86/acpi.h"
+
+#include "machine/x86/boot-priv.h"
+#include "machine/x86/q35-map.h"
+#include <string.h>
+
+#include "dsdt.hex"
+
+#define OEM_ID       "GODWIT"
+#define OEM_TABLE_ID "GWTQ35  "
+#define CREATOR_ID   "GDWT"
+
+#define HEADER_BYTES 36
+#define FADT_BYTES   244 /* revision 3 */
+#define FACS_BYTES   64
+#define RSDP_BYTES   36
+
+#define MAX_TABLES   8
+
+struct builder {
+    GByteArray *out;
+    gpa_t base;
+    unsigned n;
+    gpa_t table[MAX_TABLES]; /* what RSDT and XSDT list */
+};
+
+static void checksum_set(uint8_t *p, size_t length, size_t at)
+{
+    uint8_t sum = 0;
+
+    p[at] = 0;
+    for (size_t i = 0; i < length; i++) {
+        sum = (uint8_t)(sum + p[i]);
+    }
+    p[at] = (uint8_t)-sum;
+}
+
+static void align_to(GByteArray *out, unsigned align)
+{
+    static const uint8_t zeroes[64];
+    unsigned over = out->len % align;
+    if (over) {
+        g_byte_array_append(out, zeroes, align - over);
+    }
+}
+
+static void add8(GByteArray *t, uint8_t v)
+{
+    g_byte_array_append(t, &v, 1);
+}
+
+static void add16(GByteArray *t, uint16_t v)
+{
+    uint8_t b[2];
+    put_le16(b, v);
+    g_byte_array_append(t, b, 2);
+}
+
+static void add32(GByteArray *t, uint32_t v)
+{
+    uint8_t b[4];
+    put_le32(b, v);
+    g_byte_array_append(t, b, 4);
+}
+
+static void add64(GByteArray *t, uint64_t v)
+{
+    uint8_t b[8];
+    put_le64(b, v);
+    g_byte_array_append(t, b, 8);
+}
+
+static void add_zeroes(GByteArray *t, unsigned n)
+{
+    while (n-- > 0) {
+        add8(t, 0);
+    }
+}
+
+/* A table with the common header (5.2.6); length and checksum come later, in table_place(). */
+static GByteArray *table_new(const char *signature, uint8_t revision)
+{
+    GByteArray *t = g_byte_array_new();
+
+    g_byte_array_append(t, (const guint8 *)signature, 4);
+    add32(t, 0);
+    add8(t, revision);
+    add8(t, 0);
+    g_byte_array_append(t, (const guint8 *)OEM_ID, 6);
+    g_byte_array_append(t, (const guint8 *)OEM_TABLE_ID, 8);
+    add32(t, 1);
+    g_byte_array_append(t, (const guint8 *)CREATOR_ID, 4);
+    add32(t, 1);
+    return t;
+}
+
+/* Finishes t, appends it to the output and frees it; returns where it is. */
+static gpa_t table_place(struct builder *b, GByteArray *t, bool listed)
+{
+    put_le32(t->data + 4, t->len);
+    checksum_set(t->data, t->len, 9);
+    align_to(b->out, 64);
+    gpa_t addr = b->base + b->out->len;
+    g_byte_array_append(b->out, t->data, t->len);
+    g_byte_array_unref(t);
+    if (listed) {
+        b->table[b->n++] = addr;
+    }
+    return addr;
+}
+
+/* Generic address structure (5.2.3.1) for an I/O port; access: 1 byte, 2 word, 3 dword. */
+static void add_gas_io(GByteArray *t, uint16_t port, uint8_t bits, uint8_t access)
+{
+    add8(t, port ? 1 : 0);
+    add8(t, bits);
+    add8(t, 0);
+    add8(t, access);
+    add64(t, port);
+}
+
+static gpa_t facs_place(struct builder *b)
+{
+    uint8_t facs[FACS_BYTES] = "FACS";
+
+    put_le32(facs + 4, FACS_BYTES);
+    facs[32] = 1; /* version */
+    align_to(b->out, 64);
+    gpa_t addr = b->base + b->out->len;
+    g_byte_array_append(b->out, facs, sizeof(facs));
+    return addr;
+}
+
+enum { /* FADT flags (5.2.9, table 5-35) */
+       FADT_WBINVD = 1u << 0,
+       FADT_PROC_C1 = 1u << 2,
+       FADT_SLP_BUTTON = 1u << 5, /* set: no fixed sleep button; the power button is fixed */
+       FADT_RTC_S4 = 1u << 7,
+       FADT_RESET_REG = 1u << 10,
+};
+
+enum { /* IA-PC boot architecture flags (5.2.9.3) */
+       IAPC_LEGACY_DEVICES = 1u << 0,
+       IAPC_8042 = 1u << 1,
+       IAPC_NO_VGA = 1u << 2,
+};
+
+static void fadt_place(struct builder *b, const struct acpi_config *config, gpa_t facs, gpa_t dsdt)
+{
+    GByteArray *t = table_new("FACP", 3);
+
+    add32(t, (uint32_t)facs);
+    add32(t, (uint32_t)dsdt);
+    add8(t, 1); /* interrupt model of ACPI 1.0: dual PIC */
+    add8(t, 0); /* power profile: unspecified */
+    add16(t, Q35_SCI_IRQ);
+    add32(t, 0);           /* SMI_CMD: none */
+    add_zeroes(t, 4);      /* ACPI_ENABLE, ACPI_DISABLE, S4BIOS_REQ, PSTATE_CNT */
+    add32(t, Q35_PM_BASE); /* PM1a_EVT_BLK */
+    add32(t, 0);
+    add32(t, Q35_PM_BASE + 4); /* PM1a_CNT_BLK */
+    add32(t, 0);
+    add32(t, 0);                  /* PM2_CNT_BLK */
+    add32(t, Q35_PM_BASE + 8);    /* PM_TMR_BLK */
+    add32(t, Q35_PM_BASE + 0x20); /* GPE0_BLK */
+    add32(t, 0);                  /* GPE1_BLK */
+    add8(t, 4);                   /* PM1_EVT_LEN */
+    add8(t, 2);                   /* PM1_CNT_LEN */
+    add8(t, 0);                   /* PM2_CNT_LEN */
+    add8(t, 4);                   /* PM_TMR_LEN */
+    add8(t, 16);                  /* GPE0_BLK_LEN */
+    add8(t, 0);                   /* GPE1_BLK_LEN */
+    add8(t, 0);                   /* GPE1_BASE */
+    add8(t, 0);                   /* CST_CNT */
+    add16(t, 0xfff);              /* P_LVL2_LAT: no C2 */
+    add16(t, 0xfff);              /* P_LVL3_LAT: no C3 */
+    add16(t, 0);                  /* FLUSH_SIZE: WBINVD works */
+    add16(t, 0);                  /* FLUSH_STRIDE */
+    add8(t, 0);                   /* DUTY_OFFSET */
+    add8(t, 0);                   /* DUTY_WIDTH */
+    add8(t, 0);                   /* DAY_ALRM */
+    add8(t, 0);                   /* MON_ALRM */
+    add8(t, 0x32);                /* CENTURY: CMOS byte */
+    add16(t, IAPC_LEGACY_DEVICES | IAPC_NO_VGA | (config->i8042 ? IAPC_8042 : 0));
+    add8(t, 0);
+    add32(t, FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_RTC_S4 | FADT_RESET_REG);
+    add_gas_io(t, Q35_RESET_PORT, 8, 1);
+    add8(t, Q35_RESET_VALUE);
+    add_zeroes(t, 3);
+    add64(t, facs); /* X_FIRMWARE_CTRL */
+    add64(t, dsdt); /* X_DSDT */
+    add_gas_io(t, Q35_PM_BASE, 32, 2);
+    add_gas_io(t, 0, 0, 0);
+    add_gas_io(t, Q35_PM_BASE + 4, 16, 2);
+    add_gas_io(t, 0, 0, 0);
+    add_gas_io(t, 0, 0, 0);
+    add_gas_io(t, Q35_PM_BASE + 8, 32, 3);
+    add_gas_io(t, Q35_PM_BASE + 0x20, 128, 1);
+    add_gas_io(t, 0, 0, 0);
+    g_assert(t->len == FADT_BYTES);
+    table_place(b, t, true);
+}
+
+/* Interrupt source override (5.2.12.5). flags 0: as the bus says; 0xd: active high, level. */
+static void add_override(GByteArray *t, uint8_t irq, uint32_t gsi, uint16_t flags)
+{
+    add8(t, 2);
+    add8(t, 10);
+    add8(t, 0);
+    add8(t, irq);
+    add32(t, gsi);
+    add16(t, flags);
+}
+
+static void madt_place(struct builder *b, const struct acpi_config *config)
+{
+    GByteArray *t = table_new("APIC", 3);
+
+    add32(t, Q35_LAPIC);
+    add32(t, 1); /* PCAT_COMPAT: a pair of 8259s too */
+    for (unsigned i = 0; i < config->n_cpus; i++) {
+        add8(t, 0); /* processor local APIC */
+        add8(t, 8);
+        add8(t, (uint8_t)i);
+        add8(t, (uint8_t)config->apic_id[i]);
+        add32(t, 1); /* enabled */
+    }
+    add8(t, 1); /* I/O APIC */
+    add8(t, 12);
+    add8(t, 0);
+    add8(t, 0);
+    add32(t, Q35_IOAPIC);
+    add32(t, 0);
+    add_override(t, 0, 2, 0);
+    add_override(t, 5, 5, 0xd);
+    add_override(t, 9, 9, 0xd);
+    add_override(t, 10, 10, 0xd);
+    add_override(t, 11, 11, 0xd);
+    add8(t, 4); /* local APIC NMI: LINT1 of all */
+    add8(t, 6);
+    add8(t, 0xff);
+    add16(t, 0);
+    add8(t, 1);
+    table_place(b, t, true);
+}
+
+static void mcfg_place(struct builder *b)
+{
+    GByteArray *t = table_new("MCFG", 1);
+
+    add64(t, 0);
+    add64(t, Q35_ECAM);
+    add16(t, 0); /* segment */
+    add8(t, 0);  /* buses 0..255 */
+    add8(t, 255);
+    add32(t, 0);
+    table_place(b, t, true);
+}
+
+static void hpet_place(struct builder *b)
+{
+    GByteArray *t = table_new("HPET", 1);
+
+    add32(t, 0x8086a201); /* the low half of the capabilities register */
+    add8(t, 0);           /* generic address: memory */
+    add8(t, 0);
+    add8(t, 0);
+    add8(t, 0);
+    add64(t, Q35_HPET);
+    add8(t, 0);  /* HPET number */
+    add16(t, 0); /* minimum tick in periodic mode */
+    add8(t, 0);
+    table_place(b, t, true);
+}
+
+/* PkgLength (20.2.4) of a body of n bytes, in the two-byte form: itself counted. */
+static void add_pkg_length(GByteArray *t, size_t n)
+{
+    n += 2;
+    g_assert(n < 0x1000);
+    add8(t, (uint8_t)(0x40 | (n & 0xf)));
+    add8(t, (uint8_t)(n >> 4));
+}
+
+/* Device (Cxxx) { Name (_HID, "ACPI0007"), Name (_UID, n) } for each vCPU, in \_SB. */
+static void ssdt_place(struct builder *b, const struct acpi_config *config)
+{
+    GByteArray *t = table_new("SSDT", 2);
+
+    for (unsigned i = 0; i < config->n_cpus; i++) {
+        g_autoptr(GByteArray) body = g_byte_array_new();
+        char name[5];
+
+        g_snprintf(name, sizeof(name), "C%03X", i);
+        g_byte_array_append(body, (const guint8 *)name, 4);
+        g_byte_array_append(body,
+                            (const guint8 *)"\x08_HID\x0d"
+                                            "ACPI0007",
+                            15); /* with the NUL */
+        g_byte_array_append(body, (const guint8 *)"\x08_UID\x0b", 6);
+        add16(body, (uint16_t)i);
+
+        g_autoptr(GByteArray) device = g_byte_array_new();
+        g_byte_array_append(device, (const guint8 *)"\x5b\x82", 2); /* DeviceOp */
+        add_pkg_length(device, body->len);
+        g_byte_array_append(device, body->data, body->len);
+
+        add8(t, 0x10); /* ScopeOp, one per device: keeps every length short */
+        add_pkg_length(t, 5 + device->len);
+        g_byte_array_append(t, (const guint8 *)"\\_SB_", 5);
+        g_byte_array_append(t, device->data, device->len);
+    }
+    table_place(b, t, true);
+}
+
+static void root_place(struct builder *b)
+{
+    GByteArray *rsdt = table_new("RSDT", 1);
+    GByteArray *xsdt = table_new("XSDT", 1);
+
+    for (unsigned i = 0; i < b->n; i++) {
+        add32(rsdt, (uint32_t)b->table[i]);
+        add64(xsdt, b->table[i]);
+    }
+    gpa_t rsdt_addr = table_place(b, rsdt, false);
+    gpa_t xsdt_addr = table_place(b, xsdt, false);
+
+    uint8_t *rsdp = b->out->data;
+    memcpy(rsdp, "RSD PTR ", 8);
+    memcpy(rsdp + 9, OEM_ID, 6);
+    rsdp[15] = 2; /* revision */
+    put_le32(rsdp + 16, (uint32_t)rsdt_addr);
+    put_le32(rsdp + 20, RSDP_BYTES);
+    put_le64(rsdp + 24, xsdt_addr);
+    checksum_set(rsdp, 20, 8);
+    checksum_set(rsdp, RSDP_BYTES, 32);
+}
+
+GByteArray *acpi_build(const struct acpi_config *config, gpa_t base)
+{
+    struct builder b = {.out = g_byte_array_new(), .base = base};
+
+    add_zeroes(b.out, RSDP_BYTES);
+    gpa_t facs = facs_place(&b);
+    align_to(b.out, 64);
+    gpa_t dsdt = base + b.out->len;
+    g_byte_array_append(b.out, dsdt_aml_code, sizeof(dsdt_aml_code));
+    fadt_place(&b, config, facs, dsdt);
+    madt_place(&b, config);
+    mcfg_place(&b);
+    if (config->hpet) {
+        hpet_place(&b);
+    }
+    ssdt_place(&b, config);
+    root_place(&b);
+    return b.out;
+}

@@ -1,0 +1,25 @@
+/*
+ * The ACPI tables of the q35 board: RSDP, RSDT, XSDT, FADT, FACS, DSDT, MADT, MCFG, HPET and an
+ * SSDT with the processors (ACPI specification 5.0). The DSDT is compiled from dsdt.asl at build
+ * time.
+ */
+#ifndef MACHINE_X86_ACPI_H
+#define MACHINE_X86_ACPI_H
+
+#include "memory/types.h"
+#include <glib.h>
+#include <stdbool.h>
+
+#define ACPI_MAX_CPUS 255u /* local APIC ids 0..254: what the MADT's 8-bit entries hold */
+
+struct acpi_config {
+    unsigned n_cpus;         /* 1..ACPI_MAX_CPUS; all enabled */
+    const uint32_t *apic_id; /* of each vCPU, in order */
+    bool hpet;
+    bool i8042; /* a keyboard controller that answers commands */
+};
+
+/* All tables, one behind the other, as they will lie at base (a multiple of 64), the RSDP first. */
+GByteArray *acpi_build(const struct acpi_config *config, gpa_t base);
+
+#endif

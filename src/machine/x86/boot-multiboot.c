@@ -1,0 +1,227 @@
+/*
+ * Multiboot 1 (GNU Multiboot Specification 0.6.96): ELF32 executables, or any file whose header
+ * gives the load addresses itself (bit 16, the "a.out kludge").
+ *
+ * The guest gets memory sizes, boot loader name, memory map, the command line ("FILE ARGS"), and
+ * the -initrd as the one module, whose string is the initrd's path. No drives, no APM, no VBE, no
+ * symbols. A kernel that requires a feature of bits 2 (video) or 3..15 is refused, as the
+ * specification wants.
+ */
+#include "machine/x86/boot-priv.h"
+
+#include "machine/x86/boot-elf.h"
+#include <string.h>
+
+#define MB_MAGIC           0x1badb002u
+#define MB_ENTRY_MAGIC     0x2badb002u
+
+/* header */
+#define MBH_FLAGS          4
+#define MBH_HEADER_ADDR    12
+#define MBH_LOAD_ADDR      16
+#define MBH_LOAD_END_ADDR  20
+#define MBH_BSS_END_ADDR   24
+#define MBH_ENTRY_ADDR     28
+#define MBH_BYTES          32 /* with the address fields */
+
+#define MBH_FLAG_ADDRESSES (1u << 16)
+#define MBH_FLAGS_REFUSED  0xfffcu /* required features: all but page alignment and memory map */
+
+/* information structure */
+#define MBI_FLAGS          0
+#define MBI_MEM_LOWER      4
+#define MBI_MEM_UPPER      8
+#define MBI_CMDLINE        16
+#define MBI_MODS_COUNT     20
+#define MBI_MODS_ADDR      24
+#define MBI_MMAP_LENGTH    44
+#define MBI_MMAP_ADDR      48
+#define MBI_LOADER_NAME    64
+#define MBI_BYTES          88
+#define MBI_MODULE         16 /* bytes of one module entry */
+#define MBI_MMAP           24 /* bytes of one memory map entry, size field included */
+
+#define MBI_HAS_MEMORY     (1u << 0)
+#define MBI_HAS_CMDLINE    (1u << 2)
+#define MBI_HAS_MODULES    (1u << 3)
+#define MBI_HAS_MMAP       (1u << 6)
+#define MBI_HAS_LOADER     (1u << 9)
+
+int boot_find_multiboot(const uint8_t *head, size_t head_bytes)
+{
+    for (size_t at = 0; at + 12 <= head_bytes; at += 4) {
+        if (get_le32(head + at) == MB_MAGIC &&
+            get_le32(head + at) + get_le32(head + at + 4) + get_le32(head + at + 8) == 0) {
+            return (int)at;
+        }
+    }
+    return -1;
+}
+
+static bool load_by_header(struct boot_image *image, const struct boot_request *request,
+                           const uint8_t *head, size_t head_bytes, int at, gpa_t *high,
+                           GError **error)
+{
+    const struct boot_file *file = &image->kernel;
+
+    if ((size_t)at + MBH_BYTES > head_bytes) {
+        g_set_error(error, BOOT_ERROR, BOOT_ERROR_FORMAT, "kernel '%s': truncated Multiboot header",
+                    file->path);
+        return false;
+    }
+    uint64_t header = get_le32(head + at + MBH_HEADER_ADDR);
+    uint64_t load = get_le32(head + at + MBH_LOAD_ADDR);
+    uint64_t load_end = get_le32(head + at + MBH_LOAD_END_ADDR);
+    uint64_t bss_end = get_le32(head + at + MBH_BSS_END_ADDR);
+    uint64_t offset = (uint64_t)at - (header - load);
+
+    if (load > header || header - load > (uint64_t)at) {
+        g_set_error(error, BOOT_ERROR, BOOT_ERROR_FORMAT,
+                    "kernel '%s': Multiboot load address 0x%" G_GINT64_MODIFIER
+                    "x does not fit header address 0x%" G_GINT64_MODIFIER "x at file offset %d",
+                    file->path, load, header, at);
+        return false;
+    }
+    if (load_end == 0) { /* the whole file */
+        load_end = load + (file->size - offset);
+    }
+    if (load_end < load || (bss_end != 0 && bss_end < load_end)) {
+        g_set_error(error, BOOT_ERROR, BOOT_ERROR_FORMAT,
+                    "kernel '%s': Multiboot addresses out of order", file->path);
+        return false;
+    }
+    *high = MAX(load_end, bss_end);
+    image->regs.rip = get_le32(head + at + MBH_ENTRY_ADDR);
+    return boot_add_file(image, request, "kernel", file, offset, load_end - load, load,
+                         *high - load, error);
+}
+
+static bool load_by_elf(struct boot_image *image, const struct boot_request *request, gpa_t *high,
+                        GError **error)
+{
+    struct elf elf;
+    gpa_t low;
+
+    bool ok = elf_open(&elf, &image->kernel, error);
+    if (ok && elf.is64) {
+        g_set_error(error, BOOT_ERROR, BOOT_ERROR_FORMAT,
+                    "kernel '%s': a 64-bit ELF file with a Multiboot header (Multiboot 1 loads "
+                    "32-bit ones)",
+                    image->kernel.path);
+        ok = false;
+    }
+    ok = ok && elf_add_segments(image, request, &elf, &low, high, error);
+    image->regs.rip = elf.entry;
+    elf_close(&elf);
+    return ok;
+}
+
+static bool module_place(struct boot_image *image, const struct boot_request *request, gpa_t high,
+                         gpa_t *addr, GError **error)
+{
+    const struct boot_file *file = &image->initrd;
+
+    *addr = MAX((high + 4095) & GUEST_PAGE_MASK, HIGH_RAM);
+    if (file->size > request->low_top || *addr > request->low_top - file->size) {
+        g_set_error(error, BOOT_ERROR, BOOT_ERROR_SPACE,
+                    "initrd '%s': %" G_GUINT64_FORMAT " bytes do not fit between the kernel's end "
+                    "at 0x%" G_GINT64_MODIFIER "x and 0x%" G_GINT64_MODIFIER "x",
+                    file->path, file->size, *addr, request->low_top);
+        return false;
+    }
+    return boot_add_file(image, request, "initrd", file, 0, file->size, *addr, file->size, error);
+}
+
+static uint32_t append_string(GByteArray *info, gpa_t base, const char *text)
+{
+    uint32_t addr = (uint32_t)(base + info->len);
+    g_byte_array_append(info, (const guint8 *)text, (guint)strlen(text) + 1);
+    return addr;
+}
+
+/* The information structure, memory map, module entry and strings for address base. */
+static GByteArray *info_build(const struct boot_image *image, const struct boot_request *request,
+                              gpa_t base, gpa_t module)
+{
+    GByteArray *info = g_byte_array_new();
+    size_t mmap_at = MBI_BYTES;
+    size_t module_at = mmap_at + MBI_MMAP * (size_t)request->n_e820;
+    uint32_t flags = MBI_HAS_MEMORY | MBI_HAS_CMDLINE | MBI_HAS_MMAP | MBI_HAS_LOADER;
+
+    g_byte_array_set_size(info, (guint)(module_at + MBI_MODULE));
+    memset(info->data, 0, info->len);
+    for (unsigned i = 0; i < request->n_e820; i++) {
+        uint8_t *entry = info->data + mmap_at + MBI_MMAP * i;
+        put_le32(entry, MBI_MMAP - 4);
+        put_le64(entry + 4, request->e820[i].base);
+        put_le64(entry + 12, request->e820[i].size);
+        put_le32(entry + 20, request->e820[i].type);
+    }
+    g_autofree char *cmdline = request->append
+                                   ? g_strconcat(image->kernel.path, " ", request->append, NULL)
+                                   : g_strdup(image->kernel.path);
+    uint32_t cmdline_addr = append_string(info, base, cmdline);
+    uint32_t loader_addr = append_string(info, base, "godwit");
+    uint32_t module_name = module ? append_string(info, base, image->initrd.path) : 0;
+
+    uint8_t *p = info->data; /* stable from here on */
+    put_le32(p + MBI_MEM_LOWER, 639);
+    put_le32(p + MBI_MEM_UPPER, (uint32_t)((request->low_top - HIGH_RAM) >> 10));
+    put_le32(p + MBI_CMDLINE, cmdline_addr);
+    put_le32(p + MBI_MMAP_LENGTH, MBI_MMAP * request->n_e820);
+    put_le32(p + MBI_MMAP_ADDR, (uint32_t)(base + mmap_at));
+    put_le32(p + MBI_LOADER_NAME, loader_addr);
+    if (module) {
+        flags |= MBI_HAS_MODULES;
+        put_le32(p + MBI_MODS_COUNT, 1);
+        put_le32(p + MBI_MODS_ADDR, (uint32_t)(base + module_at));
+        put_le32(p + module_at, (uint32_t)module);
+        put_le32(p + module_at + 4, (uint32_t)(module + image->initrd.size));
+        put_le32(p + module_at + 8, module_name);
+    }
+    put_le32(p + MBI_FLAGS, flags);
+    return info;
+}
+
+static bool info_place(struct boot_image *image, const struct boot_request *request, gpa_t module,
+                       GError **error)
+{
+    g_autoptr(GByteArray) sized = info_build(image, request, 0, module);
+    gpa_t addr;
+
+    if (!boot_place_table(image, "the Multiboot information", sized->len, 16, &addr, error)) {
+        return false;
+    }
+    g_autoptr(GByteArray) info = info_build(image, request, addr, module);
+    boot_add_bytes(image, addr, info->data, info->len);
+    image->regs.rbx = addr;
+    return true;
+}
+
+bool boot_multiboot(struct boot_image *image, const struct boot_request *request,
+                    const uint8_t *head, size_t head_bytes, GError **error)
+{
+    int at = boot_find_multiboot(head, head_bytes);
+    uint32_t flags = get_le32(head + at + MBH_FLAGS);
+    gpa_t high = 0, module = 0;
+
+    image->protocol = "multiboot";
+    image->mode = BOOT_FLAT32;
+    if (flags & MBH_FLAGS_REFUSED) {
+        g_set_error(error, BOOT_ERROR, BOOT_ERROR_FORMAT,
+                    "kernel '%s': requires Multiboot features 0x%x, of which 0x%x are not there",
+                    image->kernel.path, flags & 0xffff, flags & MBH_FLAGS_REFUSED);
+        return false;
+    }
+    bool ok = flags & MBH_FLAG_ADDRESSES
+                  ? load_by_header(image, request, head, head_bytes, at, &high, error)
+                  : load_by_elf(image, request, &high, error);
+    if (!ok) {
+        return false;
+    }
+    if (request->initrd && !module_place(image, request, high, &module, error)) {
+        return false;
+    }
+    image->regs.rax = MB_ENTRY_MAGIC;
+    return boot_add_gdt(image, error) && info_place(image, request, module, error);
+}
