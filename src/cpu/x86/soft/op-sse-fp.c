@@ -1,0 +1,441 @@
+/*
+ * SSE to SSE4.1 floating point: arithmetic, comparison, conversion (SDM vol. 2; vol. 1, chapter
+ * 11).
+ *
+ * Each handler runs the host's instruction with the operands in architectural order, for which side
+ * gives its NaN, what MINPS returns for two zeros and which flags come up depend on it. Only SSE2
+ * of the host is used: later additions are composed of SSE2 operations with the same rounding and
+ * flags, lanes that do not take part being zero. fp-host.c explains MXCSR.
+ */
+#include "cpu/x86/soft/vec-priv.h"
+
+#define FP_HANDLER(name, insn, source, kind)                                                       \
+    OP(op_##name)                                                                                  \
+    {                                                                                              \
+        vreg s = source(c, o);                                                                     \
+        vreg d = xmm_get(c, o->dst);                                                               \
+        fp_begin(c);                                                                               \
+        __asm__ volatile(insn " %1, %0" : "+x"(d) : "x"(s));                                       \
+        fp_end(c, o, d, kind);                                                                     \
+        xmm_set(c, o->dst, d);                                                                     \
+        NEXT;                                                                                      \
+    }
+#define FP_FOUR(op, k4, k2, k1s, k1d)                                                              \
+    FP_HANDLER(op##ps, #op "ps", vec_src128, k4)                                                   \
+    FP_HANDLER(op##pd, #op "pd", vec_src128, k2)                                                   \
+    FP_HANDLER(op##ss, #op "ss", vec_src32, k1s)                                                   \
+    FP_HANDLER(op##sd, #op "sd", vec_src64, k1d)
+
+FP_FOUR(add, FP_4X32, FP_2X64, FP_1X32, FP_1X64)
+FP_FOUR(sub, FP_4X32, FP_2X64, FP_1X32, FP_1X64)
+FP_FOUR(mul, FP_4X32, FP_2X64, FP_1X32, FP_1X64)
+FP_FOUR(div, FP_4X32, FP_2X64, FP_1X32, FP_1X64)
+FP_FOUR(sqrt, FP_OTHER, FP_OTHER, FP_OTHER, FP_OTHER)
+FP_FOUR(min, FP_OTHER, FP_OTHER, FP_OTHER, FP_OTHER)
+FP_FOUR(max, FP_OTHER, FP_OTHER, FP_OTHER, FP_OTHER)
+FP_HANDLER(rcpps, "rcpps", vec_src128, FP_OTHER)
+FP_HANDLER(rcpss, "rcpss", vec_src32, FP_OTHER)
+FP_HANDLER(rsqrtps, "rsqrtps", vec_src128, FP_OTHER)
+FP_HANDLER(rsqrtss, "rsqrtss", vec_src32, FP_OTHER)
+
+FP_HANDLER(cvtps2pd, "cvtps2pd", vec_src64, FP_OTHER)
+FP_HANDLER(cvtpd2ps, "cvtpd2ps", vec_src128, FP_2X32)
+FP_HANDLER(cvtss2sd, "cvtss2sd", vec_src32, FP_OTHER)
+FP_HANDLER(cvtsd2ss, "cvtsd2ss", vec_src64, FP_1X32)
+FP_HANDLER(cvtdq2ps, "cvtdq2ps", vec_src128, FP_OTHER)
+FP_HANDLER(cvtps2dq, "cvtps2dq", vec_src128, FP_OTHER)
+FP_HANDLER(cvttps2dq, "cvttps2dq", vec_src128, FP_OTHER)
+FP_HANDLER(cvtpd2dq, "cvtpd2dq", vec_src128, FP_OTHER)
+FP_HANDLER(cvttpd2dq, "cvttpd2dq", vec_src128, FP_OTHER)
+FP_HANDLER(cvtdq2pd, "cvtdq2pd", vec_src64, FP_OTHER)
+
+/* ---------------------------------------------------------------- comparison */
+
+#define FP_COMPARE(type, source)                                                                   \
+    static inline vreg compare_##type(vreg d, vreg s, unsigned predicate)                          \
+    {                                                                                              \
+        switch (predicate) {                                                                       \
+        case 0:                                                                                    \
+            __asm__ volatile("cmp" #type " $0, %1, %0" : "+x"(d) : "x"(s));                        \
+            break;                                                                                 \
+        case 1:                                                                                    \
+            __asm__ volatile("cmp" #type " $1, %1, %0" : "+x"(d) : "x"(s));                        \
+            break;                                                                                 \
+        case 2:                                                                                    \
+            __asm__ volatile("cmp" #type " $2, %1, %0" : "+x"(d) : "x"(s));                        \
+            break;                                                                                 \
+        case 3:                                                                                    \
+            __asm__ volatile("cmp" #type " $3, %1, %0" : "+x"(d) : "x"(s));                        \
+            break;                                                                                 \
+        case 4:                                                                                    \
+            __asm__ volatile("cmp" #type " $4, %1, %0" : "+x"(d) : "x"(s));                        \
+            break;                                                                                 \
+        case 5:                                                                                    \
+            __asm__ volatile("cmp" #type " $5, %1, %0" : "+x"(d) : "x"(s));                        \
+            break;                                                                                 \
+        case 6:                                                                                    \
+            __asm__ volatile("cmp" #type " $6, %1, %0" : "+x"(d) : "x"(s));                        \
+            break;                                                                                 \
+        default:                                                                                   \
+            __asm__ volatile("cmp" #type " $7, %1, %0" : "+x"(d) : "x"(s));                        \
+            break;                                                                                 \
+        }                                                                                          \
+        return d;                                                                                  \
+    }                                                                                              \
+    OP(op_cmp##type)                                                                               \
+    {                                                                                              \
+        vreg s = source(c, o);                                                                     \
+        fp_begin(c);                                                                               \
+        vreg d = compare_##type(xmm_get(c, o->dst), s, o->imm & 7);                                \
+        fp_end(c, o, d, FP_OTHER);                                                                 \
+        xmm_set(c, o->dst, d);                                                                     \
+        NEXT;                                                                                      \
+    }
+FP_COMPARE(ps, vec_src128)
+FP_COMPARE(pd, vec_src128)
+FP_COMPARE(ss, vec_src32)
+FP_COMPARE(sd, vec_src64)
+
+#define FP_COMPARE_FLAGS(name, source)                                                             \
+    OP(op_##name)                                                                                  \
+    {                                                                                              \
+        vreg s = source(c, o);                                                                     \
+        vreg d = xmm_get(c, o->dst);                                                               \
+        bool zf, pf, cf;                                                                           \
+        fp_begin(c);                                                                               \
+        __asm__ volatile(#name " %4, %3"                                                           \
+                         : "=@ccz"(zf), "=@ccp"(pf), "=@ccc"(cf)                                   \
+                         : "x"(d), "x"(s));                                                        \
+        fp_end(c, o, d, FP_OTHER);                                                                 \
+        vec_set_flags(c, (zf ? RFLAGS_ZF : 0) | (pf ? RFLAGS_PF : 0) | (cf ? RFLAGS_CF : 0));      \
+        NEXT;                                                                                      \
+    }
+FP_COMPARE_FLAGS(comiss, vec_src32)
+FP_COMPARE_FLAGS(comisd, vec_src64)
+FP_COMPARE_FLAGS(ucomiss, vec_src32)
+FP_COMPARE_FLAGS(ucomisd, vec_src64)
+
+/* ---------------------------------------------------------------- general registers, MMX */
+
+#define FP_TO_INT(name, source)                                                                    \
+    OP(op_##name)                                                                                  \
+    {                                                                                              \
+        vreg s = source(c, o);                                                                     \
+        uint64_t r;                                                                                \
+        fp_begin(c);                                                                               \
+        if (o->osz == 8) {                                                                         \
+            __asm__ volatile(#name " %1, %0" : "=r"(r) : "x"(s));                                  \
+        } else {                                                                                   \
+            uint32_t r32;                                                                          \
+            __asm__ volatile(#name " %1, %0" : "=r"(r32) : "x"(s));                                \
+            r = r32;                                                                               \
+        }                                                                                          \
+        fp_end(c, o, s, FP_OTHER);                                                                 \
+        c->r[o->dst] = r;                                                                          \
+        NEXT;                                                                                      \
+    }
+FP_TO_INT(cvtss2si, vec_src32)
+FP_TO_INT(cvttss2si, vec_src32)
+FP_TO_INT(cvtsd2si, vec_src64)
+FP_TO_INT(cvttsd2si, vec_src64)
+
+#define INT_TO_FP(name)                                                                            \
+    OP(op_##name)                                                                                  \
+    {                                                                                              \
+        uint64_t s = rm_get(c, o, o->osz == 8 ? 8 : 4);                                            \
+        vreg d = xmm_get(c, o->dst);                                                               \
+        fp_begin(c);                                                                               \
+        if (o->osz == 8) {                                                                         \
+            __asm__ volatile(#name "q %1, %0" : "+x"(d) : "r"(s));                                 \
+        } else {                                                                                   \
+            __asm__ volatile(#name "l %1, %0" : "+x"(d) : "r"((uint32_t)s));                       \
+        }                                                                                          \
+        fp_end(c, o, d, FP_OTHER);                                                                 \
+        xmm_set(c, o->dst, d);                                                                     \
+        NEXT;                                                                                      \
+    }
+INT_TO_FP(cvtsi2ss)
+INT_TO_FP(cvtsi2sd)
+
+/* CVTPI2PS and CVTPI2PD convert two 32-bit integers as CVTDQ2PS/PD do. With a memory operand the
+ * latter leaves the x87 unit alone (SDM, CVTPI2PD). */
+OP(op_cvtpi2ps)
+{
+    x87_wait(c, o);
+    vreg s = {(int64_t)mmx_src64(c, o), 0}, r;
+    fp_begin(c);
+    __asm__ volatile("cvtdq2ps %1, %0" : "=x"(r) : "x"(s));
+    fp_end(c, o, r, FP_OTHER);
+    mmx_enter(c);
+    c->xmm[o->dst].s64[0] = r[0];
+    NEXT;
+}
+
+OP(op_cvtpi2pd)
+{
+    if (!(o->bits & OB_MEM)) {
+        x87_wait(c, o);
+    }
+    vreg s = {(int64_t)mmx_src64(c, o), 0}, r;
+    __asm__ volatile("cvtdq2pd %1, %0" : "=x"(r) : "x"(s));
+    if (!(o->bits & OB_MEM)) {
+        mmx_enter(c);
+    }
+    xmm_set(c, o->dst, r);
+    NEXT;
+}
+
+#define FP_TO_MMX(name, insn, source, keep)                                                        \
+    OP(op_##name)                                                                                  \
+    {                                                                                              \
+        x87_wait(c, o);                                                                            \
+        vreg s = source(c, o), r;                                                                  \
+        s = keep;                                                                                  \
+        fp_begin(c);                                                                               \
+        __asm__ volatile(insn " %1, %0" : "=x"(r) : "x"(s));                                       \
+        fp_end(c, o, r, FP_OTHER);                                                                 \
+        mmx_enter(c);                                                                              \
+        mmx_set(c, o->dst, (uint64_t)r[0]);                                                        \
+        NEXT;                                                                                      \
+    }
+FP_TO_MMX(cvtps2pi, "cvtps2dq", vec_src64, ((vreg){s[0], 0}))
+FP_TO_MMX(cvttps2pi, "cvttps2dq", vec_src64, ((vreg){s[0], 0}))
+FP_TO_MMX(cvtpd2pi, "cvtpd2dq", vec_src128, s)
+FP_TO_MMX(cvttpd2pi, "cvttpd2dq", vec_src128, s)
+
+/* ---------------------------------------------------------------- logic, unpack */
+
+#define FP_LOGIC(name, expr)                                                                       \
+    OP(op_##name)                                                                                  \
+    {                                                                                              \
+        vreg b = vec_src128(c, o), a = xmm_get(c, o->dst);                                         \
+        xmm_set(c, o->dst, (expr));                                                                \
+        NEXT;                                                                                      \
+    }
+FP_LOGIC(andps, a &b)
+FP_LOGIC(andnps, ~a &b)
+FP_LOGIC(orps, a | b)
+FP_LOGIC(xorps, a ^ b)
+
+/* ---------------------------------------------------------------- SSE3: horizontal, add-subtract
+ */
+
+static inline vreg host_addps(vreg a, vreg b)
+{
+    __asm__ volatile("addps %1, %0" : "+x"(a) : "x"(b));
+    return a;
+}
+
+static inline vreg host_subps(vreg a, vreg b)
+{
+    __asm__ volatile("subps %1, %0" : "+x"(a) : "x"(b));
+    return a;
+}
+
+static inline vreg host_addpd(vreg a, vreg b)
+{
+    __asm__ volatile("addpd %1, %0" : "+x"(a) : "x"(b));
+    return a;
+}
+
+static inline vreg host_subpd(vreg a, vreg b)
+{
+    __asm__ volatile("subpd %1, %0" : "+x"(a) : "x"(b));
+    return a;
+}
+
+static inline vreg even32(vreg a_, vreg b_)
+{
+    u32x4 a = (u32x4)a_, b = (u32x4)b_;
+    return (vreg)(u32x4){a[0], a[2], b[0], b[2]};
+}
+
+static inline vreg odd32(vreg a_, vreg b_)
+{
+    u32x4 a = (u32x4)a_, b = (u32x4)b_;
+    return (vreg)(u32x4){a[1], a[3], b[1], b[3]};
+}
+
+#define FP_HORIZONTAL(name, fn, low, high, kind)                                                   \
+    OP(op_##name)                                                                                  \
+    {                                                                                              \
+        vreg s = vec_src128(c, o), d = xmm_get(c, o->dst);                                         \
+        fp_begin(c);                                                                               \
+        vreg r = fn(low, high);                                                                    \
+        fp_end(c, o, r, kind);                                                                     \
+        xmm_set(c, o->dst, r);                                                                     \
+        NEXT;                                                                                      \
+    }
+FP_HORIZONTAL(haddps, host_addps, even32(d, s), odd32(d, s), FP_4X32)
+FP_HORIZONTAL(hsubps, host_subps, even32(d, s), odd32(d, s), FP_4X32)
+FP_HORIZONTAL(haddpd, host_addpd, ((vreg){d[0], s[0]}), ((vreg){d[1], s[1]}), FP_2X64)
+FP_HORIZONTAL(hsubpd, host_subpd, ((vreg){d[0], s[0]}), ((vreg){d[1], s[1]}), FP_2X64)
+
+/* Subtracts in even lanes, adds in odd ones. */
+#define FP_ADDSUB(name, sub, add, even, kind)                                                      \
+    OP(op_##name)                                                                                  \
+    {                                                                                              \
+        vreg s = vec_src128(c, o), d = xmm_get(c, o->dst);                                         \
+        vreg m = (even);                                                                           \
+        fp_begin(c);                                                                               \
+        vreg r = (sub(d & m, s & m) & m) | (add(d & ~m, s & ~m) & ~m);                             \
+        fp_end(c, o, r, kind);                                                                     \
+        xmm_set(c, o->dst, r);                                                                     \
+        NEXT;                                                                                      \
+    }
+FP_ADDSUB(addsubps, host_subps, host_addps, ((vreg)(u32x4){~0u, 0, ~0u, 0}), FP_4X32)
+FP_ADDSUB(addsubpd, host_subpd, host_addpd, ((vreg){-1, 0}), FP_2X64)
+
+/* ---------------------------------------------------------------- SSE4.1: dot products */
+
+/* Lane mask from four (or two) bits. */
+static inline vreg mask32(unsigned bits)
+{
+    s32x4 all = {1, 2, 4, 8}, b = {(int)bits, (int)bits, (int)bits, (int)bits};
+    return (vreg)((all & b) != 0);
+}
+
+static inline vreg mask64(unsigned bits)
+{
+    return (vreg){-(int64_t)(bits & 1), -(int64_t)(bits >> 1 & 1)};
+}
+
+static inline vreg swap32(vreg a_)
+{
+    u32x4 a = (u32x4)a_;
+    return (vreg)(u32x4){a[1], a[0], a[3], a[2]};
+}
+
+OP(op_dpps)
+{
+    vreg s = vec_src128(c, o), d = xmm_get(c, o->dst);
+    vreg m = mask32(o->imm >> 4 & 15);
+    s &= m;
+    d &= m;
+    fp_begin(c);
+    __asm__ volatile("mulps %1, %0" : "+x"(d) : "x"(s));
+    fp_end(c, o, d, FP_4X32);
+    fp_begin(c);
+    d = host_addps(d, swap32(d));
+    fp_end(c, o, d, FP_4X32);
+    fp_begin(c);
+    d = host_addps((vreg){d[0], d[0]}, (vreg){d[1], d[1]});
+    fp_end(c, o, d, FP_4X32);
+    xmm_set(c, o->dst, d & mask32(o->imm & 15));
+    NEXT;
+}
+
+OP(op_dppd)
+{
+    vreg s = vec_src128(c, o), d = xmm_get(c, o->dst);
+    vreg m = mask64(o->imm >> 4 & 3);
+    s &= m;
+    d &= m;
+    fp_begin(c);
+    __asm__ volatile("mulpd %1, %0" : "+x"(d) : "x"(s));
+    fp_end(c, o, d, FP_2X64);
+    fp_begin(c);
+    d = host_addpd((vreg){d[0], d[0]}, (vreg){d[1], d[1]});
+    fp_end(c, o, d, FP_2X64);
+    xmm_set(c, o->dst, d & mask64(o->imm & 3));
+    NEXT;
+}
+
+/* ---------------------------------------------------------------- SSE4.1: round to integral */
+
+/* Rounding of a magnitude in integer arithmetic: value has `drop` fraction bits. */
+static inline uint64_t round_bits(uint64_t value, unsigned drop, unsigned mode, bool negative,
+                                  bool *inexact)
+{
+    uint64_t unit = (uint64_t)1 << drop, fraction = value & (unit - 1), half = unit >> 1;
+    uint64_t down = value - fraction;
+    bool up;
+    *inexact = fraction != 0;
+    switch (mode) {
+    case 0:
+        up = fraction > half || (fraction == half && (down & unit));
+        break;
+    case 1:
+        up = negative && fraction;
+        break;
+    case 2:
+        up = !negative && fraction;
+        break;
+    default:
+        up = false;
+        break;
+    }
+    return up ? down + unit : down;
+}
+
+/* One IEEE number of the given format; *flags collects MXCSR bits. */
+static inline uint64_t round_number(uint64_t v, unsigned fraction_bits, unsigned exponent_bits,
+                                    uint32_t mxcsr, unsigned imm, uint32_t *flags)
+{
+    unsigned bias = (1u << (exponent_bits - 1)) - 1;
+    uint64_t sign = v & (uint64_t)1 << (fraction_bits + exponent_bits);
+    uint64_t magnitude = v & ~sign;
+    unsigned exponent = magnitude >> fraction_bits;
+    uint64_t fraction = magnitude & (((uint64_t)1 << fraction_bits) - 1);
+    unsigned mode = imm & 4 ? mxcsr >> 13 & 3 : imm & 3;
+    bool inexact;
+
+    if (exponent == 2 * bias + 1) { /* infinity, NaN */
+        uint64_t quiet = (uint64_t)1 << (fraction_bits - 1);
+        if (fraction && !(fraction & quiet)) {
+            *flags |= MXCSR_IE;
+            return v | quiet;
+        }
+        return v;
+    }
+    if (exponent == 0 && (mxcsr & MXCSR_DAZ)) {
+        return sign;
+    }
+    if (exponent >= bias + fraction_bits || magnitude == 0) {
+        return v;
+    }
+    if (exponent < bias) { /* below one: compare with one half */
+        bool half = exponent == bias - 1;
+        uint64_t scaled = half ? (fraction ? 3 : 2) : 1;
+        magnitude =
+            round_bits(scaled, 2, mode, sign != 0, &inexact) ? (uint64_t)bias << fraction_bits : 0;
+    } else {
+        unsigned drop = fraction_bits - (exponent - bias);
+        magnitude = round_bits(magnitude, drop, mode, sign != 0, &inexact);
+    }
+    if (inexact && !(imm & 8)) {
+        *flags |= MXCSR_PE;
+    }
+    return sign | magnitude;
+}
+
+/* Raises for flags that software computed, or makes them sticky. */
+static void fp_flags(struct cpu *c, const struct op *o, uint32_t flags)
+{
+    uint32_t unmasked = ~(c->mxcsr >> 7) & MXCSR_EXC;
+    if (flags & MXCSR_IE & unmasked) {
+        flags = MXCSR_IE;
+    }
+    c->mxcsr |= flags;
+    if (flags & unmasked) {
+        raise_fault(c, o, c->cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD);
+    }
+}
+
+#define FP_ROUND(name, source, field, lanes, fraction_bits, exponent_bits)                         \
+    OP(op_##name)                                                                                  \
+    {                                                                                              \
+        union vec s = vec_of(source(c, o)), d = c->xmm[o->dst];                                    \
+        uint32_t flags = 0;                                                                        \
+        for (unsigned i = 0; i < (lanes); i++) {                                                   \
+            d.field[i] = round_number(s.field[i], fraction_bits, exponent_bits, c->mxcsr,          \
+                                      (unsigned)o->imm, &flags);                                   \
+        }                                                                                          \
+        fp_flags(c, o, flags);                                                                     \
+        xmm_set(c, o->dst, vreg_of(d));                                                            \
+        NEXT;                                                                                      \
+    }
+FP_ROUND(roundps, vec_src128, u32, 4, 23, 8)
+FP_ROUND(roundss, vec_src32, u32, 1, 23, 8)
+FP_ROUND(roundpd, vec_src128, u64, 2, 52, 11)
+FP_ROUND(roundsd, vec_src64, u64, 1, 52, 11)
