@@ -45,6 +45,7 @@ enum insn_attr {
     A_ACC = 1u << 25,  /* op.dst = RAX */
     A_RMB = 1u << 26,  /* the rm operand alone is a byte: op.src is a byte offset (F() lines) */
     A_MODREG = 1u << 27, /* ModRM.mod is taken as 3 whatever it is (MOV CR, DR) */
+    A_ONE = 1u << 29,    /* op.imm = 1 */
     A_STR = 1u << 28,  /* string instruction: op.seg/mflags describe DS:rSI with override */
 };
 

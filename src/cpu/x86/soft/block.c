@@ -1,0 +1,695 @@
+/*
+ * The block cache: decoded code by guest-physical address, RIP and mode, and the tracking of writes
+ * to RAM that holds code.
+ *
+ * Blocks are private to a vCPU. What is shared is one `struct code_page` per RAM page: a bit per 64
+ * bytes that some vCPU has decoded, and whether some vCPU may write to the page without asking. The
+ * protocol, on both sides with sequentially consistent atomics:
+ *
+ *   decoder: set the chunk's bit; if fast_write, take all fast write entries away (everybody
+ * parked); read the bytes MMU:     set fast_write; if any chunk bit is set, make no fast entry
+ *   writer:  store the bytes; if a chunk bit is set, clear it and make every vCPU drop what it has
+ * of the chunk: at once on its own, by a queued range and VCPU_REQ_CODE on others
+ *
+ * Other vCPUs look at the queue before their next block, so they may still finish the block that
+ * they are in: less than what hardware allows for code modified by another processor.
+ *
+ * Memory comes from an arena that is emptied as a whole when full. That, and freeing, happens only
+ * in block_find(), which soft_run() calls between blocks.
+ */
+#include "cpu/x86/soft/block.h"
+#include <sys/mman.h>
+
+#define CHUNK_BITS  6
+#define CHUNK_BYTES (1u << CHUNK_BITS)
+
+/* ---------------------------------------------------------------- life */
+
+static void jump_cache_clear(struct cpu *c)
+{
+    /* Invalid entries hold an address that belongs to another index: 0, and in entry 0 another. */
+    memset(c->jump_cache, 0, sizeof(c->jump_cache));
+    c->jump_cache[0].rip = 1;
+}
+
+bool blocks_init(struct cpu *c)
+{
+    struct block_cache *bc = g_new0(struct block_cache, 1);
+    void *arena = mmap(NULL, BLOCK_ARENA_BYTES, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (arena == MAP_FAILED) {
+        g_free(bc);
+        return false;
+    }
+    bc->arena = arena;
+    bc->decoder = decoder_new(c->features);
+    g_mutex_init(&bc->mutex);
+    c->blocks = bc;
+    jump_cache_clear(c);
+    return true;
+}
+
+void blocks_finish(struct cpu *c)
+{
+    struct block_cache *bc = c->blocks;
+    if (bc) {
+        munmap(bc->arena, BLOCK_ARENA_BYTES);
+        decoder_free(bc->decoder);
+        g_mutex_clear(&bc->mutex);
+        g_free(bc);
+        c->blocks = NULL;
+    }
+}
+
+static void block_kill(struct block *b)
+{
+    if (b->dead) {
+        return;
+    }
+    b->dead = true;
+    b->op[0].fn = op_dead_enter;
+    for (unsigned i = 1; i < b->n_ops; i++) {
+        b->op[i].fn = op_dead;
+    }
+}
+
+void blocks_flush(struct cpu *c)
+{
+    struct block_cache *bc = c->blocks;
+    for (unsigned i = 0; i < BLOCK_HASH_SIZE; i++) {
+        for (struct block *b = bc->hash[i]; b; b = b->hash_next) {
+            block_kill(b);
+        }
+    }
+    memset(bc->hash, 0, sizeof(bc->hash));
+    memset(bc->page, 0, sizeof(bc->page));
+    jump_cache_clear(c);
+}
+
+/* Between blocks only: gives all memory back. */
+static void arena_empty(struct cpu *c)
+{
+    blocks_flush(c);
+    c->blocks->arena_used = 0;
+    c->blocks->link_from = NULL;
+    c->blocks->n_flushes++;
+}
+
+/* ---------------------------------------------------------------- shared page table */
+
+static struct code_page *code_pages(struct ram_block *ram)
+{
+    struct code_page *pages =
+        __atomic_load_n((struct code_page **)&ram->accel_pages, __ATOMIC_ACQUIRE);
+    if (likely(pages != NULL)) {
+        return pages;
+    }
+    struct code_page *fresh = calloc(ram->size / GUEST_PAGE_SIZE, sizeof(*fresh));
+    if (!fresh) {
+        g_error("no memory for code tracking of %s (%" G_GUINT64_FORMAT " bytes)", ram->name,
+                ram->size);
+    }
+    if (!__atomic_compare_exchange_n((struct code_page **)&ram->accel_pages, &pages, fresh, false,
+                                     __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        free(fresh);
+        return pages;
+    }
+    return fresh;
+}
+
+bool code_page_allow_write(struct ram_block *ram, uint64_t offset)
+{
+    struct code_page *page = &code_pages(ram)[offset / GUEST_PAGE_SIZE];
+    if (atomic_load_explicit(&page->chunks, memory_order_relaxed)) {
+        return false;
+    }
+    if (!atomic_load_explicit(&page->fast_write, memory_order_relaxed)) {
+        atomic_store(&page->fast_write, 1);
+    } else {
+        atomic_thread_fence(memory_order_seq_cst);
+    }
+    return atomic_load(&page->chunks) == 0;
+}
+
+void code_tracking_free(struct ram_block *ram)
+{
+    free(ram->accel_pages);
+    ram->accel_pages = NULL;
+}
+
+static uint64_t chunk_mask(unsigned first_byte, unsigned last_byte)
+{
+    unsigned first = first_byte >> CHUNK_BITS, last = last_byte >> CHUNK_BITS;
+    return ~0ull << first & ~0ull >> (63 - last);
+}
+
+/* ---------------------------------------------------------------- invalidation */
+
+static unsigned page_hash(const uint8_t *host)
+{
+    uintptr_t page = (uintptr_t)host >> GUEST_PAGE_BITS;
+    return (page ^ page >> 13) & (BLOCK_PAGE_HASH_SIZE - 1);
+}
+
+static unsigned block_hash(gpa_t gpa, uint64_t rip, uint32_t key)
+{
+    uint64_t h = (gpa ^ rip << 7 ^ (uint64_t)key << 20) * 0x9e3779b97f4a7c15ull;
+    return h >> 49;
+}
+_Static_assert(BLOCK_HASH_SIZE == 1u << 15, "block_hash gives 15 bits");
+
+/* A list holds the blocks of all pages with one hash. A block is in it once, with this link. */
+static unsigned list_side(const struct block *b, unsigned hash)
+{
+    return page_hash(b->host) != hash;
+}
+
+static void list_insert(struct block_cache *bc, struct block *b, const uint8_t *page)
+{
+    unsigned hash = page_hash(page);
+    b->page_next[list_side(b, hash)] = bc->page[hash];
+    bc->page[hash] = b;
+}
+
+static void list_remove(struct block_cache *bc, struct block *gone, const uint8_t *page)
+{
+    struct block **link = &bc->page[page_hash(page)];
+    while (*link && *link != gone) {
+        link = &(*link)->page_next[list_side(*link, page_hash(page))];
+    }
+    if (*link) {
+        *link = gone->page_next[list_side(gone, page_hash(page))];
+    }
+}
+
+static void hash_remove(struct block_cache *bc, struct block *gone)
+{
+    struct block **link = &bc->hash[block_hash(gone->gpa, gone->rip, gone->key)];
+    while (*link && *link != gone) {
+        link = &(*link)->hash_next;
+    }
+    if (*link) {
+        *link = gone->hash_next;
+    }
+}
+
+static bool overlaps(const struct block *b, const uint8_t *first, const uint8_t *last)
+{
+    const uint8_t *end = b->host + b->bytes - 1; /* in the first page */
+    if (b->host2) {
+        const uint8_t *page_end = (const uint8_t *)((uintptr_t)b->host | (GUEST_PAGE_SIZE - 1));
+        unsigned rest = end - page_end;
+        if (b->host2 <= last && b->host2 + rest > first) {
+            return true;
+        }
+        end = page_end;
+    }
+    return b->host <= last && end >= first;
+}
+
+/* Drops the blocks with bytes in [first, last], which lie in one page. */
+static void invalidate_host(struct cpu *c, const uint8_t *first, const uint8_t *last)
+{
+    struct block_cache *bc = c->blocks;
+    unsigned h = page_hash(first);
+    struct block *next;
+    for (struct block *b = bc->page[h]; b; b = next) {
+        next = b->page_next[list_side(b, h)];
+        if (overlaps(b, first, last)) {
+            block_kill(b);
+            hash_remove(bc, b);
+            list_remove(bc, b, b->host);
+            if (b->host2 && page_hash(b->host2) != page_hash(b->host)) {
+                list_remove(bc, b, b->host2);
+            }
+        }
+    }
+}
+
+static void invalidate_ram(struct cpu *c, const struct ram_block *ram, uint64_t offset,
+                           uint64_t len)
+{
+    while (len) {
+        uint64_t n = MIN(len, GUEST_PAGE_SIZE - offset % GUEST_PAGE_SIZE);
+        invalidate_host(c, ram->host + offset, ram->host + offset + n - 1);
+        offset += n;
+        len -= n;
+    }
+}
+
+void blocks_invalidate(struct cpu *c, gpa_t gpa, uint64_t len)
+{
+    while (len) {
+        uint64_t n = MIN(len, GUEST_PAGE_SIZE - gpa % GUEST_PAGE_SIZE), offset;
+        bool writable;
+        struct ram_block *ram;
+        uint8_t *host = c->host->ram_page(c, gpa & GUEST_PAGE_MASK, &writable, &ram, &offset);
+        if (host) {
+            host += gpa % GUEST_PAGE_SIZE;
+            invalidate_host(c, host, host + n - 1);
+        }
+        gpa += n;
+        len -= n;
+    }
+}
+
+/* Queues a range for another vCPU, which drains it before its next block. */
+static void queue_range(struct vcpu *vcpu, struct ram_block *ram, uint64_t offset, uint64_t len)
+{
+    struct cpu *c = vcpu->accel;
+    if (!c || !c->blocks) {
+        return;
+    }
+    struct block_cache *bc = c->blocks;
+    g_mutex_lock(&bc->mutex);
+    if (bc->n_queued < BLOCK_QUEUE_SIZE) {
+        bc->queue[bc->n_queued] = (struct code_range){ram, offset, len};
+    }
+    if (bc->n_queued <= BLOCK_QUEUE_SIZE) {
+        bc->n_queued++;
+    }
+    g_mutex_unlock(&bc->mutex);
+    /* No wake-up: a vCPU that sleeps looks at its requests before it runs code again. */
+    atomic_fetch_or(&vcpu->req, VCPU_REQ_CODE);
+}
+
+void blocks_drain(struct cpu *c)
+{
+    struct block_cache *bc = c->blocks;
+    atomic_fetch_and(c->req, ~(uint32_t)VCPU_REQ_CODE);
+    g_mutex_lock(&bc->mutex);
+    if (bc->n_queued > BLOCK_QUEUE_SIZE) {
+        blocks_flush(c);
+    } else {
+        for (unsigned i = 0; i < bc->n_queued; i++) {
+            invalidate_ram(c, bc->queue[i].ram, bc->queue[i].offset, bc->queue[i].len);
+        }
+    }
+    bc->n_queued = 0;
+    g_mutex_unlock(&bc->mutex);
+}
+
+/* Takes the chunks of one page's bytes out of the map; true when any of them held code. */
+static bool chunks_clear(struct code_page *page, unsigned first, unsigned last)
+{
+    uint64_t mask = chunk_mask(first, last);
+    atomic_thread_fence(memory_order_seq_cst); /* the caller's store comes first */
+    if (!(atomic_load_explicit(&page->chunks, memory_order_relaxed) & mask)) {
+        return false;
+    }
+    return atomic_fetch_and(&page->chunks, ~mask) & mask;
+}
+
+static void ram_written(struct cpus *cpus, struct cpu *self, struct ram_block *ram, uint64_t offset,
+                        uint64_t len)
+{
+    struct code_page *pages =
+        __atomic_load_n((struct code_page **)&ram->accel_pages, __ATOMIC_ACQUIRE);
+    if (!pages || !len || offset >= ram->size) {
+        return;
+    }
+    len = MIN(len, ram->size - offset);
+    while (len) {
+        unsigned first = offset % GUEST_PAGE_SIZE;
+        uint64_t n = MIN(len, GUEST_PAGE_SIZE - first);
+        if (chunks_clear(&pages[offset / GUEST_PAGE_SIZE], first, first + n - 1)) {
+            /* Whole chunks, as that is what was cleared. */
+            uint64_t start = offset & ~(uint64_t)(CHUNK_BYTES - 1);
+            uint64_t end = (offset + n + CHUNK_BYTES - 1) & ~(uint64_t)(CHUNK_BYTES - 1);
+            if (self) {
+                invalidate_ram(self, ram, start, end - start);
+            }
+            for (unsigned i = 0; cpus && i < cpus->n; i++) {
+                if (cpus->vcpu[i] && (!self || cpus->vcpu[i] != self->vcpu)) {
+                    queue_range(cpus->vcpu[i], ram, start, end - start);
+                }
+            }
+        }
+        offset += n;
+        len -= n;
+    }
+}
+
+void code_written(struct cpu *c, struct ram_block *ram, uint64_t offset, gpa_t gpa, uint64_t len)
+{
+    ram_written(c->vcpu ? c->vcpu->cpus : NULL, c, ram, offset, len);
+}
+
+void soft_ram_written(struct cpus *cpus, struct ram_block *ram, uint64_t offset, gpa_t gpa,
+                      uint64_t len)
+{
+    ram_written(cpus, NULL, ram, offset, len);
+}
+
+/* ---------------------------------------------------------------- making blocks */
+
+/* Where the bytes of a new block come from. */
+struct source {
+    uint64_t lin;
+    gpa_t gpa;
+    const uint8_t *host; /* of the first byte, NULL: not memory */
+    struct code_page *page;
+    uint64_t marked; /* chunk bits known to be set */
+};
+
+/* Takes every vCPU's fast write entries of the page away. What the caller looked up before may be
+ * stale when other vCPUs exist: true. */
+static bool drop_fast_writes(struct cpu *c, struct code_page *page, const uint8_t *host_page)
+{
+    struct cpus *cpus = c->vcpu ? c->vcpu->cpus : NULL;
+    if (!cpus || cpus->n <= 1) {
+        atomic_store(&page->fast_write, 0);
+        tlb_drop_write(c, host_page);
+        return false;
+    }
+    vcpu_exclusive_begin(c->vcpu);
+    atomic_store(&page->fast_write, 0);
+    for (unsigned i = 0; i < cpus->n; i++) {
+        if (cpus->vcpu[i] && cpus->vcpu[i]->accel) {
+            tlb_drop_write(cpus->vcpu[i]->accel, host_page);
+        }
+    }
+    vcpu_exclusive_end(c->vcpu);
+    return true;
+}
+
+/* Marks the chunks of bytes [first, last] of the page as code before they are read. */
+static bool chunks_mark(struct cpu *c, struct source *src, unsigned first, unsigned last)
+{
+    uint64_t mask = chunk_mask(first, last);
+    if (!src->page || !(mask & ~src->marked)) {
+        return false;
+    }
+    src->marked |= mask;
+    if ((atomic_load_explicit(&src->page->chunks, memory_order_relaxed) & mask) != mask) {
+        atomic_fetch_or(&src->page->chunks, mask);
+    } else {
+        atomic_thread_fence(memory_order_seq_cst);
+    }
+    if (unlikely(atomic_load(&src->page->fast_write))) {
+        const uint8_t *host_page = src->host - (src->gpa & ~GUEST_PAGE_MASK);
+        return drop_fast_writes(c, src->page, host_page);
+    }
+    return false;
+}
+
+/* Looks the page of linear address lin up. */
+static struct source source_at(struct cpu *c, uint64_t lin)
+{
+    const struct itlbe *e = code_page_lookup(c, lin);
+    unsigned in_page = lin & ~GUEST_PAGE_MASK;
+    struct source src = {
+        .lin = lin,
+        .gpa = e->gpa + in_page,
+        .host = e->host ? e->host + in_page : NULL,
+    };
+    return src;
+}
+
+static void source_track(struct cpu *c, struct source *src)
+{
+    bool writable;
+    struct ram_block *ram;
+    uint64_t offset;
+    if (src->host && c->host->ram_page(c, src->gpa & GUEST_PAGE_MASK, &writable, &ram, &offset) &&
+        ram) {
+        src->page = &code_pages(ram)[offset / GUEST_PAGE_SIZE];
+    }
+}
+
+static struct block *block_alloc(struct cpu *c)
+{
+    struct block_cache *bc = c->blocks;
+    size_t most = sizeof(struct block) + (BLOCK_MAX_INSNS + 2) * sizeof(struct op);
+    if (bc->arena_used + most > BLOCK_ARENA_BYTES) {
+        arena_empty(c);
+    }
+    return (struct block *)(bc->arena + bc->arena_used);
+}
+
+/* The pseudo-ops at both ends. */
+static void block_frame(struct cpu *c, struct block *b, unsigned n, unsigned bytes)
+{
+    b->op[0] = (struct op){.fn = op_enter, .disp = n, .imm = b->rip};
+    b->op[n + 1] = (struct op){
+        .fn = c->key & KEY_STEP ? op_fall_step : op_fall,
+        .ip = bytes,
+        .imm = bytes,
+    };
+    b->n_ops = n + 2;
+    b->n_insns = n;
+    b->bytes = bytes;
+}
+
+/* How many bytes from lin lie within the code segment's limit; at least 1 (checked by the caller).
+ */
+static uint64_t bytes_to_limit(const struct cpu *c, uint64_t rip)
+{
+    return c->key & (KEY_LONG64 | KEY_CS_FLAT) ? G_MAXUINT32 : c->seg[SEG_CS].limit - rip + 1;
+}
+
+/* Decodes from one page. Returns the number of bytes, 0 when the first instruction straddles, or -1
+ * when the lookups are stale. */
+static int decode_page(struct cpu *c, struct source *src, struct block *b)
+{
+    unsigned in_page = src->gpa & ~GUEST_PAGE_MASK, at = 0, n = 0;
+    unsigned most = MIN(GUEST_PAGE_SIZE - in_page, bytes_to_limit(c, b->rip));
+    unsigned insns = c->key & KEY_STEP ? 1 : BLOCK_MAX_INSNS;
+    bool ends = false;
+    while (n < insns && at < most && !ends) {
+        struct op *op = &b->op[n + 1];
+        unsigned left = MIN(most - at, 15);
+        if (chunks_mark(c, src, in_page + at, in_page + at + left - 1)) {
+            return -1;
+        }
+        op->ip = at;
+        if (decode(c, src->host + at, left, op, &ends) == DECODE_NEED_MORE) {
+            break;
+        }
+        at += op->len;
+        n++;
+    }
+    block_frame(c, b, n, at);
+    return at;
+}
+
+/* A block of the one instruction that lies in two pages (or goes past the segment limit). Faults
+ * when the second page does. */
+static bool decode_straddling(struct cpu *c, struct source *src, struct block *b)
+{
+    uint8_t bytes[15];
+    unsigned in_page = src->gpa & ~GUEST_PAGE_MASK;
+    unsigned first = GUEST_PAGE_SIZE - in_page;
+    uint64_t limit = bytes_to_limit(c, b->rip);
+    bool ends;
+    memset(bytes, 0xff, sizeof(bytes));
+    if (limit < 15) {
+        /* It was too long for what the limit allows. */
+        b->op[1] = (struct op){.fn = op_gp0, .len = 1};
+        block_frame(c, b, 1, MIN(limit, first));
+        return true;
+    }
+    struct source second =
+        source_at(c, is_long64(c) ? src->lin + first : (uint32_t)(src->lin + first));
+    source_track(c, &second);
+    if (chunks_mark(c, &second, 0, 15 - first - 1)) {
+        return false;
+    }
+    if (src->host) {
+        memcpy(bytes, src->host, MIN(first, 15));
+    }
+    if (second.host) {
+        memcpy(bytes + first, second.host, 15 - first);
+    }
+    b->op[1].ip = 0;
+    decode(c, bytes, 15, &b->op[1], &ends);
+    block_frame(c, b, 1, b->op[1].len);
+    if (b->op[1].len > first) {
+        b->gpa2 = second.gpa;
+        b->host2 = second.host;
+    }
+    return true;
+}
+
+static struct block *block_make(struct cpu *c, struct source *src)
+{
+    struct block *b = block_alloc(c);
+    *b = (struct block){
+        .rip = c->rip,
+        .gpa = src->gpa,
+        .gpa2 = NO_GPA,
+        .host = src->host,
+        .key = c->key,
+    };
+    if (!src->host) {
+        /* Not memory: all bytes read as 0xff, which is no instruction. */
+        b->op[1] = (struct op){.fn = op_ud, .len = 2};
+        block_frame(c, b, 1, 2);
+        return b;
+    }
+    source_track(c, src);
+    int bytes = decode_page(c, src, b);
+    if (bytes < 0 || (bytes == 0 && !decode_straddling(c, src, b))) {
+        return NULL;
+    }
+    struct block_cache *bc = c->blocks;
+    bc->arena_used += sizeof(*b) + b->n_ops * sizeof(struct op);
+    bc->n_blocks++;
+    struct block **bucket = &bc->hash[block_hash(b->gpa, b->rip, b->key)];
+    b->hash_next = *bucket;
+    *bucket = b;
+    list_insert(bc, b, b->host);
+    if (b->host2 && page_hash(b->host2) != page_hash(b->host)) {
+        list_insert(bc, b, b->host2);
+    }
+    return b;
+}
+
+/* ---------------------------------------------------------------- finding blocks */
+
+static struct block *hash_find(struct cpu *c, gpa_t gpa, uint64_t rip)
+{
+    struct block *b = c->blocks->hash[block_hash(gpa, rip, c->key)];
+    while (b && !(b->gpa == gpa && b->rip == rip && b->key == c->key)) {
+        b = b->hash_next;
+    }
+    return b;
+}
+
+static void jump_cache_enter(struct cpu *c, uint64_t lin, struct block *b)
+{
+    if (!(c->key & KEY_STEP) && b->host) {
+        c->jump_cache[jump_index(lin)] = (struct jump_entry){lin, jump_key(c), b};
+    }
+}
+
+/* A straddling block is right only while its second page is where it was. */
+static bool second_page_agrees(struct cpu *c, uint64_t lin, const struct block *b)
+{
+    if (b->gpa2 == NO_GPA) {
+        return true;
+    }
+    uint64_t next = (lin | (GUEST_PAGE_SIZE - 1)) + 1;
+    return code_page_lookup(c, is_long64(c) ? next : (uint32_t)next)->gpa == b->gpa2;
+}
+
+struct block *block_find(struct cpu *c)
+{
+    if (!(c->key & (KEY_LONG64 | KEY_CS_FLAT)) && c->rip > c->seg[SEG_CS].limit) {
+        raise_error(c, NULL, EXC_GP, 0);
+    }
+    for (;;) {
+        uint64_t lin = rip_linear(c, c->rip);
+        struct source src = source_at(c, lin);
+        struct block *b = hash_find(c, src.gpa, c->rip);
+        if (b && !second_page_agrees(c, lin, b)) {
+            block_kill(b);
+            hash_remove(c->blocks, b);
+            b = NULL;
+        }
+        if (!b) {
+            b = block_make(c, &src);
+        }
+        if (b) {
+            jump_cache_enter(c, lin, b);
+            return b;
+        }
+        /* Others ran while the fast write entries were dropped: look again. */
+    }
+}
+
+/* ---------------------------------------------------------------- direct links */
+
+op_ret branch_direct(struct cpu *c, const struct op *o, uint64_t rip)
+{
+    uint64_t from = rip_linear(c, c->r[R_BLOCK]), to = rip_linear(c, rip);
+    if ((from ^ to) >> GUEST_PAGE_BITS == 0 && !(c->key & KEY_STEP)) {
+        c->blocks->link_from = (struct op *)o;
+        c->rip = rip;
+        LEAVE;
+    }
+    return branch_to(c, o, rip);
+}
+
+void block_link(struct cpu *c, struct block *b)
+{
+    struct op *from = c->blocks->link_from;
+    c->blocks->link_from = NULL;
+    if (!b->host || b->gpa2 != NO_GPA) {
+        return;
+    }
+    if (from->fn == op_dead_enter) {
+        const struct block *dead = (void *)((uint8_t *)from - offsetof(struct block, op));
+        if (dead->gpa != b->gpa || dead->rip != b->rip || dead->key != b->key) {
+            return;
+        }
+        from->fn = op_forward;
+    }
+    from->next = b->op;
+}
+
+op_ret branch_to(struct cpu *c, const struct op *o, uint64_t rip)
+{
+    uint64_t lin = rip_linear(c, rip);
+    const struct jump_entry *e = &c->jump_cache[jump_index(lin)];
+    if (likely(e->rip == lin && e->key == jump_key(c) && e->block->rip == rip)) {
+        GOTO_OP(e->block->op);
+    }
+    c->rip = rip;
+    LEAVE;
+}
+
+/* ---------------------------------------------------------------- pseudo-ops */
+
+OP(op_enter)
+{
+    if (unlikely(atomic_load_explicit(c->req, memory_order_relaxed))) {
+        c->rip = o->imm;
+        LEAVE;
+    }
+    c->r[R_BLOCK] = o->imm;
+    c->insn_count += o->disp;
+    NEXT;
+}
+
+OP(op_fall)
+{
+    if (likely(o->next != NULL)) {
+        GOTO_OP(o->next);
+    }
+    return branch_direct(c, o, rip_wrap(c, c->r[R_BLOCK] + o->imm));
+}
+
+OP(op_fall_step)
+{
+    c->rip = rip_wrap(c, c->r[R_BLOCK] + o->imm);
+    LEAVE;
+}
+
+OP(op_dead)
+{
+    c->rip = rip_wrap(c, OP_RIP(c, o));
+    LEAVE;
+}
+
+OP(op_dead_enter)
+{
+    c->blocks->link_from = (struct op *)o;
+    c->rip = o->imm;
+    LEAVE;
+}
+
+OP(op_forward)
+{
+    GOTO_OP(o->next);
+}
+
+OP(op_gp0)
+{
+    raise_error(c, o, EXC_GP, 0);
+}
+
+OP(op_nm)
+{
+    raise_fault(c, o, EXC_NM);
+}

@@ -1,0 +1,170 @@
+/*
+ * The loop that runs blocks, and what ends it.
+ *
+ * A fault leaves a handler by jumping to run_guarded(), which delivers it and goes on. The jump
+ * buffer is filled once per soft_run(). run_guarded() keeps nothing in local variables across the
+ * jump and calls no inlined function that could: that is what makes __builtin_setjmp safe with
+ * optimisation.
+ */
+#include "cpu/x86/soft/block.h"
+#include "cpu/x86/soft/flags.h"
+#include <inttypes.h>
+
+static void run_block(struct cpu *c, struct block *b)
+{
+    /* As op_enter, but without asking for requests: a request that stays set can't stop progress.
+     */
+    c->r[R_BLOCK] = b->rip;
+    c->insn_count += b->n_insns;
+    const struct op *o = &b->op[1];
+#if SOFT_TAIL_CALLS
+    o->fn(c, o);
+#else
+    while (o) {
+        o = o->fn(c, o);
+    }
+#endif
+}
+
+/* Runs until an exit, or until insn_count reaches the limit. */
+static __attribute__((noinline)) enum run_exit run_loop(struct cpu *c)
+{
+    struct block_cache *bc = c->blocks;
+    enum run_exit exit;
+    for (;;) {
+        if (unlikely(c->leave)) {
+            c->leave = false;
+            return c->exit;
+        }
+        if (unlikely(c->insn_count >= c->insn_limit)) {
+            return RUN_KICKED;
+        }
+        uint32_t req = atomic_load_explicit(c->req, memory_order_acquire);
+        if (unlikely(req || (c->key & KEY_STEP))) {
+            bc->link_from = NULL;
+            if (req & VCPU_REQ_CODE) {
+                blocks_drain(c);
+            }
+            if (soft_events(c, &exit)) {
+                return exit;
+            }
+        }
+        if (unlikely(c->insn_limit != UINT64_MAX)) {
+            c->key |= KEY_STEP; /* one instruction at a time */
+        }
+        struct block *b = block_find(c);
+        if (bc->link_from) {
+            block_link(c, b);
+        }
+        run_block(c, b);
+    }
+}
+
+/* After a fault: delivers it. false: triple fault. */
+static __attribute__((noinline)) bool deliver_pending(struct cpu *c)
+{
+    c->blocks->link_from = NULL;
+    while (c->vcpu && c->vcpu->exclusive_depth) {
+        vcpu_exclusive_end(c->vcpu); /* the fault came from within a section */
+    }
+    return c->leave || exception_deliver(c);
+}
+
+static __attribute__((noinline)) enum run_exit run_guarded(struct cpu *c)
+{
+    if (__builtin_setjmp(c->jump)) {
+        if (!deliver_pending(c)) {
+            return RUN_SHUTDOWN;
+        }
+    }
+    return run_loop(c);
+}
+
+enum run_exit soft_execute(struct cpu *c, uint64_t max_insns)
+{
+    c->insn_limit = max_insns ? c->insn_count + max_insns : UINT64_MAX;
+    fp_enter(c);
+    enum run_exit exit = run_guarded(c);
+    fp_leave(c);
+    if (max_insns) {
+        mode_update(c); /* takes the forced KEY_STEP away */
+    }
+    return exit;
+}
+
+enum run_exit soft_run(struct vcpu *vcpu)
+{
+    return soft_execute(vcpu->accel, 0);
+}
+
+/* ---------------------------------------------------------------- giving up */
+
+static void describe_code(struct cpu *c, GString *text, uint64_t rip)
+{
+    g_string_append(text, "code:");
+    for (unsigned i = 0; i < 15; i++) {
+        gpa_t gpa;
+        bool writable;
+        struct ram_block *ram;
+        uint64_t offset;
+        uint64_t lin = rip_linear(c, rip + i);
+        const uint8_t *page = NULL;
+        if (mmu_translate_debug(c, lin, &gpa)) {
+            page = c->host->ram_page(c, gpa & GUEST_PAGE_MASK, &writable, &ram, &offset);
+        }
+        if (page) {
+            g_string_append_printf(text, " %02x", page[gpa & ~GUEST_PAGE_MASK]);
+        } else {
+            g_string_append(text, " ??");
+        }
+    }
+    g_string_append_c(text, '\n');
+}
+
+static void describe_registers(const struct cpu *c, GString *text)
+{
+    static const char names[16][4] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+                                      "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+    static const char segs[SEG_COUNT][3] = {"es", "cs", "ss", "ds", "fs", "gs"};
+    for (unsigned i = 0; i < 16; i++) {
+        g_string_append_printf(text, "%3s %016" PRIx64 "%s", names[i], c->r[i],
+                               i % 4 == 3 ? "\n" : "  ");
+    }
+    for (unsigned i = 0; i < SEG_COUNT; i++) {
+        const struct seg *s = &c->seg[i];
+        g_string_append_printf(text, " %s %04x base %016" PRIx64 " limit %08x type %x%s\n", segs[i],
+                               s->sel, s->base, s->limit, s->type, s->unusable ? " null" : "");
+    }
+    g_string_append_printf(
+        text,
+        "rflags %08" PRIx64 "  cr0 %08" PRIx64 "  cr2 %016" PRIx64 "  cr3 %016" PRIx64
+        "\ncr4 %08" PRIx64 "  efer %08" PRIx64 "  gdt %016" PRIx64 "  idt %016" PRIx64 "\n",
+        rflags_get(c), c->cr0, c->cr2, c->cr3, c->cr4, c->efer, c->gdt.base, c->idt.base);
+}
+
+void raise_internal(struct cpu *c, const struct op *o, const char *why)
+{
+    uint64_t rip = o ? rip_wrap(c, OP_RIP(c, o)) : c->rip;
+    GString *text = g_string_new(NULL);
+    c->rip = rip;
+    g_string_append_printf(text,
+                           "%s\nrip %016" PRIx64 "  cs base %016" PRIx64 "  cpl %u  mode %s\n", why,
+                           rip, c->seg[SEG_CS].base, c->cpl,
+                           is_long64(c)         ? "64-bit"
+                           : !(c->key & KEY_PE) ? "real"
+                           : c->key & KEY_VM86  ? "virtual-8086"
+                           : c->key & KEY_CS_D  ? "32-bit"
+                                                : "16-bit");
+    describe_code(c, text, rip);
+    describe_registers(c, text);
+    if (c->vcpu) {
+        const struct cpus *cpus = c->vcpu->cpus;
+        cpus->hooks->internal_error(cpus->hooks_opaque, c->vcpu, text->str);
+    } else {
+        g_printerr("%s", text->str);
+    }
+    g_string_free(text, true);
+    c->exit = RUN_ERROR;
+    c->leave = true;
+    __builtin_longjmp(c->jump, 1);
+}
