@@ -45,6 +45,8 @@ void machine_config_free(struct machine_config *config)
     g_free(config->initrd);
     g_free(config->append);
     g_free(config->firmware);
+    g_free(config->rtc_base);
+    g_free(config->rtc_clock);
     g_free(config);
 }
 
@@ -108,6 +110,9 @@ static bool build(struct machine *m, GError **error)
     if (!m->board->init(m, error)) {
         return false;
     }
+    if (m->config->populate && !m->config->populate(m, m->config->populate_opaque, error)) {
+        return false;
+    }
     devices_pause(&m->env);
     if (!machine_reset(m, RESET_COLD)) {
         g_set_error(error, MACHINE_ERROR, 0, "machine '%s' cannot be reset", m->board->name);
@@ -128,6 +133,7 @@ static struct machine *machine_alloc(const struct board *board,
     m->loop = make_loop(&m->lock);
     m->run = runstate_new(RUN_STATE_PRELAUNCH);
     m->requests = requests_new();
+    m->chardevs = g_ptr_array_new_with_free_func((GDestroyNotify)chardev_free);
     return m;
 }
 
@@ -174,6 +180,7 @@ void machine_free(struct machine *m)
     if (m->board->finish) {
         m->board->finish(m);
     }
+    g_ptr_array_unref(m->chardevs);
     big_lock_release(&m->lock);
     cpu_model_free(m->cpu_model);
     address_space_free(m->mem);

@@ -33,6 +33,11 @@ struct machine_config { /* what the command line said; strings owned */
     char *firmware;            /* -bios */
     bool start_paused;         /* -S */
     bool stepped_clock;        /* -accel qtest */
+    char *rtc_base, *rtc_clock; /* -rtc; NULL: defaults */
+    /* Adds devices that the command line asks for: after the board's own, before the first reset.
+     * Machine lock held. NULL: none. */
+    bool (*populate)(struct machine *m, void *opaque, GError **error);
+    void *populate_opaque;
 };
 
 /* Zeroed, with an empty list of accelerators. */
@@ -68,6 +73,7 @@ struct machine {
     struct runstate *run;      /* runstate.c */
     struct requests *requests; /* lifecycle.c */
     void *board_data;
+    GPtrArray *chardevs; /* struct chardev *, owned: freed after the devices */
     int exit_status;
 };
 

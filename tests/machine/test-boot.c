@@ -14,7 +14,9 @@ static char *tmp_dir;
 static char *write_file(const char *name, const void *bytes, size_t length)
 {
     char *path = g_build_filename(tmp_dir, name, NULL);
-    g_assert_true(g_file_set_contents(path, bytes, (gssize)length, NULL));
+    g_unlink(path);
+    g_assert_true(g_file_set_contents_full(path, bytes, (gssize)length, G_FILE_SET_CONTENTS_NONE,
+                                           0600, NULL));
     return path;
 }
 
@@ -44,18 +46,31 @@ static struct boot_request request_for(const char *kernel, uint64_t ram)
     };
 }
 
-/* RAM as the image fills it; address 0 is ram[0]. */
-static uint8_t *lay_out(const struct boot_image *image, size_t ram_bytes)
+/* All pieces lie in RAM, apart from each other, and their data can be read. */
+static void check_pieces(const struct boot_image *image, size_t ram_bytes)
 {
-    uint8_t *ram = g_malloc0(ram_bytes);
     for (guint i = 0; i < image->pieces->len; i++) {
         const struct boot_piece *p = &g_array_index(image->pieces, struct boot_piece, i);
         g_assert_cmpuint(p->addr + p->mem_bytes, <=, ram_bytes);
-        g_assert_true(boot_piece_read(p, 0, ram + p->addr, p->mem_bytes, NULL));
+        g_assert_cmpuint(p->data_bytes, <=, p->mem_bytes);
+        g_autofree uint8_t *data = g_malloc(p->data_bytes);
+        g_assert_true(boot_piece_read(p, 0, data, p->data_bytes, NULL));
         for (guint j = 0; j < i; j++) {
             const struct boot_piece *q = &g_array_index(image->pieces, struct boot_piece, j);
             g_assert_true(q->addr + q->mem_bytes <= p->addr || p->addr + p->mem_bytes <= q->addr);
         }
+    }
+}
+
+/* RAM as the image fills it; address 0 is ram[0]. */
+static uint8_t *lay_out(const struct boot_image *image, size_t ram_bytes)
+{
+    uint8_t *ram = g_malloc0(ram_bytes);
+
+    check_pieces(image, ram_bytes);
+    for (guint i = 0; i < image->pieces->len; i++) {
+        const struct boot_piece *p = &g_array_index(image->pieces, struct boot_piece, i);
+        g_assert_true(boot_piece_read(p, 0, ram + p->addr, p->mem_bytes, NULL));
     }
     return ram;
 }
@@ -235,7 +250,7 @@ static void test_linux_mutations(void)
             struct boot_request r = request_for(kernel, 64 * MIB);
             struct boot_image *image = boot_image_new(&r, NULL);
             if (image) {
-                g_free(lay_out(image, 64 * MIB));
+                check_pieces(image, 64 * MIB);
             }
             boot_image_free(image);
         }
@@ -333,7 +348,7 @@ static void test_pvh_mutations(void)
             struct boot_request r = request_for(kernel, 16 * MIB);
             struct boot_image *image = boot_image_new(&r, NULL);
             if (image) {
-                g_free(lay_out(image, 16 * MIB));
+                check_pieces(image, 16 * MIB);
             }
             boot_image_free(image);
         }
@@ -407,7 +422,7 @@ static void test_multiboot_kludge(void)
         g_free(write_file("flat", m, sizeof(m)));
         image = boot_image_new(&r, NULL);
         if (image) {
-            g_free(lay_out(image, 8 * MIB));
+            check_pieces(image, 8 * MIB);
         }
         boot_image_free(image);
     }
