@@ -8,6 +8,9 @@
  *
  * "Parked" means: at an instruction boundary, no device access in flight, not touching guest memory.
  * A vCPU that waits for the machine lock counts as parked for map changes and exclusive sections.
+ *
+ * mp_state belongs to the accelerator: run() is called for a vCPU that is halted or waits for INIT or
+ * SIPI when it has a request, looks whether that makes it runnable, and returns RUN_HALT if not.
  */
 #ifndef CPU_VCPU_H
 #define CPU_VCPU_H
@@ -69,8 +72,11 @@ enum {
 struct vcpu_ops {
     bool (*create)(struct vcpu *, GError **); /* main thread, before the vCPU's thread starts */
     void (*destroy)(struct vcpu *);           /* thread ended; NULL accel state is fine */
+    /* To power-on state, mp_state included. Parked only. */
+    void (*reset)(struct vcpu *);
     enum run_exit (*run)(struct vcpu *);      /* the vCPU's thread only */
-    void (*kick)(struct vcpu *);              /* any thread: leave run() soon */
+    /* Any thread: leave run() soon. NULL when run() looks at vcpu->req by itself. */
+    void (*kick)(struct vcpu *);
     /* Parked only. `what` is a set of ST_*. set() refuses what no guest can reach by returning false. */
     void (*get)(struct vcpu *, struct cpu_state *, unsigned what);
     bool (*set)(struct vcpu *, const struct cpu_state *, unsigned what, GError **);
@@ -111,12 +117,12 @@ struct vcpu {
     _Atomic uint8_t sipi_vector;
     _Atomic bool sleeping;    /* waits for a request; the requester then signals `wake` */
     unsigned exclusive_depth; /* the vCPU's thread only: sections nest on one vCPU */
-    bool exclusive_locked;    /* the section took the machine lock */
+    unsigned lock_depth;      /* the vCPU's thread only: vcpu_lock_machine() nests */
     pthread_t thread;
     bool thread_started;
     uint64_t thread_id;       /* the host's tid, for query-cpus-fast */
     bool parked;              /* under cpus->mutex */
-    bool stop;                /* park at the next boundary whatever req says; under cpus->mutex */
+    bool stuck;               /* after RUN_SHUTDOWN or RUN_ERROR: nothing runs until a reset */
     GCond wake;               /* with cpus->mutex */
     GQueue run_queue;         /* under cpus->mutex */
 };
@@ -134,10 +140,11 @@ struct cpus {
     unsigned n, max;
     struct vcpu **vcpu; /* by index */
     GMutex mutex;
-    GCond all_parked;
-    bool paused;                 /* vcpus_pause_all() is in force */
-    _Atomic(struct vcpu *) exclusive; /* who is in an exclusive section */
-    _Atomic unsigned exclusive_pending;
+    GCond all_parked;            /* a vCPU parked, or left guest code */
+    bool paused;                 /* vcpus_pause_all() is in force; under mutex */
+    _Atomic bool exclusive;      /* somebody is in, or begins, an exclusive section */
+    unsigned map_guard_depth;    /* machine lock */
+    bool map_guard_exclusive;    /* the map guard began an exclusive section */
 };
 
 /* Topology counts of -smp. */
@@ -164,7 +171,7 @@ void vcpu_request(struct vcpu *vcpu, uint32_t bits); /* any thread; wakes and ki
 /* Runs fn(vcpu, arg) on the vCPU's thread at a boundary and waits. Not with the machine lock held. */
 void vcpu_run_on(struct vcpu *vcpu, void (*fn)(struct vcpu *, void *), void *arg);
 
-/* The vCPU's own thread, around a device access. */
+/* The vCPU's own thread, around a device access; may nest. */
 void vcpu_lock_machine(struct vcpu *vcpu);
 void vcpu_unlock_machine(struct vcpu *vcpu);
 

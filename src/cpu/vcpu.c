@@ -1,0 +1,565 @@
+/*
+ * vCPU threads: running, sleeping, parking, requests and exclusive sections (see vcpu.h).
+ *
+ * Two ways to hold vCPUs still:
+ *
+ * - Parking (vcpus_pause_all, for a stopped machine): each thread leaves run(), finishes any device
+ *   access, and waits. The main thread gives up the machine lock while it waits, since a device
+ * access needs it.
+ * - An exclusive section (for a moment, by a vCPU or by whoever changes the memory map): its owner
+ * holds the machine lock, so there is one at a time, and waits until no other vCPU is in_guest. A
+ * vCPU is not in_guest while it sleeps or waits for the machine lock, so a section never waits for
+ * itself.
+ *
+ * in_guest and cpus->exclusive are the two sides of one handshake: a vCPU sets in_guest, then looks
+ * at exclusive; the owner sets exclusive, then looks at every in_guest (all sequentially
+ * consistent), so one of them sees the other. sleeping and req are another: the sleeper sets
+ * sleeping, then looks at req; a requester sets req, then looks at sleeping.
+ *
+ * One program serves one guest architecture: APIC ids come from cpu/x86/.
+ */
+#include "cpu/vcpu.h"
+
+#include "base/log.h"
+#include "cpu/x86/cpuid.h"
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* ---------------------------------------------------------------- accelerators */
+
+static const struct accel_ops *const accels[] = {&accel_soft, &accel_qtest, NULL};
+
+const struct accel_ops *accel_find(const char *name)
+{
+    if (strcmp(name, "soft") == 0) {
+        name = "tcg";
+    }
+    for (unsigned i = 0; accels[i]; i++) {
+        if (strcmp(accels[i]->name, name) == 0) {
+            return accels[i];
+        }
+    }
+    return NULL;
+}
+
+/* The register door's accelerator: vCPUs exist, nothing executes. */
+
+static bool qtest_create(struct vcpu *vcpu, GError **error)
+{
+    return true;
+}
+
+static void qtest_nothing(struct vcpu *vcpu)
+{
+}
+
+static enum run_exit qtest_run(struct vcpu *vcpu)
+{
+    return RUN_HALT;
+}
+
+static void qtest_get(struct vcpu *vcpu, struct cpu_state *state, unsigned what)
+{
+}
+
+static bool qtest_set(struct vcpu *vcpu, const struct cpu_state *state, unsigned what,
+                      GError **error)
+{
+    return true;
+}
+
+static bool qtest_read_linear(struct vcpu *vcpu, gva_t addr, void *buf, size_t length)
+{
+    return address_space_read(vcpu->cpus->mem, addr, buf, length);
+}
+
+static const struct vcpu_ops qtest_vcpu = {
+    .create = qtest_create,
+    .destroy = qtest_nothing,
+    .reset = qtest_nothing,
+    .run = qtest_run,
+    .get = qtest_get,
+    .set = qtest_set,
+    .read_linear = qtest_read_linear,
+};
+
+static bool qtest_init(struct cpus *cpus, GError **error)
+{
+    return true;
+}
+
+static void qtest_finish(struct cpus *cpus)
+{
+}
+
+static void qtest_send_msi(struct cpus *cpus, gpa_t addr, uint32_t data)
+{
+}
+
+static void qtest_set_extint(struct cpus *cpus, bool level)
+{
+}
+
+const struct accel_ops accel_qtest = {
+    .name = "qtest",
+    .init = qtest_init,
+    .finish = qtest_finish,
+    .vcpu = &qtest_vcpu,
+    .send_msi = qtest_send_msi,
+    .set_extint = qtest_set_extint,
+};
+
+/* ---------------------------------------------------------------- requests */
+
+void vcpu_request(struct vcpu *vcpu, uint32_t bits)
+{
+    atomic_fetch_or(&vcpu->req, bits);
+    if (vcpu->ops->kick) {
+        vcpu->ops->kick(vcpu);
+    }
+    if (atomic_load(&vcpu->sleeping)) {
+        g_mutex_lock(&vcpu->cpus->mutex);
+        g_cond_signal(&vcpu->wake);
+        g_mutex_unlock(&vcpu->cpus->mutex);
+    }
+}
+
+struct run_on {
+    void (*fn)(struct vcpu *, void *);
+    void *arg;
+    bool done;
+    GCond cond;
+};
+
+void vcpu_run_on(struct vcpu *vcpu, void (*fn)(struct vcpu *, void *), void *arg)
+{
+    struct cpus *cpus = vcpu->cpus;
+    struct run_on call = {.fn = fn, .arg = arg};
+
+    g_cond_init(&call.cond);
+    g_mutex_lock(&cpus->mutex);
+    g_queue_push_tail(&vcpu->run_queue, &call);
+    g_mutex_unlock(&cpus->mutex);
+    vcpu_request(vcpu, VCPU_REQ_RUN);
+    g_mutex_lock(&cpus->mutex);
+    g_cond_signal(&vcpu->wake); /* parked threads sleep on it too */
+    while (!call.done) {
+        g_cond_wait(&call.cond, &cpus->mutex);
+    }
+    g_mutex_unlock(&cpus->mutex);
+    g_cond_clear(&call.cond);
+}
+
+/* The vCPU's thread, cpus->mutex held. */
+static void serve_run_queue(struct vcpu *vcpu)
+{
+    struct run_on *call;
+
+    atomic_fetch_and(&vcpu->req, ~(uint32_t)VCPU_REQ_RUN);
+    while ((call = g_queue_pop_head(&vcpu->run_queue))) {
+        g_mutex_unlock(&vcpu->cpus->mutex);
+        call->fn(vcpu, call->arg);
+        g_mutex_lock(&vcpu->cpus->mutex);
+        call->done = true;
+        g_cond_signal(&call->cond);
+    }
+}
+
+/* ---------------------------------------------------------------- in and out of guest code */
+
+static void guest_leave(struct vcpu *vcpu)
+{
+    struct cpus *cpus = vcpu->cpus;
+
+    atomic_store(&vcpu->in_guest, false);
+    if (atomic_load(&cpus->exclusive)) {
+        g_mutex_lock(&cpus->mutex);
+        g_cond_broadcast(&cpus->all_parked);
+        g_mutex_unlock(&cpus->mutex);
+    }
+}
+
+/* Waits for an exclusive section of somebody else to end. */
+static void guest_enter(struct vcpu *vcpu)
+{
+    struct cpus *cpus = vcpu->cpus;
+
+    for (;;) {
+        atomic_store(&vcpu->in_guest, true);
+        if (!atomic_load(&cpus->exclusive)) {
+            return;
+        }
+        guest_leave(vcpu);
+        g_mutex_lock(&cpus->mutex);
+        while (atomic_load(&cpus->exclusive)) {
+            g_cond_wait(&vcpu->wake, &cpus->mutex);
+        }
+        g_mutex_unlock(&cpus->mutex);
+    }
+}
+
+void vcpu_lock_machine(struct vcpu *vcpu)
+{
+    if (vcpu->lock_depth++ > 0) {
+        return;
+    }
+    guest_leave(vcpu);
+    big_lock_acquire(vcpu->cpus->lock);
+    /* With the lock held no other thread is in an exclusive section. */
+    atomic_store(&vcpu->in_guest, true);
+}
+
+void vcpu_unlock_machine(struct vcpu *vcpu)
+{
+    if (--vcpu->lock_depth == 0) {
+        big_lock_release(vcpu->cpus->lock);
+    }
+}
+
+/* Machine lock held. self: the calling vCPU, or NULL. */
+static void exclusive_begin(struct cpus *cpus, struct vcpu *self)
+{
+    atomic_store(&cpus->exclusive, true);
+    for (unsigned i = 0; i < cpus->n; i++) {
+        struct vcpu *v = cpus->vcpu[i];
+
+        if (v != self && atomic_load(&v->in_guest)) {
+            atomic_fetch_or(&v->req, VCPU_REQ_EXCLUSIVE);
+            if (v->ops->kick) {
+                v->ops->kick(v);
+            }
+        }
+    }
+    g_mutex_lock(&cpus->mutex);
+    for (unsigned i = 0; i < cpus->n; i++) {
+        while (cpus->vcpu[i] != self && atomic_load(&cpus->vcpu[i]->in_guest)) {
+            g_cond_wait(&cpus->all_parked, &cpus->mutex);
+        }
+    }
+    g_mutex_unlock(&cpus->mutex);
+}
+
+static void exclusive_end(struct cpus *cpus)
+{
+    g_mutex_lock(&cpus->mutex);
+    atomic_store(&cpus->exclusive, false);
+    for (unsigned i = 0; i < cpus->n; i++) {
+        atomic_fetch_and(&cpus->vcpu[i]->req, ~(uint32_t)VCPU_REQ_EXCLUSIVE);
+        g_cond_signal(&cpus->vcpu[i]->wake);
+    }
+    g_mutex_unlock(&cpus->mutex);
+}
+
+void vcpu_exclusive_begin(struct vcpu *vcpu)
+{
+    struct cpus *cpus = vcpu->cpus;
+
+    if (vcpu->exclusive_depth++ > 0) {
+        return;
+    }
+    vcpu_lock_machine(vcpu);
+    exclusive_begin(cpus, vcpu);
+}
+
+void vcpu_exclusive_end(struct vcpu *vcpu)
+{
+    if (--vcpu->exclusive_depth > 0) {
+        return;
+    }
+    exclusive_end(vcpu->cpus);
+    vcpu_unlock_machine(vcpu);
+}
+
+/* ---- the memory map's guard: the machine lock is held, by a vCPU's device access or the main
+ * thread */
+
+static struct vcpu *current_vcpu(struct cpus *cpus)
+{
+    for (unsigned i = 0; i < cpus->n; i++) {
+        if (cpus->vcpu[i]->thread_started && pthread_equal(cpus->vcpu[i]->thread, pthread_self())) {
+            return cpus->vcpu[i];
+        }
+    }
+    return NULL;
+}
+
+static void map_park(void *opaque)
+{
+    struct cpus *cpus = opaque;
+
+    if (cpus->map_guard_depth++ == 0) {
+        cpus->map_guard_exclusive = !atomic_load(&cpus->exclusive);
+        if (cpus->map_guard_exclusive) {
+            exclusive_begin(cpus, current_vcpu(cpus));
+        }
+    }
+}
+
+static void map_unpark(void *opaque)
+{
+    struct cpus *cpus = opaque;
+
+    if (--cpus->map_guard_depth == 0 && cpus->map_guard_exclusive) {
+        exclusive_end(cpus);
+    }
+}
+
+/* ---------------------------------------------------------------- the thread */
+
+#define PARKING (VCPU_REQ_PAUSE | VCPU_REQ_EXIT)
+
+/* Sleeps until there is a request; a vCPU that is stuck cares only for those that park it. */
+static void vcpu_sleep(struct vcpu *vcpu)
+{
+    struct cpus *cpus = vcpu->cpus;
+    uint32_t wanted = vcpu->stuck ? PARKING | VCPU_REQ_RUN : ~(uint32_t)VCPU_REQ_EXCLUSIVE;
+
+    g_mutex_lock(&cpus->mutex);
+    atomic_store(&vcpu->sleeping, true);
+    while (!(atomic_load(&vcpu->req) & wanted)) {
+        g_cond_wait(&vcpu->wake, &cpus->mutex);
+    }
+    atomic_store(&vcpu->sleeping, false);
+    g_mutex_unlock(&cpus->mutex);
+}
+
+static void vcpu_park(struct vcpu *vcpu)
+{
+    struct cpus *cpus = vcpu->cpus;
+
+    g_mutex_lock(&cpus->mutex);
+    vcpu->parked = true;
+    g_cond_broadcast(&cpus->all_parked);
+    while ((atomic_load(&vcpu->req) & PARKING) == VCPU_REQ_PAUSE) {
+        if (!g_queue_is_empty(&vcpu->run_queue)) {
+            serve_run_queue(vcpu);
+            continue;
+        }
+        g_cond_wait(&vcpu->wake, &cpus->mutex);
+    }
+    vcpu->parked = false;
+    g_mutex_unlock(&cpus->mutex);
+}
+
+static void vcpu_run_once(struct vcpu *vcpu)
+{
+    struct cpus *cpus = vcpu->cpus;
+    enum run_exit exit;
+
+    guest_enter(vcpu);
+    exit = vcpu->ops->run(vcpu);
+    guest_leave(vcpu);
+    switch (exit) {
+    case RUN_HALT:
+        vcpu_sleep(vcpu);
+        break;
+    case RUN_SHUTDOWN:
+        vcpu->stuck = true;
+        cpus->hooks->triple_fault(cpus->hooks_opaque, vcpu);
+        break;
+    case RUN_ERROR:
+        vcpu->stuck = true;
+        break;
+    default:
+        break;
+    }
+}
+
+static void *vcpu_thread(void *arg)
+{
+    struct vcpu *vcpu = arg;
+    char name[16];
+
+    g_snprintf(name, sizeof(name), "vcpu %u", vcpu->index);
+    pthread_setname_np(pthread_self(), name);
+    __atomic_store_n(&vcpu->thread_id, (uint64_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
+    for (;;) {
+        uint32_t req = atomic_load(&vcpu->req);
+
+        if (req & VCPU_REQ_EXIT) {
+            break;
+        }
+        if (req & VCPU_REQ_RUN) {
+            g_mutex_lock(&vcpu->cpus->mutex);
+            serve_run_queue(vcpu);
+            g_mutex_unlock(&vcpu->cpus->mutex);
+        } else if (req & VCPU_REQ_PAUSE) {
+            vcpu_park(vcpu);
+        } else if (vcpu->stuck) {
+            vcpu_sleep(vcpu);
+        } else {
+            vcpu_run_once(vcpu);
+        }
+    }
+    g_mutex_lock(&vcpu->cpus->mutex);
+    vcpu->parked = true;
+    g_cond_broadcast(&vcpu->cpus->all_parked);
+    g_mutex_unlock(&vcpu->cpus->mutex);
+    return NULL;
+}
+
+/* ---------------------------------------------------------------- all of them */
+
+void vcpus_pause_all(struct cpus *cpus)
+{
+    struct vcpu *self = current_vcpu(cpus);
+
+    g_assert(!self && big_lock_held(cpus->lock));
+    for (unsigned i = 0; i < cpus->n; i++) {
+        vcpu_request(cpus->vcpu[i], VCPU_REQ_PAUSE);
+    }
+    big_lock_release(cpus->lock);
+    g_mutex_lock(&cpus->mutex);
+    cpus->paused = true;
+    for (unsigned i = 0; i < cpus->n; i++) {
+        while (cpus->vcpu[i]->thread_started && !cpus->vcpu[i]->parked) {
+            g_cond_wait(&cpus->all_parked, &cpus->mutex);
+        }
+    }
+    g_mutex_unlock(&cpus->mutex);
+    big_lock_acquire(cpus->lock);
+}
+
+void vcpus_resume_all(struct cpus *cpus)
+{
+    g_mutex_lock(&cpus->mutex);
+    cpus->paused = false;
+    for (unsigned i = 0; i < cpus->n; i++) {
+        atomic_fetch_and(&cpus->vcpu[i]->req, ~(uint32_t)VCPU_REQ_PAUSE);
+        g_cond_signal(&cpus->vcpu[i]->wake);
+    }
+    g_mutex_unlock(&cpus->mutex);
+}
+
+void vcpus_reset_all(struct cpus *cpus)
+{
+    for (unsigned i = 0; i < cpus->n; i++) {
+        struct vcpu *vcpu = cpus->vcpu[i];
+
+        vcpu->stuck = false;
+        atomic_fetch_and(&vcpu->req, (uint32_t)(VCPU_REQ_PAUSE | VCPU_REQ_EXIT | VCPU_REQ_RUN |
+                                                VCPU_REQ_TLB_FLUSH | VCPU_REQ_CODE));
+        vcpu->ops->reset(vcpu);
+    }
+}
+
+static bool vcpu_start(struct vcpu *vcpu, GError **error)
+{
+    int err = pthread_create(&vcpu->thread, NULL, vcpu_thread, vcpu);
+
+    if (err) {
+        g_set_error(error, g_quark_from_static_string("cpu-error"), 0,
+                    "vCPU %u: cannot start a thread: %s", vcpu->index, strerror(err));
+        return false;
+    }
+    vcpu->thread_started = true;
+    return true;
+}
+
+static bool vcpu_add(struct cpus *cpus, unsigned index, GError **error)
+{
+    struct vcpu *vcpu = g_new0(struct vcpu, 1);
+
+    vcpu->cpus = cpus;
+    vcpu->ops = cpus->accel->vcpu;
+    vcpu->index = index;
+    vcpu->apic_id = cpu_topology_apic_id(&cpus->model->topology, index);
+    vcpu->req = VCPU_REQ_PAUSE;
+    vcpu->mp_state = index == 0 ? MP_RUNNABLE : MP_UNINITIALIZED;
+    g_cond_init(&vcpu->wake);
+    g_queue_init(&vcpu->run_queue);
+    cpus->vcpu[cpus->n++] = vcpu;
+    return vcpu->ops->create(vcpu, error);
+}
+
+struct cpus *cpus_new(const struct accel_ops *accel, const struct cpu_topology *topology,
+                      const struct cpu_model *model, struct address_space *mem,
+                      struct address_space *io, struct vclock *clock, struct big_lock *lock,
+                      const struct cpus_hooks *hooks, void *hooks_opaque, GError **error)
+{
+    struct cpus *cpus = g_new0(struct cpus, 1);
+
+    cpus->accel = accel;
+    cpus->mem = mem;
+    cpus->io = io;
+    cpus->clock = clock;
+    cpus->lock = lock;
+    cpus->hooks = hooks;
+    cpus->hooks_opaque = hooks_opaque;
+    cpus->model = model;
+    cpus->tsc_khz = model->tsc_khz;
+    cpus->max = MAX(topology->max_cpus, topology->cpus);
+    cpus->paused = true;
+    cpus->vcpu = g_new0(struct vcpu *, cpus->max);
+    g_mutex_init(&cpus->mutex);
+    g_cond_init(&cpus->all_parked);
+    if (!accel->init(cpus, error)) {
+        cpus->accel = NULL;
+        cpus_free(cpus);
+        return NULL;
+    }
+    mem->guard = (struct map_guard){map_park, map_unpark, cpus};
+    io->guard = (struct map_guard){map_park, map_unpark, cpus};
+    for (unsigned i = 0; i < topology->cpus; i++) {
+        if (!vcpu_add(cpus, i, error)) {
+            cpus_free(cpus);
+            return NULL;
+        }
+    }
+    for (unsigned i = 0; i < cpus->n; i++) {
+        if (!vcpu_start(cpus->vcpu[i], error)) {
+            cpus_free(cpus);
+            return NULL;
+        }
+    }
+    return cpus;
+}
+
+static void end_threads(struct cpus *cpus)
+{
+    bool locked = big_lock_held(cpus->lock);
+
+    for (unsigned i = 0; i < cpus->n; i++) {
+        vcpu_request(cpus->vcpu[i], VCPU_REQ_EXIT);
+        g_mutex_lock(&cpus->mutex);
+        g_cond_signal(&cpus->vcpu[i]->wake);
+        g_mutex_unlock(&cpus->mutex);
+    }
+    if (locked) {
+        big_lock_release(cpus->lock);
+    }
+    for (unsigned i = 0; i < cpus->n; i++) {
+        if (cpus->vcpu[i]->thread_started) {
+            pthread_join(cpus->vcpu[i]->thread, NULL);
+            cpus->vcpu[i]->thread_started = false;
+        }
+    }
+    if (locked) {
+        big_lock_acquire(cpus->lock);
+    }
+}
+
+void cpus_free(struct cpus *cpus)
+{
+    if (!cpus) {
+        return;
+    }
+    end_threads(cpus);
+    for (unsigned i = 0; i < cpus->n; i++) {
+        cpus->vcpu[i]->ops->destroy(cpus->vcpu[i]);
+        g_cond_clear(&cpus->vcpu[i]->wake);
+    }
+    if (cpus->accel) {
+        cpus->accel->finish(cpus);
+        cpus->mem->guard = (struct map_guard){0};
+        cpus->io->guard = (struct map_guard){0};
+    }
+    for (unsigned i = 0; i < cpus->n; i++) {
+        g_free(cpus->vcpu[i]);
+    }
+    g_free(cpus->vcpu);
+    g_mutex_clear(&cpus->mutex);
+    g_cond_clear(&cpus->all_parked);
+    g_free(cpus);
+}
