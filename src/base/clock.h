@@ -5,9 +5,10 @@
  * stopped, so a guest never sees the pause. In stepped mode (the qtest accelerator, unit tests) it
  * moves only by vclock_step().
  *
- * Timer callbacks run on the main loop's thread under the machine lock, never before their deadline.
- * vtimer_set() and vtimer_cancel() may be called from any thread (own internal lock); after either, a
- * callback that is already on its way may still run once: callbacks check their own state.
+ * Timer callbacks run on the main loop's thread under the machine lock, never before their
+ * deadline. vtimer_set() and vtimer_cancel() may be called from any thread (own internal lock);
+ * after either, a callback that is already on its way may still run once: callbacks check their own
+ * state.
  */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H

@@ -12,8 +12,8 @@ void log_error(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 void log_warn(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 void log_info(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
-/* What a guest did wrong: shown only with -d guest_errors, and rate-limited (a guest must not be able
- * to flood the log): at most 20 lines a second, the number left out is told. */
+/* What a guest did wrong: shown only with -d guest_errors, and rate-limited (a guest must not be
+ * able to flood the log): at most 20 lines a second, the number left out is told. */
 void log_guest(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
 void log_guest_enable(bool on);

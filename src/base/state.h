@@ -6,9 +6,9 @@
 #ifndef BASE_STATE_H
 #define BASE_STATE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdbool.h>
 
 enum state_kind {
     STATE_KIND_END,
@@ -44,13 +44,13 @@ struct state_desc {
 extern const struct state_desc state_none; /* for devices without state */
 
 #define STATE_KIND_OF(x)                                                                           \
-    _Generic((x),                                                                                  \
-        bool: STATE_KIND_BOOL,                                                                     \
-        uint8_t: STATE_KIND_U8,                                                                    \
-        uint16_t: STATE_KIND_U16,                                                                  \
-        uint32_t: STATE_KIND_U32,                                                                  \
-        uint64_t: STATE_KIND_U64,                                                                  \
-        int64_t: STATE_KIND_I64)
+    _Generic((x), bool                                                                             \
+             : STATE_KIND_BOOL, uint8_t                                                            \
+             : STATE_KIND_U8, uint16_t                                                             \
+             : STATE_KIND_U16, uint32_t                                                            \
+             : STATE_KIND_U32, uint64_t                                                            \
+             : STATE_KIND_U64, int64_t                                                             \
+             : STATE_KIND_I64)
 
 #define STATE_MAX(type, member, maximum)                                                           \
     {                                                                                              \

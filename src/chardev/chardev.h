@@ -1,9 +1,9 @@
 /*
  * Character devices: where a serial port, debug console or monitor gets and puts its bytes.
  *
- * A back end (stdio, socket, file, null, ...) has at most one front end (the device). All calls are on
- * the thread of the loop that the chardev was made with (the main loop, machine lock held), except
- * where said otherwise.
+ * A back end (stdio, socket, file, null, ...) has at most one front end (the device). All calls are
+ * on the thread of the loop that the chardev was made with (the main loop, machine lock held),
+ * except where said otherwise.
  */
 #ifndef CHARDEV_CHARDEV_H
 #define CHARDEV_CHARDEV_H
@@ -22,6 +22,8 @@ struct chardev_frontend {
     int (*can_receive)(void *opaque);
     void (*receive)(void *opaque, const uint8_t *buf, size_t length);
     void (*event)(void *opaque, enum chardev_event event); /* NULL is fine */
+    /* There is room again after chardev_write() took less than all; NULL is fine. */
+    void (*writable)(void *opaque);
     void *opaque;
 };
 
@@ -29,9 +31,10 @@ struct chardev_ops {
     const char *name; /* as in query-chardev's filename and -chardev NAME */
     size_t size;      /* of the instance, whose first member is struct chardev */
     /* Queues bytes for output; never blocks. Returns how many were taken (a back end with a full
-     * bounded queue takes fewer); writable() on the front end's side is polled by the device. */
+     * bounded queue takes fewer); the front end's writable() tells when it is worth to go on. */
     size_t (*write)(struct chardev *, const uint8_t *buf, size_t length);
     void (*accept_input)(struct chardev *);
+    void (*push)(struct chardev *);  /* write out what the host takes now, without waiting */
     void (*flush)(struct chardev *); /* wait until queued output is written, at most a second */
     void (*finish)(struct chardev *);
 };
@@ -47,8 +50,8 @@ struct chardev {
 
 /* A chardev from the text of an option: either a legacy form ("stdio", "null", "file:PATH",
  * "unix:PATH[,server=on][,wait=off]", "tcp:HOST:PORT[,server=on]...", "mon:stdio") or, through
- * chardev_new_options(), the -chardev form ("socket,id=x,path=...,server=on"). Errors name the text.
- * A listening socket with wait=on (QEMU's default for server) blocks until a client came. */
+ * chardev_new_options(), the -chardev form ("socket,id=x,path=...,server=on"). Errors name the
+ * text. A listening socket with wait=on (QEMU's default for server) blocks until a client came. */
 struct chardev *chardev_new(const char *id, const char *spec, struct loop *loop, GError **error);
 struct chardev *chardev_new_options(const char *options, struct loop *loop, GError **error);
 void chardev_free(struct chardev *chr); /* flushes; NULL is fine */
@@ -57,12 +60,15 @@ void chardev_free(struct chardev *chr); /* flushes; NULL is fine */
 bool chardev_attach(struct chardev *chr, const struct chardev_frontend *frontend);
 size_t chardev_write(struct chardev *chr, const uint8_t *buf, size_t length);
 void chardev_accept_input(struct chardev *chr);
+/* Output is gathered for half a millisecond; this sends it on its way now, without waiting. */
+void chardev_push(struct chardev *chr);
 
 /* stdio with Ctrl-A as the escape character (Ctrl-A x: end, h: help, c: switch to the monitor, b:
  * break, Ctrl-A Ctrl-A: a literal one). The terminal goes to raw mode and is restored by
  * terminal_restore(), which is also safe in a signal handler and at exit. */
 struct chardev_mux_ops {
-    void (*quit)(void *opaque); /* Ctrl-A x */
+    void (*quit)(void *opaque);    /* Ctrl-A x */
+    void (*monitor)(void *opaque); /* Ctrl-A c; NULL: a line that says there is none */
     void *opaque;
 };
 void chardev_stdio_set_mux(struct chardev *chr, const struct chardev_mux_ops *ops);

@@ -14,7 +14,7 @@ struct sock_address {
     char *host, *port; /* tcp; host "" is any */
     int fd;            /* already bound and listening (server) or connected */
     bool server, wait, nodelay;
-    bool ipv4, ipv6;   /* both false: either */
+    bool ipv4, ipv6; /* both false: either */
     int64_t reconnect_s;
 };
 
@@ -24,8 +24,8 @@ bool sock_address_parse(const char *text, struct sock_address *address, GError *
 void sock_address_clear(struct sock_address *address);
 char *sock_address_describe(const struct sock_address *address); /* as in query-chardev */
 
-/* A listening, close-on-exec, non-blocking socket, or -1. A stale unix socket file (nobody listens) is
- * replaced; one that somebody listens on, or a path that is not a socket, is an error. */
+/* A listening, close-on-exec, non-blocking socket, or -1. A stale unix socket file (nobody listens)
+ * is replaced; one that somebody listens on, or a path that is not a socket, is an error. */
 int sock_listen(const struct sock_address *address, GError **error);
 int sock_connect(const struct sock_address *address, GError **error); /* blocking connect */
 /* Removes the socket file that sock_listen() made (not one passed as fd). */

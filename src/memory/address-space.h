@@ -3,11 +3,11 @@
  *
  * Regions are mapped with a priority; where they overlap the higher one wins, and at equal priority
  * the one mapped later. The result is flattened into a sorted array (struct flat_view) that readers
- * use without a lock: it is replaced only while every reader (vCPU, I/O thread) is parked, which the
- * space asks for through the guard that the CPU room installs.
+ * use without a lock: it is replaced only while every reader (vCPU, I/O thread) is parked, which
+ * the space asks for through the guard that the CPU room installs.
  *
- * Threads: mapping calls and address_space_io_* need the machine lock. address_space_read/write (DMA)
- * may be called with or without it for RAM; an access that meets a REGION_IO needs it.
+ * Threads: mapping calls and address_space_io_* need the machine lock. address_space_read/write
+ * (DMA) may be called with or without it for RAM; an access that meets a REGION_IO needs it.
  */
 #ifndef MEMORY_ADDRESS_SPACE_H
 #define MEMORY_ADDRESS_SPACE_H
@@ -17,12 +17,12 @@
 #include <stdbool.h>
 
 struct region_ops {
-    /* offset is within the region; size is 1, 2, 4 or 8 and within [min_size, max_size]. Unused high
-     * bits of a read's result are ignored. Called with the machine lock held. */
+    /* offset is within the region; size is 1, 2, 4 or 8 and within [min_size, max_size]. Unused
+     * high bits of a read's result are ignored. Called with the machine lock held. */
     uint64_t (*read)(void *opaque, gpa_t offset, unsigned size);
     void (*write)(void *opaque, gpa_t offset, uint64_t value, unsigned size);
-    /* Access sizes that the handlers take; 0 means 1 and 8. A larger access is split, a smaller one is
-     * answered from a larger read (and written as a zero-extended one of min_size). */
+    /* Access sizes that the handlers take; 0 means 1 and 8. A larger access is split, a smaller one
+     * is answered from a larger read (and written as a zero-extended one of min_size). */
     uint8_t min_size, max_size;
 };
 
@@ -52,7 +52,7 @@ struct flat_view {
 };
 
 struct map_guard {
-    void (*park)(void *opaque);   /* returns when no reader uses the old view; may nest */
+    void (*park)(void *opaque); /* returns when no reader uses the old view; may nest */
     void (*unpark)(void *opaque);
     void *opaque;
 };
@@ -60,9 +60,10 @@ struct map_guard {
 struct map_listener {
     /* The view changed; called while readers are parked. */
     void (*changed)(struct map_listener *, const struct flat_view *view);
-    /* RAM was written other than by a vCPU's own stores: DMA, loader, debugger, monitor. NULL is fine.
-     * Any thread. */
-    void (*ram_written)(struct map_listener *, struct ram_block *, uint64_t offset, uint64_t length);
+    /* RAM was written other than by a vCPU's own stores: DMA, loader, debugger, monitor. NULL is
+     * fine. Any thread. */
+    void (*ram_written)(struct map_listener *, struct ram_block *, uint64_t offset,
+                        uint64_t length);
     struct map_listener *next; /* private */
 };
 
@@ -99,11 +100,12 @@ const struct flat_range *address_space_find(struct address_space *as, gpa_t addr
 uint64_t address_space_io_read(struct address_space *as, gpa_t addr, unsigned size);
 void address_space_io_write(struct address_space *as, gpa_t addr, uint64_t value, unsigned size);
 
-/* DMA and loaders: any length. false when part of it is not RAM (ROM may be read; `force` writes ROM
- * too, as a loader must); what could be done is done, the rest of a read is all ones. */
+/* DMA and loaders: any length. false when part of it is not RAM (ROM may be read; `force` writes
+ * ROM too, as a loader must); what could be done is done, the rest of a read is all ones. */
 bool address_space_read(struct address_space *as, gpa_t addr, void *buf, uint64_t length);
 bool address_space_write(struct address_space *as, gpa_t addr, const void *buf, uint64_t length);
-bool address_space_write_rom(struct address_space *as, gpa_t addr, const void *buf, uint64_t length);
+bool address_space_write_rom(struct address_space *as, gpa_t addr, const void *buf,
+                             uint64_t length);
 
 /* Host pointer to length bytes of RAM at addr when they lie in one RAM region, else NULL. Whoever
  * writes through it calls address_space_ram_written() afterwards. */

@@ -1,10 +1,10 @@
 /*
  * Devices: class, instance, properties, and the contract that the core enforces.
  *
- * Order: set properties, realize, reset(cold), run. On restore: realize, reset(cold), load, post_load,
- * run. pause comes after all vCPUs are parked, resume before any runs again; both are idempotent. A
- * paused device starts nothing, but accepts and holds what others hand it. reset, save and load happen
- * only while paused. All ops are called with the machine lock held.
+ * Order: set properties, realize, reset(cold), run. On restore: realize, reset(cold), load,
+ * post_load, run. pause comes after all vCPUs are parked, resume before any runs again; both are
+ * idempotent. A paused device starts nothing, but accepts and holds what others hand it. reset,
+ * save and load happen only while paused. All ops are called with the machine lock held.
  *
  * An instance has three parts, kept apart: cfg (from properties, constant after realize), s (what a
  * guest can observe; plain data with a state table) and host handles, rebuilt from the other two.
@@ -19,13 +19,16 @@
 #include "devices/core/irq.h"
 #include "memory/address-space.h"
 
+#define DEVICE_ERROR device_error_quark()
+GQuark device_error_quark(void);
+
 enum bus_kind { BUS_SYSTEM /* boards only, not for -device */, BUS_ISA, BUS_PCI };
 
 enum reset_kind { RESET_COLD, RESET_WARM };
 
 enum property_type {
     PROP_END,
-    PROP_BOOL,   /* bool */
+    PROP_BOOL, /* bool */
     PROP_U8,
     PROP_U16,
     PROP_U32,
@@ -38,8 +41,8 @@ enum property_type {
 struct property {
     const char *name;
     enum property_type type;
-    uint32_t offset; /* in the instance */
-    uint64_t def;    /* default of a scalar */
+    uint32_t offset;   /* in the instance */
+    uint64_t def;      /* default of a scalar */
     uint64_t min, max; /* inclusive, checked when max != 0 */
     const char *help;
 };
@@ -50,7 +53,7 @@ struct device_class {
     const char *name; /* as in -device: "isa-debug-exit" */
     const char *help;
     enum bus_kind bus;
-    size_t size; /* of the instance; its first member is struct device */
+    size_t size;                    /* of the instance; its first member is struct device */
     const struct property *props;   /* PROP_END ends it; NULL: none */
     const struct state_desc *state; /* &state_none when there is none */
     size_t state_offset;
@@ -62,8 +65,8 @@ struct device_class {
     bool (*post_load)(struct device *, GError **);
 };
 
-/* What a device may ask of the machine: devices own this, the machine fills it in. Machine lock held
- * unless said. */
+/* What a device may ask of the machine: devices own this, the machine fills it in. Machine lock
+ * held unless said. */
 struct system_ops {
     void (*reset)(void *opaque, const char *source);    /* guest-reset: 0xCF9, 8042, ... */
     void (*shutdown)(void *opaque, const char *source); /* guest-shutdown: S5 */
@@ -87,8 +90,10 @@ struct device_env {
     void *system_opaque;
     struct irq_line isa_irq[16]; /* into 8259 and I/O APIC together */
     void (*send_msi)(struct device_env *, gpa_t addr, uint32_t data);
-    struct device_list *devices; /* realized, in order of creation */
+    struct device_list *devices; /* realized, in order of creation; the core makes it */
     struct pci_bus *pci;         /* NULL: none */
+    /* What chardev=ID of a property means; NULL (the function or its result): no such chardev. */
+    struct chardev *(*find_chardev)(struct device_env *, const char *id);
 };
 
 struct device {
@@ -98,22 +103,39 @@ struct device {
     bool realized, paused;
 };
 
+/* Requests to the machine; without a machine (bare bus) or a hook they do nothing. */
+void system_request_reset(struct device_env *env, const char *source);
+void system_request_shutdown(struct device_env *env, const char *source);
+void system_request_suspend(struct device_env *env);
+void system_request_suspend_disk(struct device_env *env);
+void system_request_wakeup(struct device_env *env, const char *source);
+void system_request_exit(struct device_env *env, int status);
+void system_note_rtc_change(struct device_env *env, int64_t offset_s);
+void system_note_panicked(struct device_env *env, bool crash_loaded);
+
 /* The table of all classes, ended by NULL; order is that of -device help. */
 extern const struct device_class *const device_classes[];
 const struct device_class *device_class_find(const char *name);
 
-/* New instance with default properties, not realized. */
+/* New instance with default properties, not realized, paused. */
 struct device *device_new(const struct device_class *class, struct device_env *env);
-/* From text; an unknown property, a wrong value or one out of range is an error naming all three. */
+/* The same by class name, for boards; NULL and *error when there is none. */
+struct device *device_new_named(const char *name, struct device_env *env, GError **error);
+/* From text; an unknown property, a wrong value or one out of range is an error naming all three.
+ */
 bool device_set_property(struct device *dev, const char *name, const char *value, GError **error);
 /* Adds it to env->devices. On failure the device is freed. */
 bool device_realize(struct device *dev, GError **error);
-void device_free(struct device *dev); /* unrealizes */
+void device_free(
+    struct device *dev); /* unrealizes and takes it out of env->devices; NULL is fine */
 
 void devices_reset(struct device_env *env, enum reset_kind kind);
 void devices_pause(struct device_env *env);
 void devices_resume(struct device_env *env);
 void devices_free(struct device_env *env);
+struct device *devices_find(struct device_env *env, const char *id); /* by id; NULL: none */
+/* How many realized devices of this class there are. */
+unsigned devices_count(struct device_env *env, const struct device_class *class);
 void devices_foreach(struct device_env *env, void (*fn)(struct device *, void *), void *opaque);
 
 #endif

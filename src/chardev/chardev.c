@@ -1,0 +1,209 @@
+/*
+ * Character devices: what all back ends share, and their making from option text.
+ */
+#include "chardev/chardev-priv.h"
+#include <string.h>
+
+GQuark chardev_error_quark(void)
+{
+    return g_quark_from_static_string("godwit-chardev");
+}
+
+/* ---- what all share */
+
+struct chardev *chardev_alloc(const struct chardev_ops *ops, const char *id, struct loop *loop)
+{
+    struct chardev *chr = g_malloc0(ops->size);
+
+    chr->ops = ops;
+    chr->id = g_strdup(id);
+    chr->filename = g_strdup(ops->name);
+    chr->loop = loop;
+    return chr;
+}
+
+void chardev_free(struct chardev *chr)
+{
+    if (!chr) {
+        return;
+    }
+    if (chr->ops->flush) {
+        chr->ops->flush(chr);
+    }
+    if (chr->ops->finish) {
+        chr->ops->finish(chr);
+    }
+    g_free(chr->id);
+    g_free(chr->filename);
+    g_free(chr);
+}
+
+bool chardev_attach(struct chardev *chr, const struct chardev_frontend *frontend)
+{
+    if (frontend && chr->frontend) {
+        return false;
+    }
+    chr->frontend = frontend;
+    chr->frontend_open = frontend;
+    if (frontend) {
+        chardev_accept_input(chr);
+    }
+    return true;
+}
+
+size_t chardev_write(struct chardev *chr, const uint8_t *buf, size_t length)
+{
+    return chr->ops->write ? chr->ops->write(chr, buf, length) : length;
+}
+
+void chardev_accept_input(struct chardev *chr)
+{
+    if (chr->ops->accept_input) {
+        chr->ops->accept_input(chr);
+    }
+}
+
+void chardev_push(struct chardev *chr)
+{
+    if (chr->ops->push) {
+        chr->ops->push(chr);
+    }
+}
+
+int chardev_can_receive(struct chardev *chr)
+{
+    return chr->frontend && chr->frontend->can_receive
+               ? MAX(chr->frontend->can_receive(chr->frontend->opaque), 0)
+               : 0;
+}
+
+void chardev_deliver(struct chardev *chr, const uint8_t *buf, size_t length)
+{
+    if (length && chr->frontend && chr->frontend->receive) {
+        chr->frontend->receive(chr->frontend->opaque, buf, length);
+    }
+}
+
+void chardev_event(struct chardev *chr, enum chardev_event event)
+{
+    if (chr->frontend && chr->frontend->event) {
+        chr->frontend->event(chr->frontend->opaque, event);
+    }
+}
+
+/* ---- making one from text */
+
+static const struct {
+    const char *type;
+    struct chardev *(*make)(struct chardev_options *, struct loop *, GError **);
+} makers[] = {
+    {"file", chardev_file_new},
+    {"null", chardev_null_new},
+    {"pipe", chardev_pipe_new},
+    {"pty", chardev_pty_new},
+    {"socket", chardev_socket_new},
+    {"stdio", chardev_stdio_new},
+    {"serial", NULL},
+    {"parallel", NULL},
+    {"udp", NULL},
+    {"vc", NULL},
+    {"ringbuf", NULL},
+    {"spicevmc", NULL},
+    {"spiceport", NULL},
+    {"qemu-vdagent", NULL},
+    {"braille", NULL},
+    {"msmouse", NULL},
+    {"wctablet", NULL},
+    {"testdev", NULL},
+};
+
+static struct chardev *chardev_make(struct chardev_options *o, const char *text, struct loop *loop,
+                                    GError **error)
+{
+    struct chardev *chr = NULL;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(makers); i++) {
+        if (strcmp(makers[i].type, o->type) != 0) {
+            continue;
+        }
+        if (!makers[i].make) {
+            g_set_error(error, CHARDEV_ERROR, 0,
+                        "chardev '%s': back end '%s' is not supported by godwit", text, o->type);
+            return NULL;
+        }
+        chr = makers[i].make(o, loop, error);
+        if (chr && !chardev_options_all_taken(o, error)) {
+            g_clear_pointer(&chr, chardev_free);
+        }
+        if (!chr) {
+            g_prefix_error(error, "chardev '%s': ", text);
+        }
+        return chr;
+    }
+    g_set_error(
+        error, CHARDEV_ERROR, 0,
+        "chardev '%s': there is no back end '%s', use file, null, pipe, pty, socket or stdio", text,
+        o->type);
+    return NULL;
+}
+
+struct chardev *chardev_new_options(const char *options, struct loop *loop, GError **error)
+{
+    struct chardev_options *o = chardev_options_new(options);
+    struct chardev *chr = NULL;
+
+    o->type = chardev_option_first(o);
+    o->id = chardev_option(o, "id");
+    if (!o->type || !o->id || !*o->id) {
+        g_set_error(error, CHARDEV_ERROR, 0, "chardev '%s': %s", options,
+                    o->type ? "an id=NAME is missing" : "the back end's name must come first");
+    } else {
+        chr = chardev_make(o, options, loop, error);
+    }
+    chardev_options_free(o);
+    return chr;
+}
+
+static struct chardev *chardev_new_address(const char *id, const char *spec, struct loop *loop,
+                                           GError **error)
+{
+    struct sock_address address;
+
+    if (!sock_address_parse(spec, &address, error)) {
+        return NULL;
+    }
+    return chardev_socket_new_address(id, &address, loop, error);
+}
+
+struct chardev *chardev_new(const char *id, const char *spec, struct loop *loop, GError **error)
+{
+    bool mux = g_str_has_prefix(spec, "mon:");
+    const char *text = mux ? spec + 4 : spec;
+    struct chardev_options *o;
+    struct chardev *chr;
+
+    if (g_str_has_prefix(text, "unix:") || g_str_has_prefix(text, "tcp:") ||
+        g_str_has_prefix(text, "fd:")) {
+        return chardev_new_address(id, text, loop, error);
+    }
+    if (g_str_has_prefix(text, "file:") || g_str_has_prefix(text, "pipe:")) {
+        o = chardev_options_new("");
+        o->type = g_strndup(text, 4);
+        chardev_options_add(o, "path", text + 5);
+    } else {
+        o = chardev_options_new(text);
+        o->type = chardev_option_first(o);
+    }
+    o->id = g_strdup(id);
+    if (!o->type) {
+        g_set_error(error, CHARDEV_ERROR, 0, "chardev '%s': a back end is missing", spec);
+        chr = NULL;
+    } else {
+        if (mux) {
+            chardev_options_add(o, "mux", "on");
+        }
+        chr = chardev_make(o, spec, loop, error);
+    }
+    chardev_options_free(o);
+    return chr;
+}

@@ -1,0 +1,348 @@
+/*
+ * Stream socket addresses: parsing, listening, connecting.
+ */
+#include "chardev/listener.h"
+#include "chardev/chardev-priv.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <glib-unix.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG            16
+#define RECONNECT_LIMIT_US 200000 /* a connection that is tried again and again may block so long  \
+                                   */
+
+/* ---- text */
+
+static bool parse_fd(const char *text, int *fd, GError **error)
+{
+    char *end;
+    long n = strtol(text, &end, 10);
+
+    if (!g_ascii_isdigit(text[0]) || *end || n < 0 || n > 1 << 20) {
+        g_set_error(error, CHARDEV_ERROR, 0, "'%s' is not a file descriptor number", text);
+        return false;
+    }
+    *fd = (int)n;
+    return true;
+}
+
+/* "HOST:PORT", "[V6HOST]:PORT", ":PORT" */
+static bool parse_host_port(const char *text, struct sock_address *a, GError **error)
+{
+    const char *colon;
+
+    if (text[0] == '[') {
+        const char *end = strchr(text, ']');
+
+        if (!end || end[1] != ':') {
+            g_set_error(error, CHARDEV_ERROR, 0, "'%s' is not [HOST]:PORT", text);
+            return false;
+        }
+        a->host = g_strndup(text + 1, (gsize)(end - text - 1));
+        a->port = g_strdup(end + 2);
+    } else {
+        colon = strrchr(text, ':');
+        if (!colon) {
+            g_set_error(error, CHARDEV_ERROR, 0, "'%s' is not HOST:PORT", text);
+            return false;
+        }
+        a->host = g_strndup(text, (gsize)(colon - text));
+        a->port = g_strdup(colon + 1);
+    }
+    if (!*a->port) {
+        g_set_error(error, CHARDEV_ERROR, 0, "'%s': the port is missing", text);
+        return false;
+    }
+    return true;
+}
+
+bool sock_address_take_options(struct sock_address *a, struct chardev_options *o, GError **error)
+{
+    g_autofree char *reconnect = chardev_option(o, "reconnect");
+    char *end;
+
+    a->wait = true;
+    if (!chardev_option_bool(o, "server", &a->server, error) ||
+        !chardev_option_bool(o, "wait", &a->wait, error) ||
+        !chardev_option_bool(o, "nodelay", &a->nodelay, error) ||
+        !chardev_option_bool(o, "ipv4", &a->ipv4, error) ||
+        !chardev_option_bool(o, "ipv6", &a->ipv6, error)) {
+        return false;
+    }
+    if (reconnect) {
+        a->reconnect_s = strtoll(reconnect, &end, 10);
+        if (!g_ascii_isdigit(reconnect[0]) || *end || a->reconnect_s > 86400) {
+            g_set_error(error, CHARDEV_ERROR, 0,
+                        "option 'reconnect': '%s' is not a number of seconds", reconnect);
+            return false;
+        }
+        if (a->server && a->reconnect_s) {
+            g_set_error(error, CHARDEV_ERROR, 0,
+                        "option 'reconnect' is for a socket that connects, not with server=on");
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool address_parse_first(const char *first, struct sock_address *a, GError **error)
+{
+    if (g_str_has_prefix(first, "unix:") && first[5]) {
+        a->kind = SOCK_UNIX;
+        a->path = g_strdup(first + 5);
+        return true;
+    }
+    if (g_str_has_prefix(first, "tcp:")) {
+        a->kind = SOCK_TCP;
+        return parse_host_port(first + 4, a, error);
+    }
+    if (g_str_has_prefix(first, "fd:")) {
+        a->kind = SOCK_FD;
+        return parse_fd(first + 3, &a->fd, error);
+    }
+    g_set_error(error, CHARDEV_ERROR, 0, "'%s' is not unix:PATH, tcp:HOST:PORT or fd:NUMBER",
+                first);
+    return false;
+}
+
+bool sock_address_parse(const char *text, struct sock_address *address, GError **error)
+{
+    struct chardev_options *o = chardev_options_new(text);
+    g_autofree char *first = chardev_option_first(o);
+    bool ok;
+
+    *address = (struct sock_address){.fd = -1};
+    ok = address_parse_first(first ? first : text, address, error) &&
+         sock_address_take_options(address, o, error) && chardev_options_all_taken(o, error);
+    if (!ok) {
+        g_prefix_error(error, "socket '%s': ", text);
+        sock_address_clear(address);
+    }
+    chardev_options_free(o);
+    return ok;
+}
+
+void sock_address_clear(struct sock_address *address)
+{
+    g_clear_pointer(&address->path, g_free);
+    g_clear_pointer(&address->host, g_free);
+    g_clear_pointer(&address->port, g_free);
+}
+
+char *sock_address_describe(const struct sock_address *address)
+{
+    const char *server = address->server ? ",server=on" : "";
+
+    switch (address->kind) {
+    case SOCK_UNIX:
+        return g_strdup_printf("unix:%s%s", address->path, server);
+    case SOCK_TCP:
+        return g_strdup_printf(strchr(address->host, ':') ? "tcp:[%s]:%s%s" : "tcp:%s:%s%s",
+                               address->host, address->port, server);
+    default:
+        return g_strdup_printf("fd:%d%s", address->fd, server);
+    }
+}
+
+/* ---- sockets */
+
+static int new_socket(int family)
+{
+    return socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+
+static bool unix_fill(const char *path, struct sockaddr_un *sun, GError **error)
+{
+    *sun = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof(sun->sun_path)) {
+        g_set_error(error, CHARDEV_ERROR, ENAMETOOLONG,
+                    "socket path '%s' is too long, it takes at most %zu characters", path,
+                    sizeof(sun->sun_path) - 1);
+        return false;
+    }
+    strcpy(sun->sun_path, path);
+    return true;
+}
+
+/* Removes a socket file that nobody listens on. */
+static bool unix_remove_stale(const char *path, const struct sockaddr_un *sun, GError **error)
+{
+    struct stat st;
+    int fd, code = 0;
+
+    if (lstat(path, &st) < 0) {
+        return true; /* bind() will say what is wrong with the path */
+    }
+    if (!S_ISSOCK(st.st_mode)) {
+        g_set_error(error, CHARDEV_ERROR, EEXIST, "'%s' exists and is not a socket", path);
+        return false;
+    }
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0) {
+        code = connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) == 0 ? 0 : errno;
+        close(fd);
+    }
+    if (code != ECONNREFUSED) {
+        g_set_error(error, CHARDEV_ERROR, EADDRINUSE, "socket '%s' is in use by another process",
+                    path);
+        return false;
+    }
+    unlink(path);
+    return true;
+}
+
+static int unix_listen(const char *path, GError **error)
+{
+    struct sockaddr_un sun;
+    int fd;
+
+    if (!unix_fill(path, &sun, error) || !unix_remove_stale(path, &sun, error)) {
+        return -1;
+    }
+    fd = new_socket(AF_UNIX);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0 || listen(fd, BACKLOG) < 0) {
+        g_set_error(error, CHARDEV_ERROR, errno, "cannot listen on '%s': %s", path,
+                    g_strerror(errno));
+        if (fd >= 0) {
+            close(fd);
+        }
+        return -1;
+    }
+    return fd;
+}
+
+static struct addrinfo *tcp_resolve(const struct sock_address *a, GError **error)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = a->server ? AI_PASSIVE : 0};
+    struct addrinfo *found = NULL;
+    int code;
+
+    if (a->ipv4 != a->ipv6) {
+        hints.ai_family = a->ipv4 ? AF_INET : AF_INET6;
+    }
+    code = getaddrinfo(*a->host ? a->host : NULL, a->port, &hints, &found);
+    if (code) {
+        g_set_error(error, CHARDEV_ERROR, code, "cannot resolve '%s:%s': %s", a->host, a->port,
+                    gai_strerror(code));
+        return NULL;
+    }
+    return found;
+}
+
+static int tcp_open(const struct sock_address *a, GError **error)
+{
+    struct addrinfo *found = tcp_resolve(a, error);
+    struct timeval timeout = {.tv_usec = a->reconnect_s ? RECONNECT_LIMIT_US : 0};
+    int fd = -1, code = 0, one = 1;
+
+    if (!found) {
+        return -1;
+    }
+    for (struct addrinfo *i = found; i; i = i->ai_next) {
+        bool done;
+
+        fd = new_socket(i->ai_family);
+        if (fd < 0) {
+            code = errno;
+            continue;
+        }
+        if (a->server) {
+            setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+            done = bind(fd, i->ai_addr, i->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0;
+        } else {
+            if (timeout.tv_usec) {
+                setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+            }
+            done = connect(fd, i->ai_addr, i->ai_addrlen) == 0;
+        }
+        if (done) {
+            break;
+        }
+        code = errno;
+        close(fd);
+        fd = -1;
+    }
+    freeaddrinfo(found);
+    if (fd < 0) {
+        g_set_error(error, CHARDEV_ERROR, code, "cannot %s '%s:%s': %s",
+                    a->server ? "listen on" : "connect to", a->host, a->port, g_strerror(code));
+    } else if (!a->server && a->nodelay) {
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    }
+    return fd;
+}
+
+static bool fd_is_socket(int fd, GError **error)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode)) {
+        g_set_error(error, CHARDEV_ERROR, EBADF, "file descriptor %d is not a socket", fd);
+        return false;
+    }
+    return true;
+}
+
+int sock_listen(const struct sock_address *address, GError **error)
+{
+    int fd;
+
+    switch (address->kind) {
+    case SOCK_UNIX:
+        fd = unix_listen(address->path, error);
+        break;
+    case SOCK_TCP:
+        fd = tcp_open(address, error);
+        break;
+    default:
+        fd = fd_is_socket(address->fd, error) ? address->fd : -1;
+        break;
+    }
+    if (fd >= 0) {
+        g_unix_set_fd_nonblocking(fd, TRUE, NULL);
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+    }
+    return fd;
+}
+
+int sock_connect(const struct sock_address *address, GError **error)
+{
+    struct sockaddr_un sun;
+    int fd;
+
+    if (address->kind == SOCK_FD) {
+        return fd_is_socket(address->fd, error) ? address->fd : -1;
+    }
+    if (address->kind == SOCK_TCP) {
+        return tcp_open(address, error);
+    }
+    if (!unix_fill(address->path, &sun, error)) {
+        return -1;
+    }
+    fd = new_socket(AF_UNIX);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0) {
+        g_set_error(error, CHARDEV_ERROR, errno, "cannot connect to '%s': %s", address->path,
+                    g_strerror(errno));
+        if (fd >= 0) {
+            close(fd);
+        }
+        return -1;
+    }
+    return fd;
+}
+
+void sock_unlink(const struct sock_address *address)
+{
+    if (address->kind == SOCK_UNIX && address->server) {
+        unlink(address->path);
+    }
+}

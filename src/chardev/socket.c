@@ -1,0 +1,252 @@
+/*
+ * socket: a unix or TCP stream socket, listening (one client at a time, the next one waits until it
+ * is gone) or connecting, with optional reconnection.
+ *
+ * While nobody is connected output is dropped, as on a cable that is not plugged in. Connecting
+ * again happens on the loop without blocking it only for unix sockets and numeric addresses: a name
+ * would have to be resolved, so it is resolved once, at the start.
+ */
+#include "base/log.h"
+#include "chardev/chardev-priv.h"
+#include <errno.h>
+#include <glib-unix.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct socket_chardev {
+    struct stream stream; /* first */
+    struct sock_address address;
+    int listen_fd, fd;
+    GSource *accept_watch, *reconnect;
+};
+
+static void socket_describe(struct socket_chardev *d)
+{
+    g_autofree char *address = sock_address_describe(&d->address);
+
+    g_free(d->stream.chr.filename);
+    d->stream.chr.filename =
+        d->fd >= 0 ? g_strdup(address) : g_strconcat("disconnected:", address, NULL);
+}
+
+static void socket_connected(struct socket_chardev *d, int fd)
+{
+    int one = 1;
+
+    g_unix_set_fd_nonblocking(fd, TRUE, NULL);
+    if (d->address.kind == SOCK_TCP && d->address.nodelay) {
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    }
+    d->fd = fd;
+    socket_describe(d);
+    stream_open(&d->stream, fd, fd);
+    chardev_event(&d->stream.chr, CHARDEV_OPENED);
+}
+
+static bool socket_accept(int fd, GIOCondition condition, void *arg)
+{
+    struct socket_chardev *d = arg;
+    int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+
+    if (client < 0) {
+        return true;
+    }
+    d->accept_watch = NULL;
+    socket_connected(d, client);
+    return false;
+}
+
+static void socket_await_client(struct socket_chardev *d)
+{
+    if (d->listen_fd >= 0 && !d->accept_watch) {
+        d->accept_watch =
+            loop_watch_fd(d->stream.chr.loop, d->listen_fd, G_IO_IN, socket_accept, d);
+    }
+}
+
+static gboolean socket_try_again(gpointer opaque)
+{
+    struct socket_chardev *d = opaque;
+    int fd = sock_connect(&d->address, NULL);
+
+    if (fd < 0) {
+        return G_SOURCE_CONTINUE;
+    }
+    g_source_unref(d->reconnect);
+    d->reconnect = NULL;
+    socket_connected(d, fd);
+    return G_SOURCE_REMOVE;
+}
+
+static void socket_plan_reconnect(struct socket_chardev *d)
+{
+    if (d->address.reconnect_s > 0 && !d->reconnect) {
+        d->reconnect = g_timeout_source_new_seconds((guint)d->address.reconnect_s);
+        g_source_set_callback(d->reconnect, socket_try_again, d, NULL);
+        g_source_attach(d->reconnect, d->stream.chr.loop->context);
+    }
+}
+
+static void socket_hung_up(struct stream *s)
+{
+    struct socket_chardev *d = (struct socket_chardev *)s;
+
+    if (d->fd < 0) {
+        return;
+    }
+    stream_close(s);
+    close(d->fd);
+    d->fd = -1;
+    socket_describe(d);
+    chardev_event(&s->chr, CHARDEV_CLOSED);
+    socket_await_client(d);
+    socket_plan_reconnect(d);
+}
+
+static void socket_finish(struct chardev *chr)
+{
+    struct socket_chardev *d = (struct socket_chardev *)chr;
+
+    d->stream.hung_up = NULL;
+    stream_finish(&d->stream);
+    if (d->accept_watch) {
+        g_source_destroy(d->accept_watch);
+    }
+    if (d->reconnect) {
+        g_source_destroy(d->reconnect);
+        g_source_unref(d->reconnect);
+    }
+    if (d->fd >= 0) {
+        close(d->fd);
+    }
+    if (d->listen_fd >= 0) {
+        close(d->listen_fd);
+        sock_unlink(&d->address);
+    }
+    sock_address_clear(&d->address);
+}
+
+static const struct chardev_ops socket_ops = {
+    .name = "socket",
+    .size = sizeof(struct socket_chardev),
+    .write = stream_write,
+    .accept_input = stream_accept_input,
+    .push = stream_push,
+    .flush = stream_flush,
+    .finish = socket_finish,
+};
+
+/* Blocks until a client came. */
+static bool socket_wait_client(struct socket_chardev *d, GError **error)
+{
+    struct pollfd pfd = {.fd = d->listen_fd, .events = POLLIN};
+
+    log_info("waiting for connection on: %s", d->stream.chr.filename);
+    for (;;) {
+        int client;
+
+        if (poll(&pfd, 1, -1) < 0 && errno != EINTR) {
+            break;
+        }
+        client = accept4(d->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+        if (client >= 0) {
+            socket_connected(d, client);
+            return true;
+        }
+        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+            break;
+        }
+    }
+    g_set_error(error, CHARDEV_ERROR, errno, "cannot accept a connection: %s", g_strerror(errno));
+    return false;
+}
+
+static bool socket_open(struct socket_chardev *d, GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+    int fd;
+
+    if (d->address.server) {
+        d->listen_fd = sock_listen(&d->address, error);
+        socket_describe(d);
+        if (d->listen_fd < 0) {
+            return false;
+        }
+        if (d->address.wait) {
+            return socket_wait_client(d, error);
+        }
+        socket_await_client(d);
+        return true;
+    }
+    fd = sock_connect(&d->address, &failure);
+    socket_describe(d);
+    if (fd >= 0) {
+        socket_connected(d, fd);
+    } else if (d->address.reconnect_s > 0) {
+        socket_plan_reconnect(d);
+    } else {
+        g_propagate_error(error, g_steal_pointer(&failure));
+        return false;
+    }
+    return true;
+}
+
+struct chardev *chardev_socket_new_address(const char *id, struct sock_address *address,
+                                           struct loop *loop, GError **error)
+{
+    struct socket_chardev *d = (struct socket_chardev *)chardev_alloc(&socket_ops, id, loop);
+
+    d->address = *address;
+    d->listen_fd = d->fd = -1;
+    stream_init(&d->stream);
+    d->stream.out_socket = true;
+    d->stream.hung_up = socket_hung_up;
+    if (!socket_open(d, error)) {
+        chardev_free(&d->stream.chr);
+        return NULL;
+    }
+    return &d->stream.chr;
+}
+
+/* path=, or host= and port=, or fd= */
+static bool socket_address_from(struct chardev_options *o, struct sock_address *a, GError **error)
+{
+    g_autofree char *fd = chardev_option(o, "fd");
+
+    *a = (struct sock_address){.fd = -1};
+    a->path = chardev_option(o, "path");
+    a->host = chardev_option(o, "host");
+    a->port = chardev_option(o, "port");
+    if (!!a->path + !!a->port + !!fd != 1) {
+        g_set_error(error, CHARDEV_ERROR, 0, "give one of path=, port= (with host=) and fd=");
+        return false;
+    }
+    if (fd) {
+        g_autofree char *text = g_strconcat("fd:", fd, NULL);
+
+        if (!sock_address_parse(text, a, error)) {
+            return false;
+        }
+    } else if (a->path) {
+        a->kind = SOCK_UNIX;
+    } else {
+        a->kind = SOCK_TCP;
+        a->host = a->host ? a->host : g_strdup("");
+    }
+    return sock_address_take_options(a, o, error);
+}
+
+struct chardev *chardev_socket_new(struct chardev_options *o, struct loop *loop, GError **error)
+{
+    struct sock_address address;
+
+    if (!socket_address_from(o, &address, error) || !chardev_options_all_taken(o, error)) {
+        sock_address_clear(&address);
+        return NULL;
+    }
+    return chardev_socket_new_address(o->id, &address, loop, error);
+}

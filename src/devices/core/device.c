@@ -1,0 +1,292 @@
+/*
+ * Devices: creation, the life cycle, and the list of what a machine has.
+ *
+ * A device starts paused, as a machine starts stopped. The core keeps the promises of device.h:
+ * unrealize follows a failed realize, pause and resume reach a device only when they change
+ * something.
+ */
+#include "devices/core/device.h"
+#include <string.h>
+
+struct device_list {
+    GPtrArray *items;
+};
+
+GQuark device_error_quark(void)
+{
+    return g_quark_from_static_string("godwit-device");
+}
+
+const struct device_class *device_class_find(const char *name)
+{
+    for (unsigned i = 0; device_classes[i]; i++) {
+        if (strcmp(device_classes[i]->name, name) == 0) {
+            return device_classes[i];
+        }
+    }
+    return NULL;
+}
+
+static void *property_field(struct device *dev, const struct property *p)
+{
+    return (uint8_t *)dev + p->offset;
+}
+
+static void property_set_default(struct device *dev, const struct property *p)
+{
+    void *field = property_field(dev, p);
+
+    switch (p->type) {
+    case PROP_BOOL:
+        *(bool *)field = p->def != 0;
+        break;
+    case PROP_U8:
+        *(uint8_t *)field = (uint8_t)p->def;
+        break;
+    case PROP_U16:
+        *(uint16_t *)field = (uint16_t)p->def;
+        break;
+    case PROP_U32:
+        *(uint32_t *)field = (uint32_t)p->def;
+        break;
+    case PROP_U64:
+    case PROP_SIZE:
+        *(uint64_t *)field = p->def;
+        break;
+    case PROP_STRING:
+    case PROP_CHARDEV:
+    case PROP_END:
+        break;
+    }
+}
+
+struct device *device_new(const struct device_class *class, struct device_env *env)
+{
+    struct device *dev = g_malloc0(class->size);
+
+    g_assert(class->state);
+    dev->class = class;
+    dev->env = env;
+    dev->paused = true;
+    for (const struct property *p = class->props; p && p->type != PROP_END; p++) {
+        property_set_default(dev, p);
+    }
+    return dev;
+}
+
+struct device *device_new_named(const char *name, struct device_env *env, GError **error)
+{
+    const struct device_class *class = device_class_find(name);
+
+    if (!class) {
+        g_set_error(error, DEVICE_ERROR, 0, "'%s' is not a valid device model name", name);
+        return NULL;
+    }
+    return device_new(class, env);
+}
+
+static struct device_list *env_list(struct device_env *env)
+{
+    if (!env->devices) {
+        env->devices = g_new0(struct device_list, 1);
+        env->devices->items = g_ptr_array_new();
+    }
+    return env->devices;
+}
+
+bool device_realize(struct device *dev, GError **error)
+{
+    struct device_env *env = dev->env;
+
+    if (dev->id && devices_find(env, dev->id)) {
+        g_set_error(error, DEVICE_ERROR, 0, "Duplicate device ID '%s'", dev->id);
+        device_free(dev);
+        return false;
+    }
+    address_space_begin(env->mem);
+    address_space_begin(env->io);
+    dev->realized = !dev->class->realize || dev->class->realize(dev, error);
+    if (!dev->realized && dev->class->unrealize) {
+        dev->class->unrealize(dev);
+    }
+    address_space_commit(env->io);
+    address_space_commit(env->mem);
+    if (!dev->realized) {
+        device_free(dev);
+        return false;
+    }
+    g_ptr_array_add(env_list(env)->items, dev);
+    return true;
+}
+
+void device_free(struct device *dev)
+{
+    if (!dev) {
+        return;
+    }
+    if (dev->realized) {
+        address_space_begin(dev->env->mem);
+        address_space_begin(dev->env->io);
+        if (dev->class->unrealize) {
+            dev->class->unrealize(dev);
+        }
+        address_space_commit(dev->env->io);
+        address_space_commit(dev->env->mem);
+        g_ptr_array_remove(dev->env->devices->items, dev);
+    }
+    for (const struct property *p = dev->class->props; p && p->type != PROP_END; p++) {
+        if (p->type == PROP_STRING) {
+            g_free(*(char **)property_field(dev, p));
+        }
+    }
+    g_free(dev->id);
+    g_free(dev);
+}
+
+/* ---- all devices of a machine */
+
+void devices_foreach(struct device_env *env, void (*fn)(struct device *, void *), void *opaque)
+{
+    for (guint i = 0; env->devices && i < env->devices->items->len; i++) {
+        fn(g_ptr_array_index(env->devices->items, i), opaque);
+    }
+}
+
+static void reset_one(struct device *dev, void *opaque)
+{
+    if (dev->class->reset) {
+        dev->class->reset(dev, *(enum reset_kind *)opaque);
+    }
+}
+
+void devices_reset(struct device_env *env, enum reset_kind kind)
+{
+    address_space_begin(env->mem);
+    address_space_begin(env->io);
+    devices_foreach(env, reset_one, &kind);
+    address_space_commit(env->io);
+    address_space_commit(env->mem);
+}
+
+static void pause_one(struct device *dev, void *opaque)
+{
+    if (!dev->paused) {
+        dev->paused = true;
+        if (dev->class->pause) {
+            dev->class->pause(dev);
+        }
+    }
+}
+
+void devices_pause(struct device_env *env)
+{
+    devices_foreach(env, pause_one, NULL);
+}
+
+static void resume_one(struct device *dev, void *opaque)
+{
+    if (dev->paused) {
+        dev->paused = false;
+        if (dev->class->resume) {
+            dev->class->resume(dev);
+        }
+    }
+}
+
+void devices_resume(struct device_env *env)
+{
+    devices_foreach(env, resume_one, NULL);
+}
+
+void devices_free(struct device_env *env)
+{
+    if (!env->devices) {
+        return;
+    }
+    /* The last made may lean on those made before it. */
+    while (env->devices->items->len) {
+        device_free(g_ptr_array_index(env->devices->items, env->devices->items->len - 1));
+    }
+    g_ptr_array_unref(env->devices->items);
+    g_clear_pointer(&env->devices, g_free);
+}
+
+struct device *devices_find(struct device_env *env, const char *id)
+{
+    for (guint i = 0; env->devices && i < env->devices->items->len; i++) {
+        struct device *dev = g_ptr_array_index(env->devices->items, i);
+
+        if (dev->id && strcmp(dev->id, id) == 0) {
+            return dev;
+        }
+    }
+    return NULL;
+}
+
+unsigned devices_count(struct device_env *env, const struct device_class *class)
+{
+    unsigned n = 0;
+
+    for (guint i = 0; env->devices && i < env->devices->items->len; i++) {
+        n += ((struct device *)g_ptr_array_index(env->devices->items, i))->class == class;
+    }
+    return n;
+}
+
+/* ---- requests to the machine */
+
+void system_request_reset(struct device_env *env, const char *source)
+{
+    if (env->system && env->system->reset) {
+        env->system->reset(env->system_opaque, source);
+    }
+}
+
+void system_request_shutdown(struct device_env *env, const char *source)
+{
+    if (env->system && env->system->shutdown) {
+        env->system->shutdown(env->system_opaque, source);
+    }
+}
+
+void system_request_suspend(struct device_env *env)
+{
+    if (env->system && env->system->suspend) {
+        env->system->suspend(env->system_opaque);
+    }
+}
+
+void system_request_suspend_disk(struct device_env *env)
+{
+    if (env->system && env->system->suspend_disk) {
+        env->system->suspend_disk(env->system_opaque);
+    }
+}
+
+void system_request_wakeup(struct device_env *env, const char *source)
+{
+    if (env->system && env->system->wakeup) {
+        env->system->wakeup(env->system_opaque, source);
+    }
+}
+
+void system_request_exit(struct device_env *env, int status)
+{
+    if (env->system && env->system->exit) {
+        env->system->exit(env->system_opaque, status);
+    }
+}
+
+void system_note_rtc_change(struct device_env *env, int64_t offset_s)
+{
+    if (env->system && env->system->rtc_change) {
+        env->system->rtc_change(env->system_opaque, offset_s);
+    }
+}
+
+void system_note_panicked(struct device_env *env, bool crash_loaded)
+{
+    if (env->system && env->system->panicked) {
+        env->system->panicked(env->system_opaque, crash_loaded);
+    }
+}

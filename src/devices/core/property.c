@@ -1,0 +1,147 @@
+/*
+ * Properties from text, as -device NAME,PROPERTY=VALUE gives them.
+ *
+ * Numbers are decimal, 0x hexadecimal or 0 octal; sizes take k, M, G, T suffixes; booleans are
+ * on/off (yes/no, true/false too).
+ */
+#include "devices/core/device.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool parse_bool(const char *text, bool *value)
+{
+    static const char *const on[] = {"on", "yes", "true", "y", NULL};
+    static const char *const off[] = {"off", "no", "false", "n", NULL};
+
+    *value = g_strv_contains(on, text);
+    return *value || g_strv_contains(off, text);
+}
+
+static bool parse_number(const char *text, bool size, uint64_t *value)
+{
+    char *end;
+    unsigned shift = 0;
+
+    if (!g_ascii_isdigit(text[0])) {
+        return false; /* strtoull would take blanks and a minus sign */
+    }
+    errno = 0;
+    *value = strtoull(text, &end, 0);
+    if (errno || end == text) {
+        return false;
+    }
+    if (size && *end) {
+        static const char suffixes[] = "bkmgt";
+        const char *suffix = strchr(suffixes, g_ascii_tolower(*end));
+
+        if (!suffix) {
+            return false;
+        }
+        shift = 10 * (unsigned)(suffix - suffixes);
+        end++;
+    }
+    if (*end || (*value << shift) >> shift != *value) {
+        return false;
+    }
+    *value <<= shift;
+    return true;
+}
+
+static uint64_t type_max(enum property_type type)
+{
+    return type == PROP_U8    ? UINT8_MAX
+           : type == PROP_U16 ? UINT16_MAX
+           : type == PROP_U32 ? UINT32_MAX
+                              : UINT64_MAX;
+}
+
+static bool set_number(struct device *dev, const struct property *p, const char *value,
+                       GError **error)
+{
+    void *field = (uint8_t *)dev + p->offset;
+    uint64_t number, max = p->max ? p->max : type_max(p->type);
+
+    if (!parse_number(value, p->type == PROP_SIZE, &number)) {
+        g_set_error(error, DEVICE_ERROR, 0, "%s: property '%s': '%s' is not a %s", dev->class->name,
+                    p->name, value, p->type == PROP_SIZE ? "size" : "number");
+        return false;
+    }
+    if (number < p->min || number > max) {
+        g_set_error(error, DEVICE_ERROR, 0,
+                    "%s: property '%s': %s is out of range, it takes %" G_GUINT64_FORMAT
+                    " to %" G_GUINT64_FORMAT,
+                    dev->class->name, p->name, value, p->min, max);
+        return false;
+    }
+    switch (p->type) {
+    case PROP_U8:
+        *(uint8_t *)field = (uint8_t)number;
+        break;
+    case PROP_U16:
+        *(uint16_t *)field = (uint16_t)number;
+        break;
+    case PROP_U32:
+        *(uint32_t *)field = (uint32_t)number;
+        break;
+    default:
+        *(uint64_t *)field = number;
+        break;
+    }
+    return true;
+}
+
+static bool set_chardev(struct device *dev, const struct property *p, const char *value,
+                        GError **error)
+{
+    struct chardev *chr = dev->env->find_chardev ? dev->env->find_chardev(dev->env, value) : NULL;
+
+    if (!chr) {
+        g_set_error(error, DEVICE_ERROR, 0, "%s: property '%s': there is no chardev '%s'",
+                    dev->class->name, p->name, value);
+        return false;
+    }
+    *(struct chardev **)((uint8_t *)dev + p->offset) = chr;
+    return true;
+}
+
+static const struct property *property_find(const struct device_class *class, const char *name)
+{
+    for (const struct property *p = class->props; p && p->type != PROP_END; p++) {
+        if (strcmp(p->name, name) == 0) {
+            return p;
+        }
+    }
+    return NULL;
+}
+
+bool device_set_property(struct device *dev, const char *name, const char *value, GError **error)
+{
+    const struct property *p = property_find(dev->class, name);
+    void *field;
+
+    if (!p) {
+        g_set_error(error, DEVICE_ERROR, 0, "%s: there is no property '%s' (value '%s')",
+                    dev->class->name, name, value);
+        return false;
+    }
+    field = (uint8_t *)dev + p->offset;
+    switch (p->type) {
+    case PROP_BOOL:
+        if (!parse_bool(value, field)) {
+            g_set_error(error, DEVICE_ERROR, 0,
+                        "%s: property '%s': '%s' is not a boolean, use on or off", dev->class->name,
+                        name, value);
+            return false;
+        }
+        return true;
+    case PROP_STRING:
+        g_free(*(char **)field);
+        *(char **)field = g_strdup(value);
+        return true;
+    case PROP_CHARDEV:
+        return set_chardev(dev, p, value, error);
+    default:
+        return set_number(dev, p, value, error);
+    }
+}

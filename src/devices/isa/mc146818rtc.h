@@ -1,0 +1,18 @@
+/* The CMOS clock. See mc146818rtc.c. */
+#ifndef DEVICES_ISA_MC146818RTC_H
+#define DEVICES_ISA_MC146818RTC_H
+
+#include "devices/core/device.h"
+
+extern const struct device_class mc146818rtc_class;
+
+/* Ports 0x70 and 0x71; irq: usually isa_irq[8]. base: "utc", "localtime" or a date as
+ * "2006-06-17T16:01:21" or "2006-06-17"; NULL is "utc". clock: "host" or "vm"; NULL is "host". */
+struct device *mc146818rtc_create(struct device_env *env, const struct irq_line *irq,
+                                  const char *base, const char *clock, GError **error);
+
+/* A byte of the CMOS RAM (index 0x0e to 0x7f), where firmware looks for memory sizes and the like.
+ * Kept across reset. */
+void mc146818rtc_set_cmos(struct device *rtc, uint8_t index, uint8_t value);
+
+#endif
