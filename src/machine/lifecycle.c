@@ -3,14 +3,15 @@
  *
  * Guests, devices, signals and clients do not act on the machine: they leave a request, which wakes
  * the main loop. machine_run_requests() carries out all that are pending in one fixed order: debug,
- * suspend, shutdown, reset, wakeup, powerdown, stop. Each kind is one slot, so requests merge and
- * the latest cause wins. Consequences that clients know: a shutdown wins over a stop (no STOP event
- * when the process ends), and with -no-shutdown over nothing: a reset asked for at the same moment
- * is done as well.
+ * shutdown, reset, powerdown, stop. Each kind is one slot, so requests merge and the latest cause
+ * wins. Consequences that clients know: a shutdown wins over a stop (no STOP event when the process
+ * ends), and with -no-shutdown a reset asked for at the same moment is done as well.
  *
  * Order of events: STOP comes after the vCPUs are out of guest code and devices are quiet; RESUME
- * before the first guest instruction and before `running` is visible; RESET after devices were
- * reset and before vCPUs run again.
+ * before the first guest instruction and before `running` is visible; RESET after devices were reset
+ * and before vCPUs run again.
+ *
+ * Left out: suspend to RAM. No board offers it yet, so no guest can ask for it.
  */
 #include "machine/machine-priv.h"
 
@@ -24,20 +25,17 @@
 
 enum request_bit {
     REQUEST_DEBUG = 1 << 0,
-    REQUEST_SUSPEND = 1 << 1,
-    REQUEST_SHUTDOWN = 1 << 2,
-    REQUEST_RESET = 1 << 3,
-    REQUEST_WAKEUP = 1 << 4,
-    REQUEST_POWERDOWN = 1 << 5,
-    REQUEST_STOP = 1 << 6,
-    REQUEST_EXIT = 1 << 7,
+    REQUEST_SHUTDOWN = 1 << 1,
+    REQUEST_RESET = 1 << 2,
+    REQUEST_POWERDOWN = 1 << 3,
+    REQUEST_STOP = 1 << 4,
+    REQUEST_EXIT = 1 << 5,
 };
 
 struct slots {
     unsigned pending; /* enum request_bit */
     enum shutdown_cause shutdown, reset;
     enum run_state stop;
-    const char *wakeup_source;
     int exit_status;
 };
 
@@ -114,23 +112,6 @@ void machine_request_powerdown(struct machine *m)
 {
     request_begin(m);
     request_end(m, REQUEST_POWERDOWN);
-}
-
-void machine_request_suspend(struct machine *m)
-{
-    request_begin(m);
-    request_end(m, REQUEST_SUSPEND);
-}
-
-bool machine_request_wakeup(struct machine *m, const char *source, GError **error)
-{
-    if (runstate_get(m->run) != RUN_STATE_SUSPENDED) {
-        g_set_error(error, MACHINE_ERROR, 0, "Unable to wake up: guest is not in suspended state");
-        return false;
-    }
-    request_begin(m)->wakeup_source = source;
-    request_end(m, REQUEST_WAKEUP);
-    return true;
 }
 
 void machine_request_stop(struct machine *m, enum run_state state, const char *source)
@@ -287,26 +268,6 @@ static void run_reset(struct machine *m, enum shutdown_cause cause)
     }
 }
 
-static void run_suspend(struct machine *m)
-{
-    if (runstate_is_running(m->run)) {
-        stop_guest(m, RUN_STATE_SUSPENDED);
-        qapi_event_send_suspend(m->events);
-    }
-}
-
-static void run_wakeup(struct machine *m, const char *source)
-{
-    if (runstate_get(m->run) != RUN_STATE_SUSPENDED || !m->board->wake ||
-        !m->board->wake(m, source)) {
-        return;
-    }
-    vclock_start(m->clock);
-    runstate_set(m->run, RUN_STATE_RUNNING);
-    unpark(m);
-    qapi_event_send_wakeup(m->events);
-}
-
 static void run_powerdown(struct machine *m)
 {
     qapi_event_send_powerdown(m->events);
@@ -375,9 +336,6 @@ bool machine_run_requests(struct machine *m)
     if (s.pending & REQUEST_DEBUG) {
         vm_stop(m, RUN_STATE_DEBUG);
     }
-    if (s.pending & REQUEST_SUSPEND) {
-        run_suspend(m);
-    }
     if (s.pending & REQUEST_SHUTDOWN) {
         run_shutdown(m, s.shutdown);
     }
@@ -389,9 +347,6 @@ bool machine_run_requests(struct machine *m)
     }
     if (s.pending & REQUEST_RESET) {
         run_reset(m, s.reset);
-    }
-    if (s.pending & REQUEST_WAKEUP) {
-        run_wakeup(m, s.wakeup_source);
     }
     if (s.pending & REQUEST_POWERDOWN) {
         run_powerdown(m);

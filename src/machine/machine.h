@@ -55,7 +55,6 @@ struct board {
     /* After devices were reset: puts kernel and tables back, sets vCPU 0's start state. */
     bool (*reset)(struct machine *, GError **);
     void (*power_button)(struct machine *); /* system_powerdown; NULL: no effect */
-    bool (*wake)(struct machine *, const char *source);
     void (*finish)(struct machine *); /* accepts a half-built machine */
 };
 
@@ -106,15 +105,12 @@ void vm_stop(struct machine *m, enum run_state state);
 bool vm_start(struct machine *m, GError **error);
 
 /* ---- requests: any thread, with or without the lock; carried out by machine_run_requests() on the
- * main thread in the fixed order of the protocol reference (debug, suspend, shutdown, reset, wakeup,
- * powerdown, stop). Each kind is one slot: the latest cause wins. source says who: a constant string.
- * A shutdown from outside (host-qmp-quit, host-signal, host-ui) ends the process whatever the
- * shutdown action is. */
+ * main thread in the fixed order of the protocol reference (debug, shutdown, reset, powerdown, stop).
+ * Each kind is one slot: the latest cause wins. source says who: a constant string. A shutdown from
+ * outside (host-qmp-quit, host-signal, host-ui) ends the process whatever the shutdown action is. */
 void machine_request_shutdown(struct machine *m, enum shutdown_cause cause, const char *source);
 void machine_request_reset(struct machine *m, enum shutdown_cause cause, const char *source);
 void machine_request_powerdown(struct machine *m);
-void machine_request_suspend(struct machine *m);
-bool machine_request_wakeup(struct machine *m, const char *source, GError **error);
 void machine_request_stop(struct machine *m, enum run_state state, const char *source);
 /* Ends the main loop with this process status, with no event (isa-debug-exit). */
 void machine_request_exit(struct machine *m, int status);

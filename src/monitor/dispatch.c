@@ -1,0 +1,275 @@
+/*
+ * From a JSON value to a command that runs, and to the text of its reply.
+ *
+ * The checks come in the order that QEMU has, each with its error class and text, because clients
+ * match on them. Errors in the arguments, which the generated code reports, come before any effect.
+ */
+#include "monitor/monitor-priv.h"
+
+#include "qapi-commands.h"
+#include "qapi/error.h"
+#include "qapi/json.h"
+#include <string.h>
+
+/* ---- what commands are allowed to do, as data */
+
+/*
+ * Handlers that run on the control thread without the machine lock: they read only what never
+ * changes, what is atomic, or the session's own. They answer whatever the machine is doing.
+ */
+static const char *const control_safe[] = {
+    "qmp_capabilities", "query-status",          "query-version",
+    "query-commands",   "query-qmp-schema",      "query-name",
+    "query-uuid",       "query-kvm",             "query-target",
+    "query-machines",   "query-current-machine", "query-memory-size-summary",
+};
+
+#define NEEDS_RESET "Resetting the Virtual Machine is required"
+#define IN_DUMP     "There is a dump in process, please wait."
+
+/* States in which a command is refused, with the text of the refusal. */
+static const struct state_rule {
+    const char *command;
+    enum run_state state;
+    const char *text;
+} state_rules[] = {
+    {"cont", RUN_STATE_INTERNAL_ERROR, NEEDS_RESET},
+    {"cont", RUN_STATE_SHUTDOWN, NEEDS_RESET},
+    {"cont", RUN_STATE_FINISH_MIGRATE, "Migration is not finalized yet"},
+    {"cont", RUN_STATE_SAVE_VM, IN_DUMP},
+    {"stop", RUN_STATE_SAVE_VM, IN_DUMP},
+};
+
+enum qmp_thread qmp_command_thread(const struct qmp_command *command)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(control_safe); i++) {
+        if (strcmp(control_safe[i], command->name) == 0) {
+            return QMP_ON_CONTROL;
+        }
+    }
+    return QMP_ON_MAIN;
+}
+
+bool qmp_state_permits(struct machine *m, const char *command, GError **error)
+{
+    enum run_state state = runstate_get(m->run);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(state_rules); i++) {
+        const struct state_rule *rule = &state_rules[i];
+
+        if (rule->state == state && strcmp(rule->command, command) == 0) {
+            g_set_error_literal(error, QMP_ERROR, QMP_ERROR_GENERIC, rule->text);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- taking a request apart */
+
+static bool fail(GError **error, const char *format, const char *name)
+{
+    g_autofree char *text = g_strdup_printf(format, name);
+
+    g_set_error_literal(error, QMP_ERROR, QMP_ERROR_GENERIC, text);
+    return false;
+}
+
+static bool take_command(const char *key, struct json_object *value, const char **name, bool *oob,
+                         GError **error)
+{
+    if (!json_object_is_type(value, json_type_string)) {
+        return fail(error, "QMP input member '%s' must be a string", key);
+    }
+    if (*name) {
+        g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC,
+                    "QMP input member '%s' clashes with '%s'", key,
+                    *oob ? "exec-oob" : "execute");
+        return false;
+    }
+    *name = json_object_get_string(value);
+    *oob = strcmp(key, "exec-oob") == 0;
+    return true;
+}
+
+/* Rows 2 to 7: the shape of the request. */
+static bool take_members(struct qmp_request *request, bool oob_on, const char **name,
+                         GError **error)
+{
+    if (!json_object_is_type(request->root, json_type_object)) {
+        return fail(error, "QMP input must be a JSON object", NULL);
+    }
+    request->has_id = json_object_object_get_ex(request->root, "id", &request->id);
+    json_object_object_foreach (request->root, key, value) {
+        if (strcmp(key, "execute") == 0 || (oob_on && strcmp(key, "exec-oob") == 0)) {
+            if (!take_command(key, value, name, &request->oob, error)) {
+                return false;
+            }
+        } else if (strcmp(key, "arguments") == 0) {
+            if (!json_object_is_type(value, json_type_object)) {
+                return fail(error, "QMP input member '%s' must be an object", key);
+            }
+            request->args = value;
+        } else if (strcmp(key, "id") != 0) {
+            return fail(error, "QMP input member '%s' is unexpected", key);
+        }
+    }
+    return *name || fail(error, "QMP input lacks member '%s'", "execute");
+}
+
+bool qmp_request_parse(struct qmp_request *request, struct json_object *value,
+                       struct qmp_mode mode, GError **error)
+{
+    const char *name = NULL;
+
+    memset(request, 0, sizeof(*request));
+    request->root = value;
+    if (!take_members(request, mode.oob, &name, error)) {
+        return false;
+    }
+    if (!mode.negotiated && strcmp(name, "qmp_capabilities") != 0) {
+        g_set_error(error, QMP_ERROR, QMP_ERROR_COMMAND_NOT_FOUND,
+                    "Expecting capabilities negotiation with 'qmp_capabilities'");
+        return false;
+    }
+    request->command = qmp_command_find(name);
+    if (!request->command) {
+        g_set_error(error, QMP_ERROR, QMP_ERROR_COMMAND_NOT_FOUND,
+                    "The command %s has not been found", name);
+        return false;
+    }
+    if (request->oob && !(request->command->flags & QMP_CMD_ALLOW_OOB)) {
+        return fail(error, "The command %s does not support OOB", name);
+    }
+    return true;
+}
+
+void qmp_request_clear(struct qmp_request *request)
+{
+    json_object_put(request->root);
+    memset(request, 0, sizeof(*request));
+}
+
+/* ---- replies, events, greeting */
+
+static void append_id(GString *out, const struct qmp_request *request)
+{
+    g_string_append(out, "\"id\": ");
+    qapi_json_append_any(out, request->id);
+}
+
+void qmp_append_error(GString *out, const struct qmp_request *request, const GError *error)
+{
+    g_string_append_c(out, '{');
+    if (request->has_id) {
+        append_id(out, request);
+        g_string_append(out, ", ");
+    }
+    g_string_append(out, "\"error\": {\"class\": \"");
+    g_string_append(out, qmp_error_class(error));
+    g_string_append(out, "\", \"desc\": ");
+    qapi_json_append_string(out, error->message, -1);
+    g_string_append(out, "}}\r\n");
+}
+
+void qmp_request_run(const struct qmp_request *request, struct qmp_call *call, GString *out)
+{
+    static const char prefix[] = "{\"return\": ";
+    g_autoptr(GError) error = NULL;
+    gsize start = out->len;
+
+    g_string_append_len(out, prefix, sizeof(prefix) - 1);
+    if (!qmp_state_permits(call->machine, request->command->name, &error) ||
+        !request->command->run(call, request->args, out, &error)) {
+        g_string_truncate(out, start);
+        qmp_append_error(out, request, error);
+        return;
+    }
+    if (request->command->flags & QMP_CMD_NO_SUCCESS) {
+        g_string_truncate(out, start);
+        return;
+    }
+    if (request->has_id) {
+        g_string_append(out, ", ");
+        append_id(out, request);
+    }
+    g_string_append(out, "}\r\n");
+}
+
+void qmp_append_greeting(GString *out, bool oob)
+{
+    g_string_append(out, "{\"QMP\": {\"version\": ");
+    qmp_command_find("query-version")->run(NULL, NULL, out, NULL);
+    g_string_append_printf(out, ", \"capabilities\": [%s]}}\r\n", oob ? "\"oob\"" : "");
+}
+
+void qmp_append_event(GString *out, const char *name, const char *data_json, int64_t now_us)
+{
+    g_string_append_printf(out,
+                           "{\"timestamp\": {\"seconds\": %" G_GINT64_FORMAT
+                           ", \"microseconds\": %" G_GINT64_FORMAT "}, \"event\": \"%s\"",
+                           now_us / G_USEC_PER_SEC, now_us % G_USEC_PER_SEC, name);
+    if (data_json) {
+        g_string_append(out, ", \"data\": ");
+        g_string_append(out, data_json);
+    }
+    g_string_append(out, "}\r\n");
+}
+
+/* ---- indented text */
+
+static void append_line(GString *out, unsigned depth)
+{
+    g_string_append(out, "\r\n");
+    for (unsigned i = 0; i < depth; i++) {
+        g_string_append(out, "    ");
+    }
+}
+
+/* The end of the string that begins at the quote at p. */
+static const char *string_end(const char *p)
+{
+    for (p++; *p && *p != '"'; p++) {
+        p += *p == '\\' && p[1];
+    }
+    return *p ? p + 1 : p;
+}
+
+void qmp_append_pretty(GString *out, const char *text)
+{
+    unsigned depth = 0;
+    const char *p = text, *end;
+
+    while (*p && *p != '\r') {
+        switch (*p) {
+        case '"':
+            end = string_end(p);
+            g_string_append_len(out, p, end - p);
+            p = end;
+            continue;
+        case '{':
+        case '[':
+            g_string_append_c(out, *p);
+            if (p[1] == '}' || p[1] == ']') {
+                g_string_append_c(out, *++p);
+            } else {
+                append_line(out, ++depth);
+            }
+            break;
+        case '}':
+        case ']':
+            append_line(out, --depth);
+            g_string_append_c(out, *p);
+            break;
+        case ',':
+            g_string_append_c(out, ',');
+            append_line(out, depth);
+            p += p[1] == ' ';
+            break;
+        default:
+            g_string_append_c(out, *p);
+        }
+        p++;
+    }
+    g_string_append(out, "\r\n");
+}

@@ -1,0 +1,139 @@
+/*
+ * Between the files of the monitor room: sessions, requests, jobs.
+ *
+ * Threads: everything belongs to the control thread, except what is marked "mutex", which is under
+ * monitor.mutex, and handlers that are not control-safe, which run on the main thread.
+ */
+#ifndef MONITOR_MONITOR_PRIV_H
+#define MONITOR_MONITOR_PRIV_H
+
+#include "monitor/monitor.h"
+
+#include "monitor/json-stream.h"
+#include "monitor/rate-limit.h"
+#include "qapi/command.h"
+#include <glib.h>
+#include <stdatomic.h>
+
+/* A session whose output is longer than this is not read from until the client has caught up. */
+#define SESSION_HIGH_WATER_BYTES (1u << 20)
+/* A session whose output is longer than this, with events that nobody reads, is ended. */
+#define SESSION_LIMIT_BYTES (16u << 20)
+/* With the oob capability: in-band requests read ahead. */
+#define SESSION_QUEUE_MAX 8
+/* Sessions of one monitor; more clients wait in the sockets' backlogs. */
+#define MONITOR_MAX_SESSIONS 128
+
+/* ---- requests (dispatch.c) */
+
+struct qmp_request {
+    struct json_object *root; /* owned; the rest points into it */
+    const struct qmp_command *command;
+    struct json_object *args; /* NULL: none */
+    struct json_object *id;
+    bool has_id;
+    bool oob;
+};
+
+enum qmp_thread { QMP_ON_CONTROL, QMP_ON_MAIN };
+
+/* What a handler may know about its call. */
+struct qmp_call {
+    struct monitor *mon;
+    struct machine *machine;
+    struct session *session;
+};
+
+/* How a session stands to the protocol; what the checks of a request depend on. */
+struct qmp_mode {
+    bool negotiated, oob;
+};
+
+/*
+ * Takes value (owned) apart and checks it up to the arguments: rows 2 to 11 of the protocol's order of
+ * checks. On failure false and *error; request->id is set where there was one. Either way the caller
+ * ends with qmp_request_clear().
+ */
+bool qmp_request_parse(struct qmp_request *request, struct json_object *value,
+                       struct qmp_mode mode, GError **error);
+void qmp_request_clear(struct qmp_request *request);
+
+enum qmp_thread qmp_command_thread(const struct qmp_command *command);
+
+/* Runs the command and appends the reply's text (with CR LF) to out; nothing for a command without
+ * success reply that succeeded. On the thread that the command wants. */
+void qmp_request_run(const struct qmp_request *request, struct qmp_call *call, GString *out);
+
+void qmp_append_error(GString *out, const struct qmp_request *request, const GError *error);
+void qmp_append_greeting(GString *out, bool oob);
+void qmp_append_event(GString *out, const char *name, const char *data_json, int64_t now_us);
+/* Appends text, one line of JSON, indented by four spaces a level. */
+void qmp_append_pretty(GString *out, const char *text);
+
+/* false and *error when the command is not permitted in the machine's state: the text that QEMU's
+ * command gives. */
+bool qmp_state_permits(struct machine *m, const char *command, GError **error);
+
+/* ---- sessions (session.c) */
+
+struct job;
+
+struct session {
+    struct monitor *mon;
+    const char *label; /* the endpoint's */
+    bool pretty, offers_oob, is_stdio;
+    int in_fd, out_fd; /* the same for a socket */
+    GSource *source;
+    void *in_tag, *out_tag;
+    GIOCondition polled; /* what is being waited for */
+    struct json_stream *in;
+    bool starved; /* the stream has no complete value */
+    bool eof, broken /* output: the peer is gone */, closed;
+    GQueue waiting;  /* struct job, in-band, behind the running one */
+    struct job *job; /* on the main thread, or NULL */
+    GString *sending; /* being written, from sent on */
+    size_t sent;
+
+    /* mutex */
+    struct qmp_mode mode;
+    GString *pending;   /* to be written after sending */
+    size_t queued;      /* bytes of sending and pending that are not written */
+    bool overrun;
+};
+
+struct session *session_new(struct monitor *mon, const char *label, bool pretty, int in_fd,
+                            int out_fd);
+/* Ends a session and frees it, now or when its job is done. */
+void session_close(struct session *s);
+void session_free_job(struct session *s); /* after the main thread's end */
+/* Writes what there is, then reads on if that made room. May close the session. */
+void session_service(struct session *s);
+bool session_flush(struct session *s); /* false when something remains */
+
+/* Any thread, mutex held. */
+void session_append(struct session *s, const char *text, size_t length);
+void session_append_event(struct session *s, const char *text, size_t length);
+
+/* ---- the monitor (monitor.c) */
+
+struct monitor {
+    struct event_sink sink; /* first */
+    struct loop *loop;      /* the control thread's */
+    GThread *thread;
+    struct machine *machine;
+    GPtrArray *endpoints;
+    bool stopping;
+
+    GMutex mutex;
+    GPtrArray *sessions;         /* mutex; changed by the control thread only */
+    bool service_posted;         /* mutex */
+    struct rate_limit *limit;    /* mutex */
+    GSource *limit_timer;        /* mutex for its time */
+};
+
+/* Any thread: has the control thread write what was queued. Mutex held. */
+void monitor_post_service(struct monitor *mon);
+/* A session ended: there may be room for another. */
+void monitor_session_ended(struct monitor *mon, struct session *s);
+
+#endif

@@ -1,0 +1,384 @@
+/*
+ * The control thread: endpoints, the list of sessions, and the fan-out of events.
+ */
+#include "monitor/monitor-priv.h"
+
+#include "base/log.h"
+#include "qapi-events.h"
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* How long monitor_free() waits for clients to take what is left for them. */
+#define FLUSH_US 1000000
+
+struct endpoint {
+    struct monitor *mon;
+    char *label;
+    bool pretty;
+    struct sock_address address; /* of a socket */
+    int listen_fd;               /* -1: stdio or a client socket */
+    int fd;                      /* connected before the start (wait=on, server=off); -1: none */
+    bool is_stdio;
+    GSource *watch; /* NULL: not listening, or too many sessions */
+};
+
+static void accept_clients(struct monitor *mon);
+
+/* ---- events */
+
+/* Mutex held. */
+static void deliver_event(void *opaque, const char *text, size_t length)
+{
+    struct monitor *mon = opaque;
+    g_autoptr(GString) pretty = NULL;
+
+    for (guint i = 0; i < mon->sessions->len; i++) {
+        struct session *s = mon->sessions->pdata[i];
+
+        if (!s->pretty) {
+            session_append_event(s, text, length);
+            continue;
+        }
+        if (!pretty) {
+            pretty = g_string_new(NULL);
+            qmp_append_pretty(pretty, text);
+        }
+        session_append_event(s, pretty->str, pretty->len);
+    }
+    monitor_post_service(mon);
+}
+
+/* Mutex held. The timer runs on the monotonic clock, which is real time that nobody sets. */
+static void set_limit_timer(struct monitor *mon)
+{
+    g_source_set_ready_time(mon->limit_timer, rate_limit_deadline_us(mon->limit));
+}
+
+static void emit_event(struct event_sink *sink, unsigned event, const char *data_json)
+{
+    struct monitor *mon = (struct monitor *)sink;
+    const char *name = qapi_event_str((enum qapi_event)event);
+    g_autoptr(GString) text = g_string_sized_new(160);
+
+    qmp_append_event(text, name, data_json, g_get_real_time());
+    g_mutex_lock(&mon->mutex);
+    rate_limit_event(mon->limit, name, data_json, text->str, text->len, g_get_monotonic_time());
+    set_limit_timer(mon);
+    g_mutex_unlock(&mon->mutex);
+}
+
+static gboolean limit_timer_fired(gpointer opaque)
+{
+    struct monitor *mon = opaque;
+
+    g_mutex_lock(&mon->mutex);
+    rate_limit_run(mon->limit, g_get_monotonic_time());
+    set_limit_timer(mon);
+    g_mutex_unlock(&mon->mutex);
+    return G_SOURCE_CONTINUE;
+}
+
+static gboolean timer_dispatch(GSource *source, GSourceFunc fn, gpointer opaque)
+{
+    return fn(opaque);
+}
+
+static GSourceFuncs timer_funcs = {.dispatch = timer_dispatch};
+
+/* ---- service of sessions */
+
+static void service_all(void *arg)
+{
+    struct monitor *mon = arg;
+    g_autoptr(GPtrArray) sessions = NULL;
+
+    g_mutex_lock(&mon->mutex);
+    mon->service_posted = false;
+    sessions = g_ptr_array_copy(mon->sessions, NULL, NULL);
+    g_mutex_unlock(&mon->mutex);
+    for (guint i = 0; i < sessions->len; i++) {
+        session_service(sessions->pdata[i]); /* closes at most itself */
+    }
+}
+
+void monitor_post_service(struct monitor *mon)
+{
+    if (!mon->service_posted && mon->sessions->len) {
+        mon->service_posted = true;
+        loop_post(mon->loop, service_all, mon);
+    }
+}
+
+static void add_session(struct endpoint *ep, int in_fd, int out_fd)
+{
+    struct monitor *mon = ep->mon;
+    struct session *s = session_new(mon, ep->label, ep->pretty, in_fd, out_fd);
+
+    g_mutex_lock(&mon->mutex);
+    g_ptr_array_add(mon->sessions, s);
+    g_mutex_unlock(&mon->mutex);
+    session_service(s);
+}
+
+void monitor_session_ended(struct monitor *mon, struct session *s)
+{
+    g_mutex_lock(&mon->mutex);
+    s->closed = true;
+    g_ptr_array_remove(mon->sessions, s);
+    g_mutex_unlock(&mon->mutex);
+    if (!mon->stopping) {
+        accept_clients(mon);
+    }
+}
+
+/* ---- endpoints */
+
+static void add_connection(struct endpoint *ep, int fd)
+{
+    int on = 1;
+
+    /* Replies are written whole; waiting to fill a segment would only delay them. */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    add_session(ep, fd, fd);
+}
+
+static bool endpoint_ready(int fd, GIOCondition condition, void *arg)
+{
+    struct endpoint *ep = arg;
+
+    while (ep->mon->sessions->len < MONITOR_MAX_SESSIONS) {
+        int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+        if (client >= 0) {
+            add_connection(ep, client);
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            return true;
+        } else if (errno != EINTR && errno != ECONNABORTED) {
+            log_warn("monitor '%s': a client cannot be accepted: %s", ep->label, strerror(errno));
+            break;
+        }
+    }
+    ep->watch = NULL; /* until a session ends */
+    return false;
+}
+
+static void accept_clients(struct monitor *mon)
+{
+    for (guint i = 0; i < mon->endpoints->len; i++) {
+        struct endpoint *ep = mon->endpoints->pdata[i];
+
+        if (ep->listen_fd >= 0 && !ep->watch) {
+            ep->watch = loop_watch_fd(mon->loop, ep->listen_fd, G_IO_IN, endpoint_ready, ep);
+        }
+    }
+}
+
+static void endpoint_free(void *arg)
+{
+    struct endpoint *ep = arg;
+
+    if (ep->listen_fd >= 0) {
+        sock_unlink(&ep->address);
+        close(ep->listen_fd);
+    }
+    if (ep->fd >= 0) {
+        close(ep->fd);
+    }
+    sock_address_clear(&ep->address);
+    g_free(ep->label);
+    g_free(ep);
+}
+
+static struct endpoint *endpoint_new(struct monitor *mon, const char *label, bool pretty)
+{
+    struct endpoint *ep = g_new0(struct endpoint, 1);
+
+    ep->mon = mon;
+    ep->label = g_strdup(label);
+    ep->pretty = pretty;
+    ep->listen_fd = -1;
+    ep->fd = -1;
+    return ep;
+}
+
+static bool wait_for_client(struct endpoint *ep, GError **error)
+{
+    g_autofree char *where = sock_address_describe(&ep->address);
+    struct pollfd ready = {.fd = ep->listen_fd, .events = POLLIN};
+
+    log_info("waiting for a connection on %s", where);
+    while (ep->fd < 0) {
+        if (poll(&ready, 1, -1) < 0 && errno != EINTR) {
+            break;
+        }
+        ep->fd = accept4(ep->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (ep->fd < 0 && errno != EINTR && errno != EAGAIN && errno != ECONNABORTED) {
+            break;
+        }
+    }
+    if (ep->fd < 0) {
+        g_set_error(error, MACHINE_ERROR, 0, "%s: no client can be accepted: %s", where,
+                    strerror(errno));
+    }
+    return ep->fd >= 0;
+}
+
+static void address_copy(struct sock_address *to, const struct sock_address *from)
+{
+    *to = *from;
+    to->path = g_strdup(from->path);
+    to->host = g_strdup(from->host);
+    to->port = g_strdup(from->port);
+}
+
+bool monitor_add_socket(struct monitor *mon, const struct sock_address *address, const char *label,
+                        bool pretty, GError **error)
+{
+    struct endpoint *ep = endpoint_new(mon, label, pretty);
+    bool ok;
+
+    address_copy(&ep->address, address);
+    if (address->server) {
+        ep->listen_fd = sock_listen(address, error);
+        ok = ep->listen_fd >= 0 && (!address->wait || wait_for_client(ep, error));
+    } else {
+        ep->fd = sock_connect(address, error);
+        ok = ep->fd >= 0;
+    }
+    if (!ok) {
+        endpoint_free(ep);
+        return false;
+    }
+    g_ptr_array_add(mon->endpoints, ep);
+    return true;
+}
+
+bool monitor_add_stdio(struct monitor *mon, bool pretty, GError **error)
+{
+    struct endpoint *ep;
+
+    for (guint i = 0; i < mon->endpoints->len; i++) {
+        if (((struct endpoint *)mon->endpoints->pdata[i])->is_stdio) {
+            g_set_error(error, MACHINE_ERROR, 0, "stdio is in use by another monitor");
+            return false;
+        }
+    }
+    ep = endpoint_new(mon, "stdio", pretty);
+    ep->is_stdio = true;
+    g_ptr_array_add(mon->endpoints, ep);
+    return true;
+}
+
+/* ---- life */
+
+struct monitor *monitor_new(void)
+{
+    struct monitor *mon = g_new0(struct monitor, 1);
+
+    mon->sink.emit = emit_event;
+    mon->loop = loop_new(NULL);
+    mon->endpoints = g_ptr_array_new_with_free_func(endpoint_free);
+    mon->sessions = g_ptr_array_new();
+    g_mutex_init(&mon->mutex);
+    mon->limit = rate_limit_new(rate_rules, deliver_event, mon);
+    mon->limit_timer = g_source_new(&timer_funcs, sizeof(GSource));
+    g_source_set_callback(mon->limit_timer, limit_timer_fired, mon, NULL);
+    g_source_attach(mon->limit_timer, mon->loop->context);
+    return mon;
+}
+
+struct event_sink *monitor_event_sink(struct monitor *mon)
+{
+    return &mon->sink;
+}
+
+static gpointer control_thread(gpointer arg)
+{
+    struct monitor *mon = arg;
+
+    loop_run(mon->loop);
+    return NULL;
+}
+
+static void start_endpoints(struct monitor *mon)
+{
+    for (guint i = 0; i < mon->endpoints->len; i++) {
+        struct endpoint *ep = mon->endpoints->pdata[i];
+
+        if (ep->is_stdio) {
+            add_session(ep, STDIN_FILENO, STDOUT_FILENO);
+        } else if (ep->fd >= 0) {
+            add_connection(ep, ep->fd);
+            ep->fd = -1;
+        }
+    }
+    accept_clients(mon);
+}
+
+void monitor_start(struct monitor *mon, struct machine *m)
+{
+    mon->machine = m;
+    start_endpoints(mon);
+    mon->thread = g_thread_new("control", control_thread, mon);
+}
+
+static void flush_until(struct session *s, gint64 deadline_us)
+{
+    gint64 left_us;
+
+    while (!session_flush(s) && (left_us = deadline_us - g_get_monotonic_time()) > 0) {
+        struct pollfd ready = {.fd = s->out_fd, .events = POLLOUT};
+
+        poll(&ready, 1, (int)(left_us / 1000) + 1);
+    }
+}
+
+/* Control thread: the last words, first to those who take them, then the end of every session. */
+static void end_sessions(void *arg)
+{
+    struct monitor *mon = arg;
+    gint64 deadline_us = g_get_monotonic_time() + FLUSH_US;
+
+    mon->stopping = true;
+    for (guint i = 0; i < mon->sessions->len; i++) {
+        session_flush(mon->sessions->pdata[i]);
+    }
+    while (mon->sessions->len) {
+        struct session *s = mon->sessions->pdata[0];
+
+        flush_until(s, deadline_us);
+        session_free_job(s);
+        session_close(s);
+    }
+}
+
+void monitor_free(struct monitor *mon)
+{
+    if (!mon) {
+        return;
+    }
+    if (mon->thread) {
+        loop_call(mon->loop, end_sessions, mon);
+        loop_quit(mon->loop);
+        g_thread_join(mon->thread);
+    }
+    for (guint i = 0; i < mon->endpoints->len; i++) {
+        struct endpoint *ep = mon->endpoints->pdata[i];
+
+        if (ep->watch) {
+            g_source_destroy(ep->watch);
+        }
+    }
+    g_ptr_array_unref(mon->endpoints);
+    g_ptr_array_unref(mon->sessions);
+    g_source_destroy(mon->limit_timer);
+    g_source_unref(mon->limit_timer);
+    rate_limit_free(mon->limit);
+    g_mutex_clear(&mon->mutex);
+    loop_free(mon->loop);
+    g_free(mon);
+}
