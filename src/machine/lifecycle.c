@@ -8,8 +8,8 @@
  * ends), and with -no-shutdown a reset asked for at the same moment is done as well.
  *
  * Order of events: STOP comes after the vCPUs are out of guest code and devices are quiet; RESUME
- * before the first guest instruction and before `running` is visible; RESET after devices were reset
- * and before vCPUs run again.
+ * before the first guest instruction and before `running` is visible; RESET after devices were
+ * reset and before vCPUs run again.
  *
  * Left out: suspend to RAM. No board offers it yet, so no guest can ask for it.
  */

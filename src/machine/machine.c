@@ -87,6 +87,25 @@ bool machine_create_cpus(struct machine *m, const struct cpus_hooks *hooks, GErr
     return m->cpus != NULL;
 }
 
+struct vcpu *machine_vcpu(struct machine *m, int64_t index)
+{
+    return m->cpus && index >= 0 && index < m->cpus->n ? m->cpus->vcpu[index] : NULL;
+}
+
+void machine_park_begin(struct machine *m)
+{
+    if (m->cpus && runstate_is_running(m->run)) {
+        vcpus_pause_all(m->cpus);
+    }
+}
+
+void machine_park_end(struct machine *m)
+{
+    if (m->cpus && runstate_is_running(m->run)) {
+        vcpus_resume_all(m->cpus);
+    }
+}
+
 /* ---- the machine */
 
 static void env_init(struct machine *m)

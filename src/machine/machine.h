@@ -92,6 +92,13 @@ bool machine_create_cpus(struct machine *m, const struct cpus_hooks *hooks, GErr
 void machine_triple_fault(void *machine, struct vcpu *vcpu);
 void machine_internal_error(void *machine, struct vcpu *vcpu, const char *text);
 
+/* The vCPU with that index; NULL: none. */
+struct vcpu *machine_vcpu(struct machine *m, int64_t index);
+/* Around a look at vCPUs' registers or guest memory that must not change meanwhile: no event, guest
+ * time goes on, nothing happens to a stopped machine. Do not nest. */
+void machine_park_begin(struct machine *m);
+void machine_park_end(struct machine *m);
+
 /* What devices may ask of a machine (opaque: the machine); m->env.system points here. */
 extern const struct system_ops machine_system_ops;
 

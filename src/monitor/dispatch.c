@@ -18,10 +18,18 @@
  * changes, what is atomic, or the session's own. They answer whatever the machine is doing.
  */
 static const char *const control_safe[] = {
-    "qmp_capabilities", "query-status",          "query-version",
-    "query-commands",   "query-qmp-schema",      "query-name",
-    "query-uuid",       "query-kvm",             "query-target",
-    "query-machines",   "query-current-machine", "query-memory-size-summary",
+    "qmp_capabilities",
+    "query-status",
+    "query-version",
+    "query-commands",
+    "query-qmp-schema",
+    "query-name",
+    "query-uuid",
+    "query-kvm",
+    "query-target",
+    "query-machines",
+    "query-current-machine",
+    "query-memory-size-summary",
 };
 
 #define NEEDS_RESET "Resetting the Virtual Machine is required"
@@ -82,9 +90,8 @@ static bool take_command(const char *key, struct json_object *value, const char 
         return fail(error, "QMP input member '%s' must be a string", key);
     }
     if (*name) {
-        g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC,
-                    "QMP input member '%s' clashes with '%s'", key,
-                    *oob ? "exec-oob" : "execute");
+        g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC, "QMP input member '%s' clashes with '%s'",
+                    key, *oob ? "exec-oob" : "execute");
         return false;
     }
     *name = json_object_get_string(value);
@@ -100,7 +107,8 @@ static bool take_members(struct qmp_request *request, bool oob_on, const char **
         return fail(error, "QMP input must be a JSON object", NULL);
     }
     request->has_id = json_object_object_get_ex(request->root, "id", &request->id);
-    json_object_object_foreach (request->root, key, value) {
+    json_object_object_foreach(request->root, key, value)
+    {
         if (strcmp(key, "execute") == 0 || (oob_on && strcmp(key, "exec-oob") == 0)) {
             if (!take_command(key, value, name, &request->oob, error)) {
                 return false;
@@ -117,8 +125,8 @@ static bool take_members(struct qmp_request *request, bool oob_on, const char **
     return *name || fail(error, "QMP input lacks member '%s'", "execute");
 }
 
-bool qmp_request_parse(struct qmp_request *request, struct json_object *value,
-                       struct qmp_mode mode, GError **error)
+bool qmp_request_parse(struct qmp_request *request, struct json_object *value, struct qmp_mode mode,
+                       GError **error)
 {
     const char *name = NULL;
 

@@ -1,8 +1,8 @@
 /*
  * Finds where values begin and end, without building anything: it tracks strings and the nesting of
  * brackets. A complete value lies in one piece in the buffer and goes to json_text_parse(), which
- * judges it. So a grammar error is reported once, when the brackets are balanced again, and the next
- * request is not touched by it.
+ * judges it. So a grammar error is reported once, when the brackets are balanced again, and the
+ * next request is not touched by it.
  */
 #include "monitor/json-stream.h"
 
@@ -12,7 +12,7 @@
 /* A stream keeps no more buffer than this for long. */
 #define KEEP_BYTES (128u << 10)
 /* Longest piece of a broken token that an error quotes, in bytes. */
-#define QUOTE_MAX 64
+#define QUOTE_MAX  64
 
 enum mode {
     MODE_BETWEEN, /* no value has begun */
@@ -242,7 +242,8 @@ static enum json_stream_result fail_char(struct json_stream *js, GError **error)
     return JSON_STREAM_ERROR;
 }
 
-/* The value is buf[start..scan). A bracket that did not fit leaves depth > 0: the rest is skipped. */
+/* The value is buf[start..scan). A bracket that did not fit leaves depth > 0: the rest is skipped.
+ */
 static enum json_stream_result judge(struct json_stream *js, struct json_object **value,
                                      GError **error)
 {

@@ -2,9 +2,9 @@
  * A stream of JSON values as a client sends it: bytes in, parsed values and errors out.
  *
  * Values need nothing between them and may arrive in pieces of any size. Bounds: 64 MiB of text,
- * 1024 levels and 2 Mi tokens a value. What breaks a bound or is no JSON gives one error, after which
- * the stream finds its way back: at the end of the broken value, at the end of the line, or at once
- * where a control character or 0xFF (which is how clients ask for it) is followed by a '{'.
+ * 1024 levels and 2 Mi tokens a value. What breaks a bound or is no JSON gives one error, after
+ * which the stream finds its way back: at the end of the broken value, at the end of the line, or
+ * at once where a control character or 0xFF (which is how clients ask for it) is followed by a '{'.
  *
  * Owned by one thread.
  */

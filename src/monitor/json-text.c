@@ -1,6 +1,6 @@
 /*
- * A recursive parser for one JSON value that lies complete in memory. Depth and number of tokens are
- * bounded, so a client can neither exhaust the stack nor blow a few bytes up to many objects.
+ * A recursive parser for one JSON value that lies complete in memory. Depth and number of tokens
+ * are bounded, so a client can neither exhaust the stack nor blow a few bytes up to many objects.
  */
 #include "monitor/json-text.h"
 

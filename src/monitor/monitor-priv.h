@@ -18,11 +18,11 @@
 /* A session whose output is longer than this is not read from until the client has caught up. */
 #define SESSION_HIGH_WATER_BYTES (1u << 20)
 /* A session whose output is longer than this, with events that nobody reads, is ended. */
-#define SESSION_LIMIT_BYTES (16u << 20)
+#define SESSION_LIMIT_BYTES      (16u << 20)
 /* With the oob capability: in-band requests read ahead. */
-#define SESSION_QUEUE_MAX 8
+#define SESSION_QUEUE_MAX        8
 /* Sessions of one monitor; more clients wait in the sockets' backlogs. */
-#define MONITOR_MAX_SESSIONS 128
+#define MONITOR_MAX_SESSIONS     128
 
 /* ---- requests (dispatch.c) */
 
@@ -50,12 +50,12 @@ struct qmp_mode {
 };
 
 /*
- * Takes value (owned) apart and checks it up to the arguments: rows 2 to 11 of the protocol's order of
- * checks. On failure false and *error; request->id is set where there was one. Either way the caller
- * ends with qmp_request_clear().
+ * Takes value (owned) apart and checks it up to the arguments: rows 2 to 11 of the protocol's order
+ * of checks. On failure false and *error; request->id is set where there was one. Either way the
+ * caller ends with qmp_request_clear().
  */
-bool qmp_request_parse(struct qmp_request *request, struct json_object *value,
-                       struct qmp_mode mode, GError **error);
+bool qmp_request_parse(struct qmp_request *request, struct json_object *value, struct qmp_mode mode,
+                       GError **error);
 void qmp_request_clear(struct qmp_request *request);
 
 enum qmp_thread qmp_command_thread(const struct qmp_command *command);
@@ -89,15 +89,15 @@ struct session {
     struct json_stream *in;
     bool starved; /* the stream has no complete value */
     bool eof, broken /* output: the peer is gone */, closed;
-    GQueue waiting;  /* struct job, in-band, behind the running one */
-    struct job *job; /* on the main thread, or NULL */
+    GQueue waiting;   /* struct job, in-band, behind the running one */
+    struct job *job;  /* on the main thread, or NULL */
     GString *sending; /* being written, from sent on */
     size_t sent;
 
     /* mutex */
     struct qmp_mode mode;
-    GString *pending;   /* to be written after sending */
-    size_t queued;      /* bytes of sending and pending that are not written */
+    GString *pending; /* to be written after sending */
+    size_t queued;    /* bytes of sending and pending that are not written */
     bool overrun;
 };
 
@@ -125,14 +125,18 @@ struct monitor {
     bool stopping;
 
     GMutex mutex;
-    GPtrArray *sessions;         /* mutex; changed by the control thread only */
-    bool service_posted;         /* mutex */
-    struct rate_limit *limit;    /* mutex */
-    GSource *limit_timer;        /* mutex for its time */
+    GPtrArray *sessions;      /* mutex; changed by the control thread only */
+    bool service_posted;      /* mutex */
+    struct rate_limit *limit; /* mutex */
+    GSource *limit_timer;     /* mutex for its time */
 };
 
 /* Any thread: has the control thread write what was queued. Mutex held. */
 void monitor_post_service(struct monitor *mon);
+/* Calls fn for each endpoint with its label and what query-chardev says of it. Any thread. */
+void monitor_foreach_endpoint(struct monitor *mon,
+                              void (*fn)(void *opaque, const char *label, const char *description),
+                              void *opaque);
 /* A session ended: there may be room for another. */
 void monitor_session_ended(struct monitor *mon, struct session *s);
 

@@ -273,6 +273,33 @@ bool monitor_add_stdio(struct monitor *mon, bool pretty, GError **error)
     return true;
 }
 
+static bool endpoint_in_use(struct monitor *mon, const struct endpoint *ep)
+{
+    bool found = false;
+
+    g_mutex_lock(&mon->mutex);
+    for (guint i = 0; i < mon->sessions->len && !found; i++) {
+        found = ((struct session *)mon->sessions->pdata[i])->label == ep->label;
+    }
+    g_mutex_unlock(&mon->mutex);
+    return found;
+}
+
+void monitor_foreach_endpoint(struct monitor *mon,
+                              void (*fn)(void *opaque, const char *label, const char *description),
+                              void *opaque)
+{
+    for (guint i = 0; i < mon->endpoints->len; i++) {
+        struct endpoint *ep = mon->endpoints->pdata[i];
+        g_autofree char *address = ep->is_stdio ? NULL : sock_address_describe(&ep->address);
+        g_autofree char *description =
+            g_strdup_printf("%s%s", ep->is_stdio || endpoint_in_use(mon, ep) ? "" : "disconnected:",
+                            ep->is_stdio ? "stdio" : address);
+
+        fn(opaque, ep->label, description);
+    }
+}
+
 /* ---- life */
 
 struct monitor *monitor_new(void)

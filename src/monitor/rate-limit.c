@@ -1,6 +1,6 @@
 /*
- * Buckets live only while their second runs: they are made by an event that goes out, and end when a
- * second passed with nothing held.
+ * Buckets live only while their second runs: they are made by an event that goes out, and end when
+ * a second passed with nothing held.
  */
 #include "monitor/rate-limit.h"
 
@@ -8,8 +8,8 @@
 #include "qapi/json.h"
 #include <string.h>
 
-/* QUORUM_FAILURE has a bucket per reference, where QEMU has one: failures of two quorums in the same
- * second are both worth telling. */
+/* QUORUM_FAILURE has a bucket per reference, where QEMU has one: failures of two quorums in the
+ * same second are both worth telling. */
 const struct rate_rule rate_rules[] = {
     {"BALLOON_CHANGE", NULL},
     {"MEMORY_DEVICE_SIZE_CHANGE", "qom-path"},

@@ -1,9 +1,10 @@
 /*
- * The rate limit of events: at most one a second of a kind, the first at once and the last of a burst
- * at the end of its second; those between are lost.
+ * The rate limit of events: at most one a second of a kind, the first at once and the last of a
+ * burst at the end of its second; those between are lost.
  *
- * Buckets are global, not per client. Time is given by the caller (microseconds of a real-time clock
- * that runs also while the machine is stopped), so tests need not wait. Not locked: one owner.
+ * Buckets are global, not per client. Time is given by the caller (microseconds of a real-time
+ * clock that runs also while the machine is stopped), so tests need not wait. Not locked: one
+ * owner.
  */
 #ifndef MONITOR_RATE_LIMIT_H
 #define MONITOR_RATE_LIMIT_H

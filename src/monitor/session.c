@@ -1,16 +1,16 @@
 /*
  * One client: bytes in, requests, replies and events out.
  *
- * Requests of a session are carried out in its order. Those that the main thread must run go there as
- * a job, one at a time, and the session waits for it: it reads nothing more, or with the oob
+ * Requests of a session are carried out in its order. Those that the main thread must run go there
+ * as a job, one at a time, and the session waits for it: it reads nothing more, or with the oob
  * capability at most SESSION_QUEUE_MAX requests, so that an out-of-band one can overtake.
  *
- * A client that sends much and reads little is throttled: over the high-water mark of its output its
- * input stays in the socket. Only events can grow the output beyond that, and a client that leaves
- * them unread up to the limit is disconnected. Nobody else waits for it at any time.
+ * A client that sends much and reads little is throttled: over the high-water mark of its output
+ * its input stays in the socket. Only events can grow the output beyond that, and a client that
+ * leaves them unread up to the limit is disconnected. Nobody else waits for it at any time.
  *
- * Output is two buffers: any thread appends to `pending` under the mutex, the control thread swaps it
- * with `sending` and writes that one without it.
+ * Output is two buffers: any thread appends to `pending` under the mutex, the control thread swaps
+ * it with `sending` and writes that one without it.
  */
 #include "monitor/monitor-priv.h"
 
@@ -21,9 +21,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define READ_BYTES (64u << 10)
+#define READ_BYTES        (64u << 10)
 /* Buffers that grew beyond this are given back when empty. */
-#define KEEP_BYTES (64u << 10)
+#define KEEP_BYTES        (64u << 10)
 /* What a pipe takes at once when poll() says that it is writable. */
 #define STDIO_WRITE_BYTES 4096
 
@@ -103,7 +103,8 @@ static ssize_t write_some(struct session *s, const char *text, size_t length)
     return write(s->out_fd, text, MIN(length, STDIO_WRITE_BYTES));
 }
 
-/* The peer is gone: what is left has nobody to read it. Requests that came before are still done. */
+/* The peer is gone: what is left has nobody to read it. Requests that came before are still done.
+ */
 static void session_break(struct session *s)
 {
     g_mutex_lock(&s->mon->mutex);

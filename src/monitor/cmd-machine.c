@@ -1,0 +1,272 @@
+/*
+ * Commands of the schema module machine.
+ */
+#include "monitor/monitor-priv.h"
+
+#include "qapi-commands.h"
+#include "qapi/error.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Room beside the RAM for what firmware and video map: pmemsave of all there is must be possible.
+ */
+#define PMEMSAVE_EXTRA_BYTES (64u << 20)
+#define SAVE_CHUNK_BYTES     (64u << 10)
+
+/* ---- queries */
+
+static struct cpu_info_fast *cpu_info_new(const struct machine *m, const struct vcpu *vcpu)
+{
+    const struct cpu_topology *t = &m->config->topology;
+    struct cpu_info_fast *info = g_new0(struct cpu_info_fast, 1);
+    struct cpu_instance_properties *props = g_new0(struct cpu_instance_properties, 1);
+    unsigned core = vcpu->index / MAX(t->threads, 1), die = core / MAX(t->cores, 1);
+
+    props->has_thread_id = true;
+    props->thread_id = vcpu->index % MAX(t->threads, 1);
+    props->has_core_id = true;
+    props->core_id = core % MAX(t->cores, 1);
+    props->has_die_id = t->dies > 1;
+    props->die_id = die % MAX(t->dies, 1);
+    props->has_socket_id = true;
+    props->socket_id = die / MAX(t->dies, 1);
+    info->cpu_index = vcpu->index;
+    info->qom_path = g_strdup_printf("/machine/unattached/device[%u]", vcpu->index);
+    info->thread_id = (int64_t)vcpu->thread_id;
+    info->target = SYS_EMU_TARGET_X86_64;
+    info->props = props;
+    return info;
+}
+
+struct cpu_info_fast_list *qmp_query_cpus_fast(struct qmp_call *call, GError **errp)
+{
+    struct cpu_info_fast_list *list = cpu_info_fast_list_new();
+    const struct cpus *cpus = call->machine->cpus;
+
+    for (unsigned i = 0; cpus && i < cpus->n; i++) {
+        cpu_info_fast_list_append(list, cpu_info_new(call->machine, cpus->vcpu[i]));
+    }
+    return list;
+}
+
+struct machine_info_list *qmp_query_machines(struct qmp_call *call, GError **errp)
+{
+    struct machine_info_list *list = machine_info_list_new();
+
+    for (unsigned i = 0; boards[i]; i++) {
+        struct machine_info *info = g_new0(struct machine_info, 1);
+
+        info->name = g_strdup(boards[i]->name);
+        info->alias = g_strdup(boards[i]->alias);
+        info->has_is_default = boards[i]->is_default;
+        info->is_default = boards[i]->is_default;
+        info->cpu_max = boards[i]->max_cpus;
+        machine_info_list_append(list, info);
+    }
+    return list;
+}
+
+struct current_machine_params *qmp_query_current_machine(struct qmp_call *call, GError **errp)
+{
+    struct current_machine_params *params = g_new0(struct current_machine_params, 1);
+
+    params->wakeup_suspend_support = call->machine->board->wakeup_suspend;
+    return params;
+}
+
+struct target_info *qmp_query_target(struct qmp_call *call, GError **errp)
+{
+    struct target_info *info = g_new0(struct target_info, 1);
+
+    info->arch = SYS_EMU_TARGET_X86_64;
+    return info;
+}
+
+struct uuid_info *qmp_query_uuid(struct qmp_call *call, GError **errp)
+{
+    struct uuid_info *info = g_new0(struct uuid_info, 1);
+    const char *uuid = call->machine->config->uuid;
+
+    info->UUID = g_strdup(uuid ? uuid : "00000000-0000-0000-0000-000000000000");
+    return info;
+}
+
+struct kvm_info *qmp_query_kvm(struct qmp_call *call, GError **errp)
+{
+    struct kvm_info *info = g_new0(struct kvm_info, 1);
+    const struct cpus *cpus = call->machine->cpus;
+
+    info->present = accel_find("kvm") != NULL;
+    info->enabled = cpus && strcmp(cpus->accel->name, "kvm") == 0;
+    return info;
+}
+
+struct memory_info *qmp_query_memory_size_summary(struct qmp_call *call, GError **errp)
+{
+    struct memory_info *info = g_new0(struct memory_info, 1);
+
+    info->base_memory = call->machine->config->ram_bytes;
+    info->has_plugged_memory = true;
+    return info;
+}
+
+/* ---- power */
+
+bool qmp_system_reset(struct qmp_call *call, GError **errp)
+{
+    machine_request_reset(call->machine, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET, "system_reset");
+    return true;
+}
+
+bool qmp_system_powerdown(struct qmp_call *call, GError **errp)
+{
+    machine_request_powerdown(call->machine);
+    return true;
+}
+
+/* No board suspends to RAM yet, so there is nothing to wake. */
+bool qmp_system_wakeup(struct qmp_call *call, GError **errp)
+{
+    if (!call->machine->board->wakeup_suspend) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
+                    "wake-up from suspend is not supported by this guest");
+    } else {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
+                    "Unable to wake up: guest is not in suspended state");
+    }
+    return false;
+}
+
+/* ---- memory to a file */
+
+typedef bool (*save_read_fn)(void *opaque, uint64_t addr, void *buf, size_t length);
+
+static bool fail_address(uint64_t addr, int64_t size, GError **errp)
+{
+    g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
+                "Invalid addr 0x%016" PRIx64 "/size %" PRId64 " specified", addr, size);
+    return false;
+}
+
+/* Without waiting for a pipe's reader: nothing may hold up the machine. */
+static int save_open(const char *filename, GError **errp)
+{
+    int fd = open(filename, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC, 0666);
+
+    if (fd < 0) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Could not open '%s': %s", filename,
+                    strerror(errno));
+    }
+    return fd;
+}
+
+static bool write_all(int fd, const char *buf, size_t length)
+{
+    while (length) {
+        ssize_t n = write(fd, buf, length);
+
+        if (n < 0 && errno != EINTR) {
+            return false;
+        }
+        if (n > 0) {
+            buf += n;
+            length -= (size_t)n;
+        }
+    }
+    return true;
+}
+
+static bool save_bytes(int fd, uint64_t addr, uint64_t size, save_read_fn read, void *opaque,
+                       GError **errp)
+{
+    g_autofree char *buf = g_malloc(SAVE_CHUNK_BYTES);
+    uint64_t done = 0;
+
+    while (done < size) {
+        size_t n = MIN(size - done, SAVE_CHUNK_BYTES - (addr + done) % SAVE_CHUNK_BYTES);
+
+        if (!read(opaque, addr + done, buf, n)) {
+            return fail_address(addr, (int64_t)size, errp);
+        }
+        if (!write_all(fd, buf, n)) {
+            g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "An IO error has occurred");
+            return false;
+        }
+        done += n;
+    }
+    return true;
+}
+
+/* The file is complete, or gone (when it is one that can be removed). */
+static bool save(const char *filename, uint64_t addr, int64_t size, save_read_fn read, void *opaque,
+                 GError **errp)
+{
+    int fd = save_open(filename, errp);
+    struct stat st;
+    bool ok;
+
+    if (fd < 0) {
+        return false;
+    }
+    ok = save_bytes(fd, addr, (uint64_t)size, read, opaque, errp);
+    if (!ok && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+        unlink(filename);
+    }
+    close(fd);
+    return ok;
+}
+
+static bool read_physical(void *machine, uint64_t addr, void *buf, size_t length)
+{
+    /* Where nothing is, or a device, there are ones: a dump goes on across holes. */
+    address_space_read(((struct machine *)machine)->mem, addr, buf, length);
+    return true;
+}
+
+static bool read_linear(void *opaque, uint64_t addr, void *buf, size_t length)
+{
+    struct vcpu *vcpu = opaque;
+
+    return vcpu->ops->read_linear(vcpu, addr, buf, length);
+}
+
+static bool size_fits(const struct machine *m, uint64_t addr, int64_t size)
+{
+    return size >= 0 && (uint64_t)size <= m->config->ram_bytes + PMEMSAVE_EXTRA_BYTES &&
+           (!size || addr + (uint64_t)size - 1 >= addr);
+}
+
+bool qmp_memsave(struct qmp_call *call, const struct qmp_memsave_arg *arg, GError **errp)
+{
+    struct machine *m = call->machine;
+    struct vcpu *vcpu = machine_vcpu(m, arg->has_cpu_index ? arg->cpu_index : 0);
+    uint64_t addr = (uint64_t)arg->val;
+    bool ok;
+
+    if (!vcpu) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
+                    "Parameter 'cpu-index' expects a CPU number");
+        return false;
+    }
+    if (!size_fits(m, addr, arg->size)) {
+        return fail_address(addr, arg->size, errp);
+    }
+    machine_park_begin(m);
+    ok = save(arg->filename, addr, arg->size, read_linear, vcpu, errp);
+    machine_park_end(m);
+    return ok;
+}
+
+bool qmp_pmemsave(struct qmp_call *call, const struct qmp_pmemsave_arg *arg, GError **errp)
+{
+    uint64_t addr = (uint64_t)arg->val;
+
+    if (!size_fits(call->machine, addr, arg->size)) {
+        return fail_address(addr, arg->size, errp);
+    }
+    return save(arg->filename, addr, arg->size, read_physical, call->machine, errp);
+}

@@ -1,0 +1,42 @@
+/*
+ * Commands of the schema module misc.
+ */
+#include "monitor/monitor-priv.h"
+
+#include "monitor/hmp.h"
+#include "qapi-commands.h"
+#include "qapi/error.h"
+
+struct name_info *qmp_query_name(struct qmp_call *call, GError **errp)
+{
+    struct name_info *info = g_new0(struct name_info, 1);
+
+    info->name = g_strdup(call->machine->config->name);
+    return info;
+}
+
+bool qmp_stop(struct qmp_call *call, GError **errp)
+{
+    vm_stop(call->machine, RUN_STATE_PAUSED);
+    return true;
+}
+
+bool qmp_cont(struct qmp_call *call, GError **errp)
+{
+    return vm_start(call->machine, errp);
+}
+
+bool qmp_human_monitor_command(struct qmp_call *call,
+                               const struct qmp_human_monitor_command_arg *arg, char **ret,
+                               GError **errp)
+{
+    struct vcpu *vcpu = machine_vcpu(call->machine, arg->has_cpu_index ? arg->cpu_index : 0);
+
+    if (arg->has_cpu_index && !vcpu) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
+                    "Parameter 'cpu-index' expects a CPU number");
+        return false;
+    }
+    *ret = hmp_run_on(call->machine, vcpu, arg->command_line);
+    return true;
+}

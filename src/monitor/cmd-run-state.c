@@ -1,0 +1,36 @@
+/*
+ * Commands of the schema module run-state.
+ */
+#include "monitor/monitor-priv.h"
+
+#include "qapi-commands.h"
+
+/* singlestep is about one guest instruction per translated block, which no accelerator here does.
+ */
+struct status_info *qmp_query_status(struct qmp_call *call, GError **errp)
+{
+    struct status_info *info = g_new0(struct status_info, 1);
+
+    info->status = runstate_get(call->machine->run);
+    info->running = info->status == RUN_STATE_RUNNING;
+    return info;
+}
+
+bool qmp_set_action(struct qmp_call *call, const struct qmp_set_action_arg *arg, GError **errp)
+{
+    struct machine_actions *actions = machine_actions(call->machine);
+
+    if (arg->has_reboot) {
+        actions->reboot = arg->reboot;
+    }
+    if (arg->has_shutdown) {
+        actions->shutdown = arg->shutdown;
+    }
+    if (arg->has_panic) {
+        actions->panic = arg->panic;
+    }
+    if (arg->has_watchdog) {
+        actions->watchdog = arg->watchdog;
+    }
+    return true;
+}

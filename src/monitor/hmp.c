@@ -1,0 +1,443 @@
+/*
+ * The human monitor's commands. Output and complaints are QEMU's; each line ends with CR LF.
+ *
+ * Left out: the `i` (disassembly) format of x and xp; and the formats are not remembered from one
+ * command to the next: without them it is always /1xw.
+ */
+#include "monitor/hmp.h"
+
+#include "cpu/x86/print.h"
+#include "monitor/monitor-priv.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The longest dump of x and xp, in bytes of guest memory. */
+#define DUMP_MAX_BYTES (1u << 20)
+
+struct hmp {
+    struct machine *m;
+    struct vcpu *vcpu; /* NULL: none */
+    GString *out;      /* lines end with LF until the end */
+};
+
+struct hmp_command {
+    const char *name;   /* "info status" */
+    const char *alias;  /* NULL: none */
+    const char *params; /* for help */
+    const char *help;
+    bool takes_args;
+    void (*run)(struct hmp *, const struct hmp_command *, const char *args);
+};
+
+static void print_try_help(struct hmp *h, const struct hmp_command *command)
+{
+    g_string_append_printf(h->out, "Try \"help %s\" for more information\n", command->name);
+}
+
+/* ---- state */
+
+static void info_status(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    enum run_state state = runstate_get(h->m->run);
+
+    g_string_append_printf(h->out, "VM status: %s",
+                           state == RUN_STATE_RUNNING ? "running" : "paused");
+    if (state != RUN_STATE_RUNNING && state != RUN_STATE_PAUSED) {
+        g_string_append_printf(h->out, " (%s)", run_state_str(state));
+    }
+    g_string_append_c(h->out, '\n');
+}
+
+static void info_version(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    g_string_append(h->out, "7.2.0godwit-" GODWIT_VERSION "\n");
+}
+
+static void run_stop(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!qmp_state_permits(h->m, "stop", &error)) {
+        g_string_append_printf(h->out, "Error: %s\n", error->message);
+        return;
+    }
+    vm_stop(h->m, RUN_STATE_PAUSED);
+}
+
+static void run_cont(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!qmp_state_permits(h->m, "cont", &error) || !vm_start(h->m, &error)) {
+        g_string_append_printf(h->out, "Error: %s\n", error->message);
+    }
+}
+
+/* ---- registers */
+
+static void get_state(struct hmp *h, struct vcpu *vcpu, struct cpu_state *state)
+{
+    machine_park_begin(h->m);
+    vcpu->ops->get(vcpu, state, CPU_PRINT_STATE);
+    machine_park_end(h->m);
+}
+
+static void print_registers(struct hmp *h, struct vcpu *vcpu)
+{
+    g_autofree struct cpu_state *state = g_new0(struct cpu_state, 1);
+
+    get_state(h, vcpu, state);
+    g_string_append_printf(h->out, "\nCPU#%u\n", vcpu->index);
+    cpu_state_print(state, h->out);
+}
+
+static void info_registers(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    struct vcpu *vcpu = h->vcpu;
+    char *end;
+
+    if (!vcpu) {
+        g_string_append(h->out, "No CPU available\n");
+        return;
+    }
+    if (strcmp(args, "-a") == 0) {
+        for (unsigned i = 0; i < h->m->cpus->n; i++) {
+            print_registers(h, h->m->cpus->vcpu[i]);
+        }
+        return;
+    }
+    if (*args == '-') {
+        g_string_append_printf(h->out, "registers: unsupported option %.2s\n", args);
+        print_try_help(h, command);
+        return;
+    }
+    if (*args) {
+        vcpu = machine_vcpu(h->m, g_ascii_strtoll(args, &end, 0));
+        if (*end || !vcpu) {
+            g_string_append(h->out, "CPU#");
+            g_string_append_printf(h->out, "%s not available\n", args);
+            return;
+        }
+    }
+    print_registers(h, vcpu);
+}
+
+/* ---- memory */
+
+struct format {
+    uint64_t count;
+    char letter;   /* o d u x c i */
+    unsigned size; /* of an item, in bytes */
+};
+
+/* "/fmt" at *args. */
+static bool parse_format(struct hmp *h, const char **args, struct format *f)
+{
+    const char *p = *args;
+
+    *f = (struct format){.count = 1, .letter = 'x', .size = 4};
+    if (*p != '/') {
+        return true;
+    }
+    p++;
+    if (g_ascii_isdigit(*p)) {
+        f->count = g_ascii_strtoull(p, (char **)&p, 10);
+    }
+    for (;; p++) {
+        if (*p && strchr("oduxci", *p)) {
+            f->letter = *p;
+        } else if (*p && strchr("bhwgL", *p)) {
+            f->size = *p == 'b' ? 1 : *p == 'h' ? 2 : *p == 'w' ? 4 : 8;
+        } else {
+            break;
+        }
+    }
+    if (*p && !g_ascii_isspace(*p)) {
+        g_string_append_printf(h->out, "invalid char in format: '%c'\n", *p);
+        return false;
+    }
+    *args = p;
+    return true;
+}
+
+static void print_character(GString *out, unsigned char c)
+{
+    static const char escaped[] = "'\\\n\r", letters[] = "'\\nr";
+    const char *found = c ? strchr(escaped, c) : NULL;
+
+    if (found) {
+        g_string_append_printf(out, "'\\%c'", letters[found - escaped]);
+    } else if (c >= 32 && c <= 126) {
+        g_string_append_printf(out, "'%c'", c);
+    } else {
+        g_string_append_printf(out, "'\\x%02x'", c);
+    }
+}
+
+static void print_item(GString *out, const struct format *f, unsigned size, const uint8_t *bytes)
+{
+    unsigned bits = size * 8;
+    uint64_t value = 0;
+
+    memcpy(&value, bytes, size);
+    g_string_append_c(out, ' ');
+    switch (f->letter) {
+    case 'o':
+        g_string_append_printf(out, "%#*" PRIo64, (bits + 2) / 3, value);
+        break;
+    case 'x':
+        g_string_append_printf(out, "0x%0*" PRIx64, bits / 4, value);
+        break;
+    case 'u':
+        g_string_append_printf(out, "%*" PRIu64, (bits * 10 + 32) / 33, value);
+        break;
+    case 'd':
+        g_string_append_printf(out, "%*" PRId64, (bits * 10 + 32) / 33, (int64_t)value);
+        break;
+    default:
+        print_character(out, (unsigned char)value);
+        break;
+    }
+}
+
+typedef bool (*read_fn)(struct hmp *, uint64_t addr, void *buf, size_t length);
+
+static bool read_linear(struct hmp *h, uint64_t addr, void *buf, size_t length)
+{
+    return h->vcpu->ops->read_linear(h->vcpu, addr, buf, length);
+}
+
+static bool read_physical(struct hmp *h, uint64_t addr, void *buf, size_t length)
+{
+    return address_space_read(h->m->mem, addr, buf, length);
+}
+
+static void dump(struct hmp *h, const struct format *f, uint64_t addr, read_fn read)
+{
+    unsigned size = f->letter == 'c' ? 1 : f->size;
+    unsigned line_size = f->size == 1 ? 8 : 16;
+    uint64_t left = f->count * f->size;
+    uint8_t line[16];
+
+    while (left) {
+        size_t n = MIN(left, line_size);
+
+        g_string_append_printf(h->out, "%016" PRIx64 ":", addr);
+        if (!read(h, addr, line, n)) {
+            g_string_append(h->out, " Cannot access memory\n");
+            return;
+        }
+        for (size_t i = 0; i < n; i += size) {
+            print_item(h->out, f, size, line + i);
+        }
+        g_string_append_c(h->out, '\n');
+        addr += n;
+        left -= n;
+    }
+}
+
+static bool register_value(void *opaque, const char *name, uint64_t *value)
+{
+    struct hmp *h = opaque;
+    g_autofree struct cpu_state *state = g_new0(struct cpu_state, 1);
+
+    if (!h->vcpu) {
+        return false;
+    }
+    get_state(h, h->vcpu, state);
+    return cpu_state_register(state, name, value);
+}
+
+static bool parse_dump(struct hmp *h, const struct hmp_command *command, const char *args,
+                       struct format *f, uint64_t *addr)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!parse_format(h, &args, f)) {
+        return false;
+    }
+    if (!hmp_expression(&args, register_value, h, addr, &error)) {
+        g_string_append_printf(h->out, "%s\n", error->message);
+        return false;
+    }
+    if (*args) {
+        g_string_append_printf(h->out, "%s: extraneous characters at the end of line\n",
+                               command->name);
+        return false;
+    }
+    if (f->letter == 'i') {
+        g_string_append(h->out, "disassembly is not available\n");
+        return false;
+    }
+    if (f->count > DUMP_MAX_BYTES / f->size) {
+        g_string_append_printf(h->out, "count is too large: at most %u bytes are shown\n",
+                               DUMP_MAX_BYTES);
+        return false;
+    }
+    return true;
+}
+
+static void run_dump(struct hmp *h, const struct hmp_command *command, const char *args,
+                     read_fn read)
+{
+    struct format f;
+    uint64_t addr;
+
+    if (!parse_dump(h, command, args, &f, &addr)) {
+        print_try_help(h, command);
+        return;
+    }
+    machine_park_begin(h->m);
+    dump(h, &f, addr, read);
+    machine_park_end(h->m);
+}
+
+static void run_x(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    if (!h->vcpu) {
+        g_string_append(h->out, "No CPU available\n");
+        return;
+    }
+    run_dump(h, command, args, read_linear);
+}
+
+static void run_xp(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    run_dump(h, command, args, read_physical);
+}
+
+/* ---- the table */
+
+static void run_help(struct hmp *h, const struct hmp_command *command, const char *args);
+
+/* An entry whose name begins with "info " is found by its second word. */
+static const struct hmp_command commands[] = {
+    {"cont", "c", "", "let the guest run", false, run_cont},
+    {"help", "?", "[cmd]", "list the commands, or tell about one", true, run_help},
+    {"info registers", NULL, "[-a|vcpu]", "registers of this vCPU, of all, or of one", true,
+     info_registers},
+    {"info status", NULL, "", "whether the guest runs, or why it does not", false, info_status},
+    {"info version", NULL, "", "the program's version", false, info_version},
+    {"stop", "s", "", "pause the guest", false, run_stop},
+    {"x", NULL, "/fmt addr", "show memory at a virtual address", true, run_x},
+    {"xp", NULL, "/fmt addr", "show memory at a physical address", true, run_xp},
+};
+
+static void print_help(struct hmp *h, const struct hmp_command *command)
+{
+    g_string_append(h->out, command->name);
+    if (command->alias) {
+        g_string_append_printf(h->out, "|%s", command->alias);
+    }
+    g_string_append_printf(h->out, " %s -- %s\n", command->params, command->help);
+}
+
+static void print_infos(struct hmp *h)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
+        if (g_str_has_prefix(commands[i].name, "info ")) {
+            print_help(h, &commands[i]);
+        }
+    }
+}
+
+/* The command at *line, which is moved behind its name; NULL with *name when there is none. A '/'
+ * may follow the name at once. */
+static const struct hmp_command *find_command(const char **line, char **name)
+{
+    const char *start = *line, *p = start;
+
+    while (*p && !g_ascii_isspace(*p) && *p != '/') {
+        p++;
+    }
+    *name = g_strndup(start, (gsize)(p - start));
+    while (g_ascii_isspace(*p)) {
+        p++;
+    }
+    *line = p;
+    if (strcmp(*name, "info") == 0 && *p) {
+        g_autofree char *item = NULL;
+
+        g_free(g_steal_pointer(name));
+        p = *line;
+        while (*p && !g_ascii_isspace(*p)) {
+            p++;
+        }
+        item = g_strndup(*line, (gsize)(p - *line));
+        *name = g_strdup_printf("info %s", item);
+        while (g_ascii_isspace(*p)) {
+            p++;
+        }
+        *line = p;
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
+        if (strcmp(commands[i].name, *name) == 0 || g_strcmp0(commands[i].alias, *name) == 0) {
+            return &commands[i];
+        }
+    }
+    return NULL;
+}
+
+static void run_help(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    g_autofree char *name = NULL;
+    const struct hmp_command *about;
+
+    if (!*args) {
+        for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
+            print_help(h, &commands[i]);
+        }
+        return;
+    }
+    if (strcmp(args, "info") == 0) {
+        print_infos(h);
+        return;
+    }
+    about = find_command(&args, &name);
+    if (about) {
+        print_help(h, about);
+    } else {
+        g_string_append_printf(h->out, "unknown command: '%s'\n", name);
+    }
+}
+
+static void run_line(struct hmp *h, const char *line)
+{
+    g_autofree char *name = NULL;
+    const struct hmp_command *command = find_command(&line, &name);
+    const char *word;
+
+    if (!command) {
+        if (strcmp(name, "info") == 0) {
+            print_infos(h);
+        } else if (*name) {
+            g_string_append_printf(h->out, "unknown command: '%s'\n", name);
+        }
+        return;
+    }
+    if (*line && !command->takes_args) {
+        word = strrchr(command->name, ' ');
+        g_string_append_printf(h->out, "%s%s%s: extraneous characters at the end of line\n",
+                               word ? word + 1 : command->name, command->alias ? "|" : "",
+                               command->alias ? command->alias : "");
+        print_try_help(h, command);
+        return;
+    }
+    command->run(h, command, line);
+}
+
+char *hmp_run_on(struct machine *m, struct vcpu *vcpu, const char *line)
+{
+    struct hmp h = {.m = m, .vcpu = vcpu, .out = g_string_new(NULL)};
+    g_autofree char *text = g_strstrip(g_strdup(line));
+
+    run_line(&h, text);
+    g_string_replace(h.out, "\n", "\r\n", 0);
+    return g_string_free(h.out, FALSE);
+}
+
+char *hmp_run(struct machine *m, const char *line)
+{
+    return hmp_run_on(m, machine_vcpu(m, 0), line);
+}
