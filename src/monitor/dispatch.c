@@ -9,6 +9,7 @@
 #include "qapi-commands.h"
 #include "qapi/error.h"
 #include "qapi/json.h"
+#include <json-c/json.h>
 #include <string.h>
 
 /* ---- what commands are allowed to do, as data */

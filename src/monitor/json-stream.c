@@ -7,6 +7,7 @@
 #include "monitor/json-stream.h"
 
 #include "qapi/error.h"
+#include <stdint.h>
 #include <string.h>
 
 /* A stream keeps no more buffer than this for long. */

@@ -6,6 +6,7 @@
 
 #include "qapi/error.h"
 #include <errno.h>
+#include <json-c/json.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

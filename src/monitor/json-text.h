@@ -9,8 +9,9 @@
 #define MONITOR_JSON_TEXT_H
 
 #include <glib.h>
-#include <json-c/json.h>
 #include <stdbool.h>
+
+struct json_object;
 
 #define JSON_TEXT_MAX_DEPTH  1024
 #define JSON_TEXT_MAX_TOKENS (2u << 20)

@@ -6,6 +6,7 @@
 
 #include "monitor/json-text.h"
 #include "qapi/json.h"
+#include <json-c/json.h>
 #include <string.h>
 
 /* QUORUM_FAILURE has a bucket per reference, where QEMU has one: failures of two quorums in the
