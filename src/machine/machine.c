@@ -58,7 +58,7 @@ static struct cpus *try_accel(struct machine *m, const char *name, const struct 
     const struct accel_ops *accel = accel_find(name);
 
     if (!accel) {
-        g_set_error(error, MACHINE_ERROR, 0, "invalid accelerator '%s'", name);
+        g_set_error(error, MACHINE_ERROR, 0, "accelerator '%s' is not available here", name);
         return NULL;
     }
     return cpus_new(accel, &m->config->topology, m->cpu_model, m->mem, m->io, m->clock, &m->lock,

@@ -1,0 +1,305 @@
+/* From options to chardevs, devices and monitors: see assemble.h. */
+#include "cli/assemble.h"
+
+#include "devices/isa/serial.h"
+#include <string.h>
+
+#define DEBUGCON_PORT "0xe9"
+
+/* ---------------------------------------------------------------- chardevs */
+
+static void ui_quit(void *opaque)
+{
+    machine_request_shutdown(opaque, SHUTDOWN_CAUSE_HOST_UI, "Ctrl-A x");
+}
+
+static struct chardev *chardev_find(struct machine *m, const char *id)
+{
+    for (guint i = 0; i < m->chardevs->len; i++) {
+        struct chardev *chr = m->chardevs->pdata[i];
+        if (chr->id && strcmp(chr->id, id) == 0) {
+            return chr;
+        }
+    }
+    return NULL;
+}
+
+static struct chardev *env_find_chardev(struct device_env *env, const char *id)
+{
+    return chardev_find(env->system_opaque, id);
+}
+
+/* The id of a -chardev, to be freed; NULL when it has none. */
+static char *chardev_option_id(const struct option_text *option)
+{
+    struct params *p = params_parse(option->text, "backend", NULL);
+    char *id = p ? g_strdup(params_take(p, "id")) : NULL;
+
+    params_free(p);
+    return id;
+}
+
+static const struct option_text *chardev_option_find(const struct options *o, const char *id)
+{
+    for (guint i = 0; i < o->chardevs->len; i++) {
+        const struct option_text *option = o->chardevs->pdata[i];
+        g_autofree char *own = chardev_option_id(option);
+        if (own && strcmp(own, id) == 0) {
+            return option;
+        }
+    }
+    return NULL;
+}
+
+/* QMP monitors work on the descriptors themselves, on their own thread: no chardev is made. */
+static bool chardev_is_monitors(const struct options *o, const char *id)
+{
+    for (guint i = 0; i < o->monitors->len; i++) {
+        const struct monitor_option *mon = o->monitors->pdata[i];
+        if (mon->kind == MONITOR_CHARDEV && mon->control && strcmp(mon->spec, id) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool add_chardevs(struct machine *m, struct options *o, GError **error)
+{
+    for (guint i = 0; i < o->chardevs->len; i++) {
+        const struct option_text *option = o->chardevs->pdata[i];
+        g_autofree char *id = chardev_option_id(option);
+        if (id && chardev_is_monitors(o, id)) {
+            continue;
+        }
+        if (id && chardev_find(m, id)) {
+            g_set_error(error, CLI_ERROR, 0, "%s: there is a chardev '%s' already", option->given,
+                        id);
+            return false;
+        }
+        struct chardev *chr = chardev_new_options(option->text, m->loop, error);
+        if (!chr) {
+            g_prefix_error(error, "%s: ", option->given);
+            return false;
+        }
+        g_ptr_array_add(m->chardevs, chr);
+    }
+    return true;
+}
+
+/* The chardev that a -serial or -debugcon names: "chardev:ID" or one made for it. */
+static struct chardev *chardev_for(struct machine *m, const char *id, const char *spec,
+                                   GError **error)
+{
+    static const struct chardev_mux_ops mux = {.quit = ui_quit};
+
+    if (g_str_has_prefix(spec, "chardev:")) {
+        struct chardev *chr = chardev_find(m, spec + strlen("chardev:"));
+        if (!chr) {
+            g_set_error(error, CLI_ERROR, 0, "there is no chardev '%s'", spec + strlen("chardev:"));
+        }
+        return chr;
+    }
+    struct chardev *chr = chardev_new(id, spec, m->loop, error);
+    if (chr) {
+        g_ptr_array_add(m->chardevs, chr);
+        if (strcmp(spec, "mon:stdio") == 0) {
+            struct chardev_mux_ops *ops = g_memdup2(&mux, sizeof(mux));
+            ops->opaque = m;
+            chardev_stdio_set_mux(chr, ops);
+        }
+    }
+    return chr;
+}
+
+/* ---------------------------------------------------------------- devices */
+
+static bool add_serial(struct machine *m, unsigned index, const char *spec, GError **error)
+{
+    g_autofree char *id = g_strdup_printf("serial%u", index);
+    struct chardev *chr = chardev_for(m, id, spec, error);
+
+    return chr && serial_create(&m->env, index, chr, error);
+}
+
+static bool add_serials(struct machine *m, struct options *o, GError **error)
+{
+    if (o->serials->len == 0 && !o->no_defaults) {
+        return add_serial(m, 0, o->nographic ? "mon:stdio" : "null", error);
+    }
+    for (guint i = 0; i < o->serials->len; i++) {
+        const struct option_text *option = o->serials->pdata[i];
+        if (i >= 4) {
+            g_set_error(error, CLI_ERROR, 0, "%s: a PC has four serial ports", option->given);
+            return false;
+        }
+        if (strcmp(option->text, "none") != 0 && !add_serial(m, i, option->text, error)) {
+            g_prefix_error(error, "%s: ", option->given);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool add_debugcons(struct machine *m, struct options *o, GError **error)
+{
+    for (guint i = 0; i < o->debugcons->len; i++) {
+        const struct option_text *option = o->debugcons->pdata[i];
+        g_autofree char *id = g_strdup_printf("debugcon%u", i);
+        struct chardev *chr = chardev_for(m, id, option->text, error);
+        struct device *dev = chr ? device_new_named("isa-debugcon", &m->env, error) : NULL;
+        bool ok = dev && device_set_property(dev, "iobase", DEBUGCON_PORT, error) &&
+                  device_set_property(dev, "chardev", chr->id, error);
+        if (!ok) {
+            device_free(dev);
+        }
+        if (!ok || !device_realize(dev, error)) {
+            g_prefix_error(error, "%s: ", option->given);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool add_device(struct machine *m, const char *text, GError **error)
+{
+    struct params *p = params_parse(text, "driver", error);
+    if (!p) {
+        return false;
+    }
+    struct device *dev = device_new_named(params_take(p, "driver"), &m->env, error);
+    const char *id = params_take(p, "id");
+    bool ok = dev != NULL;
+
+    if (ok) {
+        dev->id = g_strdup(id);
+    }
+    for (guint i = 0; ok && i < p->items->len; i++) {
+        const struct param *param = &g_array_index(p->items, struct param, i);
+        ok = param->taken || device_set_property(dev, param->key, param->value, error);
+    }
+    params_free(p);
+    if (!ok) {
+        device_free(dev);
+        return false;
+    }
+    return device_realize(dev, error);
+}
+
+static bool has_bus(const struct machine *m)
+{
+    return m->board->max_cpus > 1;
+}
+
+bool assemble_devices(struct machine *m, void *options, GError **error)
+{
+    struct options *o = options;
+
+    m->env.find_chardev = env_find_chardev;
+    if (!add_chardevs(m, o, error)) {
+        return false;
+    }
+    if (!has_bus(m)) { /* machine none */
+        GPtrArray *list = o->serials->len     ? o->serials
+                          : o->debugcons->len ? o->debugcons
+                                              : o->devices;
+        if (list->len > 0) {
+            const struct option_text *option = list->pdata[0];
+            g_set_error(error, CLI_ERROR, 0, "%s: machine '%s' has no bus for it", option->given,
+                        m->board->name);
+            return false;
+        }
+        return true;
+    }
+    if (!add_serials(m, o, error) || !add_debugcons(m, o, error)) {
+        return false;
+    }
+    for (guint i = 0; i < o->devices->len; i++) {
+        const struct option_text *option = o->devices->pdata[i];
+        if (!add_device(m, option->text, error)) {
+            g_prefix_error(error, "%s: ", option->given);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---------------------------------------------------------------- monitors */
+
+static bool add_socket(struct monitor *mon, const struct sock_address *address, const char *label,
+                       bool pretty, GError **error)
+{
+    if (!address->server) {
+        g_set_error(error, CLI_ERROR, 0, "a QMP monitor is a server: add server=on");
+        return false;
+    }
+    return monitor_add_socket(mon, address, label, pretty, error);
+}
+
+static bool add_chardev_monitor(struct monitor *mon, const struct options *o,
+                                const struct monitor_option *option, GError **error)
+{
+    const struct option_text *chardev = chardev_option_find(o, option->spec);
+    struct sock_address address;
+
+    if (!chardev) {
+        g_set_error(error, CLI_ERROR, 0, "chardev \"%s\" not found", option->spec);
+        return false;
+    }
+    if (g_str_has_prefix(chardev->text, "stdio,")) {
+        return monitor_add_stdio(mon, option->pretty, error);
+    }
+    if (!options_chardev_address(chardev->text, &address, error)) {
+        return false;
+    }
+    bool ok = add_socket(mon, &address, option->spec, option->pretty, error);
+    sock_address_clear(&address);
+    return ok;
+}
+
+static bool add_monitor(struct monitor *mon, const struct options *o,
+                        const struct monitor_option *option, unsigned n, GError **error)
+{
+    g_autofree char *label = g_strdup_printf("compat_monitor%u", n);
+    struct sock_address address;
+
+    if (!option->control) {
+        g_set_error(error, CLI_ERROR, 0, "mode=readline is not supported, only control");
+        return false;
+    }
+    switch (option->kind) {
+    case MONITOR_STDIO:
+        return monitor_add_stdio(mon, option->pretty, error);
+    case MONITOR_CHARDEV:
+        return add_chardev_monitor(mon, o, option, error);
+    default:
+        break;
+    }
+    if (!sock_address_parse(option->spec, &address, error)) {
+        return false;
+    }
+    bool ok = add_socket(mon, &address, label, option->pretty, error);
+    sock_address_clear(&address);
+    return ok;
+}
+
+bool assemble_monitors(struct monitor *mon, const struct options *o, GError **error)
+{
+    for (guint i = 0; i < o->monitors->len; i++) {
+        const struct monitor_option *option = o->monitors->pdata[i];
+        if (!add_monitor(mon, o, option, i, error)) {
+            g_prefix_error(error, "%s: ", option->given);
+            return false;
+        }
+    }
+    return true;
+}
+
+void assemble_actions(struct machine *m, const struct options *o)
+{
+    struct machine_actions *actions = machine_actions(m);
+
+    actions->reboot = o->has_reboot ? o->actions.reboot : actions->reboot;
+    actions->shutdown = o->has_shutdown ? o->actions.shutdown : actions->shutdown;
+    actions->panic = o->has_panic ? o->actions.panic : actions->panic;
+    actions->watchdog = o->has_watchdog ? o->actions.watchdog : actions->watchdog;
+}

@@ -1,0 +1,414 @@
+/* Options about the machine itself: -machine, -accel, -cpu, -smp, -m, -boot, -rtc, -name, ... */
+#include "cli/options-priv.h"
+
+#include <string.h>
+#include <unistd.h>
+
+static void replace(char **field, const char *value)
+{
+    g_free(*field);
+    *field = g_strdup(value);
+}
+
+/* ---------------------------------------------------------------- -machine, -accel */
+
+static bool accel_known(const char *name)
+{
+    static const char *const names[] = {"kvm", "tcg", "soft", "qtest", NULL};
+    return g_strv_contains(names, name);
+}
+
+static bool accel_add(struct options *o, const char *name, GError **error)
+{
+    if (!accel_known(name)) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "invalid accelerator '%s' (there are kvm, tcg, soft and qtest)", name);
+        return false;
+    }
+    g_ptr_array_add(o->config->accels, g_strdup(name));
+    return true;
+}
+
+static bool accel_list(struct options *o, const char *list, GError **error)
+{
+    g_auto(GStrv) names = g_strsplit(list, ":", -1);
+
+    for (unsigned i = 0; names[i]; i++) {
+        if (!accel_add(o, names[i], error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Machine properties that QEMU has and whose one value we can honour. */
+static bool machine_fixed(struct params *p, GError **error)
+{
+    static const struct {
+        const char *key;
+        bool value;
+    } fixed[] = {
+        {"usb", false}, {"dump-guest-core", true}, {"graphics", false}, {"vmport", false},
+        {"smm", false}, {"mem-merge", false},      {"hpet", true},      {"acpi", true},
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(fixed); i++) {
+        bool value = fixed[i].value;
+        if (!params_take_bool(p, fixed[i].key, &value, error)) {
+            return false;
+        }
+        /* dump-guest-core is about the host's core files: both values are as good as done. */
+        if (value != fixed[i].value && strcmp(fixed[i].key, "dump-guest-core") != 0) {
+            g_set_error(error, CLI_ERROR, 0, "machine property '%s' is always '%s'", fixed[i].key,
+                        fixed[i].value ? "on" : "off");
+            return false;
+        }
+    }
+    return true;
+}
+
+bool opt_machine(struct options *o, const char *arg, GError **error)
+{
+    if (strcmp(arg, "help") == 0 || strcmp(arg, "?") == 0) {
+        help_machines();
+        o->action = OPTIONS_DONE;
+        return true;
+    }
+    struct params *p = params_parse(arg, "type", error);
+    if (!p) {
+        return false;
+    }
+    const char *type = params_take(p, "type");
+    const char *accel = params_take(p, "accel");
+    bool ok = true;
+
+    if (type) {
+        replace(&o->config->machine_type, type);
+        ok = board_find(type) != NULL;
+        if (!ok) {
+            g_set_error(error, CLI_ERROR, 0,
+                        "unsupported machine type '%s' (use -machine help to list those there are)",
+                        type);
+        }
+    }
+    if (ok && accel) {
+        g_ptr_array_set_size(o->config->accels, 0);
+        ok = accel_list(o, accel, error);
+    }
+    ok = ok && machine_fixed(p, error) && params_end(p, error);
+    params_free(p);
+    return ok;
+}
+
+static bool accel_thread(const char *value, GError **error)
+{
+    if (value && strcmp(value, "single") == 0) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "thread=single is not supported: each vCPU has a thread of its own (multi)");
+        return false;
+    }
+    if (value && strcmp(value, "multi") != 0) {
+        g_set_error(error, CLI_ERROR, 0, "invalid 'thread' setting '%s'", value);
+        return false;
+    }
+    return true;
+}
+
+bool opt_accel(struct options *o, const char *arg, GError **error)
+{
+    if (strcmp(arg, "help") == 0 || strcmp(arg, "?") == 0) {
+        help_accels();
+        o->action = OPTIONS_DONE;
+        return true;
+    }
+    struct params *p = params_parse(arg, "accel", error);
+    if (!p) {
+        return false;
+    }
+    const char *name = params_take(p, "accel");
+    bool ok = name != NULL;
+
+    if (!ok) {
+        g_set_error(error, CLI_ERROR, 0, "names no accelerator");
+    } else {
+        bool soft = strcmp(name, "tcg") == 0 || strcmp(name, "soft") == 0;
+        ok = accel_add(o, name, error) &&
+             (!soft || accel_thread(params_take(p, "thread"), error)) && params_end(p, error);
+    }
+    params_free(p);
+    return ok;
+}
+
+bool opt_cpu(struct options *o, const char *arg, GError **error)
+{
+    replace(&o->config->cpu_spec, arg);
+    return true;
+}
+
+/* ---------------------------------------------------------------- -smp, -m */
+
+static bool smp_complete(struct cpu_topology *t, GError **error)
+{
+    uint64_t product;
+
+    t->dies = t->dies ? t->dies : 1;
+    if (t->cpus || t->max_cpus) { /* what is not given: cores rather than sockets */
+        unsigned max = t->max_cpus ? t->max_cpus : t->cpus;
+        if (!t->cores) {
+            t->sockets = t->sockets ? t->sockets : 1;
+            t->threads = t->threads ? t->threads : 1;
+            t->cores = max / (t->sockets * t->dies * t->threads);
+        } else if (!t->sockets) {
+            t->threads = t->threads ? t->threads : 1;
+            t->sockets = max / (t->dies * t->cores * t->threads);
+        }
+        if (!t->threads) {
+            t->threads = max / (t->sockets * t->dies * t->cores);
+        }
+        t->max_cpus = max;
+    } else {
+        t->sockets = t->sockets ? t->sockets : 1;
+        t->cores = t->cores ? t->cores : 1;
+        t->threads = t->threads ? t->threads : 1;
+        t->max_cpus = t->sockets * t->dies * t->cores * t->threads;
+    }
+    t->cpus = t->cpus ? t->cpus : t->max_cpus;
+    product = (uint64_t)t->sockets * t->dies * t->cores * t->threads;
+    if (product != t->max_cpus) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "invalid CPU topology: sockets (%u) * dies (%u) * cores (%u) * threads (%u) "
+                    "is not maxcpus (%u)",
+                    t->sockets, t->dies, t->cores, t->threads, t->max_cpus);
+        return false;
+    }
+    if (t->max_cpus != t->cpus) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "maxcpus (%u) must be equal to cpus (%u): vCPUs can't be plugged in later",
+                    t->max_cpus, t->cpus);
+        return false;
+    }
+    return true;
+}
+
+bool opt_smp(struct options *o, const char *arg, GError **error)
+{
+    struct {
+        const char *key;
+        unsigned *field;
+    } field[] = {
+        {"cpus", &o->config->topology.cpus},       {"maxcpus", &o->config->topology.max_cpus},
+        {"sockets", &o->config->topology.sockets}, {"dies", &o->config->topology.dies},
+        {"cores", &o->config->topology.cores},     {"threads", &o->config->topology.threads},
+    };
+    struct params *p = params_parse(arg, "cpus", error);
+    bool ok = p != NULL;
+
+    o->config->topology = (struct cpu_topology){0};
+    for (unsigned i = 0; ok && i < G_N_ELEMENTS(field); i++) {
+        uint64_t n = 0;
+        ok = params_take_uint(p, field[i].key, 1, 4096, &n, error);
+        *field[i].field = (unsigned)n;
+    }
+    ok = ok && params_end(p, error) && smp_complete(&o->config->topology, error);
+    params_free(p);
+    return ok;
+}
+
+bool opt_memory(struct options *o, const char *arg, GError **error)
+{
+    struct params *p = params_parse(arg, "size", error);
+    if (!p) {
+        return false;
+    }
+    const char *size = params_take(p, "size");
+    const char *slots = params_take(p, "slots");
+    const char *maxmem = params_take(p, "maxmem");
+    bool ok = false;
+
+    if (slots || maxmem) {
+        g_set_error(error, CLI_ERROR, 0, "'%s' is not supported: memory can't be plugged in later",
+                    slots ? "slots" : "maxmem");
+    } else if (!size || !parse_size(size, 'M', &o->config->ram_bytes)) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "'%s' is not a memory size (a number of MiB, or one with a suffix k, M, G, T)",
+                    size ? size : "");
+    } else if (o->config->ram_bytes < 1u << 20 || o->config->ram_bytes % 4096 != 0) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "memory of %" G_GUINT64_FORMAT
+                    " bytes: it must be 1 MiB at least, and whole pages of 4 KiB",
+                    o->config->ram_bytes);
+    } else {
+        ok = params_end(p, error);
+    }
+    params_free(p);
+    return ok;
+}
+
+/* ---------------------------------------------------------------- the rest */
+
+bool opt_boot(struct options *o, const char *arg, GError **error)
+{
+    struct params *p = params_parse(arg, "order", error);
+    bool strict = false, menu = false;
+    bool ok = p && params_take_bool(p, "strict", &strict, error) &&
+              params_take_bool(p, "menu", &menu, error);
+
+    if (ok && (menu || params_take(p, "order") || params_take(p, "once"))) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "nothing to choose from: -kernel or -bios is what starts (only 'strict' is "
+                    "taken)");
+        ok = false;
+    }
+    ok = ok && params_end(p, error);
+    params_free(p);
+    return ok;
+}
+
+static bool rtc_base_valid(const char *text)
+{
+    if (strcmp(text, "utc") == 0 || strcmp(text, "localtime") == 0) {
+        return true;
+    }
+    g_autoptr(GTimeZone) utc = g_time_zone_new_utc();
+    g_autofree char *full =
+        strchr(text, 'T') ? g_strdup(text) : g_strconcat(text, "T00:00:00", NULL);
+    g_autoptr(GDateTime) time = g_date_time_new_from_iso8601(full, utc);
+    return time != NULL;
+}
+
+bool opt_rtc(struct options *o, const char *arg, GError **error)
+{
+    struct params *p = params_parse(arg, NULL, error);
+    if (!p) {
+        return false;
+    }
+    const char *base = params_take(p, "base"), *clock = params_take(p, "clock");
+    const char *driftfix = params_take(p, "driftfix");
+    bool ok = false;
+
+    if (base && !rtc_base_valid(base)) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "invalid base '%s' (utc, localtime, 2006-06-17 or 2006-06-17T16:01:21)", base);
+    } else if (clock && strcmp(clock, "host") != 0 && strcmp(clock, "vm") != 0) {
+        g_set_error(error, CLI_ERROR, 0, "invalid clock '%s' (host or vm)", clock);
+    } else if (driftfix && strcmp(driftfix, "none") != 0) {
+        g_set_error(error, CLI_ERROR, 0, "driftfix '%s' is not supported, only 'none'", driftfix);
+    } else {
+        replace(&o->config->rtc_base, base);
+        replace(&o->config->rtc_clock, clock);
+        ok = params_end(p, error);
+    }
+    params_free(p);
+    return ok;
+}
+
+bool opt_name(struct options *o, const char *arg, GError **error)
+{
+    struct params *p = params_parse(arg, "guest", error);
+    bool ok = p != NULL;
+
+    if (ok) {
+        const char *guest = params_take(p, "guest");
+        if (guest) {
+            replace(&o->config->name, guest);
+        }
+        ok = params_take_bool(p, "debug-threads", &o->debug_threads, error) && params_end(p, error);
+    }
+    params_free(p);
+    return ok;
+}
+
+bool opt_uuid(struct options *o, const char *arg, GError **error)
+{
+    if (!g_uuid_string_is_valid(arg)) {
+        g_set_error(error, CLI_ERROR, 0, "'%s' is not a UUID", arg);
+        return false;
+    }
+    g_free(o->config->uuid);
+    o->config->uuid = g_ascii_strdown(arg, -1);
+    return true;
+}
+
+bool opt_action(struct options *o, const char *arg, GError **error)
+{
+    struct params *p = params_parse(arg, NULL, error);
+    if (!p) {
+        return false;
+    }
+    const char *reboot = params_take(p, "reboot"), *shutdown = params_take(p, "shutdown");
+    const char *panic = params_take(p, "panic"), *watchdog = params_take(p, "watchdog");
+    const char *bad = NULL;
+
+    if (reboot && !(o->has_reboot = reboot_action_parse(reboot, &o->actions.reboot))) {
+        bad = reboot;
+    }
+    if (shutdown && !(o->has_shutdown = shutdown_action_parse(shutdown, &o->actions.shutdown))) {
+        bad = shutdown;
+    }
+    if (panic && !(o->has_panic = panic_action_parse(panic, &o->actions.panic))) {
+        bad = panic;
+    }
+    if (watchdog && !(o->has_watchdog = watchdog_action_parse(watchdog, &o->actions.watchdog))) {
+        bad = watchdog;
+    }
+    if (bad) {
+        g_set_error(error, CLI_ERROR, 0, "there is no action '%s'", bad);
+    }
+    bool ok = !bad && params_end(p, error);
+    params_free(p);
+    return ok;
+}
+
+static uint64_t host_memory_bytes(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : UINT64_MAX;
+}
+
+bool opt_machine_finish(struct options *o, GError **error)
+{
+    struct machine_config *config = o->config;
+    const struct board *board;
+
+    if (!config->machine_type) {
+        for (unsigned i = 0; boards[i]; i++) {
+            if (boards[i]->is_default) {
+                config->machine_type = g_strdup(boards[i]->name);
+            }
+        }
+    }
+    board = board_find(config->machine_type);
+    if (config->accels->len == 0) {
+        g_ptr_array_add(config->accels, g_strdup("tcg"));
+    }
+    config->stepped_clock = strcmp(config->accels->pdata[0], "qtest") == 0;
+    if (config->topology.cpus == 0) {
+        config->topology = (struct cpu_topology){1, 1, 1, 1, 1, 1};
+    }
+    if (board->max_cpus && config->topology.cpus > board->max_cpus) {
+        g_set_error(error, CLI_ERROR, 0, "-smp: %u vCPUs, machine '%s' takes at most %u",
+                    config->topology.cpus, board->name, board->max_cpus);
+        return false;
+    }
+    if (config->ram_bytes == 0) {
+        config->ram_bytes = 128u << 20;
+    }
+    if (config->ram_bytes > host_memory_bytes()) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "-m: %" G_GUINT64_FORMAT " MiB of memory, the host has %" G_GUINT64_FORMAT,
+                    config->ram_bytes >> 20, host_memory_bytes() >> 20);
+        return false;
+    }
+    if (!config->kernel && (config->initrd || config->append)) {
+        g_set_error(error, CLI_ERROR, 0, "%s is only for a -kernel",
+                    config->initrd ? "-initrd" : "-append");
+        return false;
+    }
+    if (config->kernel && config->firmware) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "-kernel and -bios together are not supported: a kernel is started without "
+                    "firmware");
+        return false;
+    }
+    return true;
+}

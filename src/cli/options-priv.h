@@ -1,0 +1,30 @@
+/* Handlers of single options, by subject; the table is in options.c. */
+#ifndef CLI_OPTIONS_PRIV_H
+#define CLI_OPTIONS_PRIV_H
+
+#include "cli/options.h"
+
+/* arg is NULL for options without an argument. */
+typedef bool (*option_fn)(struct options *o, const char *arg, GError **error);
+
+/* opt-machine.c */
+bool opt_machine(struct options *o, const char *arg, GError **error);
+bool opt_accel(struct options *o, const char *arg, GError **error);
+bool opt_cpu(struct options *o, const char *arg, GError **error);
+bool opt_smp(struct options *o, const char *arg, GError **error);
+bool opt_memory(struct options *o, const char *arg, GError **error);
+bool opt_boot(struct options *o, const char *arg, GError **error);
+bool opt_rtc(struct options *o, const char *arg, GError **error);
+bool opt_name(struct options *o, const char *arg, GError **error);
+bool opt_uuid(struct options *o, const char *arg, GError **error);
+bool opt_action(struct options *o, const char *arg, GError **error);
+/* What needs several options: topology against the board, RAM against the host, defaults. */
+bool opt_machine_finish(struct options *o, GError **error);
+
+/* opt-help.c */
+void help_machines(void);
+void help_accels(void);
+void help_devices(void);
+bool help_device(const char *name); /* false: unknown */
+
+#endif

@@ -1,0 +1,481 @@
+/*
+ * The option table: parsing, and -help, which is printed from it.
+ */
+#include "cli/options-priv.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void option_text_free(gpointer data)
+{
+    struct option_text *t = data;
+    g_free(t->given);
+    g_free(t->text);
+    g_free(t);
+}
+
+static void monitor_option_free(gpointer data)
+{
+    struct monitor_option *m = data;
+    g_free(m->spec);
+    g_free(m->given);
+    g_free(m);
+}
+
+static void add_text(GPtrArray *list, const char *option, const char *arg)
+{
+    struct option_text *t = g_new0(struct option_text, 1);
+
+    t->given = g_strdup_printf("-%s %s", option, arg);
+    t->text = g_strdup(arg);
+    g_ptr_array_add(list, t);
+}
+
+static void replace(char **field, const char *value)
+{
+    g_free(*field);
+    *field = g_strdup(value);
+}
+
+/* ---------------------------------------------------------------- single options */
+
+static bool opt_kernel(struct options *o, const char *arg, GError **error)
+{
+    replace(&o->config->kernel, arg);
+    return true;
+}
+
+static bool opt_initrd(struct options *o, const char *arg, GError **error)
+{
+    replace(&o->config->initrd, arg);
+    return true;
+}
+
+static bool opt_append(struct options *o, const char *arg, GError **error)
+{
+    replace(&o->config->append, arg);
+    return true;
+}
+
+static bool opt_bios(struct options *o, const char *arg, GError **error)
+{
+    replace(&o->config->firmware, arg);
+    return true;
+}
+
+static bool opt_start_paused(struct options *o, const char *arg, GError **error)
+{
+    o->config->start_paused = true;
+    return true;
+}
+
+static bool opt_nographic(struct options *o, const char *arg, GError **error)
+{
+    o->nographic = true;
+    return true;
+}
+
+static bool opt_display(struct options *o, const char *arg, GError **error)
+{
+    if (strcmp(arg, "none") != 0) {
+        g_set_error(error, CLI_ERROR, 0, "there is no display '%s', only 'none'", arg);
+        return false;
+    }
+    o->no_display = true;
+    return true;
+}
+
+static bool opt_nodefaults(struct options *o, const char *arg, GError **error)
+{
+    o->no_defaults = true;
+    return true;
+}
+
+static bool opt_no_user_config(struct options *o, const char *arg, GError **error)
+{
+    return true; /* there is no user configuration to read */
+}
+
+static bool opt_serial(struct options *o, const char *arg, GError **error)
+{
+    add_text(o->serials, "serial", arg);
+    return true;
+}
+
+static bool opt_debugcon(struct options *o, const char *arg, GError **error)
+{
+    add_text(o->debugcons, "debugcon", arg);
+    return true;
+}
+
+static bool opt_monitor(struct options *o, const char *arg, GError **error)
+{
+    replace(&o->human_monitor, arg);
+    return true;
+}
+
+static bool opt_chardev(struct options *o, const char *arg, GError **error)
+{
+    add_text(o->chardevs, "chardev", arg);
+    return true;
+}
+
+static bool add_qmp(struct options *o, const char *arg, bool pretty, GError **error)
+{
+    struct monitor_option *m;
+
+    if (strcmp(arg, "none") == 0) {
+        return true;
+    }
+    m = g_new0(struct monitor_option, 1);
+    m->control = true;
+    m->pretty = pretty;
+    m->given = g_strdup_printf("-%s %s", pretty ? "qmp-pretty" : "qmp", arg);
+    if (strcmp(arg, "stdio") == 0) {
+        m->kind = MONITOR_STDIO;
+    } else if (g_str_has_prefix(arg, "chardev:")) {
+        m->kind = MONITOR_CHARDEV;
+        m->spec = g_strdup(arg + strlen("chardev:"));
+    } else {
+        struct sock_address address;
+        m->kind = MONITOR_SOCKET;
+        m->spec = g_strdup(arg);
+        if (!sock_address_parse(arg, &address, error)) {
+            monitor_option_free(m);
+            return false;
+        }
+        sock_address_clear(&address);
+    }
+    g_ptr_array_add(o->monitors, m);
+    return true;
+}
+
+static bool opt_qmp(struct options *o, const char *arg, GError **error)
+{
+    return add_qmp(o, arg, false, error);
+}
+
+static bool opt_qmp_pretty(struct options *o, const char *arg, GError **error)
+{
+    return add_qmp(o, arg, true, error);
+}
+
+static bool opt_mon(struct options *o, const char *arg, GError **error)
+{
+    struct params *p = params_parse(arg, "chardev", error);
+    if (!p) {
+        return false;
+    }
+    const char *chardev = params_take(p, "chardev"), *mode = params_take(p, "mode");
+    bool pretty = false, ok = true;
+
+    params_take(p, "id");
+    if (!chardev) {
+        g_set_error(error, CLI_ERROR, 0, "parameter 'chardev' is missing");
+        ok = false;
+    } else if (mode && strcmp(mode, "control") != 0 && strcmp(mode, "readline") != 0) {
+        g_set_error(error, CLI_ERROR, 0, "there is no mode '%s', only control and readline", mode);
+        ok = false;
+    }
+    ok = ok && params_take_bool(p, "pretty", &pretty, error) && params_end(p, error);
+    if (ok) {
+        struct monitor_option *m = g_new0(struct monitor_option, 1);
+        m->kind = MONITOR_CHARDEV;
+        m->spec = g_strdup(chardev);
+        m->control = mode && strcmp(mode, "control") == 0;
+        m->pretty = pretty;
+        m->given = g_strdup_printf("-mon %s", arg);
+        g_ptr_array_add(o->monitors, m);
+    }
+    params_free(p);
+    return ok;
+}
+
+static bool opt_device(struct options *o, const char *arg, GError **error)
+{
+    if (strcmp(arg, "help") == 0 || strcmp(arg, "?") == 0) {
+        help_devices();
+        o->action = OPTIONS_DONE;
+        return true;
+    }
+    struct params *p = params_parse(arg, "driver", error);
+    if (!p) {
+        return false;
+    }
+    const char *driver = params_take(p, "driver");
+    const struct device_class *class = driver ? device_class_find(driver) : NULL;
+    bool help = params_take(p, "help") || g_str_has_suffix(arg, ",help");
+
+    if (!class || class->bus == BUS_SYSTEM) {
+        g_set_error(error, CLI_ERROR, 0, "'%s' is not a valid device model name",
+                    driver ? driver : "");
+    } else if (help) {
+        help_device(driver);
+        o->action = OPTIONS_DONE;
+    } else {
+        add_text(o->devices, "device", arg);
+    }
+    params_free(p);
+    return class && class->bus != BUS_SYSTEM;
+}
+
+static bool opt_qtest(struct options *o, const char *arg, GError **error)
+{
+    replace(&o->qtest, arg);
+    return true;
+}
+
+static bool opt_qtest_log(struct options *o, const char *arg, GError **error)
+{
+    replace(&o->qtest_log, arg);
+    return true;
+}
+
+static bool opt_no_reboot(struct options *o, const char *arg, GError **error)
+{
+    o->has_reboot = true;
+    o->actions.reboot = REBOOT_ACTION_SHUTDOWN;
+    return true;
+}
+
+static bool opt_no_shutdown(struct options *o, const char *arg, GError **error)
+{
+    o->has_shutdown = true;
+    o->actions.shutdown = SHUTDOWN_ACTION_PAUSE;
+    return true;
+}
+
+static bool opt_watchdog_action(struct options *o, const char *arg, GError **error)
+{
+    o->has_watchdog = watchdog_action_parse(arg, &o->actions.watchdog);
+    if (!o->has_watchdog) {
+        g_set_error(error, CLI_ERROR, 0, "there is no action '%s'", arg);
+    }
+    return o->has_watchdog;
+}
+
+static bool opt_pidfile(struct options *o, const char *arg, GError **error)
+{
+    replace(&o->pidfile, arg);
+    return true;
+}
+
+static bool opt_daemonize(struct options *o, const char *arg, GError **error)
+{
+    o->daemonize = true;
+    return true;
+}
+
+static bool opt_log_file(struct options *o, const char *arg, GError **error)
+{
+    replace(&o->log_file, arg);
+    return true;
+}
+
+static bool opt_log_items(struct options *o, const char *arg, GError **error)
+{
+    g_auto(GStrv) items = g_strsplit(arg, ",", -1);
+
+    if (strcmp(arg, "help") == 0 || strcmp(arg, "?") == 0) {
+        printf("Log items (comma separated):\n"
+               "guest_errors    when the guest does something invalid\n");
+        o->action = OPTIONS_DONE;
+        return true;
+    }
+    for (unsigned i = 0; items[i]; i++) {
+        if (strcmp(items[i], "guest_errors") != 0) {
+            g_set_error(error, CLI_ERROR, 0, "there is no log item '%s', only guest_errors",
+                        items[i]);
+            return false;
+        }
+    }
+    o->log_guest = true;
+    return true;
+}
+
+static bool opt_version(struct options *o, const char *arg, GError **error)
+{
+    printf("Godwit virtual machine monitor version " GODWIT_VERSION
+           " (speaks QMP as QEMU 7.2.0 does)\n");
+    o->action = OPTIONS_DONE;
+    return true;
+}
+
+static bool opt_help(struct options *o, const char *arg, GError **error);
+
+/* ---------------------------------------------------------------- the table */
+
+struct option {
+    const char *name, *arg; /* arg NULL: takes none */
+    option_fn handle;
+    const char *help; /* NULL: another name of the one before */
+};
+
+static const struct option options[] = {
+    {"help", NULL, opt_help, "print this and exit"},
+    {"h", NULL, opt_help, NULL},
+    {"version", NULL, opt_version, "print the version and exit"},
+    {"machine", "[type=]NAME[,accel=A[:B]]", opt_machine, "the machine (help lists them)"},
+    {"M", "[type=]NAME", opt_machine, NULL},
+    {"accel", "NAME[,thread=multi]", opt_accel,
+     "tcg or soft (the software CPU), kvm, qtest; several: the first that works"},
+    {"cpu", "MODEL[,+FEATURE][,-FEATURE]", opt_cpu, "the CPU model"},
+    {"smp", "[cpus=]N[,sockets=][,dies=][,cores=][,threads=]", opt_smp, "how many vCPUs"},
+    {"m", "[size=]MiB|SIZE", opt_memory, "guest memory (128 MiB)"},
+    {"kernel", "FILE", opt_kernel, "a Linux bzImage, a Multiboot image or an ELF with a PVH entry"},
+    {"initrd", "FILE", opt_initrd, "its initial RAM disk, or Multiboot module"},
+    {"append", "TEXT", opt_append, "its command line"},
+    {"bios", "FILE", opt_bios, "firmware, mapped below 4 GiB and started at the reset vector"},
+    {"boot", "strict=on|off", opt_boot, "accepted: there is one thing to boot"},
+    {"S", NULL, opt_start_paused, "do not start the vCPUs: QMP 'cont' does"},
+    {"no-reboot", NULL, opt_no_reboot, "a reset ends the machine (-action reboot=shutdown)"},
+    {"no-shutdown", NULL, opt_no_shutdown,
+     "the guest's power-off stops the machine only (-action shutdown=pause)"},
+    {"action", "EVENT=ACTION[,...]", opt_action,
+     "reboot=reset|shutdown, shutdown=poweroff|pause, panic=..., watchdog=..."},
+    {"watchdog-action", "ACTION", opt_watchdog_action, "as -action watchdog=ACTION"},
+    {"nographic", NULL, opt_nographic, "COM1 on this terminal; Ctrl-A h for help"},
+    {"display", "none", opt_display, "there is no display"},
+    {"nodefaults", NULL, opt_nodefaults, "no serial port unless asked for"},
+    {"no-user-config", NULL, opt_no_user_config, "accepted: there is none"},
+    {"serial", "DEV", opt_serial, "stdio, mon:stdio, null, none, file:, unix:, tcp:, chardev:ID"},
+    {"debugcon", "DEV", opt_debugcon, "where writes to port 0xe9 go"},
+    {"monitor", "none|stdio|mon:stdio", opt_monitor, "the human monitor"},
+    {"qmp", "DEV", opt_qmp, "a QMP server: unix:PATH,server=on,wait=off, tcp:..., stdio"},
+    {"qmp-pretty", "DEV", opt_qmp_pretty, "the same with indented output"},
+    {"mon", "chardev=ID,mode=control", opt_mon, "a monitor on a chardev"},
+    {"chardev", "KIND,id=ID[,...]", opt_chardev, "a character device back end"},
+    {"device", "NAME[,PROPERTY=VALUE]", opt_device, "a device (help lists them)"},
+    {"qtest", "DEV", opt_qtest, "the register door for device tests"},
+    {"qtest-log", "FILE", opt_qtest_log, "where its log goes (stderr)"},
+    {"rtc", "[base=utc|localtime|DATE][,clock=host|vm]", opt_rtc, "the guest's wall clock"},
+    {"name", "NAME", opt_name, "a name for query-name"},
+    {"uuid", "UUID", opt_uuid, "a UUID for query-uuid"},
+    {"pidfile", "FILE", opt_pidfile, "write the process id there"},
+    {"daemonize", NULL, opt_daemonize, "run in the background once sockets listen"},
+    {"D", "FILE", opt_log_file, "log to a file instead of stderr"},
+    {"d", "guest_errors", opt_log_items, "log what the guest does wrong"},
+};
+
+static bool opt_help(struct options *o, const char *arg, GError **error)
+{
+    printf("Godwit virtual machine monitor version " GODWIT_VERSION "\n"
+           "usage: godwit [options]\n\nOne dash or two. Options as in QEMU:\n\n");
+    for (unsigned i = 0; i < G_N_ELEMENTS(options); i++) {
+        const struct option *opt = &options[i];
+        g_autofree char *form =
+            g_strdup_printf("-%s%s%s", opt->name, opt->arg ? " " : "", opt->arg ? opt->arg : "");
+        printf("%-36s %s\n", form, opt->help ? opt->help : "(the same)");
+    }
+    o->action = OPTIONS_DONE;
+    return true;
+}
+
+static const struct option *option_find(const char *name)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(options); i++) {
+        if (strcmp(options[i].name, name) == 0) {
+            return &options[i];
+        }
+    }
+    return NULL;
+}
+
+static bool parse_all(struct options *o, int argc, char **argv, GError **error)
+{
+    for (int i = 1; i < argc && o->action == OPTIONS_RUN; i++) {
+        const char *name = argv[i];
+        if (name[0] != '-' || !name[1]) {
+            g_set_error(error, CLI_ERROR, 0, "%s: not an option (a disk image is not supported)",
+                        name);
+            return false;
+        }
+        name += name[1] == '-' ? 2 : 1;
+        const struct option *opt = option_find(name);
+        if (!opt) {
+            g_set_error(error, CLI_ERROR, 0, "%s: invalid option", argv[i]);
+            return false;
+        }
+        const char *arg = NULL;
+        if (opt->arg && ++i >= argc) {
+            g_set_error(error, CLI_ERROR, 0, "%s: requires an argument", argv[i - 1]);
+            return false;
+        }
+        arg = opt->arg ? argv[i] : NULL;
+        if (!opt->handle(o, arg, error)) {
+            g_prefix_error(error, "-%s%s%s: ", opt->name, arg ? " " : "", arg ? arg : "");
+            return false;
+        }
+    }
+    return o->action == OPTIONS_DONE || opt_machine_finish(o, error);
+}
+
+struct options *options_parse(int argc, char **argv, GError **error)
+{
+    struct options *o = g_new0(struct options, 1);
+
+    o->config = machine_config_new();
+    o->chardevs = g_ptr_array_new_with_free_func(option_text_free);
+    o->serials = g_ptr_array_new_with_free_func(option_text_free);
+    o->debugcons = g_ptr_array_new_with_free_func(option_text_free);
+    o->devices = g_ptr_array_new_with_free_func(option_text_free);
+    o->monitors = g_ptr_array_new_with_free_func(monitor_option_free);
+    if (!parse_all(o, argc, argv, error)) {
+        options_free(o);
+        return NULL;
+    }
+    return o;
+}
+
+void options_free(struct options *o)
+{
+    if (!o) {
+        return;
+    }
+    machine_config_free(o->config);
+    g_ptr_array_unref(o->chardevs);
+    g_ptr_array_unref(o->serials);
+    g_ptr_array_unref(o->debugcons);
+    g_ptr_array_unref(o->devices);
+    g_ptr_array_unref(o->monitors);
+    g_free(o->human_monitor);
+    g_free(o->qtest);
+    g_free(o->qtest_log);
+    g_free(o->pidfile);
+    g_free(o->log_file);
+    g_free(o);
+}
+
+bool options_chardev_address(const char *text, struct sock_address *address, GError **error)
+{
+    struct params *p = params_parse(text, "backend", error);
+    g_autoptr(GString) spec = g_string_new(NULL);
+    bool ok = p != NULL;
+
+    if (ok) {
+        const char *backend = params_take(p, "backend");
+        const char *path = params_take(p, "path"), *fd = params_take(p, "fd");
+        const char *host = params_take(p, "host"), *port = params_take(p, "port");
+
+        params_take(p, "id");
+        ok = backend && strcmp(backend, "socket") == 0 && (path || fd || port);
+        if (!ok) {
+            g_set_error(error, CLI_ERROR, 0,
+                        "a QMP monitor wants a socket with path=, fd= or port=, or stdio");
+        } else if (path) {
+            g_string_printf(spec, "unix:%s", path);
+        } else if (fd) {
+            g_string_printf(spec, "fd:%s", fd);
+        } else {
+            g_string_printf(spec, "tcp:%s:%s", host ? host : "", port);
+        }
+        for (guint i = 0; ok && i < p->items->len; i++) {
+            const struct param *param = &g_array_index(p->items, struct param, i);
+            if (!param->taken) { /* server=, wait=, nodelay=, ...: the address knows them */
+                g_string_append_printf(spec, ",%s=%s", param->key, param->value);
+            }
+        }
+    }
+    params_free(p);
+    return ok && sock_address_parse(spec->str, address, error);
+}

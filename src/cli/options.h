@@ -1,0 +1,49 @@
+/*
+ * The command line: QEMU's option names, forms and meaning, for what Godwit has.
+ *
+ * Parsing has no side effects outside struct options: nothing is opened, created or started.
+ */
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
+
+#include "chardev/listener.h"
+#include "cli/params.h"
+#include "machine/machine.h"
+
+struct monitor_option {
+    enum { MONITOR_SOCKET, MONITOR_STDIO, MONITOR_CHARDEV } kind;
+    char *spec;   /* socket address text, or chardev id */
+    bool control; /* QMP; else the human monitor */
+    bool pretty;
+    char *given; /* "-qmp unix:...": for messages */
+};
+
+struct option_text { /* an option with its argument still as text */
+    char *given;     /* "-device foo,...": for messages */
+    char *text;
+};
+
+enum options_action { OPTIONS_RUN, OPTIONS_DONE /* help or version was printed */ };
+
+struct options {
+    struct machine_config *config;                       /* given away to machine_new() */
+    GPtrArray *chardevs, *serials, *debugcons, *devices; /* struct option_text */
+    GPtrArray *monitors;                                 /* struct monitor_option */
+    char *human_monitor; /* -monitor: a chardev spec, "none", or NULL */
+    char *qtest, *qtest_log;
+    char *pidfile, *log_file;
+    bool nographic, no_display, no_defaults, daemonize, log_guest;
+    bool debug_threads; /* -name debug-threads=on */
+    bool has_reboot, has_shutdown, has_panic, has_watchdog;
+    struct machine_actions actions;
+    enum options_action action;
+};
+
+/* NULL and *error on the first bad option; the message has no "godwit: " before it. */
+struct options *options_parse(int argc, char **argv, GError **error);
+void options_free(struct options *options); /* NULL is fine */
+
+/* Fills a socket address from the parameters of a -chardev socket,... that a monitor uses. */
+bool options_chardev_address(const char *text, struct sock_address *address, GError **error);
+
+#endif

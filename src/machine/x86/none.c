@@ -1,0 +1,22 @@
+/*
+ * The empty machine: no memory, no devices, no vCPUs. Management tools start it to ask a monitor
+ * what this program can do.
+ */
+#include "machine/x86/boards.h"
+
+static bool none_init(struct machine *m, GError **error)
+{
+    if (m->config->kernel || m->config->firmware) {
+        g_set_error(error, MACHINE_ERROR, 0, "machine 'none' can't start anything: no %s",
+                    m->config->kernel ? "-kernel" : "-bios");
+        return false;
+    }
+    return true;
+}
+
+const struct board board_none = {
+    .name = "none",
+    .desc = "empty machine",
+    .max_cpus = 1,
+    .init = none_init,
+};

@@ -1,0 +1,109 @@
+/*
+ * godwit: puts a machine together from the command line, runs it, and takes it apart.
+ *
+ * Everything that can fail fails before the guest starts, with a message on stderr and exit status
+ * 1, and leaves no socket or pid file behind.
+ */
+#include "base/log.h"
+#include "cli/assemble.h"
+#include "cli/process.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct godwit {
+    struct options *options;
+    struct monitor *monitor;
+    struct machine *machine;
+    FILE *log;
+    bool pidfile_written;
+    int ready_fd; /* -daemonize; -1: no */
+};
+
+static bool open_log(struct godwit *g, GError **error)
+{
+    const char *path = g->options->log_file;
+
+    log_guest_enable(g->options->log_guest);
+    if (!path) {
+        return true;
+    }
+    g->log = fopen(path, "ae");
+    if (!g->log) {
+        g_set_error(error, CLI_ERROR, 0, "-D: cannot open '%s': %m", path);
+        return false;
+    }
+    setvbuf(g->log, NULL, _IOLBF, 0);
+    log_set_file(g->log);
+    return true;
+}
+
+static bool set_up(struct godwit *g, GError **error)
+{
+    struct options *o = g->options;
+
+    g->monitor = monitor_new();
+    if (!open_log(g, error) || !assemble_monitors(g->monitor, o, error)) {
+        return false;
+    }
+    o->config->populate = assemble_devices;
+    o->config->populate_opaque = o;
+    g->machine = machine_new(o->config, loop_new, monitor_event_sink(g->monitor), error);
+    if (!g->machine) {
+        return false;
+    }
+    o->config = NULL;
+    big_lock_acquire(&g->machine->lock);
+    assemble_actions(g->machine, o);
+    big_lock_release(&g->machine->lock);
+    g->pidfile_written = o->pidfile && pidfile_write(o->pidfile, error);
+    return !o->pidfile || g->pidfile_written;
+}
+
+static void tear_down(struct godwit *g)
+{
+    monitor_free(g->monitor);
+    machine_free(g->machine);
+    terminal_restore();
+    if (g->pidfile_written) {
+        unlink(g->options->pidfile);
+    }
+    options_free(g->options);
+    if (g->log) {
+        log_set_file(stderr);
+        fclose(g->log);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct godwit g = {.ready_fd = -1};
+    g_autoptr(GError) error = NULL;
+    int status = 1;
+
+    g.options = options_parse(argc, argv, &error);
+    if (!g.options) {
+        fprintf(stderr, "godwit: %s\n", error->message);
+        return 1;
+    }
+    if (g.options->action == OPTIONS_DONE) {
+        options_free(g.options);
+        return fflush(stdout) == 0 ? 0 : 1;
+    }
+    atexit(terminal_restore);
+    machine_block_signals();
+    if (g.options->daemonize) {
+        g.ready_fd = daemon_start();
+    }
+    if (set_up(&g, &error)) {
+        monitor_start(g.monitor, g.machine);
+        if (g.ready_fd >= 0) {
+            daemon_ready(g.ready_fd);
+        }
+        status = machine_run(g.machine);
+    } else {
+        fprintf(stderr, "godwit: %s\n", error->message);
+    }
+    tear_down(&g);
+    return status;
+}
