@@ -241,18 +241,17 @@ struct json_object *qapi_keyval_parse(const char *text, const char *implied_key,
 static struct json_object *json_text_parse(const char *text, GError **errp)
 {
     struct json_tokener *tokener = json_tokener_new_ex(JSON_DEPTH_MAX);
-    size_t len = MIN(strlen(text), (size_t)G_MAXINT);
-    struct json_object *json;
+    size_t len = strlen(text);
+    struct json_object *json = NULL;
 
     json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-    json = json_tokener_parse_ex(tokener, text, (int)len);
-    if (!json || json_tokener_get_parse_end(tokener) != len) {
-        enum json_tokener_error why = json_tokener_get_error(tokener);
-
+    if (len < G_MAXINT) {
+        /* the NUL is passed on too, for the parser then knows that nothing follows */
+        json = json_tokener_parse_ex(tokener, text, (int)len + 1);
+    }
+    if (!json) {
         fail(errp, "JSON parse error at byte %zu: %s", json_tokener_get_parse_end(tokener),
-             why == json_tokener_success ? "text after the value" : json_tokener_error_desc(why));
-        json_object_put(json);
-        json = NULL;
+             json_tokener_error_desc(json_tokener_get_error(tokener)));
     }
     json_tokener_free(tokener);
     return json;

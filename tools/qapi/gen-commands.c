@@ -108,7 +108,7 @@ static void emit_runner(struct output *output, GString *out, const struct entity
                            "GString *ret,\n    GError **errp)\n{\n",
                            e->c_name);
     if (e->arg) {
-        g_string_append_printf(out, "    struct %s arg = {0};\n", e->arg->c_name);
+        g_string_append_printf(out, "    struct %s arg = {};\n", e->arg->c_name);
     }
     if (e->returns) {
         g_string_append_printf(out, "    %svalue = %s;\n", c_type(pool, e->returns),

@@ -6,6 +6,12 @@
 #include "emit.h"
 #include "names.h"
 
+/* An event whose data can have no members is sent without data. */
+static bool has_data(const struct entity *e)
+{
+    return e->arg && (e->arg->kind == ENTITY_UNION || e->arg->all->len);
+}
+
 /*
  * Members are passed by value, or as pointers to what stays the caller's. Each parameter brings
  * the comma before it, so that conditions can take any of them away.
@@ -68,13 +74,13 @@ static void emit_sender(struct output *output, GString *out, const struct entity
 
     emit_signature(output, out, e);
     g_string_append(out, "\n{\n");
-    if (!e->arg) {
+    if (!has_data(e)) {
         g_string_append_printf(out, "    q_sink->emit(q_sink, %s_EVENT_%s, NULL);\n}\n", prefix,
                                constant);
         return;
     }
     if (!e->boxed) {
-        g_string_append_printf(out, "    struct %s q_data = {0};\n", e->arg->c_name);
+        g_string_append_printf(out, "    struct %s q_data = {};\n", e->arg->c_name);
     }
     g_string_append(out, "    g_autoptr(GString) q_text = g_string_sized_new(120);\n\n");
     if (!e->boxed) {
@@ -126,10 +132,10 @@ static void emit_name(struct output *output, GString *out, const struct entity *
 /* The data that is given in place: a C struct and its description, to print it from. */
 static void emit_data_struct(struct output *output, GString *out, const struct entity *e)
 {
-    if (e->arg && e->arg->implicit) {
+    if (has_data(e) && e->arg->implicit) {
         g_string_append_printf(out, "struct %s {\n", e->arg->c_name);
         emit_struct_members(output, out, e->arg);
-        g_string_append_printf(out, "%s};\n", e->arg->all->len ? "" : "    char q_unused;\n");
+        g_string_append(out, "};\n");
         emit_object_descriptor(output, out, e->arg, "static ");
     }
 }

@@ -17,13 +17,17 @@ struct writer {
     GHashTable *masks; /* entity -> masked name */
     GHashTable *names; /* of types in use */
     GPtrArray *used;   /* struct used_type *, in order of first use */
+    unsigned n_lists;  /* with macros */
 };
 
-/* The separators of a JSON array whose elements may be there or not. */
+/*
+ * The separators of a JSON array whose elements may be there or not. While no element without a
+ * condition has come, a macro of the list's own tells whether any has come at all.
+ */
 struct list {
     struct writer *w;
-    bool sure;            /* an element before has no condition */
-    struct cond *earlier; /* else: the conditions of those before, in reverse */
+    bool sure;       /* an element before has no condition */
+    unsigned number; /* of the macro; 0: no conditional element so far */
 };
 
 static void flush(struct writer *w)
@@ -69,26 +73,23 @@ static void end_if(struct writer *w, const struct cond *cond)
 /* Opens the next element: its condition, and a comma if any element before it is there. */
 static void list_next(struct list *list, const struct cond *cond)
 {
-    struct pool *pool = list->w->output->schema->pool;
+    struct writer *w = list->w;
 
-    begin_if(list->w, cond);
+    begin_if(w, cond);
     if (list->sure) {
-        text(list->w, ", ");
-    } else if (list->earlier) {
-        const struct cond any = {.kind = COND_ANY, .operands = list->earlier};
-
-        begin_if(list->w, &any);
-        text(list->w, ", ");
-        end_if(list->w, &any);
+        text(w, ", ");
+    } else if (list->number) {
+        flush(w);
+        g_string_append_printf(w->out, "#ifdef QAPI_LIST_%u\n    \", \"\n#endif\n", list->number);
     }
     if (!cond) {
         list->sure = true;
     } else if (!list->sure) {
-        struct cond *copy = pool_alloc(pool, sizeof(*copy));
-
-        *copy = *cond;
-        copy->next = list->earlier;
-        list->earlier = copy;
+        if (!list->number) {
+            list->number = ++w->n_lists;
+        }
+        flush(w);
+        g_string_append_printf(w->out, "#define QAPI_LIST_%u\n", list->number);
     }
 }
 

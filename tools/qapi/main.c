@@ -105,6 +105,7 @@ static bool generate(struct schema *schema, const struct arguments *a)
     generate_commands(output);
     generate_events(output);
     generate_introspect(output);
+    generate_reference(output);
     ok = output_write(output, a->out);
     output_free(output);
     return ok;

@@ -381,6 +381,10 @@ static bool object_order(struct schema *schema, struct entity *e)
     if (e->visit == 2 || e->bad) {
         return true;
     }
+    if (schema->n_wire_names > WIRE_NAMES_MAX) {
+        e->bad = true; /* that was reported once */
+        return true;
+    }
     if (schema->depth >= CONTAINMENT_MAX) {
         entity_error(schema, e, e->place.line, "%s is %d levels below another type",
                      entity_text(schema, e), CONTAINMENT_MAX);

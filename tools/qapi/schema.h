@@ -117,7 +117,7 @@ struct entity {
 };
 
 #define CONTAINMENT_MAX 200 /* of bases and branches in one another */
-#define WIRE_NAMES_MAX  1000000
+#define WIRE_NAMES_MAX  200000
 
 struct schema {
     struct pool *pool;

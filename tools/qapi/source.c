@@ -81,6 +81,7 @@ struct source *source_load(struct pool *pool, struct report *report, const char 
     struct source *source = pool_alloc(pool, sizeof(*source));
     g_autoptr(GByteArray) bytes = g_byte_array_new();
     const char *wrong = file_read(path, bytes);
+    const char *text;
 
     source->path = pool_strdup(pool, path);
     source->number = number;
@@ -89,8 +90,11 @@ struct source *source_load(struct pool *pool, struct report *report, const char 
             mentioned = (struct place){source, 1};
         }
         report_add(report, mentioned, "cannot read '%s': %s", path, wrong);
-    } else if (text_check(source, (const char *)bytes->data, bytes->len, report)) {
-        source->text = pool_strndup(pool, bytes->len ? (const char *)bytes->data : "", bytes->len);
+        return source;
+    }
+    text = pool_strndup(pool, bytes->len ? (const char *)bytes->data : "", bytes->len);
+    if (text_check(source, text, bytes->len, report)) {
+        source->text = text;
         source->len = bytes->len;
     }
     return source;

@@ -68,8 +68,6 @@ def check_own(table):
                 fail('nobody uses type ' + entity['name'])
             if entity['meta-type'] not in ('builtin', 'array') and not entity['name'].isdigit():
                 fail('a type shows its name: ' + entity['name'])
-    if 'query-qmp-schema' not in table:
-        fail('the schema lacks query-qmp-schema')
 
 
 class Qemu:
