@@ -605,5 +605,8 @@ enum decode_status decode(const struct cpu *c, const uint8_t *bytes, unsigned n,
         op->fn = i->fn;
         *ends_block = i->attrs & A_END;
     }
+    if (i->attrs & (A_REL8 | A_RELZ)) {
+        op->next = NULL; /* in the place of registers and sizes */
+    }
     return DECODE_OK;
 }
