@@ -552,6 +552,12 @@ OP(op_sahf)
     NEXT;
 }
 
+OP(op_salc)
+{
+    ((uint8_t *)c->r)[0] = flag_cf(c) ? 0xff : 0;
+    NEXT;
+}
+
 OP(op_clc)
 {
     flags_set_cf(c, false);
