@@ -67,8 +67,9 @@ static void block_kill(struct block *b)
         return;
     }
     b->dead = true;
-    b->op[0].fn = op_dead_enter;
-    for (unsigned i = 1; i < b->n_ops; i++) {
+    b->op[0].disp = 0;
+    b->op[1].fn = op_dead_first;
+    for (unsigned i = 2; i < b->n_ops; i++) {
         b->op[i].fn = op_dead;
     }
 }
@@ -427,10 +428,15 @@ static struct block *block_alloc(struct cpu *c)
     return (struct block *)(bc->arena + bc->arena_used);
 }
 
-/* The pseudo-ops at both ends. */
+/* The pseudo-ops at both ends, and the branches' instruction counts. */
 static void block_frame(struct cpu *c, struct block *b, unsigned n, unsigned bytes)
 {
-    b->op[0] = (struct op){.fn = op_enter, .disp = n, .imm = b->rip};
+    b->op[0] = (struct op){.disp = n, .imm = b->rip};
+    for (unsigned i = 1; i <= n; i++) {
+        if (b->op[i].bits & OB_DIRECT) {
+            b->op[i].disp = (int)i - (int)n;
+        }
+    }
     b->op[n + 1] = (struct op){
         .fn = c->key & KEY_STEP ? op_fall_step : op_fall,
         .ip = bytes,
@@ -618,12 +624,13 @@ void block_link(struct cpu *c, struct block *b)
     if (!b->host || b->gpa2 != NO_GPA) {
         return;
     }
-    if (from->fn == op_dead_enter) {
+    if (from[1].fn == op_dead_first) {
+        /* It is the head of a dead block, which others may still be linked to. */
         const struct block *dead = (void *)((uint8_t *)from - offsetof(struct block, op));
         if (dead->gpa != b->gpa || dead->rip != b->rip || dead->key != b->key) {
             return;
         }
-        from->fn = op_forward;
+        from[1].fn = op_forward;
     }
     from->next = b->op;
 }
@@ -633,7 +640,7 @@ op_ret branch_to(struct cpu *c, const struct op *o, uint64_t rip)
     uint64_t lin = rip_linear(c, rip);
     const struct jump_entry *e = &c->jump_cache[jump_index(lin)];
     if (likely(e->rip == lin && e->key == jump_key(c) && e->block->rip == rip)) {
-        GOTO_OP(e->block->op);
+        ENTER_BLOCK(e->block->op, 0);
     }
     c->rip = rip;
     LEAVE;
@@ -641,21 +648,10 @@ op_ret branch_to(struct cpu *c, const struct op *o, uint64_t rip)
 
 /* ---------------------------------------------------------------- pseudo-ops */
 
-OP(op_enter)
-{
-    if (unlikely(atomic_load_explicit(c->req, memory_order_relaxed))) {
-        c->rip = o->imm;
-        LEAVE;
-    }
-    c->r[R_BLOCK] = o->imm;
-    c->insn_count += o->disp;
-    NEXT;
-}
-
 OP(op_fall)
 {
     if (likely(o->next != NULL)) {
-        GOTO_OP(o->next);
+        ENTER_BLOCK(o->next, 0);
     }
     return branch_direct(c, o, rip_wrap(c, c->r[R_BLOCK] + o->imm));
 }
@@ -672,16 +668,16 @@ OP(op_dead)
     LEAVE;
 }
 
-OP(op_dead_enter)
+OP(op_dead_first)
 {
-    c->blocks->link_from = (struct op *)o;
-    c->rip = o->imm;
+    c->blocks->link_from = (struct op *)o - 1;
+    c->rip = c->r[R_BLOCK];
     LEAVE;
 }
 
 OP(op_forward)
 {
-    GOTO_OP(o->next);
+    ENTER_BLOCK((o - 1)->next, 0);
 }
 
 OP(op_gp0)

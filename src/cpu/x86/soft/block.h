@@ -45,15 +45,29 @@ struct block_cache {
 struct decoder *decoder_new(const uint64_t features[2]);
 void decoder_free(struct decoder *decoder);
 
-/* Pseudo-ops: block entry, falling out of a block's end, and places of dead blocks. */
-OP(op_enter);
+/* Pseudo-ops: falling out of a block's end, and places of dead blocks. */
 OP(op_fall);
 OP(op_fall_step);
 OP(op_dead);
-OP(op_dead_enter);
+OP(op_dead_first);
 OP(op_forward);
 OP(op_gp0);
 OP(op_nm);
+
+/* Goes on with the block whose head is `first`, unless something is requested: sets r[R_BLOCK] and
+ * counts the block's instructions; `fix` takes off what the present block counted but does not
+ * execute. */
+#define ENTER_BLOCK(first, fix)                                                                    \
+    do {                                                                                           \
+        const struct op *head_ = (first);                                                          \
+        if (unlikely(atomic_load_explicit(c->req, memory_order_relaxed))) {                        \
+            c->rip = head_->imm;                                                                   \
+            LEAVE;                                                                                 \
+        }                                                                                          \
+        c->r[R_BLOCK] = head_->imm;                                                                \
+        c->insn_count += (int64_t)head_->disp + (fix);                                             \
+        GOTO_OP(head_ + 1);                                                                        \
+    } while (0)
 
 static inline unsigned jump_index(uint64_t lin)
 {
@@ -79,16 +93,11 @@ op_ret branch_direct(struct cpu *c, const struct op *o, uint64_t rip);
 void block_link(struct cpu *c, struct block *b);
 
 /* Goes on at rip in 64-bit mode, or leaves. */
-static inline op_ret jump64(struct cpu *c, uint64_t rip)
+static inline __attribute__((always_inline)) op_ret jump64(struct cpu *c, uint64_t rip)
 {
     const struct jump_entry *e = &c->jump_cache[jump_index(rip)];
     if (likely(e->rip == rip && e->key == jump_key(c))) {
-        const struct op *first = e->block->op;
-#if SOFT_TAIL_CALLS
-        return first->fn(c, first);
-#else
-        return first;
-#endif
+        ENTER_BLOCK(e->block->op, 0);
     }
     c->rip = rip;
     LEAVE;

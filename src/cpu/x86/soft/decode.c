@@ -2,12 +2,12 @@
  * The instruction decoder: Intel SDM volume 2, chapter 2 and appendix A.
  *
  * decoder_new() turns the lines of the .def files into lookup tables for one set of CPUID features;
- * decode() reads prefixes, opcode, ModRM, SIB, displacement and immediate and binds the handler. What
- * an instruction may not do here and now (LOCK on the wrong form, privilege, disabled FPU) becomes an
- * op that raises the fault when it executes.
+ * decode() reads prefixes, opcode, ModRM, SIB, displacement and immediate and binds the handler.
+ * What an instruction may not do here and now (LOCK on the wrong form, privilege, disabled FPU)
+ * becomes an op that raises the fault when it executes.
  *
- * VEX, EVEX and XOP encodings are recognised and undefined (or, where the model has AVX, reported as
- * missing); 3DNow! is undefined.
+ * VEX, EVEX and XOP encodings are recognised and undefined (or, where the model has AVX, reported
+ * as missing); 3DNow! is undefined.
  */
 #include "cpu/x86/soft/block.h"
 
@@ -17,8 +17,8 @@
 enum { GROUP_CELLS = 8 + 64, SLOT_GROUP = 0x8000 };
 
 struct decoder {
-    /* By 64-bit mode, map, mandatory prefix (none, 66, F3, F2) and opcode: 0 undefined, 1 + line, or
-     * SLOT_GROUP + index of a group. */
+    /* By 64-bit mode, map, mandatory prefix (none, 66, F3, F2) and opcode: 0 undefined, 1 + line,
+     * or SLOT_GROUP + index of a group. */
     uint16_t slot[2][INSN_MAPS][4][256];
     uint16_t (*group)[GROUP_CELLS]; /* 0 or 1 + line */
     unsigned n_groups;
@@ -510,9 +510,8 @@ static void parse_modrm(struct parse *s, const struct insn *i, struct op *op, bo
 
 static uint8_t op_bits(const struct parse *s)
 {
-    return (s->rep == 0xf3 ? OB_REP : 0) | (s->rep == 0xf2 ? OB_REPNE : 0) |
-           (s->rex ? OB_REX : 0) | (s->asz == 2 ? OB_ASZ16 : 0) | (s->asz == 4 ? OB_ASZ32 : 0) |
-           (s->lock ? OB_LOCK : 0);
+    return (s->rep == 0xf3 ? OB_REP : 0) | (s->rep == 0xf2 ? OB_REPNE : 0) | (s->rex ? OB_REX : 0) |
+           (s->asz == 2 ? OB_ASZ16 : 0) | (s->asz == 4 ? OB_ASZ32 : 0) | (s->lock ? OB_LOCK : 0);
 }
 
 /* Makes displacements and branch targets relative to the block's start; false: out of range. */
@@ -548,9 +547,7 @@ enum decode_status decode(const struct cpu *c, const uint8_t *bytes, unsigned n,
 
     parse_prefixes(&s, buf + 15);
     parse_opcode(&s);
-    s.asz = s.key & KEY_LONG64           ? (s.addrsize ? 4 : 8)
-            : s.addrsize == !(s.key & KEY_CS_D) ? 4
-                                                : 2;
+    s.asz = s.key & KEY_LONG64 ? (s.addrsize ? 4 : 8) : s.addrsize == !(s.key & KEY_CS_D) ? 4 : 2;
     op->bits = op_bits(&s);
 
     bool has_modrm, rip_relative = false;
@@ -607,6 +604,7 @@ enum decode_status decode(const struct cpu *c, const uint8_t *bytes, unsigned n,
     }
     if (i->attrs & (A_REL8 | A_RELZ)) {
         op->next = NULL; /* in the place of registers and sizes */
+        op->bits |= OB_DIRECT;
     }
     return DECODE_OK;
 }

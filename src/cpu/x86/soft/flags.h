@@ -1,6 +1,7 @@
 /*
- * Arithmetic flags, kept lazily: c->res is the last result, sign-extended to 64 bits, and c->aux holds
- * what the result does not tell. Producers store both and compute no flag; consumers test a bit or two.
+ * Arithmetic flags, kept lazily: c->res is the last result, sign-extended to 64 bits, and c->aux
+ * holds what the result does not tell. Producers store both and compute no flag; consumers test a
+ * bit or two.
  *
  *   ZF  res == 0
  *   SF  sign of res, inverted when AUX_SF_DELTA
@@ -9,7 +10,8 @@
  *   OF  AUX_CF differs from AUX_CARRY_IN (the carry into the top bit)
  *   AF  AUX_AF
  *
- * The deltas are 0 after arithmetic; POPF and its like need them for combinations that no result has.
+ * The deltas are 0 after arithmetic; POPF and its like need them for combinations that no result
+ * has.
  */
 #ifndef CPU_X86_SOFT_FLAGS_H
 #define CPU_X86_SOFT_FLAGS_H

@@ -309,12 +309,7 @@ static inline uint64_t multiply64(struct cpu *c, int64_t a, int64_t b)
         WR##bits(o->dst, multiply##bits(c, RD##bits(o->dst), RD##bits(o->src)));                   \
         NEXT;                                                                                      \
     }                                                                                              \
-    static OP(op_imul2_m##bits)                                                                    \
-    {                                                                                              \
-        uint##bits##_t v = mem_ld##bits(c, o, ea(c, o, bits / 8, false));                          \
-        WR##bits(o->dst, multiply##bits(c, RD##bits(o->dst), v));                                  \
-        NEXT;                                                                                      \
-    }                                                                                              \
+    LOAD_OP(op_imul2_m##bits, bits, v, WR##bits(o->dst, multiply##bits(c, RD##bits(o->dst), v)))   \
     static OP(op_imul3_r##bits)                                                                    \
     {                                                                                              \
         WR##bits(o->dst, multiply##bits(c, RD##bits(o->src), o->imm));                             \

@@ -64,21 +64,22 @@ static __attribute__((noinline)) uint64_t stack_load_slow(struct cpu *c, const s
     return v;
 }
 
-static inline void stack_st64(struct cpu *c, const struct op *o, uint64_t lin, uint64_t v)
-{
-    uint8_t *p = mem_fast_write(c, lin, 8);
-    if (likely(p != NULL)) {
-        *(volatile uint64_t *)p = v;
-    } else {
-        stack_store_slow(c, o, lin, v, 8);
+/* Pushes and pops of 64-bit mode, in the manner of LOAD_OP and STORE_OP. */
+#define PUSH64_OP(name, expr)                                                                      \
+    SLOW_TWIN OP(name##_slow)                                                                      \
+    {                                                                                              \
+        uint64_t v = (expr), sp = c->r[RSP] - 8;                                                   \
+        stack_store_slow(c, o, sp, v, 8);                                                          \
+        c->r[RSP] = sp;                                                                            \
+        NEXT;                                                                                      \
+    }                                                                                              \
+    static OP(name)                                                                                \
+    {                                                                                              \
+        FAST_OR_TWIN(name, c->r[RSP] - 8, wtag, 8)                                                 \
+        *(volatile uint64_t *)(e_->host + d_) = (expr);                                            \
+        c->r[RSP] = lin_;                                                                          \
+        NEXT;                                                                                      \
     }
-}
-
-static inline uint64_t stack_ld64(struct cpu *c, const struct op *o, uint64_t lin)
-{
-    const uint8_t *p = mem_fast_read(c, lin, 8);
-    return likely(p != NULL) ? *(const volatile uint64_t *)p : stack_load_slow(c, o, lin, 8);
-}
 
 static uint64_t stack_mask(const struct cpu *c)
 {
@@ -127,34 +128,30 @@ static uint64_t stack_pop(struct cpu *c, const struct op *o, unsigned size)
     return v;
 }
 
-static OP(op_push_r64)
-{
-    uint64_t sp = c->r[RSP] - 8;
-    stack_st64(c, o, sp, c->r[o->dst]);
-    c->r[RSP] = sp;
-    NEXT;
-}
-
-static OP(op_push_i64)
-{
-    uint64_t sp = c->r[RSP] - 8;
-    stack_st64(c, o, sp, o->imm);
-    c->r[RSP] = sp;
-    NEXT;
-}
+PUSH64_OP(op_push_r64, c->r[o->dst])
+PUSH64_OP(op_push_i64, o->imm)
 
 static OP(op_push_m64)
 {
     uint64_t v = mem_ld64(c, o, ea(c, o, 8, false)), sp = c->r[RSP] - 8;
-    stack_st64(c, o, sp, v);
+    stack_store_slow(c, o, sp, v, 8);
     c->r[RSP] = sp;
+    NEXT;
+}
+
+SLOW_TWIN OP(op_pop_r64_slow)
+{
+    uint64_t sp = c->r[RSP], v = stack_load_slow(c, o, sp, 8);
+    c->r[RSP] = sp + 8;
+    c->r[o->dst] = v;
     NEXT;
 }
 
 static OP(op_pop_r64)
 {
-    uint64_t sp = c->r[RSP], v = stack_ld64(c, o, sp);
-    c->r[RSP] = sp + 8;
+    FAST_OR_TWIN(op_pop_r64, c->r[RSP], rtag, 8)
+    uint64_t v = *(const volatile uint64_t *)(e_->host + d_);
+    c->r[RSP] = lin_ + 8;
     c->r[o->dst] = v;
     NEXT;
 }
@@ -288,6 +285,7 @@ static __attribute__((noinline)) op_ret take_direct(struct cpu *c, const struct 
                                                     uint64_t target)
 {
     near_target(c, o, target);
+    c->insn_count += o->disp;
     if (c->key & (KEY_LONG64 | KEY_CS_FLAT)) {
         return branch_direct(c, o, target);
     }
@@ -299,7 +297,7 @@ static __attribute__((noinline)) op_ret take_direct(struct cpu *c, const struct 
 #define TAKE(bits)                                                                                 \
     do {                                                                                           \
         if (likely(o->next != NULL)) {                                                             \
-            GOTO_OP(o->next);                                                                      \
+            ENTER_BLOCK(o->next, o->disp);                                                         \
         }                                                                                          \
         return take_direct(c, o, TARGET(bits));                                                    \
     } while (0)
@@ -392,22 +390,42 @@ FOR_WORD_SIZES(JCXZ_SIZE)
 FORMS_REG_WORD(jcxz, jcxz)
 FORMS_REG_WORD(jmp_rel, jmp_rel)
 
-static OP(op_call_rel64)
-{
-    uint64_t target = c->r[R_BLOCK] + o->imm, sp = c->r[RSP] - 8;
-    if (unlikely(!canonical(target))) {
-        raise_error(c, o, EXC_GP, 0);
+/* Near calls of 64-bit mode: target is checked, then the return address pushed. */
+#define CALL64_OP(name, target_expr, go)                                                           \
+    SLOW_TWIN OP(name##_slow)                                                                      \
+    {                                                                                              \
+        uint64_t target = (target_expr), sp = c->r[RSP] - 8;                                       \
+        near_target(c, o, target);                                                                 \
+        stack_store_slow(c, o, sp, c->r[R_BLOCK] + o->ip + o->len, 8);                             \
+        c->r[RSP] = sp;                                                                            \
+        go;                                                                                        \
+    }                                                                                              \
+    static OP(name)                                                                                \
+    {                                                                                              \
+        FAST_OR_TWIN(name, c->r[RSP] - 8, wtag, 8)                                                 \
+        uint64_t target = (target_expr);                                                           \
+        if (unlikely(!canonical(target))) {                                                        \
+            MUST_TAIL return name##_slow(c, o);                                                    \
+        }                                                                                          \
+        *(volatile uint64_t *)(e_->host + d_) = c->r[R_BLOCK] + o->ip + o->len;                    \
+        c->r[RSP] = lin_;                                                                          \
+        go;                                                                                        \
     }
-    stack_st64(c, o, sp, c->r[R_BLOCK] + o->ip + o->len);
-    c->r[RSP] = sp;
+
+static inline __attribute__((always_inline)) op_ret call_direct(struct cpu *c, const struct op *o,
+                                                                uint64_t target)
+{
     if (o->next) {
-        GOTO_OP(o->next);
+        ENTER_BLOCK(o->next, 0);
     }
     if ((target ^ c->r[R_BLOCK]) >> GUEST_PAGE_BITS) {
         return jump64(c, target);
     }
     return branch_direct(c, o, target);
 }
+
+CALL64_OP(op_call_rel64, c->r[R_BLOCK] + o->imm, return call_direct(c, o, target))
+CALL64_OP(op_call_r64, c->r[o->src], return jump64(c, target))
 
 static op_ret call_legacy(struct cpu *c, const struct op *o, uint64_t target, unsigned size)
 {
@@ -427,25 +445,13 @@ static OP(op_call_rel32)
 }
 FORMS_REG_WORD(call_rel, call_rel)
 
-static inline op_ret call64(struct cpu *c, const struct op *o, uint64_t target)
-{
-    uint64_t sp = c->r[RSP] - 8;
-    if (unlikely(!canonical(target))) {
-        raise_error(c, o, EXC_GP, 0);
-    }
-    stack_st64(c, o, sp, c->r[R_BLOCK] + o->ip + o->len);
-    c->r[RSP] = sp;
-    return jump64(c, target);
-}
-
-static OP(op_call_r64)
-{
-    return call64(c, o, c->r[o->src]);
-}
-
 static OP(op_call_m64)
 {
-    return call64(c, o, mem_ld64(c, o, ea(c, o, 8, false)));
+    uint64_t target = mem_ld64(c, o, ea(c, o, 8, false)), sp = c->r[RSP] - 8;
+    near_target(c, o, target);
+    stack_store_slow(c, o, sp, c->r[R_BLOCK] + o->ip + o->len, 8);
+    c->r[RSP] = sp;
+    return jump64(c, target);
 }
 
 static inline op_ret jmp64(struct cpu *c, const struct op *o, uint64_t target)
@@ -490,13 +496,22 @@ FORMS_WORD(call_e, call_r, call_m)
 FORMS_WORD(jmp_e, jmp_r, jmp_m)
 
 /* RET and RET imm16 (imm is 0 in the former). */
+SLOW_TWIN OP(op_ret64_slow)
+{
+    uint64_t sp = c->r[RSP], target = stack_load_slow(c, o, sp, 8);
+    near_target(c, o, target);
+    c->r[RSP] = sp + 8 + o->imm;
+    return jump64(c, target);
+}
+
 static OP(op_ret64)
 {
-    uint64_t sp = c->r[RSP], target = stack_ld64(c, o, sp);
+    FAST_OR_TWIN(op_ret64, c->r[RSP], rtag, 8)
+    uint64_t target = *(const volatile uint64_t *)(e_->host + d_);
     if (unlikely(!canonical(target))) {
-        raise_error(c, o, EXC_GP, 0);
+        MUST_TAIL return op_ret64_slow(c, o);
     }
-    c->r[RSP] = sp + 8 + o->imm;
+    c->r[RSP] = lin_ + 8 + o->imm;
     return jump64(c, target);
 }
 

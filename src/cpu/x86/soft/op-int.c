@@ -20,22 +20,10 @@
         WR##bits(o->dst, arith_##name##bits(c, RD##bits(o->dst), o->imm));                         \
         NEXT;                                                                                      \
     }                                                                                              \
-    static OP(op_##name##_rm##bits)                                                                \
-    {                                                                                              \
-        uint##bits##_t b = mem_ld##bits(c, o, ea(c, o, bits / 8, false));                          \
-        WR##bits(o->dst, arith_##name##bits(c, RD##bits(o->dst), b));                              \
-        NEXT;                                                                                      \
-    }                                                                                              \
-    static OP(op_##name##_mr##bits)                                                                \
-    {                                                                                              \
-        RMW(bits, a, arith_##name##bits(c, a, RD##bits(o->src)));                                  \
-        NEXT;                                                                                      \
-    }                                                                                              \
-    static OP(op_##name##_mi##bits)                                                                \
-    {                                                                                              \
-        RMW(bits, a, arith_##name##bits(c, a, o->imm));                                            \
-        NEXT;                                                                                      \
-    }                                                                                              \
+    LOAD_OP(op_##name##_rm##bits, bits, b,                                                         \
+            WR##bits(o->dst, arith_##name##bits(c, RD##bits(o->dst), b)))                          \
+    RMW_OP(op_##name##_mr##bits, bits, a, arith_##name##bits(c, a, RD##bits(o->src)))              \
+    RMW_OP(op_##name##_mi##bits, bits, a, arith_##name##bits(c, a, o->imm))                        \
     static OP(op_##name##_lr##bits)                                                                \
     {                                                                                              \
         RMW_LOCKED(bits, a, arith_##name##bits(c, a, RD##bits(o->src)));                           \
@@ -76,24 +64,9 @@ ALU(xor)
         arith_##arith##bits(c, RD##bits(o->dst), o->imm);                                          \
         NEXT;                                                                                      \
     }                                                                                              \
-    static OP(op_##name##_rm##bits)                                                                \
-    {                                                                                              \
-        uint##bits##_t b = mem_ld##bits(c, o, ea(c, o, bits / 8, false));                          \
-        arith_##arith##bits(c, RD##bits(o->dst), b);                                               \
-        NEXT;                                                                                      \
-    }                                                                                              \
-    static OP(op_##name##_mr##bits)                                                                \
-    {                                                                                              \
-        uint##bits##_t a = mem_ld##bits(c, o, ea(c, o, bits / 8, false));                          \
-        arith_##arith##bits(c, a, RD##bits(o->src));                                               \
-        NEXT;                                                                                      \
-    }                                                                                              \
-    static OP(op_##name##_mi##bits)                                                                \
-    {                                                                                              \
-        uint##bits##_t a = mem_ld##bits(c, o, ea(c, o, bits / 8, false));                          \
-        arith_##arith##bits(c, a, o->imm);                                                         \
-        NEXT;                                                                                      \
-    }
+    LOAD_OP(op_##name##_rm##bits, bits, b, arith_##arith##bits(c, RD##bits(o->dst), b))            \
+    LOAD_OP(op_##name##_mr##bits, bits, a, arith_##arith##bits(c, a, RD##bits(o->src)))            \
+    LOAD_OP(op_##name##_mi##bits, bits, a, arith_##arith##bits(c, a, o->imm))
 
 #define COMPARE(name, arith)                                                                       \
     COMPARE_SIZE(name, arith, 8)                                                                   \
@@ -115,11 +88,7 @@ COMPARE(test, and)
         WR##bits(o->dst, arith_##name##bits(c, RD##bits(o->dst)));                                 \
         NEXT;                                                                                      \
     }                                                                                              \
-    static OP(op_##name##_m##bits)                                                                 \
-    {                                                                                              \
-        RMW(bits, a, arith_##name##bits(c, a));                                                    \
-        NEXT;                                                                                      \
-    }                                                                                              \
+    RMW_OP(op_##name##_m##bits, bits, a, arith_##name##bits(c, a))                                 \
     static OP(op_##name##_l##bits)                                                                 \
     {                                                                                              \
         RMW_LOCKED(bits, a, arith_##name##bits(c, a));                                             \
@@ -151,21 +120,9 @@ UNARY(not )
         WR##bits(o->dst, o->imm);                                                                  \
         NEXT;                                                                                      \
     }                                                                                              \
-    static OP(op_mov_rm##bits)                                                                     \
-    {                                                                                              \
-        WR##bits(o->dst, mem_ld##bits(c, o, ea(c, o, bits / 8, false)));                           \
-        NEXT;                                                                                      \
-    }                                                                                              \
-    static OP(op_mov_mr##bits)                                                                     \
-    {                                                                                              \
-        mem_st##bits(c, o, ea(c, o, bits / 8, true), RD##bits(o->src));                            \
-        NEXT;                                                                                      \
-    }                                                                                              \
-    static OP(op_mov_mi##bits)                                                                     \
-    {                                                                                              \
-        mem_st##bits(c, o, ea(c, o, bits / 8, true), o->imm);                                      \
-        NEXT;                                                                                      \
-    }                                                                                              \
+    LOAD_OP(op_mov_rm##bits, bits, v, WR##bits(o->dst, v))                                         \
+    STORE_OP(op_mov_mr##bits, bits, RD##bits(o->src))                                              \
+    STORE_OP(op_mov_mi##bits, bits, o->imm)                                                        \
     /* A0..A3: the address is imm */                                                               \
     static OP(op_mov_ao##bits)                                                                     \
     {                                                                                              \
@@ -193,11 +150,7 @@ FORMS_ALL(mov_oa, mov_oa, mov_oa)
         WR##bits(o->dst, (type)RD##from(o->src));                                                  \
         NEXT;                                                                                      \
     }                                                                                              \
-    static OP(op_##name##_m##bits)                                                                 \
-    {                                                                                              \
-        WR##bits(o->dst, (type)mem_ld##from(c, o, ea(c, o, from / 8, false)));                     \
-        NEXT;                                                                                      \
-    }
+    LOAD_OP(op_##name##_m##bits, from, v, WR##bits(o->dst, (type)v))
 #define EXTEND(name, from, type)                                                                   \
     EXTEND_SIZE(name, from, type, 16)                                                              \
     EXTEND_SIZE(name, from, type, 32)                                                              \
@@ -247,12 +200,8 @@ const op_fn forms_lea[FORM_COUNT] = {
         WR##bits(o->dst, flags_condition(c, 0x##cc) ? RD##bits(o->src) : RD##bits(o->dst));        \
         NEXT;                                                                                      \
     }                                                                                              \
-    static OP(op_cmov_##cc##_m##bits)                                                              \
-    {                                                                                              \
-        uint##bits##_t v = mem_ld##bits(c, o, ea(c, o, bits / 8, false));                          \
-        WR##bits(o->dst, flags_condition(c, 0x##cc) ? v : RD##bits(o->dst));                       \
-        NEXT;                                                                                      \
-    }
+    LOAD_OP(op_cmov_##cc##_m##bits, bits, v,                                                       \
+            WR##bits(o->dst, flags_condition(c, 0x##cc) ? v : RD##bits(o->dst)))
 #define SETCC(cc)                                                                                  \
     static OP(op_set_##cc##_r)                                                                     \
     {                                                                                              \

@@ -198,4 +198,78 @@ FOR_SIZES(DEFINE_COMPARE_EXCHANGE)
 #define RMW(bits, v, expr)        RMW_AT(bits, ea(c, o, bits / 8, true), v, expr)
 #define RMW_LOCKED(bits, v, expr) RMW_LOCKED_AT(bits, ea(c, o, bits / 8, true), v, expr)
 
+/* ---------------------------------------------------------------- memory handlers */
+
+/* The common memory handlers come in two: `name` is a leaf that handles a TLB hit with plain 64-bit
+ * addressing, and goes on by a tail call of `name`_slow for all else. That keeps register saves for
+ * calls out of the fast one. */
+#define SLOW_TWIN                 static __attribute__((noinline, cold))
+
+static inline uint64_t ea_plain(const struct cpu *c, const struct op *o)
+{
+    return c->r[o->base] + (c->r[o->index] << o->scale) + (int64_t)o->disp;
+}
+
+/* Defines e_, d_ and goes to the slow twin unless [lin, lin + size) hits with this tag. */
+#define FAST_OR_TWIN(name, lin, tag, size)                                                         \
+    uint64_t lin_ = (lin);                                                                         \
+    const struct tlbe *e_ = tlb_entry(c, lin_);                                                    \
+    uint64_t d_ = lin_ - e_->tag;                                                                  \
+    if (unlikely(d_ > GUEST_PAGE_SIZE - (size))) {                                                 \
+        MUST_TAIL return name##_slow(c, o);                                                        \
+    }
+
+#define PLAIN_OR_TWIN(name)                                                                        \
+    if (unlikely(o->mflags & ~MF_STACK)) {                                                         \
+        MUST_TAIL return name##_slow(c, o);                                                        \
+    }
+
+/* Statements that use the loaded value v. */
+#define LOAD_OP(name, bits, v, ...)                                                                \
+    SLOW_TWIN OP(name##_slow)                                                                      \
+    {                                                                                              \
+        uint##bits##_t v = mem_ld##bits(c, o, ea(c, o, bits / 8, false));                          \
+        __VA_ARGS__;                                                                               \
+        NEXT;                                                                                      \
+    }                                                                                              \
+    static OP(name)                                                                                \
+    {                                                                                              \
+        PLAIN_OR_TWIN(name)                                                                        \
+        FAST_OR_TWIN(name, ea_plain(c, o), rtag, bits / 8)                                         \
+        uint##bits##_t v = *(const volatile uint##bits##_t *)(e_->host + d_);                      \
+        __VA_ARGS__;                                                                               \
+        NEXT;                                                                                      \
+    }
+
+#define STORE_OP(name, bits, expr)                                                                 \
+    SLOW_TWIN OP(name##_slow)                                                                      \
+    {                                                                                              \
+        mem_st##bits(c, o, ea(c, o, bits / 8, true), expr);                                        \
+        NEXT;                                                                                      \
+    }                                                                                              \
+    static OP(name)                                                                                \
+    {                                                                                              \
+        PLAIN_OR_TWIN(name)                                                                        \
+        FAST_OR_TWIN(name, ea_plain(c, o), wtag, bits / 8)                                         \
+        *(volatile uint##bits##_t *)(e_->host + d_) = (expr);                                      \
+        NEXT;                                                                                      \
+    }
+
+/* Memory becomes expr, which uses its old value v and may set flags. */
+#define RMW_OP(name, bits, v, expr)                                                                \
+    SLOW_TWIN OP(name##_slow)                                                                      \
+    {                                                                                              \
+        RMW(bits, v, expr);                                                                        \
+        NEXT;                                                                                      \
+    }                                                                                              \
+    static OP(name)                                                                                \
+    {                                                                                              \
+        PLAIN_OR_TWIN(name)                                                                        \
+        FAST_OR_TWIN(name, ea_plain(c, o), wtag, bits / 8)                                         \
+        volatile uint##bits##_t *p_ = (uint##bits##_t *)(e_->host + d_);                           \
+        uint##bits##_t v = *p_;                                                                    \
+        *p_ = (expr);                                                                              \
+        NEXT;                                                                                      \
+    }
+
 #endif

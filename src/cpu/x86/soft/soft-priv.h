@@ -119,6 +119,7 @@ enum { /* op.bits */
     OB_REX = 16,   /* a REX prefix is present (byte registers 4..7 are SPL..DIL) */
     OB_ASZ16 = 32, /* effective address size (string ops, LOOP, JCXZ) */
     OB_ASZ32 = 64,
+    OB_DIRECT = 128, /* a branch with `next`; disp: minus the instructions after it in the block */
 };
 
 /* RIP of an op, and of the one after it (truncated to the code size by rip_wrap). */
@@ -358,7 +359,8 @@ static inline uint64_t ea(struct cpu *c, const struct op *o, unsigned size, bool
 {
     uint64_t a = c->r[o->base] + (c->r[o->index] << o->scale) + (int64_t)o->disp;
     if (unlikely(o->mflags & ~MF_STACK)) {
-        return ea_slow(c, o, a, size, write);
+        return likely((o->mflags & ~MF_STACK) == MF_SEG64) ? a + c->seg[o->seg].base
+                                                           : ea_slow(c, o, a, size, write);
     }
     return a;
 }
@@ -373,16 +375,21 @@ void *mem_rmw_slow(struct cpu *c, const struct op *o, uint64_t lin, unsigned siz
 /* Checks that all of [lin, lin+size) could be written (or read), raising the fault otherwise. */
 void mem_probe(struct cpu *c, const struct op *o, uint64_t lin, unsigned size, enum access how);
 
+static inline struct tlbe *tlb_entry(struct cpu *c, uint64_t lin)
+{
+    return &c->tlb[(lin >> GUEST_PAGE_BITS) & (TLB_SIZE - 1)];
+}
+
 static inline const uint8_t *mem_fast_read(struct cpu *c, uint64_t lin, unsigned size)
 {
-    const struct tlbe *e = &c->tlb[(lin >> GUEST_PAGE_BITS) & (TLB_SIZE - 1)];
+    const struct tlbe *e = tlb_entry(c, lin);
     uint64_t d = lin - e->rtag;
     return likely(d <= GUEST_PAGE_SIZE - size) ? e->host + d : NULL;
 }
 
 static inline uint8_t *mem_fast_write(struct cpu *c, uint64_t lin, unsigned size)
 {
-    const struct tlbe *e = &c->tlb[(lin >> GUEST_PAGE_BITS) & (TLB_SIZE - 1)];
+    const struct tlbe *e = tlb_entry(c, lin);
     uint64_t d = lin - e->wtag;
     return likely(d <= GUEST_PAGE_SIZE - size) ? e->host + d : NULL;
 }
@@ -462,7 +469,7 @@ struct block {
     const uint8_t *host;  /* RAM or ROM of the first byte; NULL: neither (such a block is not kept) */
     const uint8_t *host2; /* of the second page */
     uint32_t key;
-    uint16_t n_ops; /* all, op[0] (the block-enter op) and the filler included */
+    uint16_t n_ops; /* all, op[0] (the head) and the filler included */
     uint16_t bytes;
     struct block *hash_next;
     struct block *page_next[2]; /* a straddling block belongs to two pages */
