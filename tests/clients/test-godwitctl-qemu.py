@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""godwitctl against a real QEMU: the verbs, exit statuses and completion on somebody else's server.
+
+Usage: test-godwitctl-qemu.py GODWITCTL QEMU [unittest arguments]
+Exit status 77 (skipped) when there is no such QEMU.
+"""
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+PROGRAM = os.path.abspath(sys.argv.pop(1))
+QEMU = shutil.which(sys.argv.pop(1))
+LIMIT_S = 30
+
+OK, ERROR, USAGE, TIMEOUT, GONE = range(5)
+
+
+class Machine:
+    """A stopped QEMU with one QMP socket."""
+
+    def __init__(self, *arguments, qmp="-qmp"):
+        self.folder = tempfile.TemporaryDirectory(prefix="godwitctl-")
+        self.path = os.path.join(self.folder.name, "qmp.sock")
+        self.process = subprocess.Popen(
+            [QEMU, "-nodefaults", "-display", "none", "-S", qmp,
+             "unix:%s,server=on,wait=off" % self.path] +
+            list(arguments), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + LIMIT_S
+        while not self.listens():
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise RuntimeError("QEMU does not start")
+            time.sleep(0.01)
+
+    def listens(self):
+        """Whether the socket takes connections; found out without making one."""
+        with open("/proc/net/unix", encoding="utf-8", errors="replace") as sockets:
+            return any(line.split()[-1] == self.path and int(line.split()[3], 16) & 0x10000
+                       for line in sockets.readlines()[1:])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.folder.cleanup()
+
+    def run(self, *words):
+        env = dict(os.environ, LC_ALL="C.UTF-8")
+        return subprocess.run([PROGRAM, "-s", self.path] + list(words), stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=LIMIT_S, env=env, check=False)
+
+
+class Qemu(unittest.TestCase):
+    def outcome(self, done, status, out=None, err=None):
+        self.assertEqual(done.returncode, status, done)
+        for text, stream in ((out, done.stdout), (err, done.stderr)):
+            if text is not None:
+                self.assertIn(text.encode(), stream)
+
+    def test_life(self):
+        with Machine("-machine", "none") as machine:
+            self.outcome(machine.run("status"), OK, "prelaunch")
+            self.outcome(machine.run("cont"), OK, "running")
+            self.outcome(machine.run("stop"), OK, "paused")
+            self.outcome(machine.run("reset"), OK, "prelaunch")
+            self.outcome(machine.run("why"), ERROR, "prelaunch")
+            self.outcome(machine.run("black-box"), ERROR)
+            self.outcome(machine.run("events"), ERROR, err="no journal")
+            self.outcome(machine.run("quit"), OK)
+            self.assertEqual(machine.process.wait(LIMIT_S), 0)
+            self.outcome(machine.run("status"), GONE)
+
+    def test_exec(self):
+        with Machine("-machine", "none", "-name", "demo") as machine:
+            self.assertEqual(json.loads(machine.run("exec", "query-name").stdout),
+                             {"name": "demo"})
+            self.outcome(machine.run("exec", "set-action", "reboot=shutdown", "panic=pause"), OK)
+            self.outcome(machine.run("exec", "set-action", "reboot=on"), ERROR,
+                         err="does not accept value 'on'")
+            self.outcome(machine.run("exec", "human-monitor-command",
+                                     "command-line=info status"), OK, "VM status: paused")
+            self.outcome(machine.run("exec", "--oob", "query-yank", "--json"), OK, "compat_monitor0")
+            # Numbers where text is meant, and the other way round: the schema tells.
+            self.outcome(machine.run("exec", "object-add", "qom-type=secret", "id=s5", "data=77"),
+                         OK)
+            listing = json.loads(machine.run("exec", "qom-list", "path=/objects").stdout)
+            self.assertIn("s5", [one["name"] for one in listing])
+
+    def test_wait(self):
+        with Machine("-machine", "none") as machine:
+            self.outcome(machine.run("wait", "--exec", "cont", "--for", "RESUME"), OK, "RESUME")
+            self.outcome(machine.run("wait", "--for", "RESUME", "-t", "0.2"), TIMEOUT)
+            self.outcome(machine.run("wait", "--for", "NONSENSE"), ERROR)
+            done = machine.run("--json", "wait", "--exec", "quit", "--for", "SHUTDOWN",
+                               "--where", "data.reason=host-qmp-quit", "--where",
+                               "data.guest=false")
+            self.outcome(done, OK)
+            self.assertEqual(json.loads(done.stdout)["event"], "SHUTDOWN")
+
+    def test_pretty_server(self):
+        with Machine("-machine", "none", qmp="-qmp-pretty") as machine:
+            self.outcome(machine.run("exec", "set-action", "reboot=reset"), OK)
+            self.outcome(machine.run("cont"), OK, "running")
+
+    def test_server_that_is_taken(self):
+        with Machine("-machine", "none") as machine:
+            with socket.socket(socket.AF_UNIX) as first:
+                first.connect(machine.path)
+                self.assertTrue(first.recv(4096))
+                self.outcome(machine.run("-t", "0.3", "status"), TIMEOUT, err="another client")
+            self.outcome(machine.run("status"), OK)
+
+    def test_follow_to_the_end(self):
+        with Machine("-machine", "q35,accel=tcg") as machine:
+            with subprocess.Popen([PROGRAM, "-s", machine.path, "--json", "events", "-f"],
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+                time.sleep(0.5)
+                machine.process.terminate()
+                out, _ = child.communicate(timeout=LIMIT_S)
+                self.assertEqual(child.returncode, GONE)
+            self.assertEqual(json.loads(out.splitlines()[-1])["data"]["reason"], "host-signal")
+
+
+if __name__ == "__main__":
+    if not QEMU:
+        print("SKIPPED: no QEMU here; godwitctl was not tried on it")
+        sys.exit(77)
+    unittest.main(verbosity=1)
