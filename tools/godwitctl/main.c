@@ -15,6 +15,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifdef HAVE_LIBEDIT
+#define LINE_EDITOR " (with libedit)"
+#else
+#define LINE_EDITOR ""
+#endif
+
 static void print_usage(FILE *to)
 {
     g_autofree char *list = verbs_list(false);
@@ -67,7 +73,7 @@ static enum ctl_status run(struct ctl *ctl, int argc, char **argv)
         return CTL_USAGE;
     }
     if (version) {
-        return ctl_print("godwitctl " GODWIT_VERSION "\n");
+        return ctl_print("godwitctl " GODWIT_VERSION LINE_EDITOR "\n");
     }
     if (help) {
         return print_help(argc > 1 ? argv[1] : NULL);

@@ -120,6 +120,18 @@ const struct verb verbs[] = {
         .run = verb_wait,
         .in_shell = true,
     },
+    {
+        .name = "shell",
+        .synopsis = "",
+        .summary = "type commands, with completion and history; events show as they come",
+        .help =
+            "Each line is a verb of godwitctl, or a command of the server with arguments as for\n"
+            "exec. TAB completes commands, arguments and their values from the server's schema.\n"
+            "'help COMMAND' lists arguments; 'exit' or Ctrl-D leaves. Lines may also come from a\n"
+            "pipe or a file: then the exit status is that of the last one that failed.\n"
+            "History is kept in $XDG_STATE_HOME/godwitctl/history (~/.local/state by default).\n",
+        .run = verb_shell,
+    },
     {0},
 };
 

@@ -49,7 +49,10 @@ enum wait_result wait_ready(struct pollfd *fds, unsigned n, int64_t deadline_us)
     int ready =
         ppoll(fds, n, deadline_us == DEADLINE_NONE ? NULL : &left, catching ? &wait_mask : NULL);
     if (ready > 0) {
-        return WAIT_READY;
+        /* Signals come first: with a descriptor ready, ppoll() leaves them blocked. */
+        const struct timespec at_once = {0};
+        bool signalled = catching && ppoll(NULL, 0, &at_once, &wait_mask) < 0 && errno == EINTR;
+        return signalled ? WAIT_SIGNAL : WAIT_READY;
     }
     if (ready == 0) {
         return WAIT_TIMEOUT;
