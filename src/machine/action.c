@@ -1,12 +1,11 @@
 /*
  * What a guest's event does: the actions of -no-reboot, -no-shutdown, -action and set-action, and
  * the interface through which devices and vCPUs tell the machine that something happened.
- *
- * Left out until the devices that raise them exist: panic and watchdog (their settings are stored).
  */
 #include "machine/machine-priv.h"
 
 #include "base/log.h"
+#include "qapi-events.h"
 
 void actions_init(struct machine_actions *actions)
 {
@@ -33,15 +32,87 @@ static void guest_shutdown(void *machine, const char *source)
     machine_request_shutdown(machine, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, source);
 }
 
+static void guest_suspend_disk(void *machine)
+{
+    struct machine *m = machine;
+
+    qapi_event_send_suspend_disk(m->events);
+    machine_request_shutdown(m, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, "ACPI S4");
+}
+
 static void guest_exit(void *machine, int status)
 {
     machine_request_exit(machine, status);
 }
 
+/* The event tells what is effectively done: a panic that is to shut the machine down pauses it when
+ * a shutdown is to pause it. With exit-failure the shutdown is asked for all the same. */
+static void guest_panicked(void *machine, bool crash_loaded)
+{
+    struct machine *m = machine;
+    const struct machine_actions *actions = machine_actions(m);
+
+    if (crash_loaded) {
+        qapi_event_send_guest_crashloaded(m->events, GUEST_PANIC_ACTION_RUN, NULL);
+    } else if (actions->panic == PANIC_ACTION_NONE) {
+        qapi_event_send_guest_panicked(m->events, GUEST_PANIC_ACTION_RUN, NULL);
+    } else if (actions->panic == PANIC_ACTION_PAUSE ||
+               (actions->panic == PANIC_ACTION_SHUTDOWN &&
+                actions->shutdown == SHUTDOWN_ACTION_PAUSE)) {
+        qapi_event_send_guest_panicked(m->events, GUEST_PANIC_ACTION_PAUSE, NULL);
+        machine_request_stop(m, RUN_STATE_GUEST_PANICKED, "panic");
+    } else {
+        qapi_event_send_guest_panicked(m->events, GUEST_PANIC_ACTION_POWEROFF, NULL);
+        machine_request_shutdown(m, SHUTDOWN_CAUSE_GUEST_PANIC, "panic");
+    }
+}
+
+static void inject_nmi(struct machine *m)
+{
+    for (unsigned i = 0; m->cpus && i < m->cpus->n; i++) {
+        vcpu_request(m->cpus->vcpu[i], VCPU_REQ_NMI);
+    }
+}
+
+static void watchdog_expired(void *machine, const char *source)
+{
+    struct machine *m = machine;
+    struct machine_actions *actions = machine_actions(m);
+
+    qapi_event_send_watchdog(m->events, actions->watchdog);
+    switch (actions->watchdog) {
+    case WATCHDOG_ACTION_RESET:
+        machine_request_reset(m, SHUTDOWN_CAUSE_GUEST_RESET, source);
+        break;
+    case WATCHDOG_ACTION_SHUTDOWN:
+        machine_request_powerdown(m);
+        break;
+    case WATCHDOG_ACTION_POWEROFF:
+        actions->shutdown =
+            SHUTDOWN_ACTION_POWEROFF; /* ends the process, whatever -no-shutdown says */
+        machine_request_shutdown(m, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, source);
+        break;
+    case WATCHDOG_ACTION_PAUSE:
+        machine_request_stop(m, RUN_STATE_WATCHDOG, source);
+        break;
+    case WATCHDOG_ACTION_DEBUG:
+        log_warn("watchdog: timer fired (%s)", source);
+        break;
+    case WATCHDOG_ACTION_INJECT_NMI:
+        inject_nmi(m);
+        break;
+    default:
+        break;
+    }
+}
+
 const struct system_ops machine_system_ops = {
     .reset = guest_reset,
     .shutdown = guest_shutdown,
+    .suspend_disk = guest_suspend_disk,
     .exit = guest_exit,
+    .panicked = guest_panicked,
+    .watchdog = watchdog_expired,
 };
 
 /* ---- vCPUs */

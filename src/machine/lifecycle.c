@@ -301,7 +301,7 @@ static void run_shutdown(struct machine *m, enum shutdown_cause cause)
     if (actions->shutdown == SHUTDOWN_ACTION_PAUSE) {
         vm_stop(m, RUN_STATE_SHUTDOWN);
     } else {
-        end(m, 0);
+        end(m, cause == SHUTDOWN_CAUSE_GUEST_PANIC && actions->panic == PANIC_ACTION_EXIT_FAILURE);
     }
 }
 

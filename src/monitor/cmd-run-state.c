@@ -34,3 +34,10 @@ bool qmp_set_action(struct qmp_call *call, const struct qmp_set_action_arg *arg,
     }
     return true;
 }
+
+bool qmp_watchdog_set_action(struct qmp_call *call, const struct qmp_watchdog_set_action_arg *arg,
+                             GError **errp)
+{
+    machine_actions(call->machine)->watchdog = arg->action;
+    return true;
+}

@@ -290,3 +290,10 @@ void system_note_panicked(struct device_env *env, bool crash_loaded)
         env->system->panicked(env->system_opaque, crash_loaded);
     }
 }
+
+void system_note_watchdog(struct device_env *env, const char *source)
+{
+    if (env->system && env->system->watchdog) {
+        env->system->watchdog(env->system_opaque, source);
+    }
+}

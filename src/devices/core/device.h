@@ -112,6 +112,7 @@ void system_request_wakeup(struct device_env *env, const char *source);
 void system_request_exit(struct device_env *env, int status);
 void system_note_rtc_change(struct device_env *env, int64_t offset_s);
 void system_note_panicked(struct device_env *env, bool crash_loaded);
+void system_note_watchdog(struct device_env *env, const char *source); /* source: a constant */
 
 /* The table of all classes, ended by NULL; order is that of -device help. */
 extern const struct device_class *const device_classes[];
