@@ -110,6 +110,9 @@ void session_free_job(struct session *s); /* after the main thread's end */
 void session_service(struct session *s);
 bool session_flush(struct session *s); /* false when something remains */
 
+/* Main thread, mutex held: writes what is pending if it can. false when something remains. */
+bool session_write_now(struct session *s);
+
 /* Any thread, mutex held. */
 void session_append(struct session *s, const char *text, size_t length);
 void session_append_event(struct session *s, const char *text, size_t length);
@@ -127,12 +130,15 @@ struct monitor {
     GMutex mutex;
     GPtrArray *sessions;      /* mutex; changed by the control thread only */
     bool service_posted;      /* mutex */
+    GThread *batcher;         /* mutex; whose events wait for its monitor_write_batch() */
     struct rate_limit *limit; /* mutex */
     GSource *limit_timer;     /* mutex for its time */
 };
 
 /* Any thread: has the control thread write what was queued. Mutex held. */
 void monitor_post_service(struct monitor *mon);
+/* Main thread, after a command: writes its events and its reply together. Mutex held. */
+void monitor_write_batch(struct monitor *mon);
 /* Calls fn for each endpoint with its label and what query-chardev says of it. Any thread. */
 void monitor_foreach_endpoint(struct monitor *mon,
                               void (*fn)(void *opaque, const char *label, const char *description),

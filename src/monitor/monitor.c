@@ -50,7 +50,9 @@ static void deliver_event(void *opaque, const char *text, size_t length)
         }
         session_append_event(s, pretty->str, pretty->len);
     }
-    monitor_post_service(mon);
+    if (mon->batcher != g_thread_self()) {
+        monitor_post_service(mon);
+    }
 }
 
 /* Mutex held. The timer runs on the monotonic clock, which is real time that nobody sets. */
@@ -111,6 +113,21 @@ void monitor_post_service(struct monitor *mon)
     if (!mon->service_posted && mon->sessions->len) {
         mon->service_posted = true;
         loop_post(mon->loop, service_all, mon);
+    }
+}
+
+void monitor_write_batch(struct monitor *mon)
+{
+    bool all = true;
+
+    mon->batcher = NULL;
+    for (guint i = 0; i < mon->sessions->len; i++) {
+        struct session *s = mon->sessions->pdata[i];
+
+        all = session_write_now(s) && !s->overrun && all;
+    }
+    if (!all) {
+        monitor_post_service(mon);
     }
 }
 

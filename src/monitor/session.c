@@ -55,6 +55,24 @@ void session_append_event(struct session *s, const char *text, size_t length)
     session_append(s, text, length);
 }
 
+bool session_write_now(struct session *s)
+{
+    ssize_t n;
+
+    if (s->closed || s->broken || !s->pending->len) {
+        return true;
+    }
+    if (s->is_stdio || s->queued != s->pending->len) {
+        return false;
+    }
+    n = send(s->out_fd, s->pending->str, s->pending->len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n > 0) {
+        g_string_erase(s->pending, 0, n);
+        s->queued -= (size_t)n;
+    }
+    return !s->pending->len;
+}
+
 /* A reply of the control thread's own. */
 static void session_send(struct session *s, const GString *text)
 {
@@ -186,6 +204,9 @@ static void job_run(void *arg)
     struct monitor *mon = s->mon;
     struct qmp_call call = {.mon = mon, .machine = mon->machine, .session = s};
 
+    g_mutex_lock(&mon->mutex);
+    mon->batcher = g_thread_self();
+    g_mutex_unlock(&mon->mutex);
     if (machine_run_requests(mon->machine)) {
         qmp_request_run(&job->request, &call, job->reply);
         machine_run_requests(mon->machine);
@@ -199,6 +220,7 @@ static void job_run(void *arg)
     }
     g_mutex_lock(&mon->mutex);
     session_append(s, job->reply->str, job->reply->len);
+    monitor_write_batch(mon);
     g_mutex_unlock(&mon->mutex);
     loop_post(mon->loop, job_done, job);
 }
