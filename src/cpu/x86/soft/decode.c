@@ -563,12 +563,11 @@ enum decode_status decode(const struct cpu *c, const uint8_t *bytes, unsigned n,
         op->osz = operand_size(&s, i);
         if (has_modrm) {
             parse_modrm(&s, i, op, &rip_relative);
-        } else if (i->attrs & (A_STR | A_MOFFS)) {
-            if (i->attrs & A_STR) {
-                set_segment(&s, op, SEG_DS);
-            } else {
-                parse_moffs(&s, op);
-            }
+        }
+        if (i->attrs & A_STR) { /* MASKMOVDQU has a ModRM byte as well */
+            set_segment(&s, op, SEG_DS);
+        } else if (i->attrs & A_MOFFS) {
+            parse_moffs(&s, op);
         }
         if (i->attrs & A_OPREG) {
             op->dst = (s.opcode & 7) | (s.rex & REX_B ? 8 : 0);

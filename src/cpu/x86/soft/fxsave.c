@@ -95,7 +95,7 @@ static void fxsave(struct cpu *c, const struct op *o)
     uint64_t lin = ea_aligned16(c, o, true);
     fp_leave(c);
     fxsave_store(c, image, o->osz == 8);
-    mem_probe(c, o, lin, FX_END, ACCESS_WRITE);
+    mem_probe(c, o, lin, 512, ACCESS_WRITE);
     for (unsigned i = 0; i < FX_XMM + xmm_bytes(c); i += 16) {
         vreg v;
         memcpy(&v, image + i, 16);
@@ -113,7 +113,7 @@ static void fxrstor(struct cpu *c, const struct op *o)
 {
     uint8_t image[512];
     uint64_t lin = ea_aligned16(c, o, false);
-    mem_probe(c, o, lin, FX_END, ACCESS_READ);
+    mem_probe(c, o, lin, 512, ACCESS_READ);
     for (unsigned i = 0; i < FX_END; i += 16) {
         vreg v = mem_ld128(c, o, lin + i);
         memcpy(image + i, &v, 16);

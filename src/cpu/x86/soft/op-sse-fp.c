@@ -321,7 +321,8 @@ OP(op_dpps)
     fp_begin(c);
     d = host_addps((vreg){d[0], d[0]}, (vreg){d[1], d[1]});
     fp_end(c, o, d, FP_4X32);
-    xmm_set(c, o->dst, d & mask32(o->imm & 15));
+    uint32_t sum = ((u32x4)d)[0]; /* the other lanes add in another order: other NaNs */
+    xmm_set(c, o->dst, (vreg)(u32x4){sum, sum, sum, sum} & mask32(o->imm & 15));
     NEXT;
 }
 

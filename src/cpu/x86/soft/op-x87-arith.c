@@ -323,6 +323,7 @@ static void unary(struct cpu *c, const struct op *o, host_fn fn, unsigned cc_mas
 {
     x87_wait(c, o);
     x87_record(c, o);
+    x87_set_cc(c, cc_mask, 0);
     if (st_empty(c, 0)) {
         if (x87_stack_fault(c, false)) {
             st_set(c, 0, F80_INDEFINITE);
@@ -335,11 +336,18 @@ static void unary(struct cpu *c, const struct op *o, host_fn fn, unsigned cc_mas
     }
 }
 
-/* ST(0) = fn(ST(0), ST(1)), or, with pop, ST(1) = fn(...) and pop. */
+static bool is_nan(struct f80 v)
+{
+    return (v.exponent & 0x7fff) == 0x7fff && v.mantissa << 1 != 0;
+}
+
+/* ST(0) = fn(ST(0), ST(1)), or, with pop, ST(1) = fn(...) and pop. The quotient bits of FPREM stay
+ * as they are when there is no quotient. */
 static void binary(struct cpu *c, const struct op *o, host_fn fn, unsigned cc_mask, bool pop)
 {
     x87_wait(c, o);
     x87_record(c, o);
+    x87_set_cc(c, cc_mask & FSW_C2, 0);
     if (st_empty(c, 0) || st_empty(c, 1)) {
         if (!x87_stack_fault(c, false)) {
             return;
@@ -347,7 +355,8 @@ static void binary(struct cpu *c, const struct op *o, host_fn fn, unsigned cc_ma
         st_set(c, pop, F80_INDEFINITE);
     } else {
         struct f80 a = st_get(c, 0), b = st_get(c, 1);
-        if (!x87_finish(c, fn(c->fpu.control, &a, &b, OPERAND_F80), cc_mask)) {
+        unsigned sw = fn(c->fpu.control, &a, &b, OPERAND_F80);
+        if (!x87_finish(c, sw, (sw & FSW_IE) || is_nan(a) ? 0 : cc_mask)) {
             return;
         }
         st_set(c, pop, a);
@@ -430,6 +439,7 @@ static void push_two(struct cpu *c, const struct op *o,
 {
     x87_wait(c, o);
     x87_record(c, o);
+    x87_set_cc(c, cc_mask, 0);
     bool underflow = st_empty(c, 0);
     if (underflow || !st_empty(c, 7)) {
         if (x87_stack_fault(c, !underflow)) {
@@ -458,7 +468,8 @@ PUSH_TWO(fxtract, 0)
 
 /* ---------------------------------------------------------------- loads and constants */
 
-/* Loads run with everything masked: a load that an unmasked exception stops has no other effect. */
+/* Loads run with everything masked: a load that an unmasked invalid operation stops has no other
+ * effect; a denormal is loaded whether its exception is masked or not. */
 #define HOST_LOAD(name, insn)                                                                      \
     static unsigned host_##name(uint16_t cw, struct f80 *a, const union vec *m)                    \
     {                                                                                              \
@@ -495,8 +506,12 @@ static void load(struct cpu *c, const struct op *o,
         if (x87_stack_fault(c, true)) {
             st_push(c, F80_INDEFINITE);
         }
-    } else if (x87_finish(c, fn(c->fpu.control, &a, &m), 0)) {
-        st_push(c, a);
+    } else {
+        unsigned sw = fn(c->fpu.control, &a, &m);
+        x87_finish(c, sw, 0);
+        if (!(sw & ~c->fpu.control & FSW_IE)) {
+            st_push(c, a);
+        }
     }
 }
 
@@ -571,7 +586,9 @@ static void store(struct cpu *c, const struct op *o,
     bool empty = st_empty(c, 0);
     unsigned sw = empty ? FSW_IE : fn(c->fpu.control, &a, &m);
     bool stop = sw & ~c->fpu.control & (FSW_EXC & ~FSW_PE);
-    if (!stop) {
+    if (stop) {
+        mem_probe(c, o, lin, size, ACCESS_WRITE);
+    } else {
         mem_write_slow(c, o, lin, &m, size);
     }
     x87_record(c, o);

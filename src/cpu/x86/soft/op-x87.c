@@ -61,11 +61,13 @@ static void store_st(struct cpu *c, const struct op *o, bool pop, bool quiet)
     x87_wait(c, o);
     x87_record(c, o);
     x87_set_cc(c, FSW_C1, 0);
-    if (st_empty(c, 0) && !quiet) {
-        if (!x87_stack_fault(c, false)) {
-            return;
+    if (st_empty(c, 0)) {
+        if (!quiet) {
+            if (!x87_stack_fault(c, false)) {
+                return;
+            }
+            st_set(c, o->src & 7, F80_INDEFINITE);
         }
-        st_set(c, o->src & 7, F80_INDEFINITE);
     } else {
         st_set(c, o->src & 7, st_get(c, 0));
     }
@@ -121,7 +123,6 @@ static void move_if(struct cpu *c, const struct op *o, bool condition)
     unsigned i = o->src & 7;
     x87_wait(c, o);
     x87_record(c, o);
-    x87_set_cc(c, FSW_C1, 0);
     if (st_empty(c, 0) || st_empty(c, i)) {
         if (x87_stack_fault(c, false)) {
             st_set(c, 0, F80_INDEFINITE);
@@ -147,10 +148,12 @@ FCMOV(e, RFLAGS_ZF)
 FCMOV(be, RFLAGS_CF | RFLAGS_ZF)
 FCMOV(u, RFLAGS_PF)
 
+/* FFREE leaves the condition bits undefined; C1 goes as with most others. */
 OP(op_ffree)
 {
     x87_wait(c, o);
     x87_record(c, o);
+    x87_set_cc(c, FSW_C1, 0);
     st_free(c, o->src & 7);
     NEXT;
 }
@@ -159,6 +162,7 @@ OP(op_ffreep)
 {
     x87_wait(c, o);
     x87_record(c, o);
+    x87_set_cc(c, FSW_C1, 0);
     st_free(c, o->src & 7);
     st_pop(c);
     NEXT;
@@ -245,8 +249,8 @@ OP(op_fstp_m80)
     uint64_t lin = ea(c, o, 10, true);
     bool empty = st_empty(c, 0);
     struct f80 v = empty ? F80_INDEFINITE : st_get(c, 0);
+    mem_probe(c, o, lin, 10, ACCESS_WRITE);
     if (!empty || (c->fpu.control & FCW_IM)) {
-        mem_probe(c, o, lin, 10, ACCESS_WRITE);
         mem_st64(c, o, lin, v.mantissa);
         mem_st16(c, o, lin + 8, v.exponent);
     }
