@@ -129,7 +129,8 @@ SHIFT(shl)
 SHIFT(shr)
 SHIFT(sar)
 
-/* SHLD and SHRD. With 16 bits and counts above 16 the source comes in a second time. */
+/* SHLD and SHRD. With 16 bits and counts above 16 the source comes in a second time, and CF is 0.
+ */
 #define DOUBLE_FUNCTIONS(bits)                                                                     \
     static uint##bits##_t arith_shld##bits(struct cpu *c, uint##bits##_t v, uint##bits##_t in,     \
                                            unsigned n)                                             \
@@ -144,8 +145,9 @@ SHIFT(sar)
             width = 48;                                                                            \
         }                                                                                          \
         uint##bits##_t r = x >> (width - bits - n);                                                \
-        bool cf = x >> (width - n) & 1;                                                            \
-        return flags_result##bits(c, r, aux_cf_of(cf, cf ^ top##bits(r)) | AUX_AF);                \
+        bool cf = n <= bits && (x >> (width - n) & 1);                                             \
+        bool top = (uint64_t)v << n >> (bits - 1) & 1; /* before the source comes in */            \
+        return flags_result##bits(c, r, aux_cf_of(cf, cf ^ top) | AUX_AF);                         \
     }                                                                                              \
     static uint##bits##_t arith_shrd##bits(struct cpu *c, uint##bits##_t v, uint##bits##_t in,     \
                                            unsigned n)                                             \
@@ -158,7 +160,7 @@ SHIFT(sar)
             x |= (unsigned __int128)in << 32;                                                      \
         }                                                                                          \
         uint##bits##_t r = x >> n;                                                                 \
-        bool cf = x >> (n - 1) & 1;                                                                \
+        bool cf = n <= bits && (x >> (n - 1) & 1);                                                 \
         return flags_result##bits(c, r, aux_cf_of(cf, top_differ##bits(r)) | AUX_AF);              \
     }
 FOR_WORD_SIZES(DOUBLE_FUNCTIONS)
