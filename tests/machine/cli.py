@@ -1,0 +1,229 @@
+"""The command line: forms that are taken, and bad input, which must say why and leave nothing behind."""
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+
+from godwit import GODWIT, Machine, Qmp, run
+
+BAD = [
+    (["-foo"], "-foo: invalid option"),
+    (["--foo"], "--foo: invalid option"),
+    (["disk.img"], "disk.img: not an option"),
+    (["-m"], "-m: requires an argument"),
+    (["-m", "0"], "must be 1 MiB at least"),
+    (["-m", "12x"], "'12x' is not a memory size"),
+    (["-m", "-5"], "'-5' is not a memory size"),
+    (["-m", ""], "is not a memory size"),
+    (["-m", "99999999999999999999"], "is not a memory size"),
+    (["-m", "1000000000"], "MiB of memory, the host has"),
+    (["-m", "1G,slots=2,maxmem=2G"], "'slots' is not supported"),
+    (["-M", "foo"], "unsupported machine type 'foo'"),
+    (["-M", "q35,foo=1"], "invalid parameter 'foo'"),
+    (["-M", "q35,usb=on"], "machine property 'usb' is always 'off'"),
+    (["-M", "q35,usb=maybe"], "expects 'on' or 'off'"),
+    (["-M", "q35,accel=foo"], "invalid accelerator 'foo'"),
+    (["-accel", "foo"], "invalid accelerator 'foo'"),
+    (["-accel", "tcg,foo=1"], "invalid parameter 'foo'"),
+    (["-accel", "tcg,thread=single"], "thread=single is not supported"),
+    (["-accel", "tcg,thread=foo"], "invalid 'thread' setting 'foo'"),
+    (["-smp", "0"], "expects a number from 1"),
+    (["-smp", "x"], "expects a number from 1"),
+    (["-smp", "2,sockets=3"], "invalid CPU topology"),
+    (["-smp", "4,maxcpus=8"], "can't be plugged in later"),
+    (["-smp", "300"], "takes at most 255"),
+    (["-cpu", "foo"], "'foo'"),
+    (["-cpu", "qemu64,+foo"], "'foo'"),
+    (["-kernel", "/nonexistent/vmlinuz"], "kernel '/nonexistent/vmlinuz': No such file"),
+    (["-kernel", "/etc/passwd"], "not a kernel"),
+    (["-kernel", "/"], "not a regular file"),
+    (["-initrd", "/etc/passwd"], "-initrd is only for a -kernel"),
+    (["-append", "quiet"], "-append is only for a -kernel"),
+    (["-bios", "/nonexistent/rom"], "firmware '/nonexistent/rom': No such file"),
+    (["-bios", "/etc/passwd"], "whole 4 KiB pages"),
+    (["-device", "foo"], "-device foo: 'foo' is not a valid device model name"),
+    (["-device", "isa-serial,foo=1"], "foo"),
+    (["-device", "isa-serial,chardev=zz"], "'zz'"),
+    (["-device", '{"driver":"isa-serial"'], "not a JSON object"),
+    (["-serial", "foo:bar"], "foo:bar"),
+    (["-serial", "chardev:zz"], "there is no chardev 'zz'"),
+    (["-chardev", "stdio"], "id"),
+    (["-chardev", "null,id=a", "-chardev", "null,id=a"], "chardev 'a' already"),
+    (["-mon", "chardev=zz,mode=control"], "zz"),
+    (["-mon", "chardev=zz,mode=foo"], "there is no mode 'foo'"),
+    (["-qmp", "unix:/nonexistent/dir/q,server=on,wait=off"], "/nonexistent/dir/q"),
+    (["-qmp", "foo"], "foo"),
+    (["-display", "gtk"], "there is no display 'gtk'"),
+    (["-uuid", "zzz"], "'zzz' is not a UUID"),
+    (["-name", "a,b=c"], "invalid parameter 'b'"),
+    (["-rtc", "base=yesterday"], "invalid base 'yesterday'"),
+    (["-action", "foo=bar"], "invalid parameter 'foo'"),
+    (["-action", "reboot=bar"], "there is no action 'bar'"),
+    (["-boot", "order=c"], "nothing to choose from"),
+    (["-d", "foo"], "there is no log item 'foo'"),
+    (["-M", "none", "-kernel", "/etc/passwd"], "can't start anything"),
+    (["-M", "none", "-serial", "null"], "has no bus"),
+    (["-pidfile", "/nonexistent/dir/pid"], "/nonexistent/dir/pid"),
+]
+
+
+class Bad(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="godwit-cli-")
+
+    def tearDown(self):
+        shutil.rmtree(self.dir)
+
+    def refused(self, args, text):
+        sock, pid = os.path.join(self.dir, "s"), os.path.join(self.dir, "p")
+        pidfile = [] if "-pidfile" in args else ["-pidfile", pid]
+        result = run("-S", "-display", "none", "-qmp", f"unix:{sock},server=on,wait=off",
+                     *pidfile, *args)
+        self.assertEqual(result.returncode, 1, (args, result))
+        self.assertTrue(result.stderr.startswith("godwit: "), result.stderr)
+        self.assertIn(text, result.stderr)
+        self.assertEqual(result.stdout, "")
+        self.assertEqual(os.listdir(self.dir), [], args)
+
+    def test_each(self):
+        for args, text in BAD:
+            with self.subTest(args=args):
+                self.refused(args, text)
+
+    def test_kernel_too_big_for_ram(self):
+        kernel = os.path.join(self.dir, "..", os.path.basename(self.dir) + "-k")
+        header = bytearray(0x290 + 512 * 5)
+        header[0x1f1] = 4
+        header[0x1f4:0x1f8] = (10).to_bytes(4, "little")
+        header[0x1fe:0x200] = b"\x55\xaa"
+        header[0x202:0x206] = b"HdrS"
+        header[0x206:0x208] = (0x20f).to_bytes(2, "little")
+        header[0x211] = 1
+        header[0x258:0x260] = (0x1000000).to_bytes(8, "little")
+        header[0x260:0x264] = (0x10000000).to_bytes(4, "little")
+        with open(kernel, "wb") as f:
+            f.write(header)
+        try:
+            self.refused(["-kernel", kernel, "-m", "64"], "needs 272 MiB of RAM, the machine has 64")
+        finally:
+            os.unlink(kernel)
+
+    def test_socket_in_use(self):
+        path = os.path.join(self.dir, "used")
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(path)
+            s.listen(1)
+            result = run("-S", "-display", "none", "-qmp", f"unix:{path},server=on,wait=off")
+            self.assertEqual(result.returncode, 1)
+            self.assertIn(path, result.stderr)
+        os.unlink(path)
+
+    def test_stale_socket_is_replaced(self):
+        path = os.path.join(self.dir, "stale")
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(path)
+        with Machine("-S", "-qmp", f"unix:{path},server=on,wait=off"):
+            Qmp(path).close()
+        self.assertFalse(os.path.exists(path))
+
+
+class Good(unittest.TestCase):
+    def test_version(self):
+        for option in "-version", "--version":
+            result = run(option)
+            self.assertEqual(result.returncode, 0)
+            self.assertRegex(result.stdout, r"version \d+\.\d+")
+
+    def test_help_lists_every_option(self):
+        result = run("--help")
+        self.assertEqual(result.returncode, 0)
+        for option in ("-machine", "-accel", "-m ", "-smp", "-qmp", "-device", "-action"):
+            self.assertIn(option, result.stdout)
+
+    def test_lists(self):
+        self.assertIn("isa-serial", run("-device", "help").stdout)
+        self.assertIn("pc-q35-7.2", run("-M", "help").stdout)
+        self.assertIn("tcg", run("-accel", "help").stdout)
+
+    def test_forms(self):
+        uuid = "AAAAAAAA-0000-4000-8000-000000000003"
+        with Machine("--machine", "type=pc-q35-7.2,accel=kvm:tcg,usb=off,dump-guest-core=off",
+                     "-m", "size=65536k", "-smp", "cpus=2,sockets=1,cores=2,threads=1",
+                     "-name", "guest=a,,b,debug-threads=on", "-uuid", uuid, "-S", "-nodefaults",
+                     "-no-user-config", "-rtc", "base=utc", "-boot", "strict=on", "-no-reboot",
+                     "-chardev", "null,id=c0", "-device",
+                     '{"driver":"isa-serial","chardev":"c0","id":"s0","index":1}') as m:
+            q = m.qmp
+            self.assertEqual(q.command("query-name"), {"name": "a,b"})
+            self.assertEqual(q.command("query-uuid")["UUID"], uuid.lower())
+            self.assertEqual(len(q.command("query-cpus-fast")), 2)
+            self.assertEqual(q.command("query-memory-size-summary")["base-memory"], 64 << 20)
+            self.assertEqual(q.command("query-status")["status"], "prelaunch")
+            self.assertIn("c0", [c["label"] for c in q.command("query-chardev")])
+
+    def test_machine_none(self):
+        with Machine("-S", "-nodefaults", "-machine", "none,accel=kvm:tcg", serial=False) as m:
+            names = [x["name"] for x in m.qmp.command("query-machines")]
+            self.assertIn("pc-q35-7.2", names)
+            self.assertEqual(m.qmp.command("query-cpus-fast"), [])
+            m.qmp.command("quit")
+            self.assertEqual(m.wait(), 0)
+
+    def test_stdout_is_clean(self):
+        with Machine("-S", "-accel", "qtest", serial=False) as m:
+            m.qmp.command("quit")
+            self.assertEqual(m.wait(), 0)
+            self.assertEqual(m.output, b"")
+            self.assertEqual(m.errors, b"")
+
+    def test_signal_ends_it(self):
+        with Machine("-S") as m:
+            m.process.terminate()
+            event = m.qmp.event("SHUTDOWN")
+            self.assertEqual(event["data"], {"guest": False, "reason": "host-signal"})
+            self.assertEqual(m.wait(), 0)
+            self.assertFalse(os.path.exists(m.socket))
+
+    def test_pidfile(self):
+        with tempfile.TemporaryDirectory() as d:
+            path = os.path.join(d, "pid")
+            with Machine("-S", "-pidfile", path) as m:
+                with open(path) as f:
+                    self.assertEqual(int(f.read()), m.process.pid)
+                second = run("-S", "-display", "none", "-pidfile", path)
+                self.assertEqual(second.returncode, 1)
+                self.assertIn("lock", second.stderr)
+                self.assertTrue(os.path.exists(path))
+                m.qmp.command("quit")
+                m.wait()
+            self.assertFalse(os.path.exists(path))
+
+    def test_daemonize(self):
+        with tempfile.TemporaryDirectory() as d:
+            pid, sock = os.path.join(d, "pid"), os.path.join(d, "q")
+            result = subprocess.run(
+                [GODWIT, "-S", "-no-user-config", "-nodefaults", "-nographic", "-machine",
+                 "none,accel=tcg", "-qmp", f"unix:{sock},server=on,wait=off", "-pidfile", pid,
+                 "-daemonize"], stdin=subprocess.DEVNULL, capture_output=True, timeout=20)
+            self.assertEqual((result.returncode, result.stdout), (0, b""), result)
+            with open(pid) as f:
+                number = int(f.read())
+            q = Qmp(sock, timeout=1)
+            q.command("quit")
+            q.close()
+            end = time.monotonic() + 10
+            while os.path.exists(f"/proc/{number}") and time.monotonic() < end:
+                time.sleep(0.02)
+            self.assertEqual(os.listdir(d), [])
+            result = subprocess.run([GODWIT, "-daemonize", "-qmp", "unix:/nonexistent/q,server=on"],
+                                    capture_output=True, text=True, timeout=20)
+            self.assertEqual(result.returncode, 1)
+            self.assertTrue(re.search("/nonexistent/q", result.stderr), result.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,133 @@
+"""Tiny bare-metal guests: each way to start one, to reset, to end, interrupts, SMP, stop and cont."""
+import re
+import time
+import unittest
+
+from godwit import Machine, guest
+
+
+class Start(unittest.TestCase):
+    def test_multiboot(self):
+        with Machine("-kernel", guest("hello"), "-append", "a b") as m:
+            m.expect(r"hello by multiboot \[a b\]\n")
+            event = m.qmp.event("SHUTDOWN")
+            self.assertEqual(event["data"], {"guest": True, "reason": "guest-shutdown"})
+            self.assertEqual(m.wait(), 0)
+
+    def test_pvh(self):
+        with Machine("-kernel", guest("hello-pvh"), "-append", "x") as m:
+            m.expect(r"hello by pvh \[x\]\n")
+            self.assertEqual(m.wait(), 0)
+
+    def test_shutdown_pauses_with_no_shutdown(self):
+        with Machine("-kernel", guest("hello"), "-no-shutdown") as m:
+            m.qmp.event("SHUTDOWN")
+            m.qmp.event("STOP")
+            self.assertEqual(m.qmp.command("query-status")["status"], "shutdown")
+            self.assertIn("Resetting the Virtual Machine is required",
+                          m.qmp.request("cont")["error"]["desc"])
+            m.qmp.command("system_reset")
+            m.expect("hello")
+            m.qmp.command("cont")
+            m.expect("hello")
+            m.qmp.command("quit")
+            self.assertEqual(m.wait(), 0)
+
+    def test_no_kernel(self):
+        with Machine() as m:
+            self.assertEqual(m.qmp.command("query-status")["status"], "running")
+
+
+class Reset(unittest.TestCase):
+    def reset_by(self, how, *args):
+        with Machine("-kernel", guest("reset"), "-append", how, *args) as m:
+            m.expect(f"boot {how}\n")
+            event = m.qmp.event("RESET")
+            self.assertEqual(event["data"], {"guest": True, "reason": "guest-reset"})
+            m.expect(f"boot {how}\n")
+            m.expect(f"boot {how}\n")
+
+    def test_cf9(self):
+        self.reset_by("cf9")
+
+    def test_acpi(self):
+        self.reset_by("acpi")
+
+    def test_8042(self):
+        self.reset_by("8042")
+
+    def test_port92(self):
+        self.reset_by("port92")
+
+    def test_triple_fault(self):
+        self.reset_by("triple")
+
+    def test_no_reboot(self):
+        with Machine("-kernel", guest("reset"), "-append", "triple", "-no-reboot") as m:
+            event = m.qmp.event("SHUTDOWN")
+            self.assertEqual(event["data"], {"guest": True, "reason": "guest-reset"})
+            self.assertEqual(m.wait(), 0)
+
+    def test_system_reset(self):
+        with Machine("-kernel", guest("reset"), "-append", "hang") as m:
+            m.expect("boot hang\n")
+            m.qmp.command("system_reset")
+            self.assertEqual(m.qmp.event("RESET")["data"],
+                             {"guest": False, "reason": "host-qmp-system-reset"})
+            m.expect("boot hang\n")
+
+    def test_exit_port(self):
+        with Machine("-kernel", guest("reset"), "-append", "exit 5",
+                     "-device", "isa-debug-exit,iobase=0xf4,iosize=4", connect=False) as m:
+            self.assertEqual(m.wait(), 11)
+
+
+class Interrupts(unittest.TestCase):
+    def test_irq(self):
+        with Machine("-kernel", guest("irq")) as m:
+            text = m.expect("(?s).*done\n", 60).group().decode()
+            self.assertEqual(re.findall("FAIL.*", text), [])
+            self.assertEqual(text.count("ok "), 7)
+
+    def smp(self, n):
+        with Machine("-kernel", guest("smp"), "-append", str(n), "-smp", str(n)) as m:
+            text = m.expect("(?s).*done\n", 90).group().decode()
+            self.assertEqual(re.findall("FAIL.*", text), [])
+            self.assertIn(f"vcpus {n}\n", text)
+
+    def test_smp_1(self):
+        self.smp(1)
+
+    def test_smp_2(self):
+        self.smp(2)
+
+    def test_smp_4(self):
+        self.smp(4)
+
+
+class StopAndCont(unittest.TestCase):
+    def numbers(self, m):
+        return [tuple(map(int, line.split()))
+                for line in m.output.decode().splitlines()[:-1] if re.fullmatch(r"\d+ \d+", line)]
+
+    def test_counter_stands_still(self):
+        with Machine("-kernel", guest("counter")) as m:
+            m.expect("20 ")
+            m.qmp.command("stop")
+            time.sleep(0.2)  # what was printed before the stop is on its way
+            before = len(m.output)
+            time.sleep(1)
+            self.assertEqual(len(m.output), before)
+            self.assertEqual(m.qmp.command("query-status")["status"], "paused")
+            last = self.numbers(m)[-1]
+            m.qmp.command("cont")
+            m.expect(f"\n{last[0] + 10} ")
+            m.expect("\n")
+            now = self.numbers(m)
+            steps = [b[1] - a[1] for a, b in zip(now, now[1:])]
+            self.assertLess(steps[last[0]], 800)  # the second of pause is not in the guest's time
+            self.assertEqual([n for n, _ in now], list(range(len(now))))
+
+
+if __name__ == "__main__":
+    unittest.main()
