@@ -421,6 +421,15 @@ void vcpus_pause_all(struct cpus *cpus)
     big_lock_acquire(cpus->lock);
 }
 
+void vcpus_hold_current(struct cpus *cpus)
+{
+    struct vcpu *self = current_vcpu(cpus);
+
+    if (self) {
+        vcpu_request(self, VCPU_REQ_PAUSE);
+    }
+}
+
 void vcpus_resume_all(struct cpus *cpus)
 {
     g_mutex_lock(&cpus->mutex);

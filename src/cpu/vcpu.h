@@ -164,6 +164,10 @@ void cpus_free(struct cpus *cpus); /* ends the threads; machine lock held (relea
  * for a vCPU that needs it). Idempotent. */
 void vcpus_pause_all(struct cpus *cpus);
 void vcpus_resume_all(struct cpus *cpus);
+/* When the calling thread is a vCPU: it stops at the next instruction boundary until
+ * vcpus_resume_all(). For a guest's own request (reset, power-off, panic), after which it is not to
+ * run on while the main thread gets to it. */
+void vcpus_hold_current(struct cpus *cpus);
 /* All vCPUs to power-on state (vCPU 0 at the reset vector, others waiting for SIPI). Parked only. */
 void vcpus_reset_all(struct cpus *cpus);
 

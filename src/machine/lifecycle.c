@@ -83,6 +83,8 @@ static struct slots *request_begin(struct machine *m)
     return &m->requests->slots;
 }
 
+/* A vCPU that leaves a request runs no further until it is carried out; machine_run_requests() lets it
+ * go on if the machine still runs then. */
 static void request_end(struct machine *m, enum request_bit bit)
 {
     struct requests *r = m->requests;
@@ -90,6 +92,9 @@ static void request_end(struct machine *m, enum request_bit bit)
 
     r->slots.pending |= bit;
     r->posted = true;
+    if (m->cpus) {
+        vcpus_hold_current(m->cpus); /* before the main thread can take the request */
+    }
     g_mutex_unlock(&r->mutex);
     if (post) {
         loop_post(m->loop, run_posted_requests, m);
@@ -324,6 +329,14 @@ static struct slots take_requests(struct machine *m)
     return taken;
 }
 
+/* vCPUs that were held when they left a request. */
+static void release_held(struct machine *m)
+{
+    if (m->cpus && runstate_is_running(m->run)) {
+        vcpus_resume_all(m->cpus);
+    }
+}
+
 bool machine_run_requests(struct machine *m)
 {
     struct slots s;
@@ -354,6 +367,7 @@ bool machine_run_requests(struct machine *m)
     if (s.pending & REQUEST_STOP) {
         vm_stop(m, s.stop);
     }
+    release_held(m);
     return true;
 }
 
