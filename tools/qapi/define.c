@@ -82,7 +82,7 @@ static bool name_check_upper(struct context *c, unsigned line, const char *what,
     if (!name_check(c, line, what, name, false)) {
         return false;
     }
-    for (const char *p = name_stem(name, false); *p; p++) {
+    for (const char *p = name_stem(name, true); *p; p++) {
         if (g_ascii_islower(*p) || *p == '-') {
             return name_error(c, line, what, name, "must not use lowercase or '-'");
         }
@@ -352,9 +352,9 @@ static bool branches_read(struct context *c, const struct node *object, bool alt
     struct entity *e = c->entity;
     struct member **tail = &e->branches;
 
-    if (object->kind != NODE_OBJECT || !object->children) {
-        return entity_error(c->schema, e, object->line, "'data' of %s must be a non-empty object",
-                            entity_text(c->schema, e));
+    if (object->kind != NODE_OBJECT || (alternate && !object->children)) {
+        return entity_error(c->schema, e, object->line, "'data' of %s must be %s object",
+                            entity_text(c->schema, e), alternate ? "a non-empty" : "an");
     }
     for (const struct node *node = object->children; node; node = node->next) {
         struct member *branch = pool_alloc(c->schema->pool, sizeof(*branch));

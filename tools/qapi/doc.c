@@ -5,6 +5,9 @@
  * the tags below, at ".. note::", or where flush text follows a blank line below a description. It
  * ends where the next one begins. The lines' common indentation does not count: 7.2 has none,
  * 8.x asks for four spaces.
+ *
+ * Free-form documentation has headings and text between them. A heading should be the first line
+ * of its comment, but schemas of 7.2 have others.
  */
 #include "doc.h"
 
@@ -198,6 +201,15 @@ static const struct tag *tag_find(const char *line)
     return NULL;
 }
 
+/* Flush text behind a blank line ends what has some text and is not an example. */
+static bool leaves_section(const struct doc_reader *r, const char *line)
+{
+    bool filled = r->first->len || strspn(r->rest->str, " \n") < r->rest->len;
+
+    return r->blank && filled && !g_ascii_isspace(*line) && r->section->kind != DOC_BODY &&
+           r->section->kind != DOC_EXAMPLE;
+}
+
 static bool definition_line(struct doc_reader *r, const char *line)
 {
     size_t word = strcspn(line, " \t");
@@ -217,8 +229,7 @@ static bool definition_line(struct doc_reader *r, const char *line)
     if (is_heading(line)) {
         return doc_error(r, r->line, "a heading cannot stand in the documentation of a definition");
     }
-    if (!r->section || (r->blank && r->section->kind != DOC_BODY &&
-                        r->section->kind != DOC_EXAMPLE && !g_ascii_isspace(*line))) {
+    if (!r->section || leaves_section(r, line)) {
         if (!section_start(r, DOC_BODY, NULL, "", "")) {
             return false;
         }
@@ -229,15 +240,20 @@ static bool definition_line(struct doc_reader *r, const char *line)
 
 static bool free_form_line(struct doc_reader *r, const char *line)
 {
+    size_t word = strcspn(line, " \t");
+
     if (is_heading(line)) {
         size_t n = strspn(line, "=");
 
-        if (r->section || r->doc->heading) {
-            return doc_error(r, r->line, "a heading must be the first line of its comment");
+        if (!section_start(r, DOC_HEADING, NULL, "=", line + n)) {
+            return false;
         }
-        r->doc->level = (unsigned)n;
-        r->doc->heading = pool_strdup(r->lexer->pool, line + n + strspn(line + n, " "));
-        return true;
+        r->section->level = (unsigned)n;
+        return section_end(r);
+    }
+    if (line[0] == '@' && line[word - 1] == ':') {
+        return doc_error(r, r->line, "'%.*s' is not allowed in free-form documentation", (int)word,
+                         line);
     }
     if (!r->section && !section_start(r, DOC_BODY, NULL, "", "")) {
         return false;
@@ -267,7 +283,7 @@ static bool symbol_line(struct doc_reader *r, const char *line)
 /* One line without its "# ". */
 static bool doc_line(struct doc_reader *r, const char *line)
 {
-    bool started = r->doc->symbol || r->doc->heading || r->section;
+    bool started = r->doc->symbol || r->doc->sections || r->section;
     bool ok = true;
 
     if (!*line) {

@@ -12,6 +12,7 @@ struct lexer;
 
 enum doc_section_kind {
     DOC_BODY,    /* text under no tag */
+    DOC_HEADING, /* "= Text", in free-form documentation only */
     DOC_MEMBER,  /* "@name:" */
     DOC_FEATURE, /* "@name:" behind "Features:" */
     DOC_RETURNS,
@@ -26,15 +27,14 @@ struct doc_section {
     enum doc_section_kind kind;
     unsigned line;
     const char *name; /* DOC_MEMBER and DOC_FEATURE */
+    unsigned level;   /* DOC_HEADING: from 1 */
     const char *text; /* lines without their common indentation, each ended by '\n' */
     struct doc_section *next;
 };
 
 struct doc {
     struct place place;
-    const char *symbol;  /* what is documented; NULL: free-form */
-    const char *heading; /* free-form: "= Text" on the first line; NULL without */
-    unsigned level;      /* of the heading, from 1 */
+    const char *symbol; /* what is documented; NULL: free-form */
     struct doc_section *sections;
 };
 

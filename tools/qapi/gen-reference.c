@@ -287,15 +287,29 @@ static void emit_definition(struct output *output, GString *out, const struct en
 static void emit_free_form(struct output *output, GString *out, const struct doc *doc,
                            unsigned *number)
 {
-    if (doc->heading) {
-        unsigned level = MIN(doc->level + 1, 6);
+    for (const struct doc_section *s = doc->sections; s; s = s->next) {
+        unsigned level = MIN(s->level + 1, 6);
 
+        if (s->kind != DOC_HEADING) {
+            html_text(out, output->schema, s->text);
+            continue;
+        }
         g_string_append_printf(out, "<h%u id=\"s.%u\">", level, ++*number);
-        html_inline(out, output->schema, doc->heading, strlen(doc->heading));
+        html_inline(out, output->schema, s->text, strlen(s->text) - 1);
         g_string_append_printf(out, "</h%u>\n", level);
     }
+}
+
+/* The headings of one piece of free-form documentation as links. */
+static void emit_headings(GString *out, const struct doc *doc, unsigned *number)
+{
     for (const struct doc_section *s = doc->sections; s; s = s->next) {
-        html_text(out, output->schema, s->text);
+        if (s->kind == DOC_HEADING) {
+            g_string_append_printf(out, "<li style=\"margin-left: %uem\"><a href=\"#s.%u\">",
+                                   2 * (MIN(s->level, 6) - 1), ++*number);
+            html_escape(out, s->text, (gssize)strlen(s->text) - 1);
+            g_string_append(out, "</a></li>\n");
+        }
     }
 }
 
@@ -308,13 +322,9 @@ static void emit_contents(struct output *output, GString *out)
     for (guint i = 0; i < items->len; i++) {
         const struct item *item = g_ptr_array_index(items, i);
 
-        if (item->node || !item->doc->heading) {
-            continue;
+        if (!item->node) {
+            emit_headings(out, item->doc, &number);
         }
-        g_string_append_printf(out, "<li style=\"margin-left: %uem\"><a href=\"#s.%u\">",
-                               2 * (MIN(item->doc->level, 6) - 1), ++number);
-        html_escape(out, item->doc->heading, -1);
-        g_string_append(out, "</a></li>\n");
     }
     g_string_append(out, "<li><a href=\"#builtin.\">Built-in types</a></li>\n"
                          "<li><a href=\"#index.\">Index</a></li>\n</ul>\n</nav>\n");
@@ -407,17 +417,17 @@ static void emit_index(struct output *output, GString *out)
 static void emit_title(struct output *output, GString *out)
 {
     const GPtrArray *items = output->schema->parsed->items;
-    const char *title = "QMP reference";
 
     for (guint i = 0; i < items->len; i++) {
         const struct item *item = g_ptr_array_index(items, i);
+        const struct doc_section *s = item->node ? NULL : doc_find(item->doc, DOC_HEADING, NULL);
 
-        if (!item->node && item->doc->heading) {
-            title = item->doc->heading;
-            break;
+        if (s) {
+            html_escape(out, s->text, (gssize)strlen(s->text) - 1);
+            return;
         }
     }
-    html_escape(out, title, -1);
+    g_string_append(out, "QMP");
 }
 
 void generate_reference(struct output *output)

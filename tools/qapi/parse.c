@@ -27,8 +27,9 @@ struct parser {
 struct file_parser {
     struct parser *parser;
     struct lexer lexer;
-    struct doc *pending; /* documentation of the definition to come */
-    bool doc_failed;     /* there was some, but it is broken */
+    struct doc *pending;   /* documentation of the definition to come */
+    struct doc *free_form; /* other documentation directly before it */
+    bool doc_failed;       /* there was some, but it is broken */
 };
 
 struct node *node_get(const struct node *node, const char *key)
@@ -304,6 +305,7 @@ static void parse_doc(struct file_parser *f)
     } else if (doc) {
         item_add(f, doc->place.line, NULL, doc);
     }
+    f->free_form = doc && !doc->symbol ? doc : NULL;
     lexer_next(&f->lexer);
 }
 
@@ -312,7 +314,7 @@ static void parse_expression(struct file_parser *f)
     struct node *node = at(f, '{') ? parse_value(f, 0) : expected(f, "'{'");
 
     if (!node) {
-        f->pending = NULL;
+        f->pending = f->free_form = NULL;
         f->doc_failed = false;
         lexer_resynchronize(&f->lexer);
         return;
@@ -324,9 +326,16 @@ static void parse_expression(struct file_parser *f)
         drop_pending(f);
         do_pragma(f, node);
     } else {
+        if (f->free_form) {
+            complain(f, f->free_form->place.line,
+                     "documentation of the definition in line %u must begin with '@NAME:'",
+                     node->line);
+            f->doc_failed = true;
+        }
         item_add(f, node->line, node, f->pending);
         f->pending = NULL;
     }
+    f->free_form = NULL;
     f->doc_failed = false;
 }
 

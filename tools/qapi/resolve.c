@@ -320,6 +320,10 @@ static bool union_check(struct schema *schema, struct entity *e)
     if (!union_find_tag(schema, e)) {
         return false;
     }
+    /* a value without a branch selects an empty one; so only the values must not be missing */
+    if (!e->tag->type->members && !e->tag->type->bad) {
+        return entity_error(schema, e, e->place.line, "%s has no branches", entity_text(schema, e));
+    }
     for (const struct member *v = e->tag->type->members; v; v = v->next) {
         g_hash_table_add(values, (gpointer)v->name);
     }
