@@ -7,12 +7,7 @@
 #include "schema.h"
 #include "source.h"
 
-/* What the runtime and json-c have taken already. */
-static const char *const taken_types[] = {
-    "event_sink", "json_object", "q_type",      "qapi_event",        "qapi_kind",
-    "qapi_list",  "qapi_member", "qapi_object", "qapi_read_mode",    "qapi_type",
-    "qmp_call",   "qmp_command", "qmp_error",   "qmp_command_flags", NULL,
-};
+/* What the dispatcher and errors have taken already. */
 static const char *const taken_commands[] = {"command_find", "commands", "error_class",
                                              "error_quark", NULL};
 
@@ -38,9 +33,6 @@ static void types_claim(struct schema *schema)
     g_autoptr(GHashTable) claimed = g_hash_table_new(g_str_hash, g_str_equal);
     g_autoptr(GHashTable) constants = g_hash_table_new(g_str_hash, g_str_equal);
 
-    for (size_t i = 0; taken_types[i]; i++) {
-        g_hash_table_insert(claimed, (gpointer)taken_types[i], (gpointer)&nobody);
-    }
     for (const struct builtin *b = schema_builtins; b->name; b++) {
         g_hash_table_insert(claimed, pool_printf(schema->pool, "%s_list", b->c_name),
                             (gpointer)&nobody);

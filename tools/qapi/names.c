@@ -16,6 +16,17 @@ static const char *const taken_words[] = {
     "while",  NULL,
 };
 
+/* Types that the runtime, GLib's companion json-c and their headers have already. */
+static const char *const taken_types[] = {
+    "array_list",         "event_sink",   "json_object",        "json_object_iter",
+    "json_patch_error",   "json_tokener", "json_tokener_error", "json_tokener_srec",
+    "json_tokener_state", "json_type",    "lh_entry",           "lh_table",
+    "printbuf",           "q_type",       "qapi_event",         "qapi_kind",
+    "qapi_list",          "qapi_member",  "qapi_object",        "qapi_read_mode",
+    "qapi_type",          "qmp_call",     "qmp_command",        "qmp_command_flags",
+    "qmp_error",          NULL,
+};
+
 static char *munge(struct pool *pool, const char *name)
 {
     char *c = pool_strdup(pool, name);
@@ -76,6 +87,9 @@ const char *type_name_to_c(struct pool *pool, const char *name)
             g_string_append_c(c, '_');
         }
         g_string_append_c(c, g_ascii_isalnum(*p) ? g_ascii_tolower(*p) : '_');
+    }
+    if (g_strv_contains(taken_types, c->str)) {
+        g_string_prepend(c, "q_");
     }
     return protect(pool, pool_strdup(pool, c->str));
 }

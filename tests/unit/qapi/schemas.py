@@ -306,8 +306,8 @@ BAD = [
      "2: enum 'FOOBar' collides with struct 'FooBar' in C: both are 'foo_bar'"),
     ("{ 'struct': 'Str', 'data': {} }\n{ 'struct': 'Foo', 'data': { 'a': [ 'Str' ] } }",
      "1: struct 'Str' has the C name 'str_list', which is taken"),
-    ("{ 'struct': 'EventSink', 'data': {} }",
-     "1: struct 'EventSink' has the C name 'event_sink', which is taken"),
+    ("{ 'command': 'error-class' }",
+     "1: command 'error-class' has the C name 'error_class', which is taken"),
     ("{ 'enum': 'Foo', 'data': [ 'bar-baz' ] }\n{ 'enum': 'FooBar', 'data': [ 'baz' ] }",
      "2: enum 'FooBar' collides with enum 'Foo' in C: both are 'FOO_BAR_BAZ'"),
     ("{ 'pragma': { 'command-name-exceptions': [ 'a_b' ] } }\n"
