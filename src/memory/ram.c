@@ -62,6 +62,7 @@ void ram_block_free(struct ram_block *block)
     if (!block) {
         return;
     }
+    free(block->accel_pages);
     munmap(block->host, block->size + GUEST_PAGE_SIZE);
     g_free(block->name);
     g_free(block);

@@ -249,7 +249,8 @@ struct cpu {
     uint32_t tlb_gen;  /* counts flushes: validates jump_cache */
     struct vcpu *vcpu; /* NULL in the oracle and unit tests */
     const struct soft_host *host;
-    _Atomic uint32_t *req; /* &vcpu->req, or a word of the test's */
+    _Atomic uint32_t *req; /* &vcpu->req; without a vCPU &own_req, or a word of the test's */
+    _Atomic uint32_t own_req;
 
     struct seg seg[SEG_COUNT];
     struct seg ldt, tr;
@@ -282,6 +283,8 @@ struct cpu {
     uint64_t pat, misc_enable, spec_ctrl, tsc_adjust, tsc_offset, mtrr_def_type;
     uint64_t mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
     uint64_t mcg_status, mcg_ctl, feat_ctl;
+    uint64_t random[32]; /* numbers got in advance for RDRAND */
+    unsigned random_left;
     struct lapic *lapic; /* NULL in the oracle */
     const struct cpu_model *model;
     uint64_t features[2]; /* copy of model->features */

@@ -1,0 +1,231 @@
+/*
+ * The software CPU as an accelerator: vCPUs with their local APICs, and the way out to memory and
+ * devices through the address spaces.
+ *
+ * Device accesses take the machine lock (vcpu_lock_machine); while a vCPU waits for it the memory
+ * map may change, so nothing looked up before is used afterwards. A change of the map, made while
+ * all vCPUs are out of guest memory, empties every TLB and drops all decoded code.
+ */
+#include "cpu/x86/lapic.h"
+#include "cpu/x86/soft/sys-priv.h"
+
+struct soft {
+    struct cpus *cpus;
+    struct lapic_bus *bus;
+    struct map_listener listener;
+};
+
+/* ---------------------------------------------------------------- out of the CPU */
+
+static uint64_t host_mmio_read(struct cpu *c, gpa_t gpa, unsigned size)
+{
+    struct vcpu *vcpu = c->vcpu;
+    fp_leave(c);
+    vcpu_lock_machine(vcpu);
+    uint64_t value = address_space_io_read(vcpu->cpus->mem, gpa, size);
+    vcpu_unlock_machine(vcpu);
+    return value;
+}
+
+static void host_mmio_write(struct cpu *c, gpa_t gpa, uint64_t value, unsigned size)
+{
+    struct vcpu *vcpu = c->vcpu;
+    fp_leave(c);
+    vcpu_lock_machine(vcpu);
+    address_space_io_write(vcpu->cpus->mem, gpa, value, size);
+    vcpu_unlock_machine(vcpu);
+}
+
+static uint32_t host_io_read(struct cpu *c, uint16_t port, unsigned size)
+{
+    struct vcpu *vcpu = c->vcpu;
+    fp_leave(c);
+    vcpu_lock_machine(vcpu);
+    uint32_t value = address_space_io_read(vcpu->cpus->io, port, size);
+    vcpu_unlock_machine(vcpu);
+    return value;
+}
+
+static void host_io_write(struct cpu *c, uint16_t port, uint32_t value, unsigned size)
+{
+    struct vcpu *vcpu = c->vcpu;
+    fp_leave(c);
+    vcpu_lock_machine(vcpu);
+    address_space_io_write(vcpu->cpus->io, port, value, size);
+    vcpu_unlock_machine(vcpu);
+}
+
+static uint64_t host_tsc(struct cpu *c)
+{
+    const struct cpus *cpus = c->vcpu->cpus;
+    return muldiv64(vclock_now(cpus->clock), cpus->tsc_khz, 1000000);
+}
+
+static uint8_t *host_ram_page(struct cpu *c, gpa_t gpa, bool *writable, struct ram_block **ram,
+                              uint64_t *offset)
+{
+    const struct flat_range *range = address_space_find(c->vcpu->cpus->mem, gpa);
+    if (range == NULL || range->region->kind == REGION_IO ||
+        range->last - gpa < GUEST_PAGE_SIZE - 1) {
+        return NULL;
+    }
+    const struct region *region = range->region;
+    *ram = region->ram;
+    *offset = region->ram_offset + range->offset + (gpa - range->start);
+    if (*offset % GUEST_PAGE_SIZE != 0) {
+        return NULL; /* accesses go through the address space */
+    }
+    *writable = region->kind == REGION_RAM;
+    return region->ram->host + *offset;
+}
+
+static const struct soft_host host = {
+    .mmio_read = host_mmio_read,
+    .mmio_write = host_mmio_write,
+    .io_read = host_io_read,
+    .io_write = host_io_write,
+    .tsc = host_tsc,
+    .ram_page = host_ram_page,
+};
+
+/* ---------------------------------------------------------------- vCPUs */
+
+static bool soft_create(struct vcpu *vcpu, GError **error)
+{
+    struct soft *soft = vcpu->cpus->accel_data;
+    struct cpu *c = soft_cpu_new(vcpu->cpus->model, &host, vcpu);
+    if (c == NULL) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOMEM, "vCPU %u: not enough memory",
+                    vcpu->index);
+        return false;
+    }
+    vcpu->accel = c;
+    c->lapic = lapic_new(soft->bus, vcpu);
+    return true;
+}
+
+static void soft_destroy(struct vcpu *vcpu)
+{
+    struct cpu *c = vcpu->accel;
+    if (c != NULL) {
+        lapic_free(c->lapic);
+        soft_cpu_free(c);
+        vcpu->accel = NULL;
+    }
+}
+
+static void soft_reset(struct vcpu *vcpu)
+{
+    atomic_store(&vcpu->mp_state, vcpu->index == 0 ? MP_RUNNABLE : MP_UNINITIALIZED);
+    cpu_reset(vcpu->accel, false);
+}
+
+static enum run_exit soft_vcpu_run(struct vcpu *vcpu)
+{
+    if (atomic_load(&vcpu->mp_state) != MP_RUNNABLE && atomic_load(&vcpu->req) == 0) {
+        return RUN_HALT; /* resumed from a pause: it still sleeps */
+    }
+    return soft_run(vcpu);
+}
+
+static void soft_get(struct vcpu *vcpu, struct cpu_state *state, unsigned what)
+{
+    soft_state_get(vcpu->accel, state, what);
+}
+
+static bool soft_set(struct vcpu *vcpu, const struct cpu_state *state, unsigned what,
+                     GError **error)
+{
+    return soft_state_set(vcpu->accel, state, what, error);
+}
+
+static bool soft_read_linear(struct vcpu *vcpu, gva_t addr, void *buf, size_t length)
+{
+    struct cpu *c = vcpu->accel;
+    uint8_t *to = buf;
+    while (length > 0) {
+        size_t n = MIN(length, GUEST_PAGE_SIZE - (addr & ~GUEST_PAGE_MASK));
+        gpa_t gpa;
+        if (!mmu_translate_debug(c, addr, &gpa) ||
+            !address_space_read(vcpu->cpus->mem, gpa, to, n)) {
+            return false;
+        }
+        to += n;
+        addr += n;
+        length -= n;
+    }
+    return true;
+}
+
+static const struct vcpu_ops soft_vcpu_ops = {
+    .create = soft_create,
+    .destroy = soft_destroy,
+    .reset = soft_reset,
+    .run = soft_vcpu_run,
+    .get = soft_get,
+    .set = soft_set,
+    .read_linear = soft_read_linear,
+};
+
+/* ---------------------------------------------------------------- the accelerator */
+
+static void map_changed(struct map_listener *listener, const struct flat_view *view)
+{
+    struct soft *soft = (void *)((uint8_t *)listener - offsetof(struct soft, listener));
+    for (unsigned i = 0; i < soft->cpus->n; i++) {
+        struct cpu *c = soft->cpus->vcpu[i]->accel;
+        if (c != NULL) {
+            mmu_map_changed(c);
+            blocks_flush(c);
+        }
+    }
+}
+
+static void ram_written(struct map_listener *listener, struct ram_block *ram, uint64_t offset,
+                        uint64_t length)
+{
+    struct soft *soft = (void *)((uint8_t *)listener - offsetof(struct soft, listener));
+    soft_ram_written(soft->cpus, ram, offset, 0, length);
+}
+
+static bool soft_init(struct cpus *cpus, GError **error)
+{
+    struct soft *soft = g_new0(struct soft, 1);
+    soft->cpus = cpus;
+    soft->bus = lapic_bus_new(cpus);
+    soft->listener.changed = map_changed;
+    soft->listener.ram_written = ram_written;
+    cpus->accel_data = soft;
+    address_space_add_listener(cpus->mem, &soft->listener);
+    return true;
+}
+
+static void soft_finish(struct cpus *cpus)
+{
+    struct soft *soft = cpus->accel_data;
+    address_space_remove_listener(cpus->mem, &soft->listener);
+    lapic_bus_free(soft->bus);
+    g_free(soft);
+    cpus->accel_data = NULL;
+}
+
+static void soft_send_msi(struct cpus *cpus, gpa_t addr, uint32_t data)
+{
+    struct soft *soft = cpus->accel_data;
+    lapic_bus_msi(soft->bus, addr, data);
+}
+
+static void soft_set_extint(struct cpus *cpus, bool level)
+{
+    struct soft *soft = cpus->accel_data;
+    lapic_bus_extint(soft->bus, level);
+}
+
+const struct accel_ops accel_soft = {
+    .name = "tcg",
+    .init = soft_init,
+    .finish = soft_finish,
+    .vcpu = &soft_vcpu_ops,
+    .send_msi = soft_send_msi,
+    .set_extint = soft_set_extint,
+};

@@ -1,0 +1,450 @@
+/*
+ * The CPU's state as a whole: reset, the mode key, and the exchange with struct cpu_state.
+ */
+#include "base/log.h"
+#include "cpu/x86/lapic.h"
+#include "cpu/x86/soft/insn.h"
+#include "cpu/x86/soft/sys-priv.h"
+#include <inttypes.h>
+
+/* ---------------------------------------------------------------- mode */
+
+static bool is_flat(const struct seg *s)
+{
+    return !s->unusable && s->base == 0 && s->limit == UINT32_MAX && !(s->type & 8) &&
+           (s->type & 2) && !(s->type & 4);
+}
+
+void mode_update(struct cpu *c)
+{
+    const struct seg *cs = &c->seg[SEG_CS], *ss = &c->seg[SEG_SS];
+    uint32_t key = c->cpl;
+    bool lma = c->efer & EFER_LMA;
+    if (c->cr0 & CR0_PE) {
+        key |= KEY_PE;
+    }
+    if (c->sysflags & RFLAGS_VM) {
+        key |= KEY_VM86;
+    }
+    if (lma) {
+        key |= KEY_LMA;
+    }
+    if (lma && cs->l) {
+        key |= KEY_LONG64 | KEY_FLAT | KEY_CS_FLAT;
+    } else {
+        key |= cs->db ? KEY_CS_D : 0;
+        key |= ss->db ? KEY_SS_B : 0;
+        if (is_flat(ss) && is_flat(&c->seg[SEG_DS]) && is_flat(&c->seg[SEG_ES])) {
+            key |= KEY_FLAT;
+        }
+        if (cs->base == 0 && cs->limit == UINT32_MAX) {
+            key |= KEY_CS_FLAT;
+        }
+    }
+    key |= c->cr0 & CR0_TS ? KEY_TS : 0;
+    key |= c->cr0 & CR0_EM ? KEY_EM : 0;
+    key |= c->cr0 & CR0_MP ? KEY_MP : 0;
+    key |= c->cr4 & CR4_OSFXSR ? KEY_OSFXSR : 0;
+    key |= c->cr4 & CR4_OSXSAVE ? KEY_OSXSAVE : 0;
+    if ((c->sysflags & RFLAGS_TF) || c->shadow || c->pending_db != 0 || c->trap_armed ||
+        (c->dr[7] & 0xff)) {
+        key |= KEY_STEP;
+    }
+    if (c->cpl == 3 && (c->cr0 & CR0_AM) && (c->sysflags & RFLAGS_AC)) {
+        key |= KEY_ALIGN;
+    }
+    if ((~c->mxcsr >> 7 & 0x3f) != 0) {
+        key |= KEY_FPEXC;
+    }
+    c->key = key;
+    c->tlb = c->tlb_mode[key & KEY_ALIGN ? TLB_ALIGN : mem_mode(c)];
+}
+
+/* ---------------------------------------------------------------- reset */
+
+static void seg_reset(struct seg *s, uint8_t type)
+{
+    *s = (struct seg){.limit = 0xffff, .type = type, .s = 1, .present = 1};
+}
+
+/* What only power-on resets. */
+static void power_on(struct cpu *c)
+{
+    c->cr0 = CR0_ET | CR0_NW | CR0_CD;
+    c->star = c->lstar = c->cstar = c->sfmask = c->kernel_gs_base = c->tsc_aux = 0;
+    c->sysenter_cs = c->sysenter_esp = c->sysenter_eip = 0;
+    c->pat = 0x0007040600070406ull;
+    c->misc_enable = 0x1801; /* fast strings; no branch trace, no PEBS */
+    c->spec_ctrl = 0;
+    c->tsc_adjust = 0;
+    c->mtrr_def_type = 0;
+    memset(c->mtrr_fixed, 0, sizeof(c->mtrr_fixed));
+    memset(c->mtrr_base, 0, sizeof(c->mtrr_base));
+    memset(c->mtrr_mask, 0, sizeof(c->mtrr_mask));
+    c->mcg_status = c->mcg_ctl = 0;
+    c->feat_ctl = 1; /* locked, VMX off */
+    memset(c->xmm, 0, sizeof(c->xmm));
+    fp_reset(c);
+    c->tsc_offset = 0;
+    c->tsc_offset = -tsc_read(c);
+}
+
+/* SDM volume 3, table 9-1. */
+void cpu_reset(struct cpu *c, bool init)
+{
+    memset(c->r, 0, sizeof(c->r));
+    c->r[RDX] = c->model != NULL ? cpu_model_cpuid(c->model, 0, 1, 0).eax : 0x600;
+    c->rip = 0xfff0;
+    c->sysflags = RFLAGS_1;
+    rflags_set(c, RFLAGS_1);
+    for (unsigned n = 0; n < SEG_COUNT; n++) {
+        seg_reset(&c->seg[n], 3);
+    }
+    c->seg[SEG_CS].sel = 0xf000;
+    c->seg[SEG_CS].base = 0xffff0000;
+    c->seg[SEG_CS].type = 11;
+    c->ldt = (struct seg){.limit = 0xffff, .type = SYS_LDT, .present = 1};
+    c->tr = (struct seg){.limit = 0xffff, .type = SYS_TSS32_BUSY, .present = 1};
+    c->gdt.base = c->idt.base = 0;
+    c->gdt.limit = c->idt.limit = 0xffff;
+    /* INIT keeps CD and NW */
+    c->cr0 = CR0_ET | (init ? c->cr0 & (CR0_NW | CR0_CD) : 0);
+    c->cr2 = c->cr3 = c->cr4 = c->efer = 0;
+    memset(c->pdptr, 0, sizeof(c->pdptr));
+    memset(c->dr, 0, sizeof(c->dr));
+    c->dr[6] = 0xffff0ff0;
+    c->dr[7] = 0x400;
+    c->watch = c->trap_armed = false;
+    c->pending_db = 0;
+    c->cpl = 0;
+    c->shadow = c->shadow_ss = c->nmi_masked = c->halted = false;
+    c->fault.vector = -1;
+    c->leave = false;
+    if (!init) {
+        power_on(c);
+    }
+    if (c->lapic != NULL) {
+        lapic_reset(c->lapic, init);
+    }
+    tlb_flush_all(c);
+    mode_update(c);
+}
+
+/* ---------------------------------------------------------------- get */
+
+static void seg_to_state(struct x_seg *to, const struct seg *s)
+{
+    *to = (struct x_seg){
+        .base = s->base,
+        .limit = s->limit,
+        .selector = s->sel,
+        .type = s->type,
+        .present = s->present,
+        .dpl = s->dpl,
+        .db = s->db,
+        .s = s->s,
+        .l = s->l,
+        .g = s->g,
+        .avl = s->avl,
+        .unusable = s->unusable,
+    };
+}
+
+static void seg_from_state(struct seg *s, const struct x_seg *from)
+{
+    *s = (struct seg){
+        .base = from->base,
+        .limit = from->limit,
+        .sel = from->selector,
+        .type = from->type & 15,
+        .present = from->present & 1,
+        .dpl = from->dpl & 3,
+        .db = from->db & 1,
+        .s = from->s & 1,
+        .l = from->l & 1,
+        .g = from->g & 1,
+        .avl = from->avl & 1,
+        .unusable = from->unusable & 1,
+    };
+}
+
+/* x_regs holds RSP and RBP where the encoding has RSP=4, RBP=5, RSI=6, RDI=7 in another order. */
+static const uint8_t gpr_order[16] = {RAX, RBX, RCX, RDX, RSI, RDI, RSP, RBP,
+                                      R8,  R9,  R10, R11, R12, R13, R14, R15};
+
+static void regs_get(const struct cpu *c, struct x_regs *regs)
+{
+    uint64_t *to = &regs->rax;
+    for (unsigned i = 0; i < 16; i++) {
+        to[i] = c->r[gpr_order[i]];
+    }
+    regs->rip = c->rip;
+    regs->rflags = rflags_get(c);
+}
+
+static void sregs_get(const struct cpu *c, struct x_sregs *s)
+{
+    memset(s, 0, sizeof(*s));
+    seg_to_state(&s->es, &c->seg[SEG_ES]);
+    seg_to_state(&s->cs, &c->seg[SEG_CS]);
+    seg_to_state(&s->ss, &c->seg[SEG_SS]);
+    seg_to_state(&s->ds, &c->seg[SEG_DS]);
+    seg_to_state(&s->fs, &c->seg[SEG_FS]);
+    seg_to_state(&s->gs, &c->seg[SEG_GS]);
+    seg_to_state(&s->ldt, &c->ldt);
+    seg_to_state(&s->tr, &c->tr);
+    s->gdt = (struct x_dtable){.base = c->gdt.base, .limit = c->gdt.limit};
+    s->idt = (struct x_dtable){.base = c->idt.base, .limit = c->idt.limit};
+    s->cr0 = c->cr0;
+    s->cr2 = c->cr2;
+    s->cr3 = c->cr3;
+    s->cr4 = c->cr4;
+    s->efer = c->efer;
+    if (c->lapic != NULL) {
+        s->cr8 = lapic_get_cr8(c->lapic);
+        s->apic_base = lapic_get_base(c->lapic);
+    }
+}
+
+static void events_get(const struct cpu *c, struct x_events *e)
+{
+    memset(e, 0, sizeof(*e));
+    e->interrupt.shadow = (c->shadow ? 1 : 0) | (c->shadow_ss ? 2 : 0);
+    e->nmi.masked = c->nmi_masked;
+    if (c->vcpu != NULL) {
+        e->nmi.pending = (atomic_load(&c->vcpu->req) & VCPU_REQ_NMI) != 0;
+        e->sipi_vector = atomic_load(&c->vcpu->sipi_vector);
+    }
+    if (c->pending_db != 0 || c->trap_armed) {
+        e->exception.pending = 1;
+        e->exception.nr = EXC_DB;
+        e->exception_has_payload = 1;
+        e->exception_payload = c->pending_db | (c->trap_armed ? 1u << 14 : 0);
+    }
+}
+
+static void msrs_get(struct cpu *c, struct cpu_state *st)
+{
+    st->n_msrs = 0;
+    for (const uint32_t *index = msr_saved; *index != 0; index++) {
+        uint64_t value;
+        if (msr_read(c, *index, &value)) {
+            st->msr[st->n_msrs++] = (struct x_msr){.index = *index, .data = value};
+        }
+    }
+}
+
+void soft_state_get(struct cpu *c, struct cpu_state *st, unsigned what)
+{
+    if (what & ST_REGS) {
+        regs_get(c, &st->regs);
+    }
+    if (what & ST_SREGS) {
+        sregs_get(c, &st->sregs);
+    }
+    if (what & ST_FPU) {
+        memset(st->xsave, 0, sizeof(st->xsave));
+        fxsave_store(c, st->xsave, true);
+        st->xsave[512] = 3; /* XSTATE_BV: x87 and SSE */
+        st->xcr0 = 1;
+    }
+    if (what & ST_MSRS) {
+        msrs_get(c, st);
+    }
+    if (what & ST_EVENTS) {
+        events_get(c, &st->events);
+    }
+    if (what & ST_DEBUG) {
+        memset(&st->debug, 0, sizeof(st->debug));
+        memcpy(st->debug.db, c->dr, sizeof(st->debug.db));
+        st->debug.dr6 = c->dr[6];
+        st->debug.dr7 = c->dr[7];
+    }
+    if (what & ST_MP) {
+        st->mp_state = c->vcpu != NULL ? (uint32_t)atomic_load(&c->vcpu->mp_state)
+                       : c->halted     ? MP_HALTED
+                                       : MP_RUNNABLE;
+    }
+    if ((what & ST_LAPIC) && c->lapic != NULL) {
+        lapic_get_page(c->lapic, st->lapic);
+    }
+    if (what & ST_CLOCK) {
+        st->tsc = tsc_read(c);
+    }
+}
+
+/* ---------------------------------------------------------------- set */
+
+static void regs_set(struct cpu *c, const struct x_regs *regs)
+{
+    const uint64_t *from = &regs->rax;
+    for (unsigned i = 0; i < 16; i++) {
+        c->r[gpr_order[i]] = from[i];
+    }
+    c->rip = regs->rip;
+    rflags_set(c, regs->rflags);
+}
+
+static bool sregs_check(const struct x_sregs *s, GError **error)
+{
+    const char *what = NULL;
+    if ((s->cr0 & CR0_PG) && !(s->cr0 & CR0_PE)) {
+        what = "CR0 has PG without PE";
+    } else if ((s->efer & EFER_LMA) && !(s->cr4 & CR4_PAE)) {
+        what = "EFER has LMA, but CR4 has no PAE";
+    } else if (!(s->efer & EFER_LMA) != !((s->cr0 & CR0_PG) && (s->efer & EFER_LME))) {
+        what = "EFER.LMA does not agree with CR0.PG and EFER.LME";
+    }
+    if (what != NULL) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "vCPU state: %s (cr0 %#" PRIx64 ", cr4 %#" PRIx64 ", efer %#" PRIx64 ")", what,
+                    s->cr0, s->cr4, s->efer);
+        return false;
+    }
+    return true;
+}
+
+static void sregs_set(struct cpu *c, const struct x_sregs *s)
+{
+    seg_from_state(&c->seg[SEG_ES], &s->es);
+    seg_from_state(&c->seg[SEG_CS], &s->cs);
+    seg_from_state(&c->seg[SEG_SS], &s->ss);
+    seg_from_state(&c->seg[SEG_DS], &s->ds);
+    seg_from_state(&c->seg[SEG_FS], &s->fs);
+    seg_from_state(&c->seg[SEG_GS], &s->gs);
+    seg_from_state(&c->ldt, &s->ldt);
+    seg_from_state(&c->tr, &s->tr);
+    c->gdt.base = s->gdt.base;
+    c->gdt.limit = s->gdt.limit;
+    c->idt.base = s->idt.base;
+    c->idt.limit = s->idt.limit;
+    c->cr0 = s->cr0;
+    c->cr2 = s->cr2;
+    c->cr3 = s->cr3;
+    c->cr4 = s->cr4;
+    c->efer = s->efer;
+    if ((c->cr0 & CR0_PG) && (c->cr4 & CR4_PAE) && !(c->efer & EFER_LMA)) {
+        pdptrs_load(c, NULL, c->cr3);
+    }
+    /* SS.DPL is the CPL in protected mode */
+    c->cpl = !(c->cr0 & CR0_PE) ? 0 : c->sysflags & RFLAGS_VM ? 3 : c->seg[SEG_SS].dpl;
+    if (c->lapic != NULL) {
+        lapic_set_cr8(c->lapic, s->cr8 & 15);
+    }
+    tlb_flush_all(c);
+}
+
+static void events_set(struct cpu *c, const struct x_events *e)
+{
+    c->shadow = e->interrupt.shadow != 0;
+    c->shadow_ss = e->interrupt.shadow & 2;
+    c->nmi_masked = e->nmi.masked;
+    c->pending_db = 0;
+    c->trap_armed = false;
+    if (e->exception.pending && e->exception.nr == EXC_DB && e->exception_has_payload) {
+        c->pending_db = e->exception_payload & 0xe00f;
+    }
+    if (c->vcpu != NULL) {
+        atomic_store(&c->vcpu->sipi_vector, e->sipi_vector);
+        if (e->nmi.pending || e->nmi.injected) {
+            vcpu_request(c->vcpu, VCPU_REQ_NMI);
+        }
+    }
+}
+
+static bool msrs_set(struct cpu *c, const struct cpu_state *st, GError **error)
+{
+    for (unsigned i = 0; i < MIN(st->n_msrs, X_MSRS_MAX); i++) {
+        const struct x_msr *m = &st->msr[i];
+        if (m->index == 0x3b) { /* TSC_ADJUST: the TSC itself is in st->tsc */
+            c->tsc_adjust = m->data;
+        } else if (m->index == 0x3a) {
+            c->feat_ctl = m->data;
+        } else if (!msr_write(c, m->index, m->data)) {
+            g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                        "vCPU state: MSR %#x does not take the value %#" PRIx64, m->index, m->data);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool soft_state_set(struct cpu *c, const struct cpu_state *st, unsigned what, GError **error)
+{
+    if ((what & ST_SREGS) && !sregs_check(&st->sregs, error)) {
+        return false;
+    }
+    if (what & ST_REGS) {
+        regs_set(c, &st->regs);
+    }
+    if ((what & ST_LAPIC) && c->lapic != NULL &&
+        !lapic_set_page(c->lapic, st->lapic,
+                        what & ST_SREGS ? st->sregs.apic_base : lapic_get_base(c->lapic), error)) {
+        return false;
+    }
+    if (what & ST_SREGS) {
+        sregs_set(c, &st->sregs);
+    }
+    if (what & ST_FPU) {
+        fxsave_load(c, st->xsave, true);
+    }
+    if (what & ST_CLOCK) {
+        c->tsc_offset += st->tsc - tsc_read(c);
+    }
+    if ((what & ST_MSRS) && !msrs_set(c, st, error)) {
+        return false;
+    }
+    if (what & ST_EVENTS) {
+        events_set(c, &st->events);
+    }
+    if (what & ST_DEBUG) {
+        memcpy(c->dr, st->debug.db, sizeof(st->debug.db));
+        c->dr[6] = st->debug.dr6;
+        c->dr[7] = st->debug.dr7;
+        debug_update(c);
+    }
+    if (what & ST_MP) {
+        c->halted = st->mp_state == MP_HALTED;
+        if (c->vcpu != NULL) {
+            atomic_store(&c->vcpu->mp_state, (int)MIN(st->mp_state, MP_SIPI_RECEIVED));
+        }
+    }
+    mode_update(c);
+    intr_recheck(c);
+    return true;
+}
+
+/* ---------------------------------------------------------------- life */
+
+struct cpu *soft_cpu_new(const struct cpu_model *model, const struct soft_host *host,
+                         struct vcpu *vcpu)
+{
+    struct cpu *c = NULL;
+    if (posix_memalign((void **)&c, 64, sizeof(*c)) != 0) {
+        return NULL;
+    }
+    memset(c, 0, sizeof(*c));
+    c->model = model;
+    c->host = host;
+    c->vcpu = vcpu;
+    c->req = vcpu != NULL ? &vcpu->req : &c->own_req;
+    if (model != NULL) {
+        memcpy(c->features, model->features, sizeof(c->features));
+    }
+    if (!mmu_init(c) || !blocks_init(c)) {
+        soft_cpu_free(c);
+        return NULL;
+    }
+    cpu_reset(c, false);
+    return c;
+}
+
+void soft_cpu_free(struct cpu *c)
+{
+    if (c == NULL) {
+        return;
+    }
+    blocks_finish(c);
+    mmu_finish(c);
+    free(c);
+}
