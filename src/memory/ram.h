@@ -12,8 +12,9 @@ struct ram_block {
     char *name;
     uint8_t *host;     /* page-aligned; size bytes, then an inaccessible guard page */
     uint64_t size;     /* bytes, a multiple of 4096 */
-    void *accel_pages; /* the accelerator's per-page table (the software CPU's code tracking) or
-                          NULL */
+    /* The accelerator's per-page table (the software CPU's code tracking) or NULL; from malloc(), freed
+     * with the block. */
+    void *accel_pages;
 };
 
 /* NULL and *error when size is 0, not a multiple of 4096, or cannot be had. */
