@@ -76,7 +76,7 @@ class Terminal:
     def modes_restored(self):
         return termios.tcgetattr(self.slave) == self.modes
 
-    def screen(self, rows=24, columns=80):
+    def screen(self):
         """The last picture that was drawn from the top-left corner, as lines."""
-        picture = self.seen.rsplit(b"\x1b[H", 1)[-1]
+        picture = self.seen.rsplit(b"\x1b[H", 1)[-1].split(b"\x1b[J")[0]
         return ESCAPES.sub(b"", picture).decode("utf-8").replace("\r", "").split("\n")

@@ -14,6 +14,9 @@ import tempfile
 import time
 import unittest
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from terminal import Terminal  # noqa: E402
+
 PROGRAM = os.path.abspath(sys.argv.pop(1))
 QEMU = shutil.which(sys.argv.pop(1))
 LIMIT_S = 30
@@ -126,6 +129,37 @@ class Qemu(unittest.TestCase):
                 out, _ = child.communicate(timeout=LIMIT_S)
                 self.assertEqual(child.returncode, GONE)
             self.assertEqual(json.loads(out.splitlines()[-1])["data"]["reason"], "host-signal")
+
+    def test_completion(self):
+        if b"libedit" not in subprocess.run([PROGRAM, "--version"], stdout=subprocess.PIPE,
+                                            check=True).stdout:
+            self.skipTest("SKIPPED: this godwitctl was built without libedit")
+        with Machine("-machine", "none") as machine, \
+                Terminal([PROGRAM, "-s", machine.path, "shell"], HOME=machine.folder.name,
+                         LC_ALL="C.UTF-8", PATH=os.environ["PATH"]) as terminal:
+            terminal.expect("prelaunch> ")
+            terminal.type("set-a\treb\tshut\tpan\tpa\t\n")
+            terminal.expect("prelaunch> $")
+            terminal.type("object-add qom-type=secret id=s1 \t\t")
+            terminal.expect("data=")  # the branch of the union
+            terminal.type("data=x\n")
+            terminal.expect("prelaunch> $")
+            terminal.type("cont\n")
+            terminal.expect("RESUME\r\nrunning> ")
+            terminal.type("exit\n")
+            self.assertEqual(terminal.wait(), OK)
+            self.outcome(machine.run("exec", "qom-list", "path=/objects"), OK, "s1")
+            terminal_history = os.path.join(machine.folder.name, ".local/state/godwitctl/history")
+            with open(terminal_history, encoding="utf-8") as lines:
+                self.assertIn("set-action\\040reboot=shutdown\\040panic=pause", lines.read())
+
+    def test_top(self):
+        with Machine("-machine", "q35,accel=tcg", "-smp", "2", "-name", "demo") as machine:
+            done = machine.run("top")
+            self.outcome(done, OK, "demo  QEMU")
+            self.assertIn("│ prelaunch │ ──▶ inmigrate running finish-migrate",
+                          done.stdout.decode())
+            self.assertRegex(done.stdout.decode(), r"vCPUs  2\n   0 .*thread \d+  x86_64 socket 0")
 
 
 if __name__ == "__main__":

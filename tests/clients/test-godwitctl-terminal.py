@@ -275,10 +275,165 @@ class Shell(Case):
             self.assertIn("STOP", lines[-2])
             self.assertTrue(lines[-1].startswith('{"status":"paused"'), lines)
             self.assertEqual(server.things, [{"mode": "slow"}])
-            for text, status in (("nonsense\nstatus\n", ERROR), ("status \"\n", USAGE),
+            for text, status in (("nonsense\nstatus\n", ERROR), ("top\n", USAGE), ("status \"\n", USAGE),
                                  ("wait --for STOP -t 0.1\n", TIMEOUT), ("quit\n", OK),
                                  ("", OK)):
                 self.assertEqual(self.pipe(server, text).returncode, status, text)
+
+
+ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
+
+
+class Top(Case):
+    def top(self, server, *words, **size):
+        terminal = self.start(server, "top", *words, **size)
+        terminal.expect("State  ")
+        return terminal
+
+    def ended(self, terminal, status):
+        super().ended(terminal, status)
+        self.assertEqual(terminal.seen.count(ENTER), terminal.seen.count(LEAVE))
+        self.assertGreaterEqual(terminal.seen.count(LEAVE), 1)
+        self.assertGreater(terminal.seen.rfind(b"\x1b[?25h"), terminal.seen.rfind(b"\x1b[?25l"),
+                           "the cursor stays hidden")
+
+    def picture(self, terminal, *texts):
+        """Waits until the whole picture shows all texts; gives its lines."""
+        deadline = time.monotonic() + LIMIT_S
+        while time.monotonic() < deadline:
+            lines = terminal.screen()
+            if terminal.seen.endswith(b"\x1b[J") and all(text in "\n".join(lines)
+                                                         for text in texts):
+                return lines
+            terminal.read(0.05)
+        raise AssertionError("no %r in:\n%s" % (texts, "\n".join(terminal.screen())))
+
+    def test_picture_of_80_by_24(self):
+        with Server(**{"query-name": {"name": "demo"}}) as server:
+            terminal = self.top(server, "--interval", "0.1")
+            lines = self.picture(terminal, "q quits")
+            self.assertEqual(len(lines), 24)
+            self.assertTrue(all(len(line) <= 80 for line in lines), lines)
+            text = "\n".join(lines)
+            self.assertTrue(lines[0].startswith("demo  QEMU 7.2.0 at "), lines[0])
+            self.assertIn("State  running for at least 0:0", lines[1])
+            self.assertIn("──▶ │ running │ ──▶ guest-panicked shutdown save-vm", text)
+            self.assertRegex(text, r"(?s) from  prelaunch .*colo\n")
+            self.assertRegex(text, r"\n +R+\n")
+            self.assertIn("vCPUs  2\n   0 ", text)
+            self.assertIn("thread %d  x86_64  /machine/cpu[1]" % os.getpid(), text)
+            self.assertIn("Last events  none seen yet", text)
+            # The server is this process: its CPU time can be read.
+            self.picture(terminal, "%  thread")
+            terminal.type("q")
+            self.ended(terminal, OK)
+
+    def test_state_changes(self):
+        with Server() as server:
+            terminal = self.top(server, "--interval", "30")
+            self.picture(terminal, "State  running")
+            server.happen("STOP", state="paused")
+            self.picture(terminal, "State  paused for 0:00", "● ", "STOP", "│ paused │", "P paused")
+            server.happen("RESET", {"guest": False}, state="prelaunch")
+            self.picture(terminal, "State  prelaunch for 0:00", "RESET guest=false")
+            server.happen("STOP", state="levitating")
+            self.picture(terminal, "State  levitating for 0:00")
+            terminal.type("q")
+            self.ended(terminal, OK)
+
+    def test_ways_out(self):
+        for key, number, status in (("\x03", None, OK), (None, signal.SIGINT, OK),
+                                    (None, signal.SIGTERM, -signal.SIGTERM),
+                                    (None, signal.SIGHUP, -signal.SIGHUP)):
+            with Server() as server:
+                terminal = self.top(server)
+                self.picture(terminal, "q quits")
+                if key:
+                    terminal.type(key)
+                else:
+                    terminal.process.send_signal(number)
+                self.ended(terminal, status)
+
+    def test_suspend_gives_the_terminal_back(self):
+        with Server() as server:
+            terminal = self.top(server)
+            self.picture(terminal, "q quits")
+            terminal.type("\x1a")  # the process is its session's first: the stop itself is void
+            terminal.expect("State  ")
+            self.picture(terminal, "q quits")
+            self.assertEqual((terminal.seen.count(ENTER), terminal.seen.count(LEAVE)), (2, 1))
+            terminal.type("q")
+            self.ended(terminal, OK)
+
+    def test_server_goes(self):
+        with Server() as server:
+            terminal = self.top(server)
+            server.happen("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"})
+            terminal.expect("SHUTDOWN")
+            server.connections[-1].sock.shutdown(2)
+            self.ended(terminal, GONE)
+            rest = terminal.seen.split(LEAVE)[-1]
+            self.assertIn(b"SHUTDOWN", rest)
+            self.assertIn(b"went away", rest)
+
+    def test_sizes(self):
+        with Server() as server:
+            for rows, columns in ((1, 1), (2, 5), (5, 20), (10, 40), (24, 80), (60, 200)):
+                terminal = self.top(server, rows=rows, columns=columns) if columns > 8 else \
+                    self.start(server, "top", rows=rows, columns=columns)
+                terminal.expect(r"[^\s]")
+                deadline = time.monotonic() + LIMIT_S
+                while not terminal.seen.endswith(b"\x1b[J") and time.monotonic() < deadline:
+                    terminal.read(0.05)
+                lines = terminal.screen()
+                self.assertLessEqual(len(lines), rows, lines)
+                self.assertTrue(all(len(line) <= columns for line in lines), lines)
+                terminal.type("q")
+                self.ended(terminal, OK)
+
+    def test_resize(self):
+        with Server() as server:
+            terminal = self.top(server, "--interval", "30")
+            self.assertEqual(len(self.picture(terminal, "q quits")), 24)
+            terminal.resize(30, 100)
+            terminal.process.send_signal(signal.SIGWINCH)
+            deadline = time.monotonic() + LIMIT_S
+            while len(terminal.screen()) != 30 and time.monotonic() < deadline:
+                terminal.read(0.05)
+            self.assertEqual(len(self.picture(terminal, "q quits")), 30)
+            terminal.type("q")
+            self.ended(terminal, OK)
+
+    def test_nonsense(self):
+        with Server(**{"query-cpus-fast": {"no": "array"}, "query-name": [],
+                       "query-status": {"status": "\x1b[31m\u202ered"}}) as server:
+            terminal = self.top(server)
+            self.picture(terminal, "State  \\u001b[31m\\u202ered", "vCPUs  0")
+            server.happen("\x1b]0;title\x07", {"\x9b": "\r\n"})
+            self.picture(terminal, "\\u001b]0;title\\u0007")
+            terminal.type("q")
+            self.ended(terminal, OK)
+            self.assertNotIn(b"\x07", terminal.seen)
+
+    def test_server_that_does_not_answer(self):
+        with Server(**{"query-status": lambda *_: Ellipsis}) as server:
+            terminal = self.start(server, "top", "--interval", "0.1")
+            self.picture(terminal, "did not reply")
+            terminal.type("\x03")
+            self.ended(terminal, OK)
+
+    def test_without_terminal(self):
+        with Server() as server:
+            done = subprocess.run([PROGRAM, "-s", server.address, "top"], stdout=subprocess.PIPE,
+                                  stdin=subprocess.DEVNULL, timeout=LIMIT_S, check=False,
+                                  env=dict(os.environ, LC_ALL="C"))
+            self.assertEqual(done.returncode, OK)
+            text = done.stdout.decode("ascii")
+            self.assertIn("--> | running | --> guest-panicked", text)
+            self.assertIn("vCPUs  2", text)
+            self.assertEqual(text[-1], "\n")
+            self.assertNotIn("\x1b", text)
+            self.assertNotIn("q quits", text)
 
 
 if __name__ == "__main__":

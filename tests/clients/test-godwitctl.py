@@ -5,6 +5,7 @@ Usage: test-godwitctl.py GODWITCTL [unittest arguments]
 """
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -54,11 +55,12 @@ SCHEMA = [
 def environment(**more):
     env = {key: value for key, value in os.environ.items()
            if key not in ("GODWIT_SOCKET", "NO_COLOR")}
-    env.update(LC_ALL="C.UTF-8", TZ="UTC", **more)
+    env.update(LC_ALL="C.UTF-8", TZ="UTC")
+    env.update(more)
     return env
 
 
-def run(address, *words, stdin=None, **env):
+def run(address, *words, stdin=b"", **env):
     """Runs the program to its end; output is bytes."""
     command = [PROGRAM] + (["-s", address] if address else []) + list(words)
     return subprocess.run(command, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -170,10 +172,25 @@ class Verbs(Case):
         self.outcome(run(None, "--version"), OK, "godwitctl ")
         listing = run(None, "help").stdout.decode()
         for verb in ("status", "stop", "cont", "reset", "powerdown", "quit", "why", "black-box",
-                     "exec", "events", "wait"):
+                     "exec", "events", "wait", "shell", "top"):
             self.assertIn("  %s " % verb, listing)
             for words in (("help", verb), (verb, "--help"), ("-h", verb)):
                 self.outcome(run(None, *words), OK, "Usage: godwitctl [-s ADDR] " + verb)
+
+
+class Manual(unittest.TestCase):
+    def test_tells_every_verb_and_option(self):
+        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/godwitctl.1")
+        with open(path, encoding="utf-8") as lines:
+            manual = lines.read().replace("\\-", "-")
+        helps = run(None, "help").stdout.decode()
+        verbs = re.findall(r"^  ([a-z][a-z-]+) ", helps, re.M)
+        self.assertGreaterEqual(len(verbs), 13)
+        for verb in verbs:
+            self.assertRegex(manual, r"(?m)^\.(TP\n)?.*\b%s\b|^\\fB%s" % (verb, verb))
+            helps += run(None, "help", verb).stdout.decode()
+        for option in set(re.findall(r"--[a-z]+", helps)):
+            self.assertIn(option, manual)
 
 
 class Exec(Case):
@@ -448,6 +465,27 @@ class Godwit(Case):
         self.outcome(done, ERROR, "running", "no command godwit-query-cause")
         self.assertNotIn("godwit-query-cause", self.commands)
         self.outcome(self.play(script, "black-box"), ERROR)
+
+
+class RunStates(Case):
+    """The states that godwitctl explains are those of the machine, with the same ways in and out."""
+
+    def test_all_are_known(self):
+        source = os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                              "../../src/machine/runstate.c")
+        with open(source, encoding="utf-8") as lines:
+            pairs = {tuple(name.lower().replace("_", "-") for name in pair)
+                     for pair in re.findall(r"FROM\(([A-Z_]+), ([A-Z_]+)\)", lines.read())}
+        states = {state for pair in pairs for state in pair}
+        self.assertEqual(len(states), 16)
+        for state in states:
+            answers = answering({"query-status": {"status": state}, "query-cpus-fast": []})
+            done = self.play(answers, "top", COLUMNS="1000", LC_ALL="C")
+            text = done.stdout.decode()
+            before = re.search(r"^ from  (.*)$", text, re.M).group(1).split()
+            after = re.search(r"^   --> \| %s \| --> (.*)$" % state, text, re.M).group(1).split()
+            self.assertEqual({(state, to) for to in after} | {(of, state) for of in before},
+                             {pair for pair in pairs if state in pair})
 
 
 class Hostile(Case):

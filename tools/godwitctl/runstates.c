@@ -25,7 +25,7 @@ const struct runstate_info runstates[] = {
      "prelaunch running finish-migrate"},
     {"shutdown", 'O', STYLE_BAD, "the guest is off and kept; 'reset' then 'cont' starts it anew",
      "prelaunch paused finish-migrate colo"},
-    {"save-vm", 's', STYLE_WARN, "a snapshot or memory dump is being taken", "running"},
+    {"save-vm", 's', STYLE_WARN, "a snapshot or memory dump is being taken", "running prelaunch"},
     {"restore-vm", 'r', STYLE_WARN, "a snapshot is being loaded, or failed to load",
      "prelaunch running"},
     {"inmigrate", 'i', STYLE_WARN, "waits for an incoming migration",

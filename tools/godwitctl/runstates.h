@@ -1,8 +1,9 @@
 /*
  * The run states of a QMP server as people see them: meaning, ways in and out.
  *
- * The transitions are those of QEMU's table, which Godwit's own equals, less the states that a
- * server may lack. A state that is not in the table (a newer server's) is shown by its name alone.
+ * The transitions are those of src/machine/runstate.c (a test compares them), copied because this
+ * program knows servers by their sockets only; QEMU's are the same but for one. A state that is not
+ * in the table (a newer server's) is shown by its name alone.
  */
 #ifndef GODWITCTL_RUNSTATES_H
 #define GODWITCTL_RUNSTATES_H

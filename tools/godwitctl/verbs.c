@@ -132,6 +132,16 @@ const struct verb verbs[] = {
             "History is kept in $XDG_STATE_HOME/godwitctl/history (~/.local/state by default).\n",
         .run = verb_shell,
     },
+    {
+        .name = "top",
+        .synopsis = "[--interval S] [--once]",
+        .summary = "live view: run state, time line, vCPUs, last events",
+        .help =
+            "'q' or Ctrl-C ends it. When standard output is not a terminal, one view is printed.\n"
+            "  --interval S       look every S seconds (1)\n"
+            "  --once             print one view and end\n",
+        .run = verb_top,
+    },
     {0},
 };
 
