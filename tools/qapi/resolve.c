@@ -249,9 +249,21 @@ static bool members_collect(struct schema *schema, struct entity *e, struct enti
 }
 
 /*
- * Gathers the C names of all members that @e can have on the wire, whatever its branch. A small
- * schema can be made to say an enormous one, so their sum is bounded.
+ * Counts what generated code will repeat for @e: a small schema, where many take over much from one
+ * another, can be made to stand for an enormous one.
  */
+static bool names_count(struct schema *schema, struct entity *e, size_t n)
+{
+    schema->n_wire_names += n;
+    if (schema->n_wire_names > WIRE_NAMES_MAX) {
+        return entity_error(schema, e, e->place.line,
+                            "the schema's objects have more than %d members together",
+                            WIRE_NAMES_MAX);
+    }
+    return true;
+}
+
+/* Gathers the C names of all members that @e can have on the wire, whatever its branch. */
 static bool wire_names_collect(struct schema *schema, struct entity *e)
 {
     e->wire_names = g_hash_table_new(g_str_hash, g_str_equal);
@@ -273,14 +285,7 @@ static bool wire_names_collect(struct schema *schema, struct entity *e)
             g_hash_table_add(e->wire_names, name);
         }
     }
-    schema->n_wire_names += g_hash_table_size(e->wire_names);
-    if (schema->n_wire_names > WIRE_NAMES_MAX) {
-        return entity_error(schema, e, e->place.line,
-                            "the schema's objects have more than %d "
-                            "members together",
-                            WIRE_NAMES_MAX);
-    }
-    return true;
+    return names_count(schema, e, g_hash_table_size(e->wire_names));
 }
 
 static bool union_find_tag(struct schema *schema, struct entity *e)
@@ -326,6 +331,9 @@ static bool union_check(struct schema *schema, struct entity *e)
     }
     for (const struct member *v = e->tag->type->members; v; v = v->next) {
         g_hash_table_add(values, (gpointer)v->name);
+    }
+    if (!names_count(schema, e, g_hash_table_size(values))) { /* each makes a variant */
+        return false;
     }
     for (const struct member *b = e->branches; b; b = b->next) {
         if (!g_hash_table_contains(values, b->name) && !e->tag->type->bad) {

@@ -128,7 +128,7 @@ struct schema {
     GPtrArray *arrays;       /* in order of first use, those of built-ins excepted */
     GPtrArray *order;        /* structs and unions: what holds another by value comes after it */
     unsigned depth;          /* of containment, while that is looked at */
-    size_t n_wire_names;     /* of all objects */
+    size_t n_wire_names;     /* of all objects, and of all unions' tags the values */
     GPtrArray *member_lists; /* owns what entities have as `all` */
     GPtrArray *name_sets;    /* owns what entities have as `wire_names` */
 };

@@ -557,6 +557,11 @@ def check_hostile(t):
                      ', '.join("'v%d': 'int'" % i for i in range(5000)) + " } }\n" +
                      ''.join("{ 'struct': 'F%dx', 'base': 'Base', 'data': {} }\n" % i
                              for i in range(50000)),
+        'variants':
+            "{ 'enum': 'Enu', 'data': [ " + ', '.join("'v%d'" % i for i in range(3000)) + " ] }\n"
+            "{ 'struct': 'Ess', 'data': {} }\n" + ''.join(
+                "{ 'union': 'F%dx', 'base': { 'e': 'Enu' }, 'discriminator': 'e',\n"
+                "  'data': { 'v1': 'Ess' } }\n" % i for i in range(3000)),
         'too-large': "# " + "x" * (17 * 1024 * 1024),
         'many-includes': ''.join("{ 'include': 'inc%d.json' }\n" % i for i in range(600)),
         'unclosed-doc': "##\n" + "# @x\n" * 1000000,
