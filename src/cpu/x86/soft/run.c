@@ -52,7 +52,12 @@ static __attribute__((noinline)) enum run_exit run_loop(struct cpu *c)
         if (unlikely(c->insn_limit != UINT64_MAX)) {
             c->key |= KEY_STEP; /* one instruction at a time */
         }
-        struct block *b = block_find(c);
+        uint64_t lin = rip_linear(c, c->rip);
+        const struct jump_entry *e = &c->jump_cache[jump_index(lin)];
+        struct block *b =
+            e->rip == lin && e->key == jump_key(c) && e->block->rip == c->rip && !e->block->dead
+                ? e->block
+                : block_find(c);
         if (bc->link_from) {
             block_link(c, b);
         }

@@ -1,0 +1,570 @@
+/*
+ * The software CPU's core, driven by small machine-code programs: lazy flags, blocks and their links,
+ * self-modifying code, string instructions and their restart, faults in the middle of things.
+ *
+ * Each program runs in 64-bit mode with the low 4 MiB identity-mapped by 4 KiB pages, on a CPU without
+ * a vCPU thread, and ends with HLT. That integer results are right is the business of the instruction
+ * oracle; here is what it cannot see.
+ */
+#include "cpu/x86/soft/block.h"
+#include "cpu/x86/soft/flags.h"
+#include "memory/ram.h"
+
+enum {
+    RAM_BYTES = 8 << 20,
+    MAPPED_BYTES = 4 << 20,
+    PML4 = 0x1000,
+    PDPT = 0x2000,
+    PD = 0x3000,
+    PT = 0x4000, /* two tables */
+    IDT = 0x6000,
+    GDT = 0x7000,
+    HANDLER = 0x8000, /* HLT for every vector, 16 bytes apart */
+    CODE = 0x10000,
+    DATA = 0x20000,
+    STACK = 0x40000,
+};
+
+struct fixture {
+    struct ram_block *ram;
+    struct cpu_model model;
+    struct cpu *c;
+};
+
+static struct fixture *present; /* soft_host callbacks get no opaque pointer */
+
+static uint8_t *ram_page(struct cpu *c, gpa_t gpa, bool *writable, struct ram_block **ram,
+                         uint64_t *offset)
+{
+    if (gpa >= RAM_BYTES) {
+        return NULL;
+    }
+    *writable = true;
+    *ram = present->ram;
+    *offset = gpa;
+    return present->ram->host + gpa;
+}
+
+static uint64_t mmio_read(struct cpu *c, gpa_t gpa, unsigned size)
+{
+    return ~0ull;
+}
+
+static void mmio_write(struct cpu *c, gpa_t gpa, uint64_t value, unsigned size)
+{
+}
+
+static uint32_t io_in(struct cpu *c, uint16_t port, unsigned size)
+{
+    return 0x11223344;
+}
+
+static void io_out(struct cpu *c, uint16_t port, uint32_t value, unsigned size)
+{
+}
+
+static uint64_t tsc(struct cpu *c)
+{
+    return 0;
+}
+
+static const struct soft_host host = {mmio_read, mmio_write, io_in, io_out, tsc, ram_page};
+
+static void put64(uint64_t at, uint64_t value)
+{
+    memcpy(present->ram->host + at, &value, 8);
+}
+
+static void put_code(uint64_t at, const void *bytes, size_t n)
+{
+    memcpy(present->ram->host + at, bytes, n);
+    code_written(present->c, present->ram, at, at, n);
+}
+
+static void set_page(uint64_t lin, uint64_t entry)
+{
+    put64(PT + (lin >> 12) * 8, entry);
+    tlb_flush_page(present->c, lin);
+}
+
+static void tables_build(void)
+{
+    put64(PML4, PDPT | 3);
+    put64(PDPT, PD | 3);
+    for (unsigned i = 0; i < MAPPED_BYTES >> 21; i++) {
+        put64(PD + 8 * i, (PT + 0x1000 * i) | 3);
+    }
+    for (uint64_t page = 0; page < MAPPED_BYTES; page += 0x1000) {
+        put64(PT + (page >> 12) * 8, page | 3);
+    }
+    for (unsigned v = 0; v < 32; v++) {
+        put64(IDT + 16 * v, (HANDLER + 16 * v) | 8u << 16 | 0x8e0000000000);
+        put64(IDT + 16 * v + 8, 0);
+    }
+    put64(GDT + 8, 0x00af9b000000ffff);
+    memset(present->ram->host + HANDLER, 0xf4, 32 * 16);
+}
+
+static void machine_start(void)
+{
+    static const enum cpu_feature absent[] = {F_AVX, F_AVX2, F_FMA, F_F16C};
+    struct fixture *f = g_new0(struct fixture, 1);
+    present = f;
+    memset(f->model.features, 0xff, sizeof(f->model.features));
+    for (unsigned i = 0; i < G_N_ELEMENTS(absent); i++) {
+        f->model.features[absent[i] / 64] &= ~(1ull << (absent[i] % 64));
+    }
+    f->model.phys_bits = 40;
+    f->ram = ram_block_new("test", RAM_BYTES, NULL);
+    g_assert_nonnull(f->ram);
+    struct cpu *c = f->c = soft_cpu_new(&f->model, &host, NULL);
+    g_assert_nonnull(c);
+    tables_build();
+    c->cr0 = CR0_PE | CR0_PG | CR0_WP | CR0_NE | CR0_ET;
+    c->cr3 = PML4;
+    c->cr4 = CR4_PAE | CR4_OSFXSR;
+    c->efer = EFER_LME | EFER_LMA;
+    c->idt.base = IDT;
+    c->idt.limit = 0x1ff;
+    c->gdt.base = GDT;
+    c->gdt.limit = 0xf;
+    struct seg flat = {.limit = UINT32_MAX, .type = 3, .s = 1, .present = 1, .g = 1, .db = 1};
+    for (unsigned i = 0; i < SEG_COUNT; i++) {
+        c->seg[i] = flat;
+    }
+    c->seg[SEG_CS] = (struct seg){.limit = UINT32_MAX, .type = 11, .s = 1, .present = 1, .l = 1,
+                                  .g = 1, .sel = 8};
+    c->r[RSP] = STACK;
+    tlb_flush_all(c);
+    mode_update(c);
+}
+
+static void machine_end(void)
+{
+    soft_cpu_free(present->c);
+    code_tracking_free(present->ram);
+    ram_block_free(present->ram);
+    g_free(present);
+    present = NULL;
+}
+
+/* Runs from CODE until HLT; returns where that was. */
+static uint64_t run_from(uint64_t rip)
+{
+    struct cpu *c = present->c;
+    c->rip = rip;
+    c->halted = false;
+    g_assert_cmpint(soft_execute(c, 0), ==, RUN_HALT);
+    return c->rip - 1;
+}
+
+#define RUN(...)                                                                                   \
+    ({                                                                                             \
+        static const uint8_t code_[] = {__VA_ARGS__, 0xf4};                                        \
+        put_code(CODE, code_, sizeof(code_));                                                      \
+        run_from(CODE);                                                                            \
+    })
+
+/* Did the program end in the handler of this vector? */
+static void assert_vector(uint64_t halted_at, unsigned vector)
+{
+    g_assert_cmphex(halted_at, ==, HANDLER + 16 * vector);
+}
+
+/* The n-th qword above the stack pointer. */
+static uint64_t stacked(unsigned n)
+{
+    uint64_t v;
+    memcpy(&v, present->ram->host + present->c->r[RSP] + 8 * n, 8);
+    return v;
+}
+
+/* ---------------------------------------------------------------- flags */
+
+static void test_flags(void)
+{
+    machine_start();
+    struct cpu *c = present->c;
+    static const uint32_t bit[] = {RFLAGS_CF, RFLAGS_PF, RFLAGS_AF,
+                                   RFLAGS_ZF, RFLAGS_SF, RFLAGS_OF};
+    for (unsigned set = 0; set < 64; set++) {
+        uint32_t want = 0;
+        for (unsigned i = 0; i < 6; i++) {
+            want |= set >> i & 1 ? bit[i] : 0;
+        }
+        flags_arith_set(c, want);
+        g_assert_cmphex(flags_arith_get(c), ==, want);
+        bool of = want & RFLAGS_OF, sf = want & RFLAGS_SF, zf = want & RFLAGS_ZF;
+        g_assert_true(flags_condition(c, 0xf) == (!zf && sf == of));
+        g_assert_true(flags_condition(c, 0x6) == ((want & RFLAGS_CF) || zf));
+        flags_set_cf(c, !(want & RFLAGS_CF));
+        g_assert_cmphex(flags_arith_get(c), ==, want ^ RFLAGS_CF);
+    }
+    machine_end();
+}
+
+/* ---------------------------------------------------------------- blocks */
+
+static void test_loop_count(void)
+{
+    machine_start();
+    /* mov ecx, 1000000; 1: test cl, 1; jne 2f; inc eax; 2: dec ecx; jne 1b: the count of instructions
+     * stays exact although blocks have several exits; and no stack is used up by links */
+    struct cpu *c = present->c;
+    uint64_t before = c->insn_count;
+    uint64_t end = RUN(0xb9, 0x40, 0x42, 0x0f, 0x00, 0x31, 0xc0, 0xf6, 0xc1, 0x01, 0x75, 0x02, 0xff,
+                       0xc0, 0xff, 0xc9, 0x75, 0xf5);
+    g_assert_cmphex(end, ==, CODE + 18);
+    g_assert_cmpuint(c->r[RAX], ==, 500000);
+    g_assert_cmpuint(c->insn_count - before, ==, 2 + 4 * 1000000 + 500000 + 1);
+    machine_end();
+}
+
+static void test_limit(void)
+{
+    machine_start();
+    struct cpu *c = present->c;
+    static const uint8_t code[] = {0xff, 0xc0, 0xff, 0xc3, 0xeb, 0xfa}; /* inc eax; inc ebx; jmp */
+    put_code(CODE, code, sizeof(code));
+    c->rip = CODE;
+    for (unsigned i = 1; i <= 20; i++) {
+        g_assert_cmpint(soft_execute(c, 1), ==, RUN_KICKED);
+        g_assert_cmpuint(c->r[RAX], ==, (i + 2) / 3);
+        g_assert_cmpuint(c->r[RBX], ==, (i + 1) / 3);
+        g_assert_cmphex(c->rip, ==, CODE + 2 * (i % 3));
+    }
+    machine_end();
+}
+
+static void test_patch_ahead(void)
+{
+    machine_start();
+    /* mov byte [rip+3], 0x42 -- patches the immediate of: nop; nop; mov al, 0 */
+    RUN(0xc6, 0x05, 0x03, 0x00, 0x00, 0x00, 0x42, 0x90, 0x90, 0xb0, 0x00);
+    g_assert_cmphex(present->c->r[RAX] & 0xff, ==, 0x42);
+    machine_end();
+}
+
+static void test_patch_loop(void)
+{
+    machine_start();
+    /* xor eax,eax; mov ecx,5; 1: add eax, 1 (imm8 at +2); inc byte [rip-8: the imm8]; dec ecx; jne 1b:
+     * 1 + 2 + 3 + 4 + 5 */
+    RUN(0x31, 0xc0, 0xb9, 5, 0, 0, 0, 0x83, 0xc0, 0x01, 0xfe, 0x05, 0xf9, 0xff, 0xff, 0xff, 0xff,
+        0xc9, 0x75, 0xf3);
+    g_assert_cmpuint(present->c->r[RAX], ==, 15);
+    machine_end();
+}
+
+static void test_patch_called(void)
+{
+    machine_start();
+    /* A function in the same page, linked directly, changed between calls. */
+    static const uint8_t callee[] = {0xb8, 1, 0, 0, 0, 0xc3}; /* mov eax, 1; ret */
+    put_code(CODE + 0x800, callee, sizeof(callee));
+    /* xor ebx,ebx; mov ecx,4; 1: call +0x800; add ebx,eax; cmp ecx,2; jne 2f;
+     * mov byte [callee+1], 100; 2: dec ecx; jne 1b */
+    RUN(0x31, 0xdb, 0xb9, 4, 0, 0, 0, 0xe8, 0xf4, 0x07, 0, 0, 0x01, 0xc3, 0x83, 0xf9, 0x02, 0x75,
+        0x07, 0xc6, 0x05, 0xe7, 0x07, 0, 0, 100, 0xff, 0xc9, 0x75, 0xe9);
+    g_assert_cmpuint(present->c->r[RBX], ==, 1 + 1 + 1 + 100);
+    machine_end();
+}
+
+static void test_data_beside_code(void)
+{
+    machine_start();
+    struct cpu *c = present->c;
+    /* mov ecx,1000; 1: mov [rip+0x400], ecx; dec ecx; jne 1b */
+    static const uint8_t code[] = {0xb9, 0xe8, 3,    0,    0,    0x89, 0x0d, 0,   4,
+                                   0,    0,    0xff, 0xc9, 0x75, 0xf6, 0xf4};
+    put_code(CODE, code, sizeof(code));
+    run_from(CODE);
+    uint64_t decoded = c->blocks->n_blocks;
+    run_from(CODE);
+    g_assert_cmpuint(c->blocks->n_blocks, ==, decoded);
+    machine_end();
+}
+
+static void test_written_from_outside(void)
+{
+    machine_start();
+    struct cpu *c = present->c;
+    RUN(0xb8, 1, 0, 0, 0); /* mov eax, 1 */
+    g_assert_cmpuint(c->r[RAX], ==, 1);
+    /* without a word the old code may go on; with it, it must not */
+    present->ram->host[CODE + 1] = 2;
+    code_written(c, present->ram, CODE + 1, CODE + 1, 1);
+    run_from(CODE);
+    g_assert_cmpuint(c->r[RAX], ==, 2);
+    present->ram->host[CODE + 1] = 3;
+    blocks_invalidate(c, CODE, 16);
+    run_from(CODE);
+    g_assert_cmpuint(c->r[RAX], ==, 3);
+    machine_end();
+}
+
+static void test_straddle(void)
+{
+    machine_start();
+    struct cpu *c = present->c;
+    static const uint8_t code[] = {0xb8, 0x11, 0x22, 0x33, 0x44, 0xf4}; /* mov eax, 0x44332211 */
+    uint64_t at = CODE + 0x1000 - 3;
+    put_code(at, code, sizeof(code));
+    run_from(at);
+    g_assert_cmphex(c->r[RAX], ==, 0x44332211);
+    /* its second page changes */
+    static const uint8_t other = 0x55;
+    put_code(CODE + 0x1000, &other, 1);
+    run_from(at);
+    g_assert_cmphex(c->r[RAX], ==, 0x44552211);
+    /* its second page is mapped elsewhere */
+    static const uint8_t elsewhere[] = {0x66, 0x77, 0xf4};
+    put_code(DATA, elsewhere, sizeof(elsewhere));
+    set_page(CODE + 0x1000, DATA | 3);
+    run_from(at);
+    g_assert_cmphex(c->r[RAX], ==, 0x77662211);
+    /* ... or nowhere: the fetch faults at the second page's first byte */
+    set_page(CODE + 0x1000, 0);
+    assert_vector(run_from(at), EXC_PF);
+    g_assert_cmphex(c->cr2, ==, CODE + 0x1000);
+    g_assert_cmphex(stacked(1), ==, at);
+    machine_end();
+}
+
+static void test_remap(void)
+{
+    machine_start();
+    struct cpu *c = present->c;
+    static const uint8_t one[] = {0xb8, 1, 0, 0, 0, 0xf4}, two[] = {0xb8, 2, 0, 0, 0, 0xf4};
+    put_code(CODE, one, sizeof(one));
+    put_code(DATA, two, sizeof(two));
+    run_from(CODE);
+    g_assert_cmpuint(c->r[RAX], ==, 1);
+    set_page(CODE, DATA | 3);
+    run_from(CODE);
+    g_assert_cmpuint(c->r[RAX], ==, 2);
+    set_page(CODE, CODE | 3);
+    run_from(CODE);
+    g_assert_cmpuint(c->r[RAX], ==, 1);
+    machine_end();
+}
+
+/* ---------------------------------------------------------------- strings */
+
+static void test_overlap(void)
+{
+    machine_start();
+    struct cpu *c = present->c;
+    uint8_t *ram = present->ram->host;
+    memcpy(ram + DATA, "abc", 3);
+    c->r[RSI] = DATA;
+    c->r[RDI] = DATA + 3;
+    c->r[RCX] = 9;
+    RUN(0xf3, 0xa4); /* rep movsb repeats the pattern */
+    g_assert_cmpmem(ram + DATA, 12, "abcabcabcabc", 12);
+    g_assert_cmphex(c->r[RSI], ==, DATA + 9);
+    g_assert_cmphex(c->r[RDI], ==, DATA + 12);
+    g_assert_cmpuint(c->r[RCX], ==, 0);
+    /* an overlap closer than an element: loads before it stores */
+    memcpy(ram + DATA, "0123456789abcdefXXXX", 20);
+    c->r[RSI] = DATA;
+    c->r[RDI] = DATA + 2;
+    c->r[RCX] = 2;
+    RUN(0xf3, 0x48, 0xa5);
+    /* the second load sees the first store */
+    g_assert_cmpmem(ram + DATA, 18, "010123456767abcdef", 18);
+    /* downwards */
+    memcpy(ram + DATA, "0123456789", 10);
+    c->r[RSI] = DATA + 9;
+    c->r[RDI] = DATA + 11;
+    c->r[RCX] = 10;
+    RUN(0xfd, 0xf3, 0xa4, 0xfc);
+    g_assert_cmpmem(ram + DATA, 12, "010123456789", 12);
+    g_assert_cmphex(c->r[RDI], ==, DATA + 1);
+    machine_end();
+}
+
+static void test_string_pages(void)
+{
+    machine_start();
+    struct cpu *c = present->c;
+    uint8_t *ram = present->ram->host;
+    for (unsigned i = 0; i < 0x3000; i++) {
+        ram[DATA + i] = i * 7 + (i >> 8);
+    }
+    /* 0x2345 bytes between pages of different offset */
+    c->r[RSI] = DATA + 0x123;
+    c->r[RDI] = DATA + 0x8fff;
+    c->r[RCX] = 0x2345;
+    RUN(0xf3, 0xa4);
+    g_assert_cmpmem(ram + DATA + 0x8fff, 0x2345, ram + DATA + 0x123, 0x2345);
+    /* quadwords that cross the page end */
+    c->r[RDI] = DATA + 0xffc;
+    c->r[RCX] = 0x300;
+    c->r[RAX] = 0x1122334455667788;
+    RUN(0xf3, 0x48, 0xab);
+    for (unsigned i = 0; i < 0x300; i++) {
+        uint64_t v;
+        memcpy(&v, ram + DATA + 0xffc + 8 * i, 8);
+        g_assert_cmphex(v, ==, 0x1122334455667788);
+    }
+    machine_end();
+}
+
+static void test_string_fault(void)
+{
+    machine_start();
+    struct cpu *c = present->c;
+    /* The second page is missing: registers stand at the element that faulted. */
+    set_page(DATA + 0x1000, 0);
+    c->r[RDI] = DATA + 0xff0;
+    c->r[RCX] = 0x20;
+    c->r[RAX] = 0x5a;
+    assert_vector(RUN(0x90, 0xf3, 0xaa), EXC_PF);
+    g_assert_cmphex(c->cr2, ==, DATA + 0x1000);
+    g_assert_cmphex(c->r[RDI], ==, DATA + 0x1000);
+    g_assert_cmpuint(c->r[RCX], ==, 0x10);
+    g_assert_cmphex(stacked(0), ==, 2); /* a write, not present */
+    g_assert_cmphex(stacked(1), ==, CODE + 1);
+    /* It goes on from there. */
+    set_page(DATA + 0x1000, (DATA + 0x1000) | 3);
+    run_from(CODE + 1);
+    g_assert_cmpuint(c->r[RCX], ==, 0);
+    g_assert_cmpuint(present->ram->host[DATA + 0x100f], ==, 0x5a);
+    g_assert_cmpuint(present->ram->host[DATA + 0x1010], ==, 0);
+    machine_end();
+}
+
+static void test_compare_strings(void)
+{
+    machine_start();
+    struct cpu *c = present->c;
+    uint8_t *ram = present->ram->host;
+    strcpy((char *)ram + DATA, "the quick brown fox");
+    strcpy((char *)ram + DATA + 0x100, "the quick black fox");
+    c->r[RSI] = DATA;
+    c->r[RDI] = DATA + 0x100;
+    c->r[RCX] = 19;
+    RUN(0xf3, 0xa6); /* repe cmpsb: r against l */
+    g_assert_cmpuint(c->r[RCX], ==, 19 - 12);
+    g_assert_false(flag_zf(c));
+    g_assert_false(flag_cf(c));
+    c->r[RDI] = DATA;
+    c->r[RCX] = UINT64_MAX;
+    c->r[RAX] = 0;
+    RUN(0xf2, 0xae); /* repne scasb: strlen */
+    g_assert_cmpuint(~c->r[RCX] - 1, ==, 19);
+    /* count 0 leaves the flags alone */
+    flags_arith_set(c, RFLAGS_CF | RFLAGS_SF);
+    c->r[RCX] = 0;
+    RUN(0xf3, 0xa6);
+    g_assert_cmphex(flags_arith_get(c), ==, RFLAGS_CF | RFLAGS_SF);
+    machine_end();
+}
+
+static void test_string_over_code(void)
+{
+    machine_start();
+    struct cpu *c = present->c;
+    static const uint8_t fresh[] = {0xb8, 7, 0, 0, 0, 0xf4};
+    put_code(DATA, fresh, sizeof(fresh));
+    /* rep movsb over what follows it: five one-byte NOPs and HLT, already decoded */
+    c->r[RSI] = DATA;
+    c->r[RDI] = CODE + 2;
+    c->r[RCX] = sizeof(fresh);
+    c->r[RAX] = 0;
+    RUN(0xf3, 0xa4, 0x90, 0x90, 0x90, 0x90, 0x90);
+    g_assert_cmpuint(c->r[RAX], ==, 7);
+    machine_end();
+}
+
+/* ---------------------------------------------------------------- faults */
+
+static void test_fault_state(void)
+{
+    machine_start();
+    struct cpu *c = present->c;
+    set_page(DATA, 0);
+    /* add [rbx], rax: neither flags nor anything else change */
+    c->r[RBX] = DATA;
+    c->r[RAX] = 1;
+    flags_arith_set(c, RFLAGS_CF | RFLAGS_OF);
+    assert_vector(RUN(0x90, 0x48, 0x01, 0x03), EXC_PF);
+    g_assert_cmphex(stacked(1), ==, CODE + 1);
+    g_assert_cmphex(stacked(3) & RFLAGS_ARITH, ==, RFLAGS_CF | RFLAGS_OF);
+    /* pop to memory with an RSP base: the address uses the new RSP, a fault leaves the old */
+    c->r[RSP] = DATA - 8;
+    put64(DATA - 8, 0x1234);
+    assert_vector(RUN(0x8f, 0x04, 0x24), EXC_PF); /* pop [rsp] */
+    g_assert_cmphex(c->cr2, ==, DATA);
+    g_assert_cmphex(stacked(4), ==, DATA - 8);
+    machine_end();
+}
+
+static void test_divide(void)
+{
+    machine_start();
+    struct cpu *c = present->c;
+    c->r[RAX] = 10;
+    c->r[RDX] = 0;
+    c->r[RBX] = 0;
+    assert_vector(RUN(0x90, 0x48, 0xf7, 0xf3), EXC_DE); /* div rbx */
+    g_assert_cmphex(stacked(0), ==, CODE + 1);
+    c->r[RAX] = 1ull << 63;
+    c->r[RDX] = UINT64_MAX;
+    c->r[RBX] = UINT64_MAX;
+    assert_vector(RUN(0x48, 0xf7, 0xfb), EXC_DE); /* idiv rbx: the quotient does not fit */
+    g_assert_cmphex(c->r[RAX], ==, 1ull << 63);
+    machine_end();
+}
+
+static void test_canonical(void)
+{
+    machine_start();
+    struct cpu *c = present->c;
+    c->r[RAX] = 1ull << 47;
+    uint64_t sp = c->r[RSP];
+    assert_vector(RUN(0x90, 0xff, 0xd0), EXC_GP); /* call rax: before anything is pushed */
+    g_assert_cmphex(stacked(1), ==, CODE + 1);
+    g_assert_cmphex(stacked(4), ==, sp);
+    machine_end();
+}
+
+static void test_request(void)
+{
+    machine_start();
+    struct cpu *c = present->c;
+    static const uint8_t code[] = {0xeb, 0xfe}; /* jmp to itself */
+    _Atomic uint32_t req = VCPU_REQ_PAUSE;
+    put_code(CODE, code, sizeof(code));
+    c->req = &req;
+    c->rip = CODE;
+    g_assert_cmpint(soft_execute(c, 0), ==, RUN_KICKED);
+    g_assert_cmphex(c->rip, ==, CODE);
+    machine_end();
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/soft/flags", test_flags);
+    g_test_add_func("/soft/block/count", test_loop_count);
+    g_test_add_func("/soft/block/limit", test_limit);
+    g_test_add_func("/soft/block/patch-ahead", test_patch_ahead);
+    g_test_add_func("/soft/block/patch-loop", test_patch_loop);
+    g_test_add_func("/soft/block/patch-called", test_patch_called);
+    g_test_add_func("/soft/block/data-beside-code", test_data_beside_code);
+    g_test_add_func("/soft/block/written", test_written_from_outside);
+    g_test_add_func("/soft/block/straddle", test_straddle);
+    g_test_add_func("/soft/block/remap", test_remap);
+    g_test_add_func("/soft/string/overlap", test_overlap);
+    g_test_add_func("/soft/string/pages", test_string_pages);
+    g_test_add_func("/soft/string/fault", test_string_fault);
+    g_test_add_func("/soft/string/compare", test_compare_strings);
+    g_test_add_func("/soft/string/over-code", test_string_over_code);
+    g_test_add_func("/soft/fault/state", test_fault_state);
+    g_test_add_func("/soft/fault/divide", test_divide);
+    g_test_add_func("/soft/fault/canonical", test_canonical);
+    g_test_add_func("/soft/request", test_request);
+    return g_test_run();
+}
