@@ -1,10 +1,11 @@
 /*
- * The software CPU's core, driven by small machine-code programs: lazy flags, blocks and their links,
- * self-modifying code, string instructions and their restart, faults in the middle of things.
+ * The software CPU's core, driven by small machine-code programs: lazy flags, blocks and their
+ * links, self-modifying code, string instructions and their restart, faults in the middle of
+ * things.
  *
- * Each program runs in 64-bit mode with the low 4 MiB identity-mapped by 4 KiB pages, on a CPU without
- * a vCPU thread, and ends with HLT. That integer results are right is the business of the instruction
- * oracle; here is what it cannot see.
+ * Each program runs in 64-bit mode with the low 4 MiB identity-mapped by 4 KiB pages, on a CPU
+ * without a vCPU thread, and ends with HLT. That integer results are right is the business of the
+ * instruction oracle; here is what it cannot see.
  */
 #include "cpu/x86/soft/block.h"
 #include "cpu/x86/soft/flags.h"
@@ -132,8 +133,8 @@ static void machine_start(void)
     for (unsigned i = 0; i < SEG_COUNT; i++) {
         c->seg[i] = flat;
     }
-    c->seg[SEG_CS] = (struct seg){.limit = UINT32_MAX, .type = 11, .s = 1, .present = 1, .l = 1,
-                                  .g = 1, .sel = 8};
+    c->seg[SEG_CS] = (struct seg){
+        .limit = UINT32_MAX, .type = 11, .s = 1, .present = 1, .l = 1, .g = 1, .sel = 8};
     c->r[RSP] = STACK;
     tlb_flush_all(c);
     mode_update(c);
@@ -208,8 +209,9 @@ static void test_flags(void)
 static void test_loop_count(void)
 {
     machine_start();
-    /* mov ecx, 1000000; 1: test cl, 1; jne 2f; inc eax; 2: dec ecx; jne 1b: the count of instructions
-     * stays exact although blocks have several exits; and no stack is used up by links */
+    /* mov ecx, 1000000; 1: test cl, 1; jne 2f; inc eax; 2: dec ecx; jne 1b: the count of
+     * instructions stays exact although blocks have several exits; and no stack is used up by links
+     */
     struct cpu *c = present->c;
     uint64_t before = c->insn_count;
     uint64_t end = RUN(0xb9, 0x40, 0x42, 0x0f, 0x00, 0x31, 0xc0, 0xf6, 0xc1, 0x01, 0x75, 0x02, 0xff,
@@ -248,8 +250,8 @@ static void test_patch_ahead(void)
 static void test_patch_loop(void)
 {
     machine_start();
-    /* xor eax,eax; mov ecx,5; 1: add eax, 1 (imm8 at +2); inc byte [rip-8: the imm8]; dec ecx; jne 1b:
-     * 1 + 2 + 3 + 4 + 5 */
+    /* xor eax,eax; mov ecx,5; 1: add eax, 1 (imm8 at +2); inc byte [rip-8: the imm8]; dec ecx; jne
+     * 1b: 1 + 2 + 3 + 4 + 5 */
     RUN(0x31, 0xc0, 0xb9, 5, 0, 0, 0, 0x83, 0xc0, 0x01, 0xfe, 0x05, 0xf9, 0xff, 0xff, 0xff, 0xff,
         0xc9, 0x75, 0xf3);
     g_assert_cmpuint(present->c->r[RAX], ==, 15);
@@ -275,8 +277,8 @@ static void test_data_beside_code(void)
     machine_start();
     struct cpu *c = present->c;
     /* mov ecx,1000; 1: mov [rip+0x400], ecx; dec ecx; jne 1b */
-    static const uint8_t code[] = {0xb9, 0xe8, 3,    0,    0,    0x89, 0x0d, 0,   4,
-                                   0,    0,    0xff, 0xc9, 0x75, 0xf6, 0xf4};
+    static const uint8_t code[] = {0xb9, 0xe8, 3, 0,    0,    0x89, 0x0d, 0,
+                                   4,    0,    0, 0xff, 0xc9, 0x75, 0xf6, 0xf4};
     put_code(CODE, code, sizeof(code));
     run_from(CODE);
     uint64_t decoded = c->blocks->n_blocks;

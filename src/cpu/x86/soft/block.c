@@ -428,14 +428,19 @@ static struct block *block_alloc(struct cpu *c)
     return (struct block *)(bc->arena + bc->arena_used);
 }
 
-/* The pseudo-ops at both ends, and the branches' instruction counts. */
+/* The pseudo-ops at both ends, fused pairs, and the branches' instruction counts. */
 static void block_frame(struct cpu *c, struct block *b, unsigned n, unsigned bytes)
 {
     b->op[0] = (struct op){.disp = n, .imm = b->rip};
     for (unsigned i = 1; i <= n; i++) {
-        if (b->op[i].bits & OB_DIRECT) {
-            b->op[i].disp = (int)i - (int)n;
+        if (!(b->op[i].bits & OB_DIRECT)) {
+            continue;
         }
+        if ((b->op[i].disp & 16) && i > 1 && is_long64(c)) {
+            op_fn fused = fused_with_branch(b->op[i - 1].fn, b->op[i].disp & 15);
+            b->op[i - 1].fn = fused ? fused : b->op[i - 1].fn;
+        }
+        b->op[i].disp = (int)i - (int)n;
     }
     b->op[n + 1] = (struct op){
         .fn = c->key & KEY_STEP ? op_fall_step : op_fall,

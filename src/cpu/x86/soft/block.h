@@ -89,6 +89,10 @@ static inline uint64_t rip_linear(const struct cpu *c, uint64_t rip)
 /* For a direct branch or filler whose `next` is not known: goes on at rip, and has `next` filled in
  * when it is in the same linear page. */
 op_ret branch_direct(struct cpu *c, const struct op *o, uint64_t rip);
+/* Checks a near target and takes a direct branch whose `next` is not known. */
+op_ret take_direct(struct cpu *c, const struct op *o, uint64_t target);
+/* The handler for an op followed by a 64-bit Jcc, or NULL. (op-fuse.c) */
+op_fn fused_with_branch(op_fn first, unsigned condition);
 /* soft_run, with the block found at c->rip right after op `link_from` asked for it. */
 void block_link(struct cpu *c, struct block *b);
 

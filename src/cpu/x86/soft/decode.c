@@ -529,6 +529,11 @@ static bool rebase(const struct insn *i, struct op *op, bool rip_relative)
     return true;
 }
 
+static bool is_jcc(const struct parse *s)
+{
+    return s->map == M1 ? (s->opcode & 0xf0) == 0x70 : s->map == M0F && (s->opcode & 0xf0) == 0x80;
+}
+
 enum decode_status decode(const struct cpu *c, const uint8_t *bytes, unsigned n, struct op *op,
                           bool *ends_block)
 {
@@ -604,6 +609,7 @@ enum decode_status decode(const struct cpu *c, const uint8_t *bytes, unsigned n,
     if (i->attrs & (A_REL8 | A_RELZ)) {
         op->next = NULL; /* in the place of registers and sizes */
         op->bits |= OB_DIRECT;
+        op->disp = is_jcc(&s) ? 16 | (s.opcode & 15) : 0;
     }
     return DECODE_OK;
 }

@@ -280,9 +280,7 @@ static uint64_t near_target(struct cpu *c, const struct op *o, uint64_t target)
     return target;
 }
 
-/* Takes a direct branch whose `next` is not known. */
-static __attribute__((noinline)) op_ret take_direct(struct cpu *c, const struct op *o,
-                                                    uint64_t target)
+op_ret take_direct(struct cpu *c, const struct op *o, uint64_t target)
 {
     near_target(c, o, target);
     c->insn_count += o->disp;

@@ -119,7 +119,8 @@ enum { /* op.bits */
     OB_REX = 16,   /* a REX prefix is present (byte registers 4..7 are SPL..DIL) */
     OB_ASZ16 = 32, /* effective address size (string ops, LOOP, JCXZ) */
     OB_ASZ32 = 64,
-    OB_DIRECT = 128, /* a branch with `next`; disp: minus the instructions after it in the block */
+    OB_DIRECT = 128, /* a branch with `next`; disp: minus the instructions after it in the block (out of
+                      * decode(): 16 + condition of a Jcc) */
 };
 
 /* RIP of an op, and of the one after it (truncated to the code size by rip_wrap). */
