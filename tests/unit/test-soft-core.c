@@ -143,7 +143,6 @@ static void machine_start(void)
 static void machine_end(void)
 {
     soft_cpu_free(present->c);
-    code_tracking_free(present->ram);
     ram_block_free(present->ram);
     g_free(present);
     present = NULL;

@@ -132,12 +132,6 @@ bool code_page_allow_write(struct ram_block *ram, uint64_t offset)
     return atomic_load(&page->chunks) == 0;
 }
 
-void code_tracking_free(struct ram_block *ram)
-{
-    free(ram->accel_pages);
-    ram->accel_pages = NULL;
-}
-
 static uint64_t chunk_mask(unsigned first_byte, unsigned last_byte)
 {
     unsigned first = first_byte >> CHUNK_BITS, last = last_byte >> CHUNK_BITS;

@@ -1,9 +1,9 @@
 /*
- * CMP and TEST with the conditional branch that follows: one handler runs both ops, saving a dispatch.
- * The flags are stored as always, but the branch is decided by a compare of the host's.
+ * CMP and TEST with the conditional branch that follows: one handler runs both ops, saving a
+ * dispatch. The flags are stored as always, but the branch is decided by a compare of the host's.
  *
- * Fusing replaces only the first op's handler. The branch stays behind it: the pair's slow paths go on
- * with it, and a fused handler takes target and link from there.
+ * Fusing replaces only the first op's handler. The branch stays behind it: the pair's slow paths go
+ * on with it, and a fused handler takes target and link from there.
  */
 #include "cpu/x86/soft/op-int.h"
 
@@ -87,10 +87,11 @@ FOR_SIZES(DEFINE_CONDITIONS)
     }
 
 #define EACH_CONDITION(M, ...)                                                                     \
-    M(__VA_ARGS__, 0) M(__VA_ARGS__, 1) M(__VA_ARGS__, 2) M(__VA_ARGS__, 3) M(__VA_ARGS__, 4)      \
-    M(__VA_ARGS__, 5) M(__VA_ARGS__, 6) M(__VA_ARGS__, 7) M(__VA_ARGS__, 8) M(__VA_ARGS__, 9)      \
-    M(__VA_ARGS__, a) M(__VA_ARGS__, b) M(__VA_ARGS__, c) M(__VA_ARGS__, d) M(__VA_ARGS__, e)      \
-    M(__VA_ARGS__, f)
+    M(__VA_ARGS__, 0)                                                                              \
+    M(__VA_ARGS__, 1) M(__VA_ARGS__, 2) M(__VA_ARGS__, 3) M(__VA_ARGS__, 4) M(__VA_ARGS__, 5)      \
+        M(__VA_ARGS__, 6) M(__VA_ARGS__, 7) M(__VA_ARGS__, 8) M(__VA_ARGS__, 9) M(__VA_ARGS__, a)  \
+            M(__VA_ARGS__, b) M(__VA_ARGS__, c) M(__VA_ARGS__, d) M(__VA_ARGS__, e)                \
+                M(__VA_ARGS__, f)
 
 #define PAIR_RR(name, is, arith, bits, cc)                                                         \
     FUSED_PLAIN(name, is, arith, bits, cc, rr, RD##bits(o->dst), RD##bits(o->src))
@@ -149,16 +150,26 @@ op_fn fused_with_branch(op_fn first, unsigned condition)
         op_fn first;
         const op_fn *pairs;
     } table[] = {
-        {forms_cmp_eg[FORM_REG + 3], pairs_cmp_rr64},   {forms_test_eg[FORM_REG + 2], pairs_test_rr32},
-        {forms_test_eg[FORM_REG + 3], pairs_test_rr64}, {forms_test_eg[FORM_REG + 0], pairs_test_rr8},
-        {forms_cmp_ei[FORM_REG + 2], pairs_cmp_ri32},   {forms_cmp_ei[FORM_REG + 3], pairs_cmp_ri64},
-        {forms_cmp_eg[FORM_REG + 2], pairs_cmp_rr32},   {forms_cmp_ei[FORM_REG + 0], pairs_cmp_ri8},
-        {forms_cmp_eg[FORM_REG + 0], pairs_cmp_rr8},    {forms_test_ei[FORM_REG + 0], pairs_test_ri8},
-        {forms_test_ei[FORM_REG + 2], pairs_test_ri32}, {forms_cmp_ei[FORM_MEM + 0], pairs_cmp_mi8},
-        {forms_cmp_ei[FORM_MEM + 2], pairs_cmp_mi32},   {forms_cmp_ei[FORM_MEM + 3], pairs_cmp_mi64},
-        {forms_cmp_eg[FORM_MEM + 0], pairs_cmp_mr8},    {forms_cmp_eg[FORM_MEM + 2], pairs_cmp_mr32},
-        {forms_cmp_eg[FORM_MEM + 3], pairs_cmp_mr64},   {forms_cmp_ge[FORM_MEM + 0], pairs_cmp_rm8},
-        {forms_cmp_ge[FORM_MEM + 2], pairs_cmp_rm32},   {forms_cmp_ge[FORM_MEM + 3], pairs_cmp_rm64},
+        {forms_cmp_eg[FORM_REG + 3], pairs_cmp_rr64},
+        {forms_test_eg[FORM_REG + 2], pairs_test_rr32},
+        {forms_test_eg[FORM_REG + 3], pairs_test_rr64},
+        {forms_test_eg[FORM_REG + 0], pairs_test_rr8},
+        {forms_cmp_ei[FORM_REG + 2], pairs_cmp_ri32},
+        {forms_cmp_ei[FORM_REG + 3], pairs_cmp_ri64},
+        {forms_cmp_eg[FORM_REG + 2], pairs_cmp_rr32},
+        {forms_cmp_ei[FORM_REG + 0], pairs_cmp_ri8},
+        {forms_cmp_eg[FORM_REG + 0], pairs_cmp_rr8},
+        {forms_test_ei[FORM_REG + 0], pairs_test_ri8},
+        {forms_test_ei[FORM_REG + 2], pairs_test_ri32},
+        {forms_cmp_ei[FORM_MEM + 0], pairs_cmp_mi8},
+        {forms_cmp_ei[FORM_MEM + 2], pairs_cmp_mi32},
+        {forms_cmp_ei[FORM_MEM + 3], pairs_cmp_mi64},
+        {forms_cmp_eg[FORM_MEM + 0], pairs_cmp_mr8},
+        {forms_cmp_eg[FORM_MEM + 2], pairs_cmp_mr32},
+        {forms_cmp_eg[FORM_MEM + 3], pairs_cmp_mr64},
+        {forms_cmp_ge[FORM_MEM + 0], pairs_cmp_rm8},
+        {forms_cmp_ge[FORM_MEM + 2], pairs_cmp_rm32},
+        {forms_cmp_ge[FORM_MEM + 3], pairs_cmp_rm64},
         {forms_test_ei[FORM_MEM + 0], pairs_test_mi8},
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(table); i++) {

@@ -511,8 +511,6 @@ void soft_ram_written(struct cpus *cpus, struct ram_block *ram, uint64_t offset,
 /* For the MMU: notes that some vCPU is about to hold a fast write entry for the page at `offset`.
  * false: the page holds code, the entry must not be made. */
 bool code_page_allow_write(struct ram_block *ram, uint64_t offset);
-/* Ends the tracking of a ram block, before it is freed; no vCPU runs. */
-void code_tracking_free(struct ram_block *ram);
 /* Drains what other threads queued with code_written and soft_ram_written; clears VCPU_REQ_CODE.
  * soft_run does it; also after an exclusive section. */
 void blocks_drain(struct cpu *c);
