@@ -1,15 +1,42 @@
 /* The table of all device classes, in the order of -device help. */
 #include "devices/acpi-pm.h"
 #include "devices/core/device.h"
+#include "devices/fw-cfg.h"
+#include "devices/hpet.h"
 #include "devices/ioapic.h"
+#include "devices/isa/debug-exit.h"
+#include "devices/isa/debugcon.h"
+#include "devices/isa/i8042.h"
 #include "devices/isa/i8254.h"
 #include "devices/isa/i8259.h"
 #include "devices/isa/ib700.h"
 #include "devices/isa/mc146818rtc.h"
+#include "devices/isa/port92.h"
 #include "devices/isa/pvpanic.h"
 #include "devices/isa/serial.h"
+#include "devices/isa/testdev.h"
+#include "devices/pci/ich9-lpc.h"
+#include "devices/pci/q35-host.h"
 
 const struct device_class *const device_classes[] = {
-    &acpi_pm_class,     &i8254_class, &i8259_class,       &ioapic_class, &serial_class,
-    &mc146818rtc_class, &ib700_class, &pvpanic_isa_class, NULL,
+    /* boards only */
+    &acpi_pm_class,
+    &fw_cfg_class,
+    &hpet_class,
+    &i8042_class,
+    &i8254_class,
+    &i8259_class,
+    &ich9_lpc_class,
+    &ioapic_class,
+    &mc146818rtc_class,
+    &port92_class,
+    &q35_host_class,
+    /* ISA */
+    &debug_exit_class,
+    &debugcon_class,
+    &ib700_class,
+    &pvpanic_isa_class,
+    &serial_class,
+    &testdev_class,
+    NULL,
 };

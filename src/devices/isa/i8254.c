@@ -45,7 +45,7 @@ struct pit_channel {
     bool bcd, gate;
     bool loaded; /* a count was written since the mode was set */
     bool fired;  /* modes 0, 1, 4, 5: the end of the count was signalled */
-    uint8_t pad[4];
+    uint8_t pad[6];
 };
 
 struct i8254_state {

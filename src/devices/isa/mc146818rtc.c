@@ -89,6 +89,7 @@ struct rtc {
     struct region region;
     struct vtimer timer;
     bool follow_host;
+    bool irq_off;      /* HPET legacy replacement has the line; the board's wiring, not our state */
     int64_t paused_us; /* the host's clock at the pause */
 };
 
@@ -351,7 +352,9 @@ static void rtc_update(struct rtc *d)
     } else {
         *c &= (uint8_t)~C_IRQF;
     }
-    irq_set(&d->irq, *c & C_IRQF);
+    if (!d->irq_off) {
+        irq_set(&d->irq, *c & C_IRQF);
+    }
     rtc_plan(d);
 }
 
@@ -489,6 +492,19 @@ void mc146818rtc_set_cmos(struct device *rtc, uint8_t index, uint8_t value)
 {
     g_assert(index > RTC_REG_D && index < 128 && index != RTC_CENTURY);
     ((struct rtc *)rtc)->s.cmos[index] = value;
+}
+
+void mc146818rtc_enable_irq(struct device *rtc, bool on)
+{
+    struct rtc *d = (struct rtc *)rtc;
+
+    if (!on) {
+        irq_set(&d->irq, false);
+    }
+    d->irq_off = !on;
+    if (on) {
+        rtc_update(d);
+    }
 }
 
 /* ---- class */

@@ -15,4 +15,7 @@ struct device *mc146818rtc_create(struct device_env *env, const struct irq_line 
  * Kept across reset. */
 void mc146818rtc_set_cmos(struct device *rtc, uint8_t index, uint8_t value);
 
+/* While off no interrupt is raised (HPET legacy replacement). */
+void mc146818rtc_enable_irq(struct device *rtc, bool on);
+
 #endif

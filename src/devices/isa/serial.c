@@ -73,7 +73,7 @@ struct serial_state {
     uint8_t tx[FIFO_SIZE], tx_head, tx_count;
     uint8_t rx_break; /* the byte at rx_count - 1 counted from 1 came with a break; 0: none */
     bool thri_pending, cti_pending;
-    uint8_t pad[2];
+    uint8_t pad[8];
 };
 
 static const struct state_field serial_fields[] = {

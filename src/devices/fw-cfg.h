@@ -1,0 +1,50 @@
+/* The firmware configuration interface. See fw-cfg.c. */
+#ifndef DEVICES_FW_CFG_H
+#define DEVICES_FW_CFG_H
+
+#include "devices/core/device.h"
+
+/* Selectors with a fixed meaning. */
+#define FW_CFG_SIGNATURE      0x00
+#define FW_CFG_ID             0x01
+#define FW_CFG_UUID           0x02 /* 16 bytes */
+#define FW_CFG_RAM_SIZE       0x03 /* u64 */
+#define FW_CFG_NOGRAPHIC      0x04 /* u16 */
+#define FW_CFG_NB_CPUS        0x05 /* u16 */
+#define FW_CFG_KERNEL_ADDR    0x07 /* u32 */
+#define FW_CFG_KERNEL_SIZE    0x08
+#define FW_CFG_INITRD_ADDR    0x0a
+#define FW_CFG_INITRD_SIZE    0x0b
+#define FW_CFG_BOOT_MENU      0x0e
+#define FW_CFG_MAX_CPUS       0x0f /* u16 */
+#define FW_CFG_KERNEL_ENTRY   0x10
+#define FW_CFG_KERNEL_DATA    0x11
+#define FW_CFG_INITRD_DATA    0x12
+#define FW_CFG_CMDLINE_ADDR   0x13
+#define FW_CFG_CMDLINE_SIZE   0x14
+#define FW_CFG_CMDLINE_DATA   0x15
+#define FW_CFG_SETUP_ADDR     0x16
+#define FW_CFG_SETUP_SIZE     0x17
+#define FW_CFG_SETUP_DATA     0x18
+#define FW_CFG_FILE_DIR       0x19
+#define FW_CFG_ACPI_TABLES    0x8000
+#define FW_CFG_SMBIOS_ENTRIES 0x8001
+#define FW_CFG_IRQ0_OVERRIDE  0x8002
+
+extern const struct device_class fw_cfg_class;
+
+/* Ports 0x510 to 0x51b. */
+struct device *fw_cfg_create(struct device_env *env, GError **error);
+
+/* What a selector gives: a copy of data is made; an earlier item is replaced. */
+void fw_cfg_set(struct device *fw, uint16_t key, const void *data, size_t length);
+void fw_cfg_set_u16(struct device *fw, uint16_t key, uint16_t value);
+void fw_cfg_set_u32(struct device *fw, uint16_t key, uint32_t value);
+void fw_cfg_set_u64(struct device *fw, uint16_t key, uint64_t value);
+
+/* A named file (name at most 55 characters, as "opt/org.example/x"). Replaces one of that name. An
+ * error when the name is too long or the directory is full. */
+bool fw_cfg_add_file(struct device *fw, const char *name, const void *data, size_t length,
+                     GError **error);
+
+#endif

@@ -1,0 +1,246 @@
+/*
+ * ICH9-LPC: the LPC interface bridge of the ICH9 (Intel I/O Controller Hub 9 data sheet, chapter
+ * 13): PIRQ routing, the place of the ACPI registers, and the reset control register at port 0xcf9.
+ *
+ * Devices in slots 0 to 24 use PIRQE to PIRQH, turned by slot; those in slots 25 to 31 PIRQA to
+ * PIRQD, INTA on A and so on. PIRQA to PIRQH are the I/O APIC's inputs 16 to 23; in 8259 mode they
+ * go where the routing registers say.
+ *
+ * After reset registers are as firmware would leave them (ACPI block at 0x600, PIRQs on ISA
+ * interrupts 10 and 11), because there may be no firmware. Left out: the SCI's number is fixed at
+ * 9; the chipset configuration block (RCBA), LPC decode ranges and GPIO keep what is written but
+ * change nothing.
+ */
+#include "devices/pci/ich9-lpc.h"
+#include "devices/acpi-pm.h"
+#include <string.h>
+
+#define LPC_PMBASE    0x40
+#define LPC_ACPI_CNTL 0x44
+#define ACPI_CNTL_ON  0x80
+#define LPC_PIRQA     0x60 /* to D: 0x63 */
+#define LPC_PIRQE     0x68 /* to H: 0x6b */
+#define PIRQ_OFF      0x80
+#define PIRQ_IRQ      0x0f
+#define LPC_RCBA      0xf0
+
+#define RST_CPU       0x04
+#define RST_KEPT      0x0a /* SYS_RST, FULL_RST */
+
+#define N_PIRQS       8
+
+struct ich9_lpc_state {
+    struct pci_state pci;
+    uint32_t asserted[N_PIRQS]; /* per PIRQ: which slots hold it (bit: slot) */
+    uint8_t reset_control;
+    uint8_t pad[7];
+};
+
+static const struct state_field ich9_lpc_fields[] = {
+    STATE_STRUCT(struct ich9_lpc_state, pci, pci_state_fields),
+    STATE_ARRAY(struct ich9_lpc_state, asserted),
+    STATE(struct ich9_lpc_state, reset_control),
+    STATE_PAD(struct ich9_lpc_state, pad),
+    {0},
+};
+
+static const struct state_desc ich9_lpc_desc = {
+    .name = "ICH9-LPC",
+    .version = 1,
+    .min_version = 1,
+    .size = sizeof(struct ich9_lpc_state),
+    .fields = ich9_lpc_fields,
+};
+
+struct ich9_lpc {
+    struct pci_device pci;
+    struct ich9_lpc_state s;
+    struct device *pm;
+    struct irq_line pirq;
+    uint16_t isa_driven; /* ISA interrupts that a PIRQ holds */
+};
+
+/* ---- PIRQs */
+
+static unsigned pirq_register(unsigned pirq)
+{
+    return pirq < 4 ? LPC_PIRQA + pirq : LPC_PIRQE + pirq - 4;
+}
+
+static void isa_lines_update(struct ich9_lpc *d)
+{
+    uint16_t wanted = 0, changed;
+
+    for (unsigned pirq = 0; pirq < N_PIRQS; pirq++) {
+        uint8_t route = d->s.pci.config[pirq_register(pirq)];
+
+        if (d->s.asserted[pirq] && !(route & PIRQ_OFF)) {
+            wanted |= (uint16_t)(1u << (route & PIRQ_IRQ));
+        }
+    }
+    changed = wanted ^ d->isa_driven;
+    d->isa_driven = wanted;
+    for (unsigned n = 3; n < 16; n++) {
+        if (changed & (1u << n)) {
+            irq_set(&d->pci.dev.env->isa_irq[n], wanted & (1u << n));
+        }
+    }
+}
+
+static void lpc_set_intx(void *opaque, uint8_t devfn, unsigned pin, bool level)
+{
+    struct ich9_lpc *d = opaque;
+    unsigned slot = devfn >> 3, pirq = slot < 25 ? 4 + (slot + pin) % 4 : pin;
+    uint32_t old = d->s.asserted[pirq];
+
+    /* Functions of one slot on one PIRQ share a bit; no device here has more than one pin. */
+    d->s.asserted[pirq] = level ? old | 1u << slot : old & ~(1u << slot);
+    if (d->pirq.set && !old != !d->s.asserted[pirq]) {
+        d->pirq.set(d->pirq.opaque, (int)(16 + pirq), d->s.asserted[pirq] != 0);
+    }
+    isa_lines_update(d);
+}
+
+/* ---- reset control */
+
+static struct ich9_lpc *bus_lpc(struct pci_bus *bus)
+{
+    struct pci_device *dev = bus->device[PCI_DEVFN(0x1f, 0)];
+
+    return dev && dev->dev.class == &ich9_lpc_class ? (struct ich9_lpc *)dev : NULL;
+}
+
+uint8_t ich9_lpc_reset_control_read(struct pci_bus *bus)
+{
+    struct ich9_lpc *d = bus_lpc(bus);
+
+    return d ? d->s.reset_control : 0xff;
+}
+
+void ich9_lpc_reset_control_write(struct pci_bus *bus, uint8_t value)
+{
+    struct ich9_lpc *d = bus_lpc(bus);
+
+    if (!d) {
+        return;
+    }
+    d->s.reset_control = value & RST_KEPT;
+    if (value & RST_CPU) {
+        system_request_reset(d->pci.dev.env, "cf9");
+    }
+}
+
+/* ---- registers */
+
+static void pm_update(struct ich9_lpc *d)
+{
+    if (d->pm) {
+        acpi_pm_set_base(d->pm, pci_get16(&d->pci, LPC_PMBASE) & 0xff80,
+                         d->s.pci.config[LPC_ACPI_CNTL] & ACPI_CNTL_ON);
+    }
+}
+
+static void ich9_lpc_config_written(struct pci_device *dev, unsigned offset, unsigned size)
+{
+    struct ich9_lpc *d = (struct ich9_lpc *)dev;
+
+    if (offset < LPC_ACPI_CNTL + 1 && offset + size > LPC_PMBASE) {
+        pm_update(d);
+    }
+    if (offset < LPC_PIRQE + 4 && offset + size > LPC_PIRQA) {
+        isa_lines_update(d);
+    }
+}
+
+/* ---- class */
+
+static bool ich9_lpc_realize(struct device *dev, GError **error)
+{
+    struct ich9_lpc *d = (struct ich9_lpc *)dev;
+    static const struct pci_ids ids = {.vendor = 0x8086,
+                                       .device = 0x2918,
+                                       .subsystem_vendor = 0x1af4,
+                                       .subsystem = 0x1100,
+                                       .class = 0x0601,
+                                       .revision = 2};
+
+    if (!pci_init(&d->pci, &d->s.pci, "1f", &ids, 0, error)) {
+        return false;
+    }
+    d->s.pci.config[LPC_PMBASE] = 1; /* I/O space, read-only */
+    d->pci.writable[LPC_PMBASE] = 0x80;
+    d->pci.writable[LPC_PMBASE + 1] = 0xff;
+    d->pci.writable[LPC_ACPI_CNTL] = 0x87;
+    for (unsigned i = 0; i < N_PIRQS; i++) {
+        d->pci.writable[pirq_register(i)] = PIRQ_OFF | PIRQ_IRQ;
+    }
+    memset(d->pci.writable + 0x80, 0xff, 0x20); /* LPC decode ranges */
+    d->pci.writable[LPC_RCBA] = 0x01;
+    d->pci.writable[LPC_RCBA + 1] = 0xc0;
+    d->pci.writable[LPC_RCBA + 2] = 0xff;
+    d->pci.writable[LPC_RCBA + 3] = 0xff;
+    d->pci.config_written = ich9_lpc_config_written;
+    d->pci.bus->set_intx = lpc_set_intx;
+    d->pci.bus->set_intx_opaque = d;
+    return true;
+}
+
+static void ich9_lpc_unrealize(struct device *dev)
+{
+    struct ich9_lpc *d = (struct ich9_lpc *)dev;
+
+    if (d->pci.bus && d->pci.bus->set_intx_opaque == d) {
+        d->pci.bus->set_intx = NULL;
+    }
+    pci_finish(&d->pci);
+}
+
+static void ich9_lpc_reset(struct device *dev, enum reset_kind kind)
+{
+    static const uint8_t route[N_PIRQS] = {10, 10, 11, 11, 10, 10, 11, 11};
+    struct ich9_lpc *d = (struct ich9_lpc *)dev;
+
+    pci_reset(&d->pci);
+    d->s.reset_control = 0;
+    pci_put16(&d->pci, LPC_PMBASE, ACPI_PM_BASE | 1);
+    d->s.pci.config[LPC_ACPI_CNTL] = ACPI_CNTL_ON;
+    for (unsigned i = 0; i < N_PIRQS; i++) {
+        d->s.pci.config[pirq_register(i)] = route[i];
+    }
+    pm_update(d);
+    isa_lines_update(d); /* who holds a PIRQ lets go of it in its own reset */
+}
+
+static bool ich9_lpc_post_load(struct device *dev, GError **error)
+{
+    struct ich9_lpc *d = (struct ich9_lpc *)dev;
+
+    pm_update(d);
+    isa_lines_update(d);
+    return pci_post_load(&d->pci, error);
+}
+
+const struct device_class ich9_lpc_class = {
+    .name = "ICH9-LPC",
+    .help = "LPC bridge",
+    .bus = BUS_SYSTEM,
+    .size = sizeof(struct ich9_lpc),
+    .state = &ich9_lpc_desc,
+    .state_offset = offsetof(struct ich9_lpc, s),
+    .realize = ich9_lpc_realize,
+    .unrealize = ich9_lpc_unrealize,
+    .reset = ich9_lpc_reset,
+    .post_load = ich9_lpc_post_load,
+};
+
+struct device *ich9_lpc_create(struct device_env *env, struct device *pm,
+                               const struct irq_line *pirq, GError **error)
+{
+    struct device *dev = device_new(&ich9_lpc_class, env);
+
+    ((struct ich9_lpc *)dev)->pm = pm;
+    if (pirq) {
+        ((struct ich9_lpc *)dev)->pirq = *pirq;
+    }
+    return device_realize(dev, error) ? dev : NULL;
+}

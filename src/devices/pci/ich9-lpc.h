@@ -1,0 +1,20 @@
+/* The LPC bridge of the ICH9. See ich9-lpc.c. */
+#ifndef DEVICES_PCI_ICH9_LPC_H
+#define DEVICES_PCI_ICH9_LPC_H
+
+#include "devices/pci/pci.h"
+
+extern const struct device_class ich9_lpc_class;
+
+/* At 00:1f.0. pm: the ACPI block that its registers place; NULL none. pirq: called with .n = 16 to
+ * 23 for PIRQA to PIRQH, the I/O APIC's pins (whatever n it holds); also drives env->isa_irq[] as
+ * the PIRQ routing registers say. */
+struct device *ich9_lpc_create(struct device_env *env, struct device *pm,
+                               const struct irq_line *pirq, GError **error);
+
+/* Port 0xcf9, for the host bridge that owns the ports around it. Without an LPC bridge: all ones,
+ * ignored. */
+uint8_t ich9_lpc_reset_control_read(struct pci_bus *bus);
+void ich9_lpc_reset_control_write(struct pci_bus *bus, uint8_t value);
+
+#endif

@@ -1,0 +1,594 @@
+/*
+ * PCI: configuration space as data. What a guest may change is said by two masks a byte (writable,
+ * write-1-to-clear), so a write that makes no sense changes nothing; BAR sizing falls out of the
+ * same masks. After each write BARs, INTx and MSI are brought in line with the registers.
+ *
+ * BARs are mapped below everything that the board itself maps: a guest that moves a BAR over its
+ * RAM or over the I/O APIC sees RAM and I/O APIC, as on real chipsets.
+ *
+ * Left out: bridges and buses other than 0, expansion ROMs, PCI Express extended configuration
+ * space (offsets from 256 read as all ones), power management states.
+ */
+#include "devices/pci/pci.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define BAR_PRIORITY   (-1)
+
+#define MSI_FLAGS      2
+#define MSI_ENABLE     0x0001
+#define MSI_64BIT      0x0080
+#define MSI_MASKS      0x0100
+#define MSI_ADDR       4
+#define MSI_DATA       12
+#define MSI_MASK       16
+#define MSI_PENDING    20
+#define MSI_LENGTH     24
+#define MSIX_FLAGS     2
+#define MSIX_ENABLE    0x8000
+#define MSIX_MASK_ALL  0x4000
+#define MSIX_TABLE     4
+#define MSIX_PBA       8
+#define MSIX_LENGTH    12
+#define MSIX_BAR_BYTES 4096
+#define MSIX_PBA_AT    2048
+
+static const struct state_field msix_entry_fields[] = {
+    STATE(struct pci_msix_entry, addr),
+    STATE(struct pci_msix_entry, data),
+    STATE_MAX(struct pci_msix_entry, control, 1),
+    {0},
+};
+
+const struct state_field pci_state_fields[] = {
+    STATE(struct pci_state, msix_pending),
+    STATE_STRUCT_ARRAY(struct pci_state, msix, msix_entry_fields),
+    STATE_ARRAY(struct pci_state, config),
+    STATE(struct pci_state, msi_pending),
+    STATE(struct pci_state, intx),
+    STATE_PAD(struct pci_state, pad),
+    {0},
+};
+
+/* ---- bytes of configuration space */
+
+uint16_t pci_get16(const struct pci_device *dev, unsigned offset)
+{
+    return (uint16_t)(dev->s->config[offset] | dev->s->config[offset + 1] << 8);
+}
+
+uint32_t pci_get32(const struct pci_device *dev, unsigned offset)
+{
+    return pci_get16(dev, offset) | (uint32_t)pci_get16(dev, offset + 2) << 16;
+}
+
+static void put_le(uint8_t *bytes, uint64_t value, unsigned size)
+{
+    for (unsigned i = 0; i < size; i++) {
+        bytes[i] = (uint8_t)(value >> (8 * i));
+    }
+}
+
+void pci_put16(struct pci_device *dev, unsigned offset, uint16_t value)
+{
+    put_le(dev->s->config + offset, value, 2);
+}
+
+void pci_put32(struct pci_device *dev, unsigned offset, uint32_t value)
+{
+    put_le(dev->s->config + offset, value, 4);
+}
+
+/* ---- INTx */
+
+static void intx_update(struct pci_device *dev)
+{
+    bool off = pci_get16(dev, PCI_COMMAND) & PCI_COMMAND_INTX_OFF;
+    uint8_t pin = dev->s->config[PCI_INTERRUPT_PIN];
+
+    dev->s->config[PCI_STATUS] &= (uint8_t)~PCI_STATUS_INTX;
+    dev->s->config[PCI_STATUS] |= dev->s->intx ? PCI_STATUS_INTX : 0;
+    if (pin && dev->bus->set_intx) {
+        dev->bus->set_intx(dev->bus->set_intx_opaque, dev->devfn, pin - 1u, dev->s->intx && !off);
+    }
+}
+
+void pci_set_intx(struct pci_device *dev, bool level)
+{
+    if (dev->s->intx != level) {
+        dev->s->intx = level;
+        intx_update(dev);
+    }
+}
+
+/* ---- BARs */
+
+static unsigned bar_offset(unsigned number)
+{
+    return PCI_BAR0 + 4 * number;
+}
+
+/* Where the registers put a BAR; false when it is not decoded. */
+static bool bar_address(const struct pci_device *dev, unsigned number, gpa_t *addr)
+{
+    uint16_t command = pci_get16(dev, PCI_COMMAND);
+    uint64_t size = dev->bar[number].region->size, value = pci_get32(dev, bar_offset(number));
+    uint64_t limit = UINT32_MAX;
+
+    if (dev->bar[number].type & PCI_BAR_IO) {
+        *addr = value & ~3ull;
+        return (command & PCI_COMMAND_IO) && *addr && *addr + size - 1 <= 0xffff;
+    }
+    if (dev->bar[number].type & PCI_BAR_MEM64) {
+        value |= (uint64_t)pci_get32(dev, bar_offset(number + 1)) << 32;
+        limit = UINT64_MAX;
+    }
+    *addr = value & ~15ull;
+    /* An address whose end is the end of the space is what sizing leaves behind. */
+    return (command & PCI_COMMAND_MEMORY) && *addr && *addr + size - 1 >= *addr &&
+           *addr + size - 1 < limit;
+}
+
+static void bars_update(struct pci_device *dev)
+{
+    struct device_env *env = dev->dev.env;
+
+    address_space_begin(env->mem);
+    address_space_begin(env->io);
+    for (unsigned i = 0; i < PCI_BARS; i++) {
+        struct address_space *as = dev->bar[i].type & PCI_BAR_IO ? env->io : env->mem;
+        gpa_t addr;
+        bool decoded;
+
+        if (!dev->bar[i].region) {
+            continue;
+        }
+        decoded = bar_address(dev, i, &addr);
+        if (dev->bar[i].mapped && (!decoded || addr != dev->bar[i].addr)) {
+            address_space_unmap(as, dev->bar[i].region);
+            dev->bar[i].mapped = false;
+        }
+        if (decoded && !dev->bar[i].mapped) {
+            address_space_map(as, addr, dev->bar[i].region, BAR_PRIORITY);
+            dev->bar[i].mapped = true;
+            dev->bar[i].addr = addr;
+        }
+    }
+    address_space_commit(env->io);
+    address_space_commit(env->mem);
+}
+
+void pci_add_bar(struct pci_device *dev, unsigned number, unsigned type, struct region *region)
+{
+    uint64_t mask = ~(region->size - 1);
+    unsigned offset = bar_offset(number);
+
+    g_assert(number < PCI_BARS && (region->size & (region->size - 1)) == 0);
+    g_assert(region->size >= (type & PCI_BAR_IO ? 4 : 16));
+    dev->bar[number].region = region;
+    dev->bar[number].type = (uint8_t)type;
+    dev->s->config[offset] = (uint8_t)type;
+    if (type & PCI_BAR_MEM64) {
+        g_assert(number + 1 < PCI_BARS);
+        put_le(dev->writable + offset, mask, 8);
+    } else {
+        put_le(dev->writable + offset, mask, 4);
+    }
+}
+
+/* ---- capabilities */
+
+uint8_t pci_add_capability(struct pci_device *dev, uint8_t id, uint8_t length)
+{
+    uint8_t offset = dev->next_cap;
+
+    g_assert(offset + length <= PCI_CONFIG_BYTES);
+    dev->s->config[offset] = id;
+    dev->s->config[offset + 1] = dev->s->config[PCI_CAPABILITIES];
+    dev->s->config[PCI_CAPABILITIES] = offset;
+    dev->s->config[PCI_STATUS] |= PCI_STATUS_CAPABILITIES;
+    dev->next_cap = (uint8_t)((offset + length + 3) & ~3);
+    return offset;
+}
+
+void pci_add_msi(struct pci_device *dev, unsigned vectors)
+{
+    uint8_t at = pci_add_capability(dev, PCI_CAP_MSI, MSI_LENGTH);
+    unsigned log2 = (unsigned)__builtin_ctz(vectors);
+
+    g_assert(vectors && vectors <= 32 && (vectors & (vectors - 1)) == 0);
+    dev->msi_cap = at;
+    pci_put16(dev, at + MSI_FLAGS, (uint16_t)(MSI_64BIT | MSI_MASKS | log2 << 1));
+    put_le(dev->writable + at + MSI_FLAGS, MSI_ENABLE | 0x70, 2);
+    put_le(dev->writable + at + MSI_ADDR, ~3ull, 8);
+    put_le(dev->writable + at + MSI_DATA, 0xffff, 2);
+    put_le(dev->writable + at + MSI_MASK, vectors == 32 ? UINT32_MAX : (1u << vectors) - 1, 4);
+}
+
+bool pci_msi_enabled(const struct pci_device *dev)
+{
+    return dev->msi_cap && (pci_get16(dev, dev->msi_cap + MSI_FLAGS) & MSI_ENABLE);
+}
+
+bool pci_msix_enabled(const struct pci_device *dev)
+{
+    return dev->msix_cap && (pci_get16(dev, dev->msix_cap + MSIX_FLAGS) & MSIX_ENABLE);
+}
+
+/* A message is a memory write by the device; on a bare bus it goes to the interrupt logic or RAM.
+ */
+static void message_send(struct pci_device *dev, gpa_t addr, uint32_t data)
+{
+    struct device_env *env = dev->dev.env;
+    uint8_t bytes[4];
+
+    if (!(pci_get16(dev, PCI_COMMAND) & PCI_COMMAND_MASTER)) {
+        return;
+    }
+    if (addr >> 20 == 0xfee) {
+        if (env->send_msi) {
+            env->send_msi(env, addr, data);
+        }
+        return;
+    }
+    put_le(bytes, data, 4);
+    address_space_write(env->mem, addr, bytes, 4);
+}
+
+static void msi_send(struct pci_device *dev, unsigned n)
+{
+    unsigned at = dev->msi_cap, enabled = 1u << (pci_get16(dev, at + MSI_FLAGS) >> 4 & 7);
+    unsigned capable = 1u << (pci_get16(dev, at + MSI_FLAGS) >> 1 & 7);
+    uint32_t data = pci_get16(dev, at + MSI_DATA);
+
+    enabled = MIN(enabled, capable);
+    n = MIN(n, enabled - 1);
+    if (pci_get32(dev, at + MSI_MASK) & (1u << n)) {
+        dev->s->msi_pending |= 1u << n;
+    } else {
+        dev->s->msi_pending &= ~(1u << n);
+        message_send(
+            dev, pci_get32(dev, at + MSI_ADDR) | (uint64_t)pci_get32(dev, at + MSI_ADDR + 4) << 32,
+            (data & ~(enabled - 1)) | n);
+    }
+    pci_put32(dev, at + MSI_PENDING, dev->s->msi_pending);
+}
+
+static void msix_send(struct pci_device *dev, unsigned n)
+{
+    const struct pci_msix_entry *entry = &dev->s->msix[n];
+    bool masked = pci_get16(dev, dev->msix_cap + MSIX_FLAGS) & MSIX_MASK_ALL;
+
+    if (masked || (entry->control & 1)) {
+        dev->s->msix_pending |= 1ull << n;
+        return;
+    }
+    dev->s->msix_pending &= ~(1ull << n);
+    message_send(dev, entry->addr, entry->data);
+}
+
+void pci_msi_notify(struct pci_device *dev, unsigned n)
+{
+    if (pci_msix_enabled(dev)) {
+        if (n < dev->msix_vectors) {
+            msix_send(dev, n);
+        }
+    } else if (pci_msi_enabled(dev) && n < 32) {
+        msi_send(dev, n);
+    }
+}
+
+/* Sends what a mask held back and no longer does. */
+static void messages_update(struct pci_device *dev)
+{
+    if (pci_msix_enabled(dev)) {
+        for (uint64_t left = dev->s->msix_pending; left; left &= left - 1) {
+            msix_send(dev, (unsigned)__builtin_ctzll(left));
+        }
+    } else if (pci_msi_enabled(dev)) {
+        for (uint32_t left = dev->s->msi_pending; left; left &= left - 1) {
+            msi_send(dev, (unsigned)__builtin_ctz(left));
+        }
+    }
+}
+
+static uint64_t msix_read(void *opaque, gpa_t offset, unsigned size)
+{
+    struct pci_device *dev = opaque;
+    const struct pci_msix_entry *entry = &dev->s->msix[offset / 16 % PCI_MSIX_VECTORS];
+
+    if (offset >= MSIX_PBA_AT) {
+        return offset < MSIX_PBA_AT + 8
+                   ? (uint32_t)(dev->s->msix_pending >> (8 * (offset - MSIX_PBA_AT)))
+                   : 0;
+    }
+    if (offset / 16 >= dev->msix_vectors) {
+        return 0;
+    }
+    switch (offset & 12) {
+    case 0:
+        return (uint32_t)entry->addr;
+    case 4:
+        return entry->addr >> 32;
+    case 8:
+        return entry->data;
+    default:
+        return entry->control;
+    }
+}
+
+static void msix_write(void *opaque, gpa_t offset, uint64_t value, unsigned size)
+{
+    struct pci_device *dev = opaque;
+    struct pci_msix_entry *entry;
+
+    if (offset / 16 >= dev->msix_vectors) {
+        return;
+    }
+    entry = &dev->s->msix[offset / 16];
+    switch (offset & 12) {
+    case 0:
+        entry->addr = (entry->addr & ~0xffffffffull) | (value & 0xfffffffc);
+        break;
+    case 4:
+        entry->addr = (entry->addr & 0xffffffff) | value << 32;
+        break;
+    case 8:
+        entry->data = (uint32_t)value;
+        break;
+    default:
+        entry->control = value & 1;
+        messages_update(dev);
+        break;
+    }
+}
+
+static const struct region_ops msix_ops = {
+    .read = msix_read, .write = msix_write, .min_size = 4, .max_size = 4};
+
+void pci_add_msix(struct pci_device *dev, unsigned vectors, unsigned bar)
+{
+    uint8_t at = pci_add_capability(dev, PCI_CAP_MSIX, MSIX_LENGTH);
+
+    g_assert(vectors && vectors <= PCI_MSIX_VECTORS);
+    dev->msix_cap = at;
+    dev->msix_vectors = vectors;
+    dev->msix_table = (struct region){
+        .name = "msix", .kind = REGION_IO, .size = MSIX_BAR_BYTES, .ops = &msix_ops, .opaque = dev};
+    pci_add_bar(dev, bar, 0, &dev->msix_table);
+    pci_put16(dev, at + MSIX_FLAGS, (uint16_t)(vectors - 1));
+    put_le(dev->writable + at + MSIX_FLAGS, MSIX_ENABLE | MSIX_MASK_ALL, 2);
+    pci_put32(dev, at + MSIX_TABLE, bar);
+    pci_put32(dev, at + MSIX_PBA, MSIX_PBA_AT | bar);
+}
+
+/* ---- access from the host bridge */
+
+static struct pci_device *bus_device(struct pci_bus *bus, unsigned bus_number, uint8_t devfn)
+{
+    return bus_number == 0 ? bus->device[devfn] : NULL;
+}
+
+uint32_t pci_config_read(struct pci_bus *bus, unsigned bus_number, uint8_t devfn, unsigned offset,
+                         unsigned size)
+{
+    struct pci_device *dev = bus_device(bus, bus_number, devfn);
+    uint32_t value = 0;
+
+    if (!dev || offset + size > PCI_CONFIG_BYTES) {
+        return UINT32_MAX;
+    }
+    for (unsigned i = 0; i < size; i++) {
+        value |= (uint32_t)dev->s->config[offset + i] << (8 * i);
+    }
+    return value;
+}
+
+void pci_config_write(struct pci_bus *bus, unsigned bus_number, uint8_t devfn, unsigned offset,
+                      uint32_t value, unsigned size)
+{
+    struct pci_device *dev = bus_device(bus, bus_number, devfn);
+
+    if (!dev || offset + size > PCI_CONFIG_BYTES) {
+        return;
+    }
+    for (unsigned i = 0; i < size; i++) {
+        unsigned at = offset + i;
+        uint8_t byte = (uint8_t)(value >> (8 * i)), *config = &dev->s->config[at];
+
+        *config = (uint8_t)((*config & ~dev->writable[at]) | (byte & dev->writable[at]));
+        *config &= (uint8_t) ~(byte & dev->clearable[at]);
+    }
+    if (offset < PCI_BAR0 + 4 * PCI_BARS) {
+        bars_update(dev);
+    }
+    intx_update(dev);
+    messages_update(dev);
+    if (dev->config_written) {
+        dev->config_written(dev, offset, size);
+    }
+}
+
+/* ---- plugging in */
+
+struct pci_bus *pci_bus_new(struct device_env *env)
+{
+    struct pci_bus *bus = g_new0(struct pci_bus, 1);
+
+    bus->env = env;
+    env->pci = bus;
+    return bus;
+}
+
+void pci_bus_free(struct pci_bus *bus)
+{
+    if (bus) {
+        bus->env->pci = NULL;
+        g_free(bus);
+    }
+}
+
+static bool parse_addr(const char *addr, unsigned *devfn)
+{
+    char *end;
+    unsigned long slot = strtoul(addr, &end, 16), function = 0;
+
+    if (!g_ascii_isxdigit(addr[0]) || slot > 31) {
+        return false;
+    }
+    if (*end == '.') {
+        const char *text = end + 1;
+
+        function = strtoul(text, &end, 16);
+        if (!g_ascii_isxdigit(text[0]) || function > 7) {
+            return false;
+        }
+    }
+    *devfn = PCI_DEVFN((unsigned)slot, (unsigned)function);
+    return *end == '\0';
+}
+
+static bool bus_place(struct pci_bus *bus, const char *addr, const char *name, unsigned *devfn,
+                      GError **error)
+{
+    if (!addr) {
+        for (*devfn = 0; *devfn < 256; *devfn += 8) {
+            if (!bus->device[*devfn]) {
+                return true;
+            }
+        }
+        g_set_error(error, DEVICE_ERROR, 0, "%s: no slot of the PCI bus is free", name);
+        return false;
+    }
+    if (!parse_addr(addr, devfn)) {
+        g_set_error(error, DEVICE_ERROR, 0,
+                    "%s: property 'addr': '%s' is not SLOT or SLOT.FUNCTION (0 to 1f, 0 to 7)",
+                    name, addr);
+        return false;
+    }
+    if (bus->device[*devfn]) {
+        g_set_error(error, DEVICE_ERROR, 0, "%s: PCI slot %s is taken by %s", name, addr,
+                    bus->device[*devfn]->dev.class->name);
+        return false;
+    }
+    return true;
+}
+
+static void config_init(struct pci_device *dev, const struct pci_ids *ids, unsigned pin)
+{
+    uint8_t *config = dev->s->config;
+
+    pci_put16(dev, PCI_VENDOR_ID, ids->vendor);
+    pci_put16(dev, PCI_DEVICE_ID, ids->device);
+    pci_put16(dev, PCI_SUBSYSTEM_VENDOR, ids->subsystem_vendor);
+    pci_put16(dev, PCI_SUBSYSTEM, ids->subsystem);
+    pci_put16(dev, PCI_CLASS, ids->class);
+    config[PCI_CLASS_PROG] = ids->prog_if;
+    config[PCI_REVISION] = ids->revision;
+    config[PCI_INTERRUPT_PIN] = (uint8_t)pin;
+    put_le(dev->writable + PCI_COMMAND,
+           PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_PARITY |
+               PCI_COMMAND_SERR | PCI_COMMAND_INTX_OFF,
+           2);
+    dev->clearable[PCI_STATUS + 1] = 0xf9;
+    dev->writable[PCI_CACHE_LINE] = 0xff;
+    dev->writable[PCI_LATENCY] = 0xff;
+    dev->writable[PCI_INTERRUPT_LINE] = 0xff;
+}
+
+bool pci_init(struct pci_device *dev, struct pci_state *state, const char *addr,
+              const struct pci_ids *ids, unsigned pin, GError **error)
+{
+    struct pci_bus *bus = dev->dev.env->pci;
+    unsigned devfn;
+
+    if (!bus) {
+        g_set_error(error, DEVICE_ERROR, 0, "%s: this machine has no PCI bus",
+                    dev->dev.class->name);
+        return false;
+    }
+    if (!bus_place(bus, addr, dev->dev.class->name, &devfn, error)) {
+        return false;
+    }
+    dev->bus = bus;
+    dev->s = state;
+    dev->devfn = (uint8_t)devfn;
+    dev->next_cap = 0x40;
+    bus->device[devfn] = dev;
+    config_init(dev, ids, pin);
+    if ((devfn & 7) && bus->device[devfn & ~7u]) {
+        bus->device[devfn & ~7u]->s->config[PCI_HEADER_TYPE] |= 0x80; /* more than one function */
+    }
+    for (unsigned i = 1; i < 8 && !(devfn & 7); i++) {
+        if (bus->device[devfn + i]) {
+            dev->s->config[PCI_HEADER_TYPE] |= 0x80;
+        }
+    }
+    return true;
+}
+
+void pci_finish(struct pci_device *dev)
+{
+    struct device_env *env = dev->dev.env;
+
+    if (!dev->bus) {
+        return;
+    }
+    pci_set_intx(dev, false);
+    for (unsigned i = 0; i < PCI_BARS; i++) {
+        if (dev->bar[i].mapped) {
+            address_space_unmap(dev->bar[i].type & PCI_BAR_IO ? env->io : env->mem,
+                                dev->bar[i].region);
+        }
+    }
+    dev->bus->device[dev->devfn] = NULL;
+    dev->bus = NULL;
+}
+
+void pci_reset(struct pci_device *dev)
+{
+    for (unsigned i = 0; i < PCI_CONFIG_BYTES; i++) {
+        dev->s->config[i] &= (uint8_t)~dev->writable[i];
+        dev->s->config[i] &= (uint8_t)~dev->clearable[i];
+    }
+    memset(dev->s->msix, 0, sizeof(dev->s->msix));
+    for (unsigned i = 0; i < PCI_MSIX_VECTORS; i++) {
+        dev->s->msix[i].control = 1;
+    }
+    dev->s->msix_pending = 0;
+    dev->s->msi_pending = 0;
+    if (dev->msi_cap) {
+        pci_put32(dev, dev->msi_cap + MSI_PENDING, 0);
+    }
+    dev->s->intx = false;
+    bars_update(dev);
+    intx_update(dev);
+}
+
+bool pci_post_load(struct pci_device *dev, GError **error)
+{
+    bars_update(dev);
+    intx_update(dev);
+    return true;
+}
+
+/* ---- DMA */
+
+static bool is_master(const struct pci_device *dev)
+{
+    return pci_get16(dev, PCI_COMMAND) & PCI_COMMAND_MASTER;
+}
+
+bool pci_dma_read(struct pci_device *dev, gpa_t addr, void *buf, uint64_t length)
+{
+    if (!is_master(dev)) {
+        memset(buf, 0xff, length);
+        return false;
+    }
+    return address_space_read(dev->dev.env->mem, addr, buf, length);
+}
+
+bool pci_dma_write(struct pci_device *dev, gpa_t addr, const void *buf, uint64_t length)
+{
+    return is_master(dev) && address_space_write(dev->dev.env->mem, addr, buf, length);
+}

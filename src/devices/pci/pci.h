@@ -1,0 +1,155 @@
+/*
+ * PCI devices: configuration space, BARs, INTx, MSI and MSI-X.
+ *
+ * A PCI device's instance begins with struct pci_device; its state struct begins with struct
+ * pci_state, listed in its table as STATE_STRUCT(struct X_state, pci, pci_state_fields). realize()
+ * calls pci_init() first, then pci_add_*(); reset() calls pci_reset(), unrealize() pci_finish(),
+ * post_load() pci_post_load(). Machine lock held throughout.
+ */
+#ifndef DEVICES_PCI_PCI_H
+#define DEVICES_PCI_PCI_H
+
+#include "devices/core/device.h"
+
+#define PCI_CONFIG_BYTES          256
+#define PCI_BARS                  6
+#define PCI_MSIX_VECTORS          64
+
+#define PCI_DEVFN(slot, function) ((slot) << 3 | (function))
+
+/* configuration space (PCI Local Bus Specification 3.0, section 6.1) */
+#define PCI_VENDOR_ID             0x00
+#define PCI_DEVICE_ID             0x02
+#define PCI_COMMAND               0x04
+#define PCI_COMMAND_IO            0x0001
+#define PCI_COMMAND_MEMORY        0x0002
+#define PCI_COMMAND_MASTER        0x0004
+#define PCI_COMMAND_PARITY        0x0040
+#define PCI_COMMAND_SERR          0x0100
+#define PCI_COMMAND_INTX_OFF      0x0400
+#define PCI_STATUS                0x06
+#define PCI_STATUS_INTX           0x0008
+#define PCI_STATUS_CAPABILITIES   0x0010
+#define PCI_REVISION              0x08
+#define PCI_CLASS_PROG            0x09
+#define PCI_CLASS                 0x0a
+#define PCI_CACHE_LINE            0x0c
+#define PCI_LATENCY               0x0d
+#define PCI_HEADER_TYPE           0x0e
+#define PCI_BAR0                  0x10
+#define PCI_SUBSYSTEM_VENDOR      0x2c
+#define PCI_SUBSYSTEM             0x2e
+#define PCI_CAPABILITIES          0x34
+#define PCI_INTERRUPT_LINE        0x3c
+#define PCI_INTERRUPT_PIN         0x3d
+
+#define PCI_CAP_MSI               0x05
+#define PCI_CAP_MSIX              0x11
+
+#define PCI_BAR_IO                0x1
+#define PCI_BAR_MEM64             0x4
+#define PCI_BAR_PREFETCHABLE      0x8
+
+struct pci_msix_entry {
+    uint64_t addr;
+    uint32_t data, control; /* control bit 0: masked */
+};
+
+struct pci_state {
+    uint64_t msix_pending;
+    struct pci_msix_entry msix[PCI_MSIX_VECTORS];
+    uint8_t config[PCI_CONFIG_BYTES];
+    uint32_t msi_pending;
+    bool intx; /* the device asserts its pin */
+    uint8_t pad[3];
+};
+extern const struct state_field pci_state_fields[];
+
+struct pci_ids {
+    uint16_t vendor, device;
+    uint16_t subsystem_vendor, subsystem;
+    uint16_t class; /* base class and subclass: 0x0601 */
+    uint8_t prog_if, revision;
+};
+
+struct pci_device {
+    struct device dev;   /* first */
+    struct pci_bus *bus; /* NULL before pci_init() */
+    struct pci_state *s;
+    uint8_t devfn;
+    uint8_t writable[PCI_CONFIG_BYTES];  /* 1: the guest can write the bit */
+    uint8_t clearable[PCI_CONFIG_BYTES]; /* 1: writing 1 clears the bit */
+    struct {
+        struct region *region; /* NULL: no such BAR */
+        uint8_t type;
+        bool mapped;
+        gpa_t addr;
+    } bar[PCI_BARS];
+    uint8_t next_cap;          /* where the next capability goes */
+    uint8_t msi_cap, msix_cap; /* offsets, 0 none */
+    unsigned msix_vectors;
+    struct region msix_table;
+    /* Called after a guest's write to configuration space; NULL is fine. */
+    void (*config_written)(struct pci_device *, unsigned offset, unsigned size);
+};
+
+struct pci_bus {
+    struct device_env *env;
+    struct pci_device *device[256]; /* by devfn */
+    /* INTx: `pin` 0 to 3 of the device at devfn */
+    void (*set_intx)(void *opaque, uint8_t devfn, unsigned pin, bool level);
+    void *set_intx_opaque;
+};
+
+/* The bus of a host bridge; sets env->pci. */
+struct pci_bus *pci_bus_new(struct device_env *env);
+void pci_bus_free(struct pci_bus *bus); /* empty; NULL is fine */
+
+/* A host bridge's access to bus `bus_number`; where nothing is a read gives all ones. offset and
+ * size are as the guest gave them: any offset, size 1, 2 or 4. */
+uint32_t pci_config_read(struct pci_bus *bus, unsigned bus_number, uint8_t devfn, unsigned offset,
+                         unsigned size);
+void pci_config_write(struct pci_bus *bus, unsigned bus_number, uint8_t devfn, unsigned offset,
+                      uint32_t value, unsigned size);
+
+/* Plugs the device in. addr: "SLOT" or "SLOT.FUNCTION" in hexadecimal, NULL: the first free slot.
+ * pin: 0 none, 1 to 4 INTA to INTD. */
+bool pci_init(struct pci_device *dev, struct pci_state *state, const char *addr,
+              const struct pci_ids *ids, unsigned pin, GError **error);
+void pci_finish(struct pci_device *dev); /* a half-realized device is fine */
+void pci_reset(struct pci_device *dev);
+bool pci_post_load(struct pci_device *dev, GError **error);
+
+/* region->size must be a power of two, at least 4 for I/O and 16 for memory. A 64-bit BAR takes the
+ * next number too. */
+void pci_add_bar(struct pci_device *dev, unsigned number, unsigned type, struct region *region);
+
+/* A capability of `length` bytes (header included); returns its offset. Contents are zero and
+ * read-only until the caller says otherwise in config[] and writable[]. */
+uint8_t pci_add_capability(struct pci_device *dev, uint8_t id, uint8_t length);
+
+/* vectors: 1 to 32, a power of two. With per-vector masks and 64-bit addresses. */
+void pci_add_msi(struct pci_device *dev, unsigned vectors);
+
+/* vectors: 1 to PCI_MSIX_VECTORS. Table and pending bits are in a memory BAR of their own, 4 KiB.
+ */
+void pci_add_msix(struct pci_device *dev, unsigned vectors, unsigned bar);
+
+bool pci_msi_enabled(const struct pci_device *dev);
+bool pci_msix_enabled(const struct pci_device *dev);
+/* Sends vector n if MSI or MSI-X is enabled; else nothing. */
+void pci_msi_notify(struct pci_device *dev, unsigned n);
+
+/* The level of the device's INTx pin. */
+void pci_set_intx(struct pci_device *dev, bool level);
+
+/* DMA; false, and ones read, when the guest has not made the device a bus master. */
+bool pci_dma_read(struct pci_device *dev, gpa_t addr, void *buf, uint64_t length);
+bool pci_dma_write(struct pci_device *dev, gpa_t addr, const void *buf, uint64_t length);
+
+uint16_t pci_get16(const struct pci_device *dev, unsigned offset);
+uint32_t pci_get32(const struct pci_device *dev, unsigned offset);
+void pci_put16(struct pci_device *dev, unsigned offset, uint16_t value);
+void pci_put32(struct pci_device *dev, unsigned offset, uint32_t value);
+
+#endif

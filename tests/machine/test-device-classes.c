@@ -1,0 +1,239 @@
+/*
+ * What holds for every device class: each byte of state is in its table, reset twice equals once,
+ * pause and resume twice equal once, a device leaves nothing mapped behind, a failed realize leaks
+ * nothing (which the sanitizer build sees).
+ */
+#include "all-devices.h"
+
+static struct chardev *null_chardev;
+
+static struct chardev *find_null(struct device_env *env, const char *id)
+{
+    return null_chardev;
+}
+
+static struct bare_bus *class_bus(const struct device_class *class)
+{
+    struct bare_bus *bus = bus_new();
+
+    bus->env.find_chardev = find_null;
+    null_chardev = chardev_new("null", "null", bus->loop, NULL);
+    if (class != &q35_host_class) {
+        g_assert_nonnull(q35_host_create(&bus->env, NULL));
+    }
+    return bus;
+}
+
+static void class_bus_free(struct bare_bus *bus)
+{
+    bus_free(bus);
+    chardev_free(null_chardev);
+}
+
+static struct device *class_device(const struct device_class *class, struct bare_bus *bus)
+{
+    struct device *dev = device_new(class, &bus->env);
+    g_autoptr(GError) error = NULL;
+
+    if (class == &debugcon_class) {
+        g_assert_true(device_set_property(dev, "chardev", "null", &error));
+    }
+    if (class == &mc146818rtc_class) {
+        g_assert_true(device_set_property(dev, "base", "2026-01-01", &error));
+    }
+    g_assert_true(device_realize(dev, &error));
+    g_assert_no_error(error);
+    return dev;
+}
+
+/* Random accesses to whatever is mapped. */
+static void scribble(struct bare_bus *bus, GRand *rand)
+{
+    for (unsigned i = 0; i < 2000; i++) {
+        struct address_space *as = g_rand_boolean(rand) ? bus->env.io : bus->env.mem;
+        const struct flat_view *view = atomic_load(&as->view);
+        const struct flat_range *r;
+
+        if (!view->n) {
+            continue;
+        }
+        r = &view->range[g_rand_int_range(rand, 0, (gint32)view->n)];
+        address_space_io_write(as,
+                               r->start + g_rand_int(rand) % MIN(r->last - r->start + 1, 0x1000),
+                               g_rand_int(rand), 1u << g_rand_int_range(rand, 0, 3));
+        if (i % 100 == 0) {
+            bus_step(bus, g_rand_int_range(rand, 0, 100 * (gint32)NS_PER_MS));
+        }
+    }
+}
+
+static void *state_of(struct device *dev)
+{
+    return (uint8_t *)dev + dev->class->state_offset;
+}
+
+static void test_state_covered(gconstpointer data)
+{
+    const struct device_class *class = data;
+
+    g_assert_cmpuint(state_first_uncovered(class->state), ==, class->state->size);
+    g_assert_cmpuint(class->state_offset + class->state->size, <=, class->size);
+    g_assert_nonnull(class->help);
+    g_assert_true(class->state->size == 0 || class->reset);
+}
+
+static void test_reset(gconstpointer data)
+{
+    const struct device_class *class = data;
+    struct bare_bus *bus = class_bus(class);
+    struct device *dev = class_device(class, bus);
+    g_autoptr(GRand) rand = g_rand_new_with_seed(3);
+    g_autofree void *fresh = NULL, *once = NULL;
+    uint32_t size = class->state->size;
+
+    bus_start(bus);
+    fresh = g_memdup2(state_of(dev), size);
+    scribble(bus, rand);
+    devices_pause(&bus->env);
+    devices_reset(&bus->env, RESET_WARM);
+    once = g_memdup2(state_of(dev), size);
+    devices_reset(&bus->env, RESET_WARM);
+    g_assert_cmpmem(state_of(dev), size, once, size);
+    /* The clock's battery and the timers' phase apart, reset forgets all that a guest did. */
+    if (class != &mc146818rtc_class && class != &i8254_class && class != &acpi_pm_class &&
+        class != &i8259_class) {
+        g_assert_cmpmem(once, size, fresh, size);
+    }
+    class_bus_free(bus);
+}
+
+static void test_pause(gconstpointer data)
+{
+    const struct device_class *class = data;
+    struct bare_bus *bus = class_bus(class);
+    struct device *dev = class_device(class, bus);
+    g_autoptr(GRand) rand = g_rand_new_with_seed(4);
+    g_autofree void *before = NULL;
+    uint32_t size = class->state->size;
+
+    bus_start(bus);
+    scribble(bus, rand);
+    devices_pause(&bus->env);
+    before = g_memdup2(state_of(dev), size);
+    devices_pause(&bus->env);
+    g_assert_cmpmem(state_of(dev), size, before, size);
+    devices_resume(&bus->env);
+    devices_resume(&bus->env);
+    devices_pause(&bus->env);
+    g_assert_cmpmem(state_of(dev), size, before, size);
+    class_bus_free(bus);
+}
+
+static void test_leaves_nothing(gconstpointer data)
+{
+    const struct device_class *class = data;
+    struct bare_bus *bus = class_bus(class);
+    unsigned n_mem = atomic_load(&bus->env.mem->view)->n, n_io = atomic_load(&bus->env.io->view)->n;
+    struct device *dev = class_device(class, bus);
+    g_autoptr(GRand) rand = g_rand_new_with_seed(5);
+
+    bus_start(bus);
+    n_mem += class != &q35_host_class; /* the bridge's ECAM window opens with its reset */
+    scribble(bus, rand);
+    devices_pause(&bus->env);
+    devices_reset(&bus->env, RESET_COLD);
+    device_free(dev);
+    g_assert_cmpuint(atomic_load(&bus->env.mem->view)->n, ==, n_mem);
+    g_assert_cmpuint(atomic_load(&bus->env.io->view)->n, ==, n_io);
+    g_assert_cmpint(vclock_deadline(bus->env.clock), ==, -1);
+    class_bus_free(bus);
+}
+
+static void expect_failure(const char *name, const char *property, const char *value)
+{
+    struct bare_bus *bus = class_bus(NULL);
+    struct device *dev = device_new_named(name, &bus->env, NULL);
+    unsigned n_io = atomic_load(&bus->env.io->view)->n;
+    g_autoptr(GError) error = NULL;
+
+    if (property) {
+        g_assert_true(device_set_property(dev, property, value, &error));
+    }
+    g_assert_false(device_realize(dev, &error));
+    g_assert_nonnull(error);
+    g_assert_cmpuint(atomic_load(&bus->env.io->view)->n, ==, n_io);
+    class_bus_free(bus);
+}
+
+static void test_failed_realize(void)
+{
+    expect_failure("isa-debugcon", NULL, NULL);
+    expect_failure("mc146818rtc", "base", "never");
+    expect_failure("mc146818rtc", "clock", "sun");
+}
+
+static void test_ids(void)
+{
+    struct bare_bus *bus = bus_new();
+    struct device *dev = device_new_named("isa-debug-exit", &bus->env, NULL);
+    g_autoptr(GError) error = NULL;
+
+    dev->id = g_strdup("x");
+    g_assert_true(device_realize(dev, &error));
+    g_assert_true(devices_find(&bus->env, "x") == dev);
+    g_assert_null(devices_find(&bus->env, "y"));
+    dev = device_new_named("isa-debug-exit", &bus->env, NULL);
+    dev->id = g_strdup("x");
+    g_assert_false(device_realize(dev, &error));
+    g_assert_nonnull(strstr(error->message, "'x'"));
+    g_clear_error(&error);
+    g_assert_null(device_new_named("isa-warp-core", &bus->env, &error));
+    g_assert_nonnull(strstr(error->message, "isa-warp-core"));
+    bus_free(bus);
+}
+
+static void test_property_values(void)
+{
+    struct bare_bus *bus = bus_new();
+    struct device *dev = device_new_named("isa-debug-exit", &bus->env, NULL);
+    static const char *const bad[] = {"", "x", "1x", "-1", " 1", "65536", "99999999999999999999"};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(GError) error = NULL;
+
+        g_assert_false(device_set_property(dev, "iobase", bad[i], &error));
+        g_assert_nonnull(strstr(error->message, "'iobase'"));
+    }
+    g_assert_true(device_set_property(dev, "iobase", "0xf4", NULL));
+    g_assert_false(device_set_property(dev, "iosize", "0", NULL));
+    g_assert_true(device_set_property(dev, "iosize", "4", NULL));
+    g_assert_true(device_realize(dev, NULL));
+    bus_outl(bus, 0xf4, 16);
+    bus_expect_requests(bus, "exit:33 ");
+    bus_free(bus);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        GTestDataFunc fn;
+    } checks[] = {{"state", test_state_covered},
+                  {"reset", test_reset},
+                  {"pause", test_pause},
+                  {"leaves-nothing", test_leaves_nothing}};
+
+    g_test_init(&argc, &argv, NULL);
+    for (unsigned i = 0; device_classes[i]; i++) {
+        for (unsigned j = 0; j < G_N_ELEMENTS(checks); j++) {
+            g_autofree char *path =
+                g_strdup_printf("/class/%s/%s", device_classes[i]->name, checks[j].name);
+
+            g_test_add_data_func(path, device_classes[i], checks[j].fn);
+        }
+    }
+    g_test_add_func("/class/failed-realize", test_failed_realize);
+    g_test_add_func("/class/ids", test_ids);
+    g_test_add_func("/class/property-values", test_property_values);
+    return g_test_run();
+}
