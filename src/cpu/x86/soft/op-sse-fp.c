@@ -107,7 +107,7 @@ FP_COMPARE(sd, vec_src64)
                          : "=@ccz"(zf), "=@ccp"(pf), "=@ccc"(cf)                                   \
                          : "x"(d), "x"(s));                                                        \
         fp_end(c, o, d, FP_OTHER);                                                                 \
-        vec_set_flags(c, (zf ? RFLAGS_ZF : 0) | (pf ? RFLAGS_PF : 0) | (cf ? RFLAGS_CF : 0));      \
+        flags_arith_set(c, (zf ? RFLAGS_ZF : 0) | (pf ? RFLAGS_PF : 0) | (cf ? RFLAGS_CF : 0));    \
         NEXT;                                                                                      \
     }
 FP_COMPARE_FLAGS(comiss, vec_src32)

@@ -150,8 +150,8 @@ OP(op_ptest)
 {
     vreg s = vec_src128(c, o), d = xmm_get(c, o->dst);
     vreg both = s & d, rest = s & ~d;
-    vec_set_flags(c, ((both[0] | both[1]) == 0 ? RFLAGS_ZF : 0) |
-                         ((rest[0] | rest[1]) == 0 ? RFLAGS_CF : 0));
+    flags_arith_set(c, ((both[0] | both[1]) == 0 ? RFLAGS_ZF : 0) |
+                           ((rest[0] | rest[1]) == 0 ? RFLAGS_CF : 0));
     NEXT;
 }
 

@@ -81,8 +81,8 @@ static unsigned compare(const struct strings *s)
 
 static void set_flags(struct cpu *c, const struct strings *s, unsigned result)
 {
-    vec_set_flags(c, (result ? RFLAGS_CF : 0) | (s->nb < s->n ? RFLAGS_ZF : 0) |
-                         (s->na < s->n ? RFLAGS_SF : 0) | (result & 1 ? RFLAGS_OF : 0));
+    flags_arith_set(c, (result ? RFLAGS_CF : 0) | (s->nb < s->n ? RFLAGS_ZF : 0) |
+                           (s->na < s->n ? RFLAGS_SF : 0) | (result & 1 ? RFLAGS_OF : 0));
 }
 
 static void set_index(struct cpu *c, const struct strings *s, unsigned result)

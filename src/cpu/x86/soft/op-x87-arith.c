@@ -246,8 +246,8 @@ static void compare_flags(struct cpu *c, const struct op *o, host_fn fn, bool po
 {
     unsigned result;
     if (compare_st(c, o, fn, o->src & 7, &result)) {
-        vec_set_flags(c, (result & FSW_C0 ? RFLAGS_CF : 0) | (result & FSW_C2 ? RFLAGS_PF : 0) |
-                             (result & FSW_C3 ? RFLAGS_ZF : 0));
+        flags_arith_set(c, (result & FSW_C0 ? RFLAGS_CF : 0) | (result & FSW_C2 ? RFLAGS_PF : 0) |
+                               (result & FSW_C3 ? RFLAGS_ZF : 0));
         if (pop) {
             st_pop(c);
         }
@@ -499,7 +499,7 @@ static void load(struct cpu *c, const struct op *o,
     struct f80 a;
     x87_wait(c, o);
     if (size) {
-        mem_read_slow(c, o, ea(c, o, size, false), &m, size);
+        mem_read(c, o, ea(c, o, size, false), &m, size);
     }
     x87_record(c, o);
     if (!st_empty(c, 7)) {
@@ -589,7 +589,7 @@ static void store(struct cpu *c, const struct op *o,
     if (stop) {
         mem_probe(c, o, lin, size, ACCESS_WRITE);
     } else {
-        mem_write_slow(c, o, lin, &m, size);
+        mem_write(c, o, lin, &m, size);
     }
     x87_record(c, o);
     if (empty) {

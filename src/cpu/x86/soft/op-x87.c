@@ -132,21 +132,21 @@ static void move_if(struct cpu *c, const struct op *o, bool condition)
     }
 }
 
-#define FCMOV(name, flags)                                                                         \
+#define FCMOV(name, condition)                                                                     \
     OP(op_fcmov##name)                                                                             \
     {                                                                                              \
-        move_if(c, o, rflags_get(c) & (flags));                                                    \
+        move_if(c, o, condition);                                                                  \
         NEXT;                                                                                      \
     }                                                                                              \
     OP(op_fcmovn##name)                                                                            \
     {                                                                                              \
-        move_if(c, o, !(rflags_get(c) & (flags)));                                                 \
+        move_if(c, o, !(condition));                                                               \
         NEXT;                                                                                      \
     }
-FCMOV(b, RFLAGS_CF)
-FCMOV(e, RFLAGS_ZF)
-FCMOV(be, RFLAGS_CF | RFLAGS_ZF)
-FCMOV(u, RFLAGS_PF)
+FCMOV(b, flag_cf(c))
+FCMOV(e, flag_zf(c))
+FCMOV(be, flag_cf(c) || flag_zf(c))
+FCMOV(u, flag_pf(c))
 
 /* FFREE leaves the condition bits undefined; C1 goes as with most others. */
 OP(op_ffree)

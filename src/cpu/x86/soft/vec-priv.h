@@ -9,6 +9,7 @@
 #ifndef CPU_X86_SOFT_VEC_PRIV_H
 #define CPU_X86_SOFT_VEC_PRIV_H
 
+#include "cpu/x86/soft/flags.h"
 #include "cpu/x86/soft/insn.h"
 
 typedef int64_t vreg __attribute__((vector_size(16)));
@@ -120,10 +121,27 @@ static inline vreg vec_merge32(vreg a, vreg b)
     return (vreg)r;
 }
 
-/* Sets all six arithmetic flags. */
-static inline void vec_set_flags(struct cpu *c, uint32_t arith)
+/* Operands of odd sizes. */
+static inline void mem_read(struct cpu *c, const struct op *o, uint64_t lin, void *buf,
+                            unsigned size)
 {
-    rflags_set(c, (rflags_get(c) & ~(uint64_t)RFLAGS_ARITH) | arith);
+    const uint8_t *p = mem_fast_read(c, lin, size);
+    if (likely(p != NULL)) {
+        memcpy(buf, p, size);
+    } else {
+        mem_read_slow(c, o, lin, buf, size);
+    }
+}
+
+static inline void mem_write(struct cpu *c, const struct op *o, uint64_t lin, const void *buf,
+                             unsigned size)
+{
+    uint8_t *p = mem_fast_write(c, lin, size);
+    if (likely(p != NULL)) {
+        memcpy(p, buf, size);
+    } else {
+        mem_write_slow(c, o, lin, buf, size);
+    }
 }
 
 /* ---------------------------------------------------------------- MMX and the x87 unit under it */
