@@ -124,7 +124,7 @@ static inline __attribute__((always_inline)) bool flags_condition(const struct c
         yes = flag_zf(c);
         break;
     case 3:
-        yes = flag_cf(c) | flag_zf(c);
+        yes = (int)flag_cf(c) | (int)flag_zf(c);
         break;
     case 4:
         yes = flag_sf(c);
@@ -136,7 +136,7 @@ static inline __attribute__((always_inline)) bool flags_condition(const struct c
         yes = flag_sf(c) != flag_of(c);
         break;
     default:
-        yes = (flag_sf(c) != flag_of(c)) | flag_zf(c);
+        yes = (int)(flag_sf(c) != flag_of(c)) | (int)flag_zf(c);
         break;
     }
     return n & 1 ? !yes : yes;
