@@ -32,7 +32,7 @@ GQuark client_error_quark(void);
 /* The bounds on one message from the server: bytes, nesting, values. */
 #define CLIENT_MESSAGE_BYTES_MAX  (16u << 20)
 #define CLIENT_MESSAGE_DEPTH_MAX  1024
-#define CLIENT_MESSAGE_VALUES_MAX (512u << 10)
+#define CLIENT_MESSAGE_VALUES_MAX (256u << 10)
 /* The bounds on events held until client_take_event(): the oldest go first. */
 #define CLIENT_EVENTS_MAX         8192
 #define CLIENT_EVENT_BYTES_MAX    (16u << 20)
