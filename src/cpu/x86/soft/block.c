@@ -288,7 +288,6 @@ void blocks_drain(struct cpu *c)
 static bool chunks_clear(struct code_page *page, unsigned first, unsigned last)
 {
     uint64_t mask = chunk_mask(first, last);
-    atomic_thread_fence(memory_order_seq_cst); /* the caller's store comes first */
     if (!(atomic_load_explicit(&page->chunks, memory_order_relaxed) & mask)) {
         return false;
     }
@@ -302,6 +301,10 @@ static void ram_written(struct cpus *cpus, struct cpu *self, struct ram_block *r
         __atomic_load_n((struct code_page **)&ram->accel_pages, __ATOMIC_ACQUIRE);
     if (!pages || !len || offset >= ram->size) {
         return;
+    }
+    if (!self || (cpus && cpus->n > 1)) {
+        /* pairs with the decoder, which marks the page, then reads the bytes */
+        atomic_thread_fence(memory_order_seq_cst);
     }
     len = MIN(len, ram->size - offset);
     while (len) {

@@ -751,8 +751,6 @@ static void piece_write(struct cpu *c, const struct xlate *x, unsigned offset, c
         struct page_ref ref = *x->ref; /* code_written() may let the map change */
         copy_sized(ref.host + offset, buf, size);
         if (ref.ram != NULL) {
-            /* pairs with the decoder: it marks the page, then reads the bytes */
-            atomic_thread_fence(memory_order_seq_cst);
             code_written(c, ref.ram, ref.offset + offset, x->gpa + offset, size);
         }
         return;

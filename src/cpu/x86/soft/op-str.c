@@ -130,6 +130,23 @@ static void fill_up(uint8_t *dst, uint64_t value, size_t bytes, unsigned size)
     }
 }
 
+/* Host pointers for a run, NULL where only single accesses do. */
+static inline const uint8_t *run_source(const struct string *s, uint64_t lin)
+{
+    const uint8_t *p = mem_fast_read(s->c, lin, 1);
+    if (unlikely(!p)) {
+        mem_probe(s->c, s->o, lin, 1, ACCESS_READ);
+        p = mem_fast_read(s->c, lin, 1);
+    }
+    return p;
+}
+
+static inline uint8_t *run_dest(const struct string *s, uint64_t lin)
+{
+    uint8_t *p = mem_fast_write(s->c, lin, 1);
+    return likely(p != NULL) ? p : mem_rmw_slow(s->c, s->o, lin, 1);
+}
+
 /* Moves a run; the number of elements, 0 when it must be done the slow way. */
 static inline uint64_t movs_run(const struct string *s, uint64_t count)
 {
@@ -138,9 +155,9 @@ static inline uint64_t movs_run(const struct string *s, uint64_t count)
     }
     uint64_t from = source_linear(s, s->size), to = dest_linear(s, s->size, true);
     uint64_t n = run_length(s, from, RSI, run_length(s, to, RDI, count));
-    const uint8_t *src = mem_fast_read(s->c, from, 1);
-    uint8_t *dst = mem_fast_write(s->c, to, 1);
-    if (!n || !src || !dst) {
+    const uint8_t *src = n ? run_source(s, from) : NULL;
+    uint8_t *dst = src ? run_dest(s, to) : NULL; /* may push src's page out of the TLB: no matter */
+    if (!dst) {
         return 0;
     }
     copy_up(dst, src, n * s->size, s->size);
@@ -154,8 +171,8 @@ static inline uint64_t stos_run(const struct string *s, uint64_t count)
     }
     uint64_t to = dest_linear(s, s->size, true);
     uint64_t n = run_length(s, to, RDI, count);
-    uint8_t *dst = mem_fast_write(s->c, to, 1);
-    if (!n || !dst) {
+    uint8_t *dst = n ? run_dest(s, to) : NULL;
+    if (!dst) {
         return 0;
     }
     uint64_t value = s->c->r[RAX] & (UINT64_MAX >> (64 - 8 * s->size));
