@@ -2,6 +2,7 @@
 #include "cli/assemble.h"
 
 #include "devices/isa/serial.h"
+#include "devices/qtest.h"
 #include <string.h>
 
 #define DEBUGCON_PORT "0xe9"
@@ -190,6 +191,17 @@ static bool has_bus(const struct machine *m)
     return m->board->max_cpus > 1;
 }
 
+/* -qtest: the register door. */
+static bool add_qtest(struct machine *m, const struct options *o, GError **error)
+{
+    struct chardev *chr = o->qtest ? chardev_for(m, "qtest", o->qtest, error) : NULL;
+
+    if (!o->qtest) {
+        return true;
+    }
+    return chr && qtest_start(&m->env, chr, o->qtest_log, error);
+}
+
 bool assemble_devices(struct machine *m, void *options, GError **error)
 {
     struct options *o = options;
@@ -208,7 +220,7 @@ bool assemble_devices(struct machine *m, void *options, GError **error)
                         m->board->name);
             return false;
         }
-        return true;
+        return add_qtest(m, o, error);
     }
     if (!add_serials(m, o, error) || !add_debugcons(m, o, error)) {
         return false;
@@ -220,7 +232,7 @@ bool assemble_devices(struct machine *m, void *options, GError **error)
             return false;
         }
     }
-    return true;
+    return add_qtest(m, o, error);
 }
 
 /* ---------------------------------------------------------------- monitors */

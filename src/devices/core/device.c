@@ -6,6 +6,7 @@
  * something.
  */
 #include "devices/core/device.h"
+#include "devices/qtest.h"
 #include <string.h>
 
 struct device_list {
@@ -200,6 +201,7 @@ void devices_resume(struct device_env *env)
 
 void devices_free(struct device_env *env)
 {
+    qtest_stop(env);
     if (!env->devices) {
         return;
     }

@@ -92,6 +92,7 @@ struct device_env {
     void (*send_msi)(struct device_env *, gpa_t addr, uint32_t data);
     struct device_list *devices; /* realized, in order of creation; the core makes it */
     struct pci_bus *pci;         /* NULL: none */
+    struct qtest *qtest;         /* the register door; NULL: none */
     /* What chardev=ID of a property means; NULL (the function or its result): no such chardev. */
     struct chardev *(*find_chardev)(struct device_env *, const char *id);
 };
