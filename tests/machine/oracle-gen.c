@@ -814,41 +814,137 @@ static bool generate_single(struct rng *g, struct oracle_case *k, bool random_by
     return !skip;
 }
 
-/* A few instructions in a row, none of which branches or leaves flags undefined. */
-static void generate_sequence(struct rng *g, struct oracle_case *k)
+/* ---------------------------------------------------------------- several instructions */
+
+/* A forward branch whose target is `skip` instructions further on. */
+struct branch {
+    unsigned at, bytes; /* of the displacement */
+    unsigned skip;
+};
+
+struct program {
+    struct encoder e;
+    struct branch branch[8];
+    unsigned n_branches;
+};
+
+/* Where the loop counter of a program is: no operand of a program reaches up to it. */
+#define COUNTER (RW_BASE + RW_BYTES - 8)
+
+static void emit_branch(struct program *prog)
 {
-    unsigned want = 2 + rng_below(g, CASE_INSNS_MAX - 1), have = 0;
-    struct encoder e = {.g = g, .buf = k->code, .mode32 = k->mode32, .rip_only = true};
-    place_code(g, k, CODE_MAX, false);
-    for (unsigned tries = 0; have < want && tries < 200; tries++) {
-        const struct insn *line = pick_line(g, k->mode32);
-        unsigned start = e.n;
-        struct parsed p;
-        uint16_t ignored = 0;
-        bool skip = false;
-        if (start > CODE_MAX - 24 || line->attrs & (CONTROL_FLOW | A_STR)) {
-            continue;
-        }
-        emit_insn(&e, line);
-        memset(k->code + e.n, 0xcc, CODE_MAX - e.n);
-        insn_parse(&p, k->code + start, e.n - start + 8, k->mode32);
-        bool popf = p.map == M1 && p.opcode == 0x9d; /* sets AC */
-        if (!insn_allowed(&p, k->mode32) || is_control_flow(&p) || popf ||
-            insn_undefined_flags(&p, k->code + start, NULL, &skip) || skip ||
-            insn_ignored_fsw(&p, &ignored) || ignored || insn_touches_mmx_late(&p)) {
-            e.n = start;
-            continue;
-        }
-        uint64_t target = RW_BASE + (rng_below(g, RW_BYTES - 64) & ~15u);
-        if (!note_ignored(k, &p, aim(k, k->code, start, e.n, &p, target), target)) {
-            e.n = start;
-            continue;
-        }
-        k->wide_operand |= insn_has_wide_operand(&p);
-        have++;
+    struct encoder *e = &prog->e;
+    struct branch *b = &prog->branch[prog->n_branches++];
+    unsigned form = rng_below(e->g, 8);
+    b->bytes = form < 5 ? 1 : 4;
+    if (form < 4) { /* Jcc */
+        emit(e, 0x70 | rng_below(e->g, 16));
+    } else if (form < 5) {
+        emit(e, 0xeb); /* JMP */
+    } else if (form < 7) {
+        emit(e, 0x0f);
+        emit(e, 0x80 | rng_below(e->g, 16));
+    } else {
+        emit(e, 0xe8); /* CALL */
     }
-    emit(&e, 0xcc);
-    k->code_bytes = (uint8_t)e.n;
+    b->at = e->n;
+    b->skip = 1 + rng_below(e->g, 3);
+    for (unsigned i = 0; i < b->bytes; i++) {
+        emit(e, 0);
+    }
+}
+
+/* After an instruction: branches that end here get their displacement. */
+static void land_branches(struct program *prog, bool all)
+{
+    for (unsigned i = 0; i < prog->n_branches; i++) {
+        struct branch *b = &prog->branch[i];
+        if (b->skip && (all || --b->skip == 0)) {
+            prog->e.buf[b->at] = (uint8_t)(prog->e.n - b->at - b->bytes);
+            b->skip = 0;
+        }
+    }
+}
+
+/* One instruction that does not branch, leaves nothing undefined and has its operand in the data
+ * pages. Returns false when the line drawn would not do. */
+static bool emit_step(struct rng *g, struct oracle_case *k, struct encoder *e)
+{
+    const struct insn *line = pick_line(g, k->mode32);
+    unsigned start = e->n;
+    struct parsed p;
+    uint16_t ignored = 0;
+    bool skip = false;
+    if (line->attrs & (CONTROL_FLOW | A_STR)) {
+        return false;
+    }
+    emit_insn(e, line);
+    memset(k->code + e->n, 0xcc, CODE_MAX - e->n);
+    insn_parse(&p, k->code + start, e->n - start + 8, k->mode32);
+    bool popf = p.map == M1 && p.opcode == 0x9d; /* sets AC */
+    if (!insn_allowed(&p, k->mode32) || is_control_flow(&p) || popf ||
+        insn_undefined_flags(&p, k->code + start, NULL, &skip) || skip ||
+        insn_ignored_fsw(&p, &ignored) || ignored || insn_touches_mmx_late(&p)) {
+        e->n = start;
+        return false;
+    }
+    uint64_t target = RW_BASE + (rng_below(g, RW_BYTES - 64) & ~15u);
+    if (insn_has_wide_operand(&p)) {
+        target = RW_BASE + (rng_below(g, RW_BYTES - 1024) & ~15u);
+    }
+    enum aim aimed = aim(k, k->code, start, e->n, &p, target);
+    if (!note_ignored(k, &p, aimed, target)) {
+        e->n = start;
+        return false;
+    }
+    k->wide_operand |= insn_has_wide_operand(&p);
+    return true;
+}
+
+/* DEC dword [counter]; JNZ start. The counter's address does not depend on registers. */
+static void emit_loop(struct oracle_case *k, struct encoder *e)
+{
+    uint32_t disp = COUNTER;
+    emit(e, 0xff);
+    emit(e, 0x0d);
+    if (!k->mode32) {
+        disp -= CODE_BASE + k->code_at + e->n + 4;
+    }
+    memcpy(e->buf + e->n, &disp, 4);
+    e->n += 4;
+    emit(e, 0x0f);
+    emit(e, 0x85);
+    disp = 0u - (e->n + 4);
+    memcpy(e->buf + e->n, &disp, 4);
+    e->n += 4;
+    k->patch_at = COUNTER - DATA_BASE;
+    k->patch_bytes = 8;
+    k->patch[0] = (uint8_t)(2 + rng_below(e->g, 8));
+}
+
+/* A few instructions: in a row, with branches forward among them, or in a loop. */
+static void generate_program(struct rng *g, struct oracle_case *k)
+{
+    struct program prog = {.e = {.g = g, .buf = k->code, .mode32 = k->mode32, .rip_only = true}};
+    unsigned want = 2 + rng_below(g, CASE_INSNS_MAX - 1), have = 0;
+    bool branches = rng_percent(g, 50), loop = rng_percent(g, 30);
+    place_code(g, k, CODE_MAX, false);
+    for (unsigned tries = 0; have < want && tries < 200 && prog.e.n < CODE_MAX - 48; tries++) {
+        if (branches && rng_percent(g, 25) && prog.n_branches < G_N_ELEMENTS(prog.branch)) {
+            emit_branch(&prog);
+        }
+        if (emit_step(g, k, &prog.e)) {
+            have++;
+            land_branches(&prog, false);
+        }
+    }
+    land_branches(&prog, true);
+    if (loop) {
+        emit_loop(k, &prog.e);
+    }
+    emit(&prog.e, 0xcc);
+    k->code_bytes = (uint8_t)prog.e.n;
+    memset(k->code + prog.e.n, 0xcc, CODE_MAX - prog.e.n);
     k->rflags &= ~(uint64_t)RFLAGS_AC;
     k->r[RSP] = RW_BASE + 0x800 + 8 * rng_below(g, 64);
 }
@@ -866,7 +962,7 @@ void case_generate(struct oracle_case *k, const struct gen_options *options, uin
         random_state(&g, k);
         bool random_bytes = !options->no_random_bytes && !options->only && rng_percent(&g, 12);
         if (!random_bytes && rng_percent(&g, 20)) {
-            generate_sequence(&g, k);
+            generate_program(&g, k);
             break;
         }
         if (generate_single(&g, k, random_bytes)) {

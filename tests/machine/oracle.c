@@ -283,7 +283,7 @@ static void print_code(const struct oracle_case *k)
 #ifdef HAVE_ZYDIS
     ZydisDisassembledInstruction insn;
     unsigned at = 0, n = 0;
-    while (at < k->code_bytes && n++ < (k->step ? 1u : 8u) &&
+    while (at < k->code_bytes && n++ < (k->step ? 1u : 16u) &&
            ZYAN_SUCCESS(ZydisDisassembleIntel(
                k->mode32 ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 : ZYDIS_MACHINE_MODE_LONG_64,
                CODE_BASE + k->code_at + at, k->code + at, k->code_bytes - at, &insn))) {

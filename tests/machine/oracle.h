@@ -32,7 +32,7 @@
 
 #define CODE_MAX       80u /* bytes of a case */
 #define PATCH_MAX      64u
-#define CASE_INSNS_MAX 6u
+#define CASE_INSNS_MAX 8u
 
 /* Bytes of memory that are not compared. */
 struct ignored {

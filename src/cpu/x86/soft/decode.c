@@ -514,8 +514,9 @@ static uint8_t op_bits(const struct parse *s)
            (s->asz == 2 ? OB_ASZ16 : 0) | (s->asz == 4 ? OB_ASZ32 : 0) | (s->lock ? OB_LOCK : 0);
 }
 
-/* Makes displacements and branch targets relative to the block's start; false: out of range. */
-static bool rebase(const struct insn *i, struct op *op, bool rip_relative)
+/* Makes displacements and branch targets relative to the block's start. A displacement may then be too
+ * large by some bytes: the rest goes into the index, which RIP-relative operands do not have. */
+static void rebase(const struct insn *i, struct op *op, bool rip_relative)
 {
     int64_t next = (int64_t)op->ip + op->len;
     if (i->attrs & (A_REL8 | A_RELZ)) {
@@ -523,10 +524,12 @@ static bool rebase(const struct insn *i, struct op *op, bool rip_relative)
     }
     if (rip_relative) {
         int64_t disp = op->disp + next;
+        if (unlikely(disp > INT32_MAX)) {
+            op->index = R_4K;
+            disp -= 4096;
+        }
         op->disp = (int32_t)disp;
-        return op->disp == disp || (op->mflags & MF_ADDR32);
     }
-    return true;
 }
 
 static bool is_jcc(const struct parse *s)
@@ -591,10 +594,7 @@ enum decode_status decode(const struct cpu *c, const uint8_t *bytes, unsigned n,
     if (unlikely(raising)) {
         return finish_raising(op, raising, len, ends_block);
     }
-    if (unlikely(!rebase(i, op, rip_relative))) {
-        /* Within 4 KiB of +2 GiB: only right as the first instruction of its block. */
-        return finish_raising(op, ip ? op_dead : op_missing, len, ends_block);
-    }
+    rebase(i, op, rip_relative);
     if (i->attrs & A_X87) {
         op->imm = (s.opcode & 7) << 8 | s.modrm;
     }

@@ -72,6 +72,7 @@ enum { /* general registers */
     RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15,
     R_ZERO = 16,  /* always 0: "no base", "no index" */
     R_BLOCK = 17, /* RIP of the running block's first byte */
+    R_4K = 18,    /* always 4096: the index of a RIP-relative operand near +2 GiB (decode.c) */
     R_COUNT,
 };
 

@@ -93,6 +93,7 @@ static void power_on(struct cpu *c)
 void cpu_reset(struct cpu *c, bool init)
 {
     memset(c->r, 0, sizeof(c->r));
+    c->r[R_4K] = 4096;
     c->r[RDX] = c->model != NULL ? cpu_model_cpuid(c->model, 0, 1, 0).eax : 0x600;
     c->rip = 0xfff0;
     c->sysflags = RFLAGS_1;
