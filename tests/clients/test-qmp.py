@@ -22,6 +22,9 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from qmpwire import LIMIT_S, Emulator, Wire, connect  # noqa: E402
 
 PROGRAM = sys.argv.pop(1)
+if not shutil.which(PROGRAM):
+    print(f"{PROGRAM} is not there: skipped")
+    sys.exit(77)
 IS_GODWIT = "qemu" not in os.path.basename(PROGRAM)
 godwit = unittest.skipUnless(IS_GODWIT, "QEMU does otherwise")
 
