@@ -509,7 +509,9 @@ static void i8042_reset(struct device *dev, enum reset_kind kind)
     struct i8042 *d = (struct i8042 *)dev;
 
     memset(&d->s, 0, sizeof(d->s));
-    d->s.control = CTR_KBD_INT | CTR_AUX_INT;
+    /* As firmware leaves it, because there may be no firmware. */
+    d->s.control = CTR_KBD_INT | CTR_AUX_INT | CTR_SYS | CTR_XLATE;
+    d->s.sys = true;
     d->s.output_port = OUT_RESET | OUT_A20;
     kbd_defaults(&d->s.kbd);
     d->s.kbd.enabled = true;

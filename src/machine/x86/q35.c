@@ -14,10 +14,16 @@
 
 #include "cpu/x86/state.h"
 #include "devices/acpi-pm.h"
+#include "devices/fw-cfg.h"
+#include "devices/hpet.h"
 #include "devices/ioapic.h"
+#include "devices/isa/i8042.h"
 #include "devices/isa/i8254.h"
 #include "devices/isa/i8259.h"
 #include "devices/isa/mc146818rtc.h"
+#include "devices/isa/port92.h"
+#include "devices/pci/ich9-lpc.h"
+#include "devices/pci/q35-host.h"
 #include "machine/x86/acpi.h"
 #include "machine/x86/boot-priv.h"
 #include "machine/x86/q35-map.h"
@@ -34,7 +40,7 @@ struct q35 {
     struct region low, shadow, high; /* of ram */
     struct region rom_top, rom_alias;
     uint64_t low_bytes, high_bytes;
-    struct device *pic, *ioapic, *pm, *rtc;
+    struct device *pic, *ioapic, *pit, *pm, *rtc;
     struct irq_line pic_intr;
     GByteArray *tables; /* ACPI; NULL with firmware */
     struct boot_image *image;
@@ -206,7 +212,8 @@ static bool image_init(struct machine *m, struct q35 *q, GError **error)
         .rsdp = Q35_TABLES,
     };
     uint32_t apic_id[ACPI_MAX_CPUS];
-    struct acpi_config acpi = {.n_cpus = m->cpus->n, .apic_id = apic_id};
+    struct acpi_config acpi = {
+        .n_cpus = m->cpus->n, .apic_id = apic_id, .hpet = true, .i8042 = true};
 
     request.n_e820 = memory_map(q, request.e820);
     q->image = boot_image_new(&request, error);
@@ -263,7 +270,23 @@ static bool q35_reset(struct machine *m, GError **error)
 
 /* ---------------------------------------------------------------- parts */
 
-static bool devices_init(struct machine *m, struct q35 *q, GError **error)
+static void gsi_set(void *opaque, int n, bool level)
+{
+    struct q35 *q = opaque;
+
+    ioapic_set_irq(q->ioapic, n, level);
+}
+
+/* HPET legacy replacement: its timers 0 and 1 take the interrupts of the 8254 and the clock. */
+static void hpet_legacy(void *opaque, bool on)
+{
+    struct q35 *q = opaque;
+
+    i8254_enable_irq(q->pit, !on);
+    mc146818rtc_enable_irq(q->rtc, !on);
+}
+
+static bool interrupts_init(struct machine *m, struct q35 *q, GError **error)
 {
     struct device_env *env = &m->env;
 
@@ -273,10 +296,50 @@ static bool devices_init(struct machine *m, struct q35 *q, GError **error)
         env->isa_irq[i] = (struct irq_line){.set = isa_irq_set, .opaque = q, .n = i};
     }
     return (q->pic = i8259_create(env, &q->pic_intr, error)) &&
-           (q->ioapic = ioapic_create(env, error)) && i8254_create(env, &env->isa_irq[0], error) &&
+           (q->ioapic = ioapic_create(env, error));
+}
+
+static bool timers_init(struct machine *m, struct q35 *q, GError **error)
+{
+    struct device_env *env = &m->env;
+    struct hpet_wiring hpet = {
+        .gsi = {.set = gsi_set, .opaque = q}, .legacy = hpet_legacy, .legacy_opaque = q};
+
+    return (q->pit = i8254_create(env, &env->isa_irq[0], error)) &&
            (q->rtc = mc146818rtc_create(env, &env->isa_irq[8], m->config->rtc_base,
                                         m->config->rtc_clock, error)) &&
-           (q->pm = acpi_pm_create(env, &env->isa_irq[Q35_SCI_IRQ], error));
+           hpet_create(env, &hpet, error);
+}
+
+static bool chipset_init(struct machine *m, struct q35 *q, GError **error)
+{
+    struct device_env *env = &m->env;
+    struct irq_line gsi = {.set = gsi_set, .opaque = q};
+
+    return q35_host_create(env, error) &&
+           (q->pm = acpi_pm_create(env, &env->isa_irq[Q35_SCI_IRQ], error)) &&
+           ich9_lpc_create(env, q->pm, &gsi, error) && i8042_create(env, error) &&
+           port92_create(env, error);
+}
+
+static bool fw_cfg_init(struct machine *m, GError **error)
+{
+    struct device *fw = fw_cfg_create(&m->env, error);
+
+    if (!fw) {
+        return false;
+    }
+    fw_cfg_set_u64(fw, FW_CFG_RAM_SIZE, m->config->ram_bytes);
+    fw_cfg_set_u16(fw, FW_CFG_NB_CPUS, (uint16_t)m->cpus->n);
+    fw_cfg_set_u16(fw, FW_CFG_MAX_CPUS, (uint16_t)m->cpus->max);
+    fw_cfg_set_u16(fw, FW_CFG_NOGRAPHIC, 1);
+    return true;
+}
+
+static bool devices_init(struct machine *m, struct q35 *q, GError **error)
+{
+    return interrupts_init(m, q, error) && timers_init(m, q, error) && chipset_init(m, q, error) &&
+           fw_cfg_init(m, error);
 }
 
 /* Where firmware looks for the size of memory. */
