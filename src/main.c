@@ -13,6 +13,7 @@
 
 struct godwit {
     struct options *options;
+    struct assembly assembly;
     struct monitor *monitor;
     struct machine *machine;
     FILE *log;
@@ -42,12 +43,13 @@ static bool set_up(struct godwit *g, GError **error)
 {
     struct options *o = g->options;
 
+    assembly_init(&g->assembly, o);
     g->monitor = monitor_new();
     if (!open_log(g, error) || !assemble_monitors(g->monitor, o, error)) {
         return false;
     }
     o->config->populate = assemble_devices;
-    o->config->populate_opaque = o;
+    o->config->populate_opaque = &g->assembly;
     g->machine = machine_new(o->config, loop_new, monitor_event_sink(g->monitor), error);
     if (!g->machine) {
         return false;
@@ -64,6 +66,7 @@ static void tear_down(struct godwit *g)
 {
     monitor_free(g->monitor);
     machine_free(g->machine);
+    assembly_finish(&g->assembly);
     terminal_restore();
     if (g->pidfile_written) {
         unlink(g->options->pidfile);

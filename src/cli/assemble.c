@@ -1,6 +1,7 @@
 /* From options to chardevs, devices and monitors: see assemble.h. */
 #include "cli/assemble.h"
 
+#include "cli/console.h"
 #include "devices/isa/serial.h"
 #include "devices/qtest.h"
 #include <string.h>
@@ -9,9 +10,35 @@
 
 /* ---------------------------------------------------------------- chardevs */
 
-static void ui_quit(void *opaque)
+struct mux {
+    struct chardev_mux_ops ops;
+    struct machine *m;
+    struct console *console;
+};
+
+static void mux_quit(void *opaque)
 {
-    machine_request_shutdown(opaque, SHUTDOWN_CAUSE_HOST_UI, "Ctrl-A x");
+    struct mux *mux = opaque;
+    machine_request_shutdown(mux->m, SHUTDOWN_CAUSE_HOST_UI, "Ctrl-A x");
+}
+
+static void mux_monitor(void *opaque)
+{
+    struct mux *mux = opaque;
+    console_toggle(mux->console);
+}
+
+void assembly_init(struct assembly *a, const struct options *options)
+{
+    a->options = options;
+    a->consoles = g_ptr_array_new_with_free_func((GDestroyNotify)console_free);
+    a->muxes = g_ptr_array_new_with_free_func(g_free);
+}
+
+void assembly_finish(struct assembly *a)
+{
+    g_ptr_array_unref(a->consoles);
+    g_ptr_array_unref(a->muxes);
 }
 
 static struct chardev *chardev_find(struct machine *m, const char *id)
@@ -64,7 +91,7 @@ static bool chardev_is_monitors(const struct options *o, const char *id)
     return false;
 }
 
-static bool add_chardevs(struct machine *m, struct options *o, GError **error)
+static bool add_chardevs(struct machine *m, const struct options *o, GError **error)
 {
     for (guint i = 0; i < o->chardevs->len; i++) {
         const struct option_text *option = o->chardevs->pdata[i];
@@ -87,12 +114,25 @@ static bool add_chardevs(struct machine *m, struct options *o, GError **error)
     return true;
 }
 
-/* The chardev that a -serial or -debugcon names: "chardev:ID" or one made for it. */
-static struct chardev *chardev_for(struct machine *m, const char *id, const char *spec,
-                                   GError **error)
+/* Gives a multiplexed stdio its Ctrl-A x and Ctrl-A c. */
+static bool add_mux(struct machine *m, struct assembly *a, struct chardev *chr, GError **error)
 {
-    static const struct chardev_mux_ops mux = {.quit = ui_quit};
+    struct console *console = console_new(m, chr, true, error);
+    struct mux *mux = g_new0(struct mux, 1);
 
+    g_ptr_array_add(a->consoles, console);
+    g_ptr_array_add(a->muxes, mux);
+    mux->m = m;
+    mux->console = console;
+    mux->ops = (struct chardev_mux_ops){.quit = mux_quit, .monitor = mux_monitor, .opaque = mux};
+    chardev_stdio_set_mux(chr, &mux->ops);
+    return true;
+}
+
+/* The chardev that a -serial, -debugcon or -monitor names: "chardev:ID" or one made for it. */
+static struct chardev *chardev_for(struct machine *m, struct assembly *a, const char *id,
+                                   const char *spec, GError **error)
+{
     if (g_str_has_prefix(spec, "chardev:")) {
         struct chardev *chr = chardev_find(m, spec + strlen("chardev:"));
         if (!chr) {
@@ -104,9 +144,7 @@ static struct chardev *chardev_for(struct machine *m, const char *id, const char
     if (chr) {
         g_ptr_array_add(m->chardevs, chr);
         if (strcmp(spec, "mon:stdio") == 0) {
-            struct chardev_mux_ops *ops = g_memdup2(&mux, sizeof(mux));
-            ops->opaque = m;
-            chardev_stdio_set_mux(chr, ops);
+            add_mux(m, a, chr, error);
         }
     }
     return chr;
@@ -114,18 +152,21 @@ static struct chardev *chardev_for(struct machine *m, const char *id, const char
 
 /* ---------------------------------------------------------------- devices */
 
-static bool add_serial(struct machine *m, unsigned index, const char *spec, GError **error)
+static bool add_serial(struct machine *m, struct assembly *a, unsigned index, const char *spec,
+                       GError **error)
 {
     g_autofree char *id = g_strdup_printf("serial%u", index);
-    struct chardev *chr = chardev_for(m, id, spec, error);
+    struct chardev *chr = chardev_for(m, a, id, spec, error);
 
     return chr && serial_create(&m->env, index, chr, error);
 }
 
-static bool add_serials(struct machine *m, struct options *o, GError **error)
+static bool add_serials(struct machine *m, struct assembly *a, GError **error)
 {
+    const struct options *o = a->options;
+
     if (o->serials->len == 0 && !o->no_defaults) {
-        return add_serial(m, 0, o->nographic ? "mon:stdio" : "null", error);
+        return add_serial(m, a, 0, o->nographic ? "mon:stdio" : "null", error);
     }
     for (guint i = 0; i < o->serials->len; i++) {
         const struct option_text *option = o->serials->pdata[i];
@@ -133,7 +174,7 @@ static bool add_serials(struct machine *m, struct options *o, GError **error)
             g_set_error(error, CLI_ERROR, 0, "%s: a PC has four serial ports", option->given);
             return false;
         }
-        if (strcmp(option->text, "none") != 0 && !add_serial(m, i, option->text, error)) {
+        if (strcmp(option->text, "none") != 0 && !add_serial(m, a, i, option->text, error)) {
             g_prefix_error(error, "%s: ", option->given);
             return false;
         }
@@ -141,12 +182,14 @@ static bool add_serials(struct machine *m, struct options *o, GError **error)
     return true;
 }
 
-static bool add_debugcons(struct machine *m, struct options *o, GError **error)
+static bool add_debugcons(struct machine *m, struct assembly *a, GError **error)
 {
+    const struct options *o = a->options;
+
     for (guint i = 0; i < o->debugcons->len; i++) {
         const struct option_text *option = o->debugcons->pdata[i];
         g_autofree char *id = g_strdup_printf("debugcon%u", i);
-        struct chardev *chr = chardev_for(m, id, option->text, error);
+        struct chardev *chr = chardev_for(m, a, id, option->text, error);
         struct device *dev = chr ? device_new_named("isa-debugcon", &m->env, error) : NULL;
         bool ok = dev && device_set_property(dev, "iobase", DEBUGCON_PORT, error) &&
                   device_set_property(dev, "chardev", chr->id, error);
@@ -186,15 +229,60 @@ static bool add_device(struct machine *m, const char *text, GError **error)
     return device_realize(dev, error);
 }
 
+static bool add_console(struct machine *m, struct assembly *a, struct chardev *chr, GError **error)
+{
+    struct console *console = chr ? console_new(m, chr, false, error) : NULL;
+
+    if (console) {
+        g_ptr_array_add(a->consoles, console);
+    }
+    return console != NULL;
+}
+
+/* -monitor and -mon mode=readline. A "-monitor mon:stdio" or "stdio" beside "-serial mon:stdio" is
+ * the one behind Ctrl-A c. */
+static bool add_consoles(struct machine *m, struct assembly *a, GError **error)
+{
+    const struct options *o = a->options;
+    const char *spec = o->human_monitor;
+
+    if (spec && strcmp(spec, "none") != 0) {
+        struct chardev *chr = chardev_find(m, "serial0");
+        bool behind = strcmp(spec, "mon:stdio") == 0 && chr && strcmp(chr->ops->name, "stdio") == 0;
+        if (!behind && !add_console(m, a, chardev_for(m, a, "monitor", spec, error), error)) {
+            g_prefix_error(error, "-monitor %s: ", spec);
+            return false;
+        }
+    }
+    for (guint i = 0; i < o->monitors->len; i++) {
+        const struct monitor_option *option = o->monitors->pdata[i];
+        if (option->control) {
+            continue;
+        }
+        struct chardev *chr = chardev_find(m, option->spec);
+        if (!chr) {
+            g_set_error(error, CLI_ERROR, 0, "%s: chardev \"%s\" not found", option->given,
+                        option->spec);
+            return false;
+        }
+        if (!add_console(m, a, chr, error)) {
+            g_prefix_error(error, "%s: ", option->given);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool has_bus(const struct machine *m)
 {
     return m->board->max_cpus > 1;
 }
 
 /* -qtest: the register door. */
-static bool add_qtest(struct machine *m, const struct options *o, GError **error)
+static bool add_qtest(struct machine *m, struct assembly *a, GError **error)
 {
-    struct chardev *chr = o->qtest ? chardev_for(m, "qtest", o->qtest, error) : NULL;
+    const struct options *o = a->options;
+    struct chardev *chr = o->qtest ? chardev_for(m, a, "qtest", o->qtest, error) : NULL;
 
     if (!o->qtest) {
         return true;
@@ -202,9 +290,10 @@ static bool add_qtest(struct machine *m, const struct options *o, GError **error
     return chr && qtest_start(&m->env, chr, o->qtest_log, error);
 }
 
-bool assemble_devices(struct machine *m, void *options, GError **error)
+bool assemble_devices(struct machine *m, void *assembly, GError **error)
 {
-    struct options *o = options;
+    struct assembly *a = assembly;
+    const struct options *o = a->options;
 
     m->env.find_chardev = env_find_chardev;
     if (!add_chardevs(m, o, error)) {
@@ -220,9 +309,9 @@ bool assemble_devices(struct machine *m, void *options, GError **error)
                         m->board->name);
             return false;
         }
-        return add_qtest(m, o, error);
+        return add_qtest(m, a, error);
     }
-    if (!add_serials(m, o, error) || !add_debugcons(m, o, error)) {
+    if (!add_serials(m, a, error) || !add_debugcons(m, a, error) || !add_consoles(m, a, error)) {
         return false;
     }
     for (guint i = 0; i < o->devices->len; i++) {
@@ -232,7 +321,7 @@ bool assemble_devices(struct machine *m, void *options, GError **error)
             return false;
         }
     }
-    return add_qtest(m, o, error);
+    return add_qtest(m, a, error);
 }
 
 /* ---------------------------------------------------------------- monitors */
@@ -275,8 +364,7 @@ static bool add_monitor(struct monitor *mon, const struct options *o,
     struct sock_address address;
 
     if (!option->control) {
-        g_set_error(error, CLI_ERROR, 0, "mode=readline is not supported, only control");
-        return false;
+        return true; /* add_consoles() */
     }
     switch (option->kind) {
     case MONITOR_STDIO:

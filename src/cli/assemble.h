@@ -5,9 +5,19 @@
 #include "cli/options.h"
 #include "monitor/monitor.h"
 
-/* The machine's populate hook (opaque: struct options): chardevs, serial ports, -debugcon, -device.
- * Errors begin with the option they are about. */
-bool assemble_devices(struct machine *m, void *options, GError **error);
+/* What is made beside the machine and must outlive it. */
+struct assembly {
+    const struct options *options;
+    GPtrArray *consoles; /* struct console */
+    GPtrArray *muxes;    /* struct chardev_mux_ops */
+};
+
+void assembly_init(struct assembly *a, const struct options *options);
+void assembly_finish(struct assembly *a); /* after the machine is gone */
+
+/* The machine's populate hook (opaque: struct assembly): chardevs, serial ports, -debugcon,
+ * -device, human monitors. Errors begin with the option they are about. */
+bool assemble_devices(struct machine *m, void *assembly, GError **error);
 
 /* Every -qmp and -mon; sockets listen when it returns. Before the machine is made. */
 bool assemble_monitors(struct monitor *mon, const struct options *options, GError **error);
