@@ -8,19 +8,22 @@ from godwit import Machine, guest
 
 class Start(unittest.TestCase):
     def test_multiboot(self):
-        with Machine("-kernel", guest("hello"), "-append", "a b") as m:
+        with Machine("-kernel", guest("hello"), "-append", "a b", "-S") as m:
+            m.qmp.command("cont")
             m.expect(r"hello by multiboot \[a b\]\n")
             event = m.qmp.event("SHUTDOWN")
             self.assertEqual(event["data"], {"guest": True, "reason": "guest-shutdown"})
             self.assertEqual(m.wait(), 0)
 
     def test_pvh(self):
-        with Machine("-kernel", guest("hello-pvh"), "-append", "x") as m:
+        with Machine("-kernel", guest("hello-pvh"), "-append", "x", "-S") as m:
+            m.qmp.command("cont")
             m.expect(r"hello by pvh \[x\]\n")
             self.assertEqual(m.wait(), 0)
 
     def test_shutdown_pauses_with_no_shutdown(self):
-        with Machine("-kernel", guest("hello"), "-no-shutdown") as m:
+        with Machine("-kernel", guest("hello"), "-no-shutdown", "-S") as m:
+            m.qmp.command("cont")
             m.qmp.event("SHUTDOWN")
             m.qmp.event("STOP")
             self.assertEqual(m.qmp.command("query-status")["status"], "shutdown")
@@ -63,7 +66,8 @@ class Reset(unittest.TestCase):
         self.reset_by("triple")
 
     def test_no_reboot(self):
-        with Machine("-kernel", guest("reset"), "-append", "triple", "-no-reboot") as m:
+        with Machine("-kernel", guest("reset"), "-append", "triple", "-no-reboot", "-S") as m:
+            m.qmp.command("cont")
             event = m.qmp.event("SHUTDOWN")
             self.assertEqual(event["data"], {"guest": True, "reason": "guest-reset"})
             self.assertEqual(m.wait(), 0)

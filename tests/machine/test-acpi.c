@@ -30,7 +30,8 @@ static GByteArray *build(unsigned n_cpus)
     for (unsigned i = 0; i < ACPI_MAX_CPUS; i++) {
         ids[i] = i;
     }
-    struct acpi_config config = {.n_cpus = n_cpus, .apic_id = ids, .hpet = true, .i8042 = true};
+    struct acpi_config config = {
+        .n_cpus = n_cpus, .apic_id = ids, .hpet = true, .i8042 = true, .pvpanic = true};
     return acpi_build(&config, Q35_TABLES);
 }
 

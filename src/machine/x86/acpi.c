@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "dsdt.hex"
+#include "ssdt_pvpanic.hex"
 
 #define OEM_ID       "GODWIT"
 #define OEM_TABLE_ID "GWTQ35  "
@@ -109,6 +110,18 @@ static gpa_t table_place(struct builder *b, GByteArray *t, bool listed)
     gpa_t addr = b->base + b->out->len;
     g_byte_array_append(b->out, t->data, t->len);
     g_byte_array_unref(t);
+    if (listed) {
+        b->table[b->n++] = addr;
+    }
+    return addr;
+}
+
+/* A table that iasl has made whole. */
+static gpa_t aml_place(struct builder *b, const unsigned char *code, size_t length, bool listed)
+{
+    align_to(b->out, 64);
+    gpa_t addr = b->base + b->out->len;
+    g_byte_array_append(b->out, code, (guint)length);
     if (listed) {
         b->table[b->n++] = addr;
     }
@@ -348,9 +361,7 @@ GByteArray *acpi_build(const struct acpi_config *config, gpa_t base)
 
     add_zeroes(b.out, RSDP_BYTES);
     gpa_t facs = facs_place(&b);
-    align_to(b.out, 64);
-    gpa_t dsdt = base + b.out->len;
-    g_byte_array_append(b.out, dsdt_aml_code, sizeof(dsdt_aml_code));
+    gpa_t dsdt = aml_place(&b, dsdt_aml_code, sizeof(dsdt_aml_code), false);
     fadt_place(&b, config, facs, dsdt);
     madt_place(&b, config);
     mcfg_place(&b);
@@ -358,6 +369,9 @@ GByteArray *acpi_build(const struct acpi_config *config, gpa_t base)
         hpet_place(&b);
     }
     ssdt_place(&b, config);
+    if (config->pvpanic) {
+        aml_place(&b, ssdt_pvpanic_aml_code, sizeof(ssdt_pvpanic_aml_code), true);
+    }
     root_place(&b);
     return b.out;
 }

@@ -16,7 +16,8 @@ struct acpi_config {
     unsigned n_cpus;         /* 1..ACPI_MAX_CPUS; all enabled */
     const uint32_t *apic_id; /* of each vCPU, in order */
     bool hpet;
-    bool i8042; /* a keyboard controller that answers commands */
+    bool pvpanic; /* the ISA panic device is there */
+    bool i8042;   /* a keyboard controller that answers commands */
 };
 
 /* All tables, one behind the other, as they will lie at base (a multiple of 64), the RSDP first. */

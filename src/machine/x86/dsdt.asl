@@ -51,10 +51,12 @@ DefinitionBlock ("", "DSDT", 2, "GODWIT", "GWTQ35  ", 1)
                 Return (Arg3)
             }
 
-            // INTx of slots 0..24 go to PIRQE..H, those of 25..31 to PIRQA..D: GSI 16 + PIRQ.
+            Name (PICR, Package () { 10, 10, 11, 11, 10, 10, 11, 11 })
+
+            // INTx of slots 0..24 go to PIRQE..H, those of 25..31 to PIRQA..D: GSI 16 + PIRQ, or with
+            // the 8259s the ISA interrupts that the LPC bridge routes them to after reset.
             Method (_PRT, 0, Serialized)
             {
-                If (\PICF == 0) { Return (Package () {}) }
                 Local0 = Package (128) {}
                 Local1 = 0
                 While (Local1 < 128)
@@ -63,8 +65,10 @@ DefinitionBlock ("", "DSDT", 2, "GODWIT", "GWTQ35  ", 1)
                     Local3 = Package (4) { 0, 0, 0, 0 }
                     Local3 [0] = (Local2 << 16) | 0xffff
                     Local3 [1] = Local1 & 3
-                    If (Local2 < 25) { Local3 [3] = 20 + ((Local2 + Local1) & 3) }
-                    Else { Local3 [3] = 16 + (Local1 & 3) }
+                    If (Local2 < 25) { Local4 = 4 + ((Local2 + Local1) & 3) }
+                    Else { Local4 = Local1 & 3 }
+                    If (\PICF) { Local3 [3] = 16 + Local4 }
+                    Else { Local3 [3] = DerefOf (PICR [Local4]) }
                     Local0 [Local1] = Local3
                     Local1 ++
                 }
@@ -86,6 +90,26 @@ DefinitionBlock ("", "DSDT", 2, "GODWIT", "GWTQ35  ", 1)
                     })
                 }
 
+                Device (KBD)
+                {
+                    Name (_HID, EisaId ("PNP0303"))
+                    Name (_CRS, ResourceTemplate ()
+                    {
+                        IO (Decode16, 0x60, 0x60, 1, 1)
+                        IO (Decode16, 0x64, 0x64, 1, 1)
+                        IRQNoFlags () { 1 }
+                    })
+                }
+
+                Device (MOU)
+                {
+                    Name (_HID, EisaId ("PNP0F13"))
+                    Name (_CRS, ResourceTemplate ()
+                    {
+                        IRQNoFlags () { 12 }
+                    })
+                }
+
                 Device (RTC)
                 {
                     Name (_HID, EisaId ("PNP0B00"))
@@ -96,6 +120,25 @@ DefinitionBlock ("", "DSDT", 2, "GODWIT", "GWTQ35  ", 1)
                     })
                 }
             }
+        }
+
+        Device (HPET)
+        {
+            Name (_HID, EisaId ("PNP0103"))
+            Name (_CRS, ResourceTemplate ()
+            {
+                Memory32Fixed (ReadOnly, 0xfed00000, 0x400)
+            })
+        }
+
+        Device (FWCF)
+        {
+            Name (_HID, "QEMU0002")
+            Name (_STA, 0x0b)
+            Name (_CRS, ResourceTemplate ()
+            {
+                IO (Decode16, 0x510, 0x510, 1, 12)
+            })
         }
 
         // Claimed by the board itself: ECAM and power management ports.
@@ -109,7 +152,6 @@ DefinitionBlock ("", "DSDT", 2, "GODWIT", "GWTQ35  ", 1)
                 IO (Decode16, 0x600, 0x600, 1, 0x80)
                 IO (Decode16, 0x92, 0x92, 1, 1)
                 IO (Decode16, 0x4d0, 0x4d0, 1, 2)
-                IO (Decode16, 0x510, 0x510, 1, 12)
             })
         }
     }

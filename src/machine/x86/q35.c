@@ -22,6 +22,7 @@
 #include "devices/isa/i8259.h"
 #include "devices/isa/mc146818rtc.h"
 #include "devices/isa/port92.h"
+#include "devices/isa/pvpanic.h"
 #include "devices/pci/ich9-lpc.h"
 #include "devices/pci/q35-host.h"
 #include "machine/x86/acpi.h"
@@ -211,21 +212,30 @@ static bool image_init(struct machine *m, struct q35 *q, GError **error)
         .low_top = q->low_bytes,
         .rsdp = Q35_TABLES,
     };
-    uint32_t apic_id[ACPI_MAX_CPUS];
-    struct acpi_config acpi = {
-        .n_cpus = m->cpus->n, .apic_id = apic_id, .hpet = true, .i8042 = true};
 
     request.n_e820 = memory_map(q, request.e820);
     q->image = boot_image_new(&request, error);
-    if (!q->image) {
-        return false;
-    }
+    return q->image != NULL;
+}
+
+/* When all devices are there: at the first reset. */
+static GByteArray *tables_make(struct machine *m)
+{
+    uint32_t apic_id[ACPI_MAX_CPUS];
+    const struct acpi_config config = {
+        .n_cpus = m->cpus->n,
+        .apic_id = apic_id,
+        .hpet = true,
+        .i8042 = true,
+        .pvpanic = devices_count(&m->env, &pvpanic_isa_class) > 0,
+    };
+
     for (unsigned i = 0; i < m->cpus->n; i++) {
         apic_id[i] = m->cpus->vcpu[i]->apic_id;
     }
-    q->tables = acpi_build(&acpi, Q35_TABLES);
-    g_assert(q->tables->len <= Q35_TABLES_BYTES);
-    return true;
+    GByteArray *tables = acpi_build(&config, Q35_TABLES);
+    g_assert(tables->len <= Q35_TABLES_BYTES);
+    return tables;
 }
 
 static bool start_vcpu(struct machine *m, const struct boot_image *image, GError **error)
@@ -263,6 +273,9 @@ static bool q35_reset(struct machine *m, GError **error)
         return true;
     }
     q->laid_out = true;
+    if (!q->tables) {
+        q->tables = tables_make(m);
+    }
     bios_data_write(m);
     address_space_write(m->mem, Q35_TABLES, q->tables->data, q->tables->len);
     return boot_image_load(q->image, m->mem, fresh, error) && start_vcpu(m, q->image, error);
@@ -333,6 +346,7 @@ static bool fw_cfg_init(struct machine *m, GError **error)
     fw_cfg_set_u16(fw, FW_CFG_NB_CPUS, (uint16_t)m->cpus->n);
     fw_cfg_set_u16(fw, FW_CFG_MAX_CPUS, (uint16_t)m->cpus->max);
     fw_cfg_set_u16(fw, FW_CFG_NOGRAPHIC, 1);
+    fw_cfg_set_u32(fw, FW_CFG_IRQ0_OVERRIDE, 1);
     return true;
 }
 
