@@ -101,6 +101,10 @@ static void qtest_set_extint(struct cpus *cpus, bool level)
 {
 }
 
+static void qtest_pulse_lint1(struct cpus *cpus)
+{
+}
+
 const struct accel_ops accel_qtest = {
     .name = "qtest",
     .init = qtest_init,
@@ -108,6 +112,7 @@ const struct accel_ops accel_qtest = {
     .vcpu = &qtest_vcpu,
     .send_msi = qtest_send_msi,
     .set_extint = qtest_set_extint,
+    .pulse_lint1 = qtest_pulse_lint1,
 };
 
 /* ---------------------------------------------------------------- requests */

@@ -94,6 +94,8 @@ struct accel_ops {
     void (*send_msi)(struct cpus *, gpa_t addr, uint32_t data);
     /* The 8259 pair's INTR output, to the boot CPU. Machine lock held. */
     void (*set_extint)(struct cpus *, bool level);
+    /* A pulse on LINT1 of every local APIC, where PCs have their NMI button. Any thread. */
+    void (*pulse_lint1)(struct cpus *);
 };
 
 /* What vCPUs ask of the machine; called on a vCPU's thread without the machine lock unless said. */
@@ -170,6 +172,12 @@ void vcpus_resume_all(struct cpus *cpus);
 void vcpus_hold_current(struct cpus *cpus);
 /* All vCPUs to power-on state (vCPU 0 at the reset vector, others waiting for SIPI). Parked only. */
 void vcpus_reset_all(struct cpus *cpus);
+
+/* Presses the NMI button. Any thread. */
+static inline void cpus_inject_nmi(struct cpus *cpus)
+{
+    cpus->accel->pulse_lint1(cpus);
+}
 
 void vcpu_request(struct vcpu *vcpu, uint32_t bits); /* any thread; wakes and kicks */
 /* Runs fn(vcpu, arg) on the vCPU's thread at a boundary and waits. Not with the machine lock held. */

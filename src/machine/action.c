@@ -67,13 +67,6 @@ static void guest_panicked(void *machine, bool crash_loaded)
     }
 }
 
-static void inject_nmi(struct machine *m)
-{
-    for (unsigned i = 0; m->cpus && i < m->cpus->n; i++) {
-        vcpu_request(m->cpus->vcpu[i], VCPU_REQ_NMI);
-    }
-}
-
 static void watchdog_expired(void *machine, const char *source)
 {
     struct machine *m = machine;
@@ -99,11 +92,18 @@ static void watchdog_expired(void *machine, const char *source)
         log_warn("watchdog: timer fired (%s)", source);
         break;
     case WATCHDOG_ACTION_INJECT_NMI:
-        inject_nmi(m);
+        if (m->cpus) {
+            cpus_inject_nmi(m->cpus);
+        }
         break;
     default:
         break;
     }
+}
+
+static void rtc_changed(void *machine, int64_t offset_s)
+{
+    qapi_event_send_rtc_change(((struct machine *)machine)->events, offset_s, "/machine/rtc");
 }
 
 const struct system_ops machine_system_ops = {
@@ -113,6 +113,7 @@ const struct system_ops machine_system_ops = {
     .exit = guest_exit,
     .panicked = guest_panicked,
     .watchdog = watchdog_expired,
+    .rtc_change = rtc_changed,
 };
 
 /* ---- vCPUs */

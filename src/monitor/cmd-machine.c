@@ -141,6 +141,16 @@ bool qmp_system_wakeup(struct qmp_call *call, GError **errp)
     return false;
 }
 
+bool qmp_inject_nmi(struct qmp_call *call, GError **errp)
+{
+    if (!call->machine->cpus) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "machine does not provide NMIs");
+        return false;
+    }
+    cpus_inject_nmi(call->machine->cpus);
+    return true;
+}
+
 /* ---- memory to a file */
 
 typedef bool (*save_read_fn)(void *opaque, uint64_t addr, void *buf, size_t length);

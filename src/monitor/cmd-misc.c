@@ -40,3 +40,8 @@ bool qmp_human_monitor_command(struct qmp_call *call,
     *ret = hmp_run_on(call->machine, vcpu, arg->command_line);
     return true;
 }
+
+bool qmp_rtc_reset_reinjection(struct qmp_call *call, GError **errp)
+{
+    return true;
+}

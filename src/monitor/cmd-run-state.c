@@ -41,3 +41,15 @@ bool qmp_watchdog_set_action(struct qmp_call *call, const struct qmp_watchdog_se
     machine_actions(call->machine)->watchdog = arg->action;
     return true;
 }
+
+struct godwit_actions *qmp_godwit_query_actions(struct qmp_call *call, GError **errp)
+{
+    const struct machine_actions *actions = machine_actions(call->machine);
+    struct godwit_actions *info = g_new0(struct godwit_actions, 1);
+
+    info->reboot = actions->reboot;
+    info->shutdown = actions->shutdown;
+    info->panic = actions->panic;
+    info->watchdog = actions->watchdog;
+    return info;
+}

@@ -332,6 +332,20 @@ void lapic_bus_extint(struct lapic_bus *bus, bool level)
     }
 }
 
+/* An APIC that is switched off passes its pin on to the CPU. */
+void lapic_bus_lint1(struct lapic_bus *bus)
+{
+    for (unsigned i = 0; i < bus->cpus->n; i++) {
+        struct lapic *apic = bus->apic[i];
+
+        if (apic && atomic_load(&apic->base) & BASE_ENABLE) {
+            lvt_fire(apic, LVT_LINT1);
+        } else if (apic) {
+            vcpu_request(apic->vcpu, VCPU_REQ_NMI);
+        }
+    }
+}
+
 /* ---- interprocessor interrupts */
 
 static void send_ipi(struct lapic *apic, uint32_t low, uint32_t dest)
@@ -863,6 +877,9 @@ static void reset_registers(struct lapic *apic, bool power_on)
     }
     if (power_on && apic->vcpu->index == 0) {
         apic->lvt[LVT_LINT0] = MODE_EXTINT << 8;
+    }
+    if (power_on) {
+        apic->lvt[LVT_LINT1] = MODE_NMI << 8; /* as firmware leaves it on all */
     }
     apic->tpr = 0;
     apic->svr = 0xff;

@@ -62,5 +62,7 @@ bool lapic_set_page(struct lapic *apic, const uint8_t page[1024], uint64_t base,
 void lapic_bus_msi(struct lapic_bus *bus, gpa_t addr, uint32_t data);
 /* INTR of the 8259 pair, wired to LINT0 of every APIC. */
 void lapic_bus_extint(struct lapic_bus *bus, bool level);
+/* A pulse on LINT1 of every APIC: the NMI line of a PC. Any thread. */
+void lapic_bus_lint1(struct lapic_bus *bus);
 
 #endif

@@ -221,6 +221,12 @@ static void soft_set_extint(struct cpus *cpus, bool level)
     lapic_bus_extint(soft->bus, level);
 }
 
+static void soft_pulse_lint1(struct cpus *cpus)
+{
+    struct soft *soft = cpus->accel_data;
+    lapic_bus_lint1(soft->bus);
+}
+
 const struct accel_ops accel_soft = {
     .name = "tcg",
     .init = soft_init,
@@ -228,4 +234,5 @@ const struct accel_ops accel_soft = {
     .vcpu = &soft_vcpu_ops,
     .send_msi = soft_send_msi,
     .set_extint = soft_set_extint,
+    .pulse_lint1 = soft_pulse_lint1,
 };
