@@ -346,6 +346,9 @@ bool machine_run_requests(struct machine *m)
         return false;
     }
     s = take_requests(m);
+    if (!s.pending) {
+        return true;
+    }
     if (s.pending & REQUEST_DEBUG) {
         vm_stop(m, RUN_STATE_DEBUG);
     }

@@ -108,10 +108,10 @@ class Wire:
 class Emulator:
     """A process with any number of QMP sockets in a directory of its own."""
 
-    def __init__(self, program, *args, sockets=1, options=""):
+    def __init__(self, program, *args, sockets=1, options="", machine="none"):
         self.dir = tempfile.mkdtemp(prefix="qmp-test-")
         self.paths = [os.path.join(self.dir, f"qmp{i}") for i in range(sockets)]
-        argv = [program, "-nodefaults", "-display", "none", "-machine", "none"]
+        argv = [program, "-nodefaults", "-display", "none", "-machine", machine]
         for path in self.paths:
             argv += ["-qmp", f"unix:{path},server=on,wait=off{options}"]
         self.errors_path = os.path.join(self.dir, "stderr")
