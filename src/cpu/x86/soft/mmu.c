@@ -701,16 +701,16 @@ static void copy_sized(void *to, const void *from, unsigned size)
 {
     switch (size) { /* one host access each: as atomic as the hardware's */
     case 1:
-        *(volatile uint8_t *)to = *(const volatile uint8_t *)from;
+        *(guest8 *)to = *(const guest8 *)from;
         break;
     case 2:
-        *(volatile uint16_t *)to = *(const volatile uint16_t *)from;
+        *(guest16 *)to = *(const guest16 *)from;
         break;
     case 4:
-        *(volatile uint32_t *)to = *(const volatile uint32_t *)from;
+        *(guest32 *)to = *(const guest32 *)from;
         break;
     case 8:
-        *(volatile uint64_t *)to = *(const volatile uint64_t *)from;
+        *(guest64 *)to = *(const guest64 *)from;
         break;
     default:
         memcpy(to, from, size);

@@ -76,7 +76,7 @@ static __attribute__((noinline)) uint64_t stack_load_slow(struct cpu *c, const s
     static OP(name)                                                                                \
     {                                                                                              \
         FAST_OR_TWIN(name, c->r[RSP] - 8, wtag, 8)                                                 \
-        *(volatile uint64_t *)(e_->host + d_) = (expr);                                            \
+        *(guest64 *)(e_->host + d_) = (expr);                                                      \
         c->r[RSP] = lin_;                                                                          \
         NEXT;                                                                                      \
     }
@@ -150,7 +150,7 @@ SLOW_TWIN OP(op_pop_r64_slow)
 static OP(op_pop_r64)
 {
     FAST_OR_TWIN(op_pop_r64, c->r[RSP], rtag, 8)
-    uint64_t v = *(const volatile uint64_t *)(e_->host + d_);
+    uint64_t v = *(const guest64 *)(e_->host + d_);
     c->r[RSP] = lin_ + 8;
     c->r[o->dst] = v;
     NEXT;
@@ -403,9 +403,9 @@ FORMS_REG_WORD(jmp_rel, jmp_rel)
         FAST_OR_TWIN(name, c->r[RSP] - 8, wtag, 8)                                                 \
         uint64_t target = (target_expr);                                                           \
         if (unlikely(!canonical(target))) {                                                        \
-            MUST_TAIL return name##_slow(c, o);                                                    \
+            return name##_slow(c, o);                                                              \
         }                                                                                          \
-        *(volatile uint64_t *)(e_->host + d_) = c->r[R_BLOCK] + o->ip + o->len;                    \
+        *(guest64 *)(e_->host + d_) = c->r[R_BLOCK] + o->ip + o->len;                              \
         c->r[RSP] = lin_;                                                                          \
         go;                                                                                        \
     }
@@ -505,9 +505,9 @@ SLOW_TWIN OP(op_ret64_slow)
 static OP(op_ret64)
 {
     FAST_OR_TWIN(op_ret64, c->r[RSP], rtag, 8)
-    uint64_t target = *(const volatile uint64_t *)(e_->host + d_);
+    uint64_t target = *(const guest64 *)(e_->host + d_);
     if (unlikely(!canonical(target))) {
-        MUST_TAIL return op_ret64_slow(c, o);
+        return op_ret64_slow(c, o);
     }
     c->r[RSP] = lin_ + 8 + o->imm;
     return jump64(c, target);

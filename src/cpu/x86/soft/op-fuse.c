@@ -56,7 +56,9 @@
     {                                                                                              \
         return (cc >> 1) == 5 ? flags_condition(c, cc) : cmp_is##bits(c, cc, a & b, 0);            \
     }
-FOR_SIZES(DEFINE_CONDITIONS)
+DEFINE_CONDITIONS(8)
+DEFINE_CONDITIONS(32)
+DEFINE_CONDITIONS(64)
 
 #define FUSED_PLAIN(name, is, arith, bits, cc, form, a_expr, b_expr)                               \
     static OP(op_##name##_##form##bits##_j##cc)                                                    \
@@ -71,7 +73,7 @@ FOR_SIZES(DEFINE_CONDITIONS)
     {                                                                                              \
         PLAIN_OR_TWIN(op_##name##_##form##bits)                                                    \
         FAST_OR_TWIN(op_##name##_##form##bits, ea_plain(c, o), rtag, bits / 8)                     \
-        uint##bits##_t v = *(const volatile uint##bits##_t *)(e_->host + d_);                      \
+        uint##bits##_t v = *(const guest##bits *)(e_->host + d_);                                  \
         uint##bits##_t a = (a_expr), b = (b_expr);                                                 \
         arith##bits(c, a, b);                                                                      \
         BRANCH(is##bits(c, 0x##cc, a, b));                                                         \
@@ -88,10 +90,11 @@ FOR_SIZES(DEFINE_CONDITIONS)
 
 #define EACH_CONDITION(M, ...)                                                                     \
     M(__VA_ARGS__, 0)                                                                              \
-    M(__VA_ARGS__, 1) M(__VA_ARGS__, 2) M(__VA_ARGS__, 3) M(__VA_ARGS__, 4) M(__VA_ARGS__, 5)      \
-        M(__VA_ARGS__, 6) M(__VA_ARGS__, 7) M(__VA_ARGS__, 8) M(__VA_ARGS__, 9) M(__VA_ARGS__, a)  \
-            M(__VA_ARGS__, b) M(__VA_ARGS__, c) M(__VA_ARGS__, d) M(__VA_ARGS__, e)                \
-                M(__VA_ARGS__, f)
+    M(__VA_ARGS__, 1)                                                                              \
+    M(__VA_ARGS__, 2)                                                                              \
+    M(__VA_ARGS__, 3) M(__VA_ARGS__, 4) M(__VA_ARGS__, 5) M(__VA_ARGS__, 6) M(__VA_ARGS__, 7)      \
+        M(__VA_ARGS__, 8) M(__VA_ARGS__, 9) M(__VA_ARGS__, a) M(__VA_ARGS__, b) M(__VA_ARGS__, c)  \
+            M(__VA_ARGS__, d) M(__VA_ARGS__, e) M(__VA_ARGS__, f)
 
 #define PAIR_RR(name, is, arith, bits, cc)                                                         \
     FUSED_PLAIN(name, is, arith, bits, cc, rr, RD##bits(o->dst), RD##bits(o->src))

@@ -150,8 +150,8 @@ FOR_SIZES(DEFINE_ARITH)
         uint64_t lin_ = (address);                                                                 \
         uint##bits##_t *p_ = mem_rmw##bits(c, o, lin_);                                            \
         if (likely(p_ != NULL)) {                                                                  \
-            uint##bits##_t v = *(volatile uint##bits##_t *)p_;                                     \
-            *(volatile uint##bits##_t *)p_ = (expr);                                               \
+            uint##bits##_t v = *(guest##bits *)p_;                                                 \
+            *(guest##bits *)p_ = (expr);                                                           \
         } else {                                                                                   \
             uint##bits##_t v = mem_load_slow(c, o, lin_, bits / 8);                                \
             uint##bits##_t r_ = (expr);                                                            \
@@ -216,12 +216,12 @@ static inline uint64_t ea_plain(const struct cpu *c, const struct op *o)
     const struct tlbe *e_ = tlb_entry(c, lin_);                                                    \
     uint64_t d_ = lin_ - e_->tag;                                                                  \
     if (unlikely(d_ > GUEST_PAGE_SIZE - (size))) {                                                 \
-        MUST_TAIL return name##_slow(c, o);                                                        \
+        return name##_slow(c, o);                                                                  \
     }
 
 #define PLAIN_OR_TWIN(name)                                                                        \
     if (unlikely(o->mflags & ~MF_STACK)) {                                                         \
-        MUST_TAIL return name##_slow(c, o);                                                        \
+        return name##_slow(c, o);                                                                  \
     }
 
 /* Statements that use the loaded value v. */
@@ -236,7 +236,7 @@ static inline uint64_t ea_plain(const struct cpu *c, const struct op *o)
     {                                                                                              \
         PLAIN_OR_TWIN(name)                                                                        \
         FAST_OR_TWIN(name, ea_plain(c, o), rtag, bits / 8)                                         \
-        uint##bits##_t v = *(const volatile uint##bits##_t *)(e_->host + d_);                      \
+        uint##bits##_t v = *(const guest##bits *)(e_->host + d_);                                  \
         __VA_ARGS__;                                                                               \
         NEXT;                                                                                      \
     }
@@ -251,7 +251,7 @@ static inline uint64_t ea_plain(const struct cpu *c, const struct op *o)
     {                                                                                              \
         PLAIN_OR_TWIN(name)                                                                        \
         FAST_OR_TWIN(name, ea_plain(c, o), wtag, bits / 8)                                         \
-        *(volatile uint##bits##_t *)(e_->host + d_) = (expr);                                      \
+        *(guest##bits *)(e_->host + d_) = (expr);                                                  \
         NEXT;                                                                                      \
     }
 
@@ -266,7 +266,7 @@ static inline uint64_t ea_plain(const struct cpu *c, const struct op *o)
     {                                                                                              \
         PLAIN_OR_TWIN(name)                                                                        \
         FAST_OR_TWIN(name, ea_plain(c, o), wtag, bits / 8)                                         \
-        volatile uint##bits##_t *p_ = (uint##bits##_t *)(e_->host + d_);                           \
+        guest##bits *p_ = (guest##bits *)(e_->host + d_);                                          \
         uint##bits##_t v = *p_;                                                                    \
         *p_ = (expr);                                                                              \
         NEXT;                                                                                      \

@@ -340,7 +340,8 @@ static void outs_one(const struct string *s)
     string_add(s, RSI, s->step);
 }
 
-static op_ret port_string(struct cpu *c, const struct op *o, void (*one)(const struct string *))
+/* false: it leaves at its own RIP. */
+static bool port_string(struct cpu *c, const struct op *o, void (*one)(const struct string *))
 {
     const struct string s = string_start(c, o, o->osz == 8 ? 4 : o->osz);
     uint64_t count = is_repeated(o) ? string_reg(&s, RCX) : 1;
@@ -350,20 +351,27 @@ static op_ret port_string(struct cpu *c, const struct op *o, void (*one)(const s
         count--;
         if (is_repeated(o)) {
             string_add(&s, RCX, -1);
-            if (count) {
-                STRING_PAUSE;
+            if (count && string_pause(&s)) {
+                c->rip = rip_wrap(c, OP_RIP(c, o));
+                return false;
             }
         }
     }
-    NEXT;
+    return true;
 }
 
 OP(op_ins)
 {
-    return port_string(c, o, ins_one);
+    if (!port_string(c, o, ins_one)) {
+        LEAVE;
+    }
+    NEXT;
 }
 
 OP(op_outs)
 {
-    return port_string(c, o, outs_one);
+    if (!port_string(c, o, outs_one)) {
+        LEAVE;
+    }
+    NEXT;
 }

@@ -82,7 +82,9 @@ static __attribute__((noinline)) enum run_exit run_guarded(struct cpu *c)
             return RUN_SHUTDOWN;
         }
     }
-    return run_loop(c);
+    enum run_exit exit = run_loop(c);
+    __asm__ volatile("" ::: "memory"); /* no tail call: the frame must outlive run_loop() */
+    return exit;
 }
 
 enum run_exit soft_execute(struct cpu *c, uint64_t max_insns)

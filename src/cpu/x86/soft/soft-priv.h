@@ -39,7 +39,7 @@ struct lapic;
 
 /* ---------------------------------------------------------------- handlers */
 
-/* Tail calls need an optimising build without sanitizers. */
+/* Tail calls need an optimising build without sanitizers; gcc and clang then make sibling calls. */
 #if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(SOFT_NO_TAIL_CALLS)
 #define SOFT_TAIL_CALLS 1
 #else
@@ -49,13 +49,13 @@ struct lapic;
 #if SOFT_TAIL_CALLS
 typedef void op_ret;
 #if defined(__clang__)
-#define MUST_TAIL __attribute__((musttail))
+#define MUST_TAIL __attribute__((musttail)) /* also where a local's address was taken */
 #else
-#define MUST_TAIL /* gcc makes sibling calls by itself */
+#define MUST_TAIL
 #endif
 #define NEXT MUST_TAIL return (o + 1)->fn(c, o + 1)
 #define LEAVE return
-#define GOTO_OP(next) MUST_TAIL return (next)->fn(c, (next))
+#define GOTO_OP(next) return (next)->fn(c, (next))
 #else
 typedef const struct op *op_ret;
 #define NEXT return o + 1
@@ -64,7 +64,8 @@ typedef const struct op *op_ret;
 #endif
 typedef op_ret (*op_fn)(struct cpu *c, const struct op *o);
 
-/* Defines the handler of an instruction: OP(op_cmc) { ...; NEXT; }
+/* Defines the handler of an instruction: OP(op_cmc) { ...; NEXT; } NEXT stands in handlers only, not in
+ * functions that they call.
  * LEAVE returns to soft_run() with c->rip already set to where execution goes on. */
 #define OP(name) op_ret name(struct cpu *c, const struct op *o)
 
@@ -380,6 +381,12 @@ void *mem_rmw_slow(struct cpu *c, const struct op *o, uint64_t lin, unsigned siz
 /* Checks that all of [lin, lin+size) could be written (or read), raising the fault otherwise. */
 void mem_probe(struct cpu *c, const struct op *o, uint64_t lin, unsigned size, enum access how);
 
+/* What guest memory is read and written as: one access, at any alignment. */
+typedef volatile uint8_t guest8;
+typedef volatile uint16_t guest16 __attribute__((aligned(1)));
+typedef volatile uint32_t guest32 __attribute__((aligned(1)));
+typedef volatile uint64_t guest64 __attribute__((aligned(1)));
+
 static inline struct tlbe *tlb_entry(struct cpu *c, uint64_t lin)
 {
     return &c->tlb[(lin >> GUEST_PAGE_BITS) & (TLB_SIZE - 1)];
@@ -408,7 +415,7 @@ void mem_store_slow(struct cpu *c, const struct op *o, uint64_t lin, uint64_t va
     {                                                                                              \
         const uint8_t *p = mem_fast_read(c, lin, bits / 8);                                        \
         if (likely(p != NULL)) {                                                                   \
-            return *(const volatile uint##bits##_t *)p;                                            \
+            return *(const guest##bits *)p;                                                        \
         }                                                                                          \
         return mem_load_slow(c, o, lin, bits / 8);                                                 \
     }                                                                                              \
@@ -417,7 +424,7 @@ void mem_store_slow(struct cpu *c, const struct op *o, uint64_t lin, uint64_t va
     {                                                                                              \
         uint8_t *p = mem_fast_write(c, lin, bits / 8);                                             \
         if (likely(p != NULL)) {                                                                   \
-            *(volatile uint##bits##_t *)p = v;                                                     \
+            *(guest##bits *)p = v;                                                                 \
             return;                                                                                \
         }                                                                                          \
         mem_store_slow(c, o, lin, v, bits / 8);                                                    \
