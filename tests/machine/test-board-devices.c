@@ -1,0 +1,564 @@
+/* The devices of the chipset, wired as on a board: PCI, LPC, HPET, fw_cfg, keyboard controller, and
+ * the small debug devices. */
+#include "all-devices.h"
+#include "devices/isa/debug-exit.h"
+
+/* ---- PCI */
+
+static uint32_t config_get(struct bare_bus *bus, unsigned devfn, unsigned offset)
+{
+    bus_outl(bus, 0xcf8, 0x80000000u | devfn << 8 | (offset & 0xfc));
+    return bus_inl(bus, 0xcfc);
+}
+
+static void config_put(struct bare_bus *bus, unsigned devfn, unsigned offset, uint32_t value)
+{
+    bus_outl(bus, 0xcf8, 0x80000000u | devfn << 8 | (offset & 0xfc));
+    bus_outl(bus, 0xcfc, value);
+}
+
+static void test_pci_config(void)
+{
+    struct all_devices all;
+    struct bare_bus *bus;
+    unsigned found = 0;
+
+    all_devices_new(&all);
+    bus = all.bus;
+    bus_outl(bus, 0xcf8, 0x80000000); /* Linux's probe of mechanism 1 */
+    g_assert_cmphex(bus_inl(bus, 0xcf8), ==, 0x80000000);
+    g_assert_cmphex(config_get(bus, 0, 0), ==, 0x29c08086);
+    g_assert_cmphex(config_get(bus, PCI_DEVFN(0x1f, 0), 0), ==, 0x29188086);
+    for (unsigned devfn = 0; devfn < 256; devfn++) {
+        found += config_get(bus, devfn, 0) != 0xffffffff;
+    }
+    g_assert_cmpuint(found, ==, 2);
+    bus_outl(bus, 0xcf8, 0x80010000); /* bus 1 */
+    g_assert_cmphex(bus_inl(bus, 0xcfc), ==, 0xffffffff);
+
+    bus_outl(bus, 0xcf8, 0x8000f808);
+    g_assert_cmphex(bus_inw(bus, 0xcfe), ==, 0x0601);
+    g_assert_cmphex(bus_inb(bus, 0xcff), ==, 0x06);
+    bus_outl(bus, 0xcf8, 0x0000f808); /* not enabled */
+    g_assert_cmphex(bus_inl(bus, 0xcfc), ==, 0xffffffff);
+
+    g_assert_cmphex(bus_readl(bus, 0xb0000000), ==, 0x29c08086);
+    g_assert_cmphex(bus_readl(bus, 0xb00f8000), ==, 0x29188086);
+    g_assert_cmphex(bus_readl(bus, 0xb00f8100), ==, 0xffffffff); /* no extended space */
+    g_assert_cmphex(bus_readl(bus, 0xb0008000), ==, 0xffffffff);
+    config_put(bus, 0, 0x00, 0x12345678); /* read-only */
+    config_put(bus, 0, 0x10, 0xffffffff); /* no BAR */
+    g_assert_cmphex(config_get(bus, 0, 0), ==, 0x29c08086);
+    g_assert_cmphex(config_get(bus, 0, 0x10), ==, 0);
+
+    config_put(bus, 0, 0x60, 0xc0000003); /* ECAM: 128 MiB elsewhere */
+    g_assert_cmphex(bus_readl(bus, 0xb0000000), ==, 0xffffffff);
+    g_assert_cmphex(bus_readl(bus, 0xc0000000), ==, 0x29c08086);
+    g_assert_cmphex(bus_readl(bus, 0xc8000000), ==, 0xffffffff);
+    config_put(bus, 0, 0x60, 0x00000001); /* over RAM: RAM wins */
+    bus_writel(bus, 0x1000, 0x11223344);
+    g_assert_cmphex(bus_readl(bus, 0x1000), ==, 0x11223344);
+    config_put(bus, 0, 0x60, 0);
+    g_assert_cmphex(bus_readl(bus, 0xc0000000), ==, 0xffffffff);
+    all_devices_free(&all);
+}
+
+static void test_lpc(void)
+{
+    struct all_devices all;
+    struct bare_bus *bus;
+
+    all_devices_new(&all);
+    bus = all.bus;
+    g_assert_cmphex(config_get(bus, PCI_DEVFN(0x1f, 0), 0x40), ==, 0x601);
+    config_put(bus, PCI_DEVFN(0x1f, 0), 0x40, 0xb001);
+    g_assert_cmphex(bus_inw(bus, 0x604), ==, 0xffff);
+    g_assert_cmphex(bus_inw(bus, 0xb004), ==, 0x0001);
+    config_put(bus, PCI_DEVFN(0x1f, 0), 0x44, 0);
+    g_assert_cmphex(bus_inw(bus, 0xb004), ==, 0xffff);
+    bus_outb(bus, 0xcf9, 0x02);
+    g_assert_cmphex(bus_inb(bus, 0xcf9), ==, 0x02);
+    bus_expect_requests(bus, "");
+    bus_outb(bus, 0xcf9, 0x06);
+    bus_expect_requests(bus, "reset:cf9 ");
+    bus_outb(bus, 0x92, 0x03);
+    bus_expect_requests(bus, "reset:port92 ");
+    bus_outb(bus, 0x92, 0x03);
+    bus_expect_requests(bus, "");
+    bus_outb(bus, 0x64, 0xfe);
+    bus_expect_requests(bus, "reset:i8042 ");
+    all_devices_free(&all);
+}
+
+/* ---- a PCI device with everything, to try the core */
+
+struct probe_state {
+    struct pci_state pci;
+    uint32_t reg;
+    uint8_t pad[4];
+};
+
+struct probe {
+    struct pci_device pci;
+    struct probe_state s;
+    struct region mem, io, mem64;
+};
+
+static uint64_t probe_read(void *opaque, gpa_t offset, unsigned size)
+{
+    return ((struct probe *)opaque)->s.reg;
+}
+
+static void probe_write(void *opaque, gpa_t offset, uint64_t value, unsigned size)
+{
+    ((struct probe *)opaque)->s.reg = (uint32_t)value;
+}
+
+static const struct region_ops probe_ops = {.read = probe_read, .write = probe_write};
+
+static bool probe_realize(struct device *dev, GError **error)
+{
+    struct probe *d = (struct probe *)dev;
+    static const struct pci_ids ids = {.vendor = 0x1234, .device = 0x5678, .class = 0x00ff};
+
+    if (!pci_init(&d->pci, &d->s.pci, NULL, &ids, 1, error)) {
+        return false;
+    }
+    d->mem = (struct region){.kind = REGION_IO, .size = 0x1000, .ops = &probe_ops, .opaque = d};
+    d->io = (struct region){.kind = REGION_IO, .size = 0x20, .ops = &probe_ops, .opaque = d};
+    d->mem64 = (struct region){.kind = REGION_IO, .size = 1 << 20, .ops = &probe_ops, .opaque = d};
+    pci_add_bar(&d->pci, 0, 0, &d->mem);
+    pci_add_bar(&d->pci, 1, PCI_BAR_IO, &d->io);
+    pci_add_bar(&d->pci, 2, PCI_BAR_MEM64 | PCI_BAR_PREFETCHABLE, &d->mem64);
+    pci_add_msix(&d->pci, 3, 4);
+    pci_add_msi(&d->pci, 4);
+    return true;
+}
+
+static void probe_unrealize(struct device *dev)
+{
+    pci_finish((struct pci_device *)dev);
+}
+
+static void probe_reset(struct device *dev, enum reset_kind kind)
+{
+    pci_reset((struct pci_device *)dev);
+}
+
+static const struct device_class probe_class = {
+    .name = "probe",
+    .help = "test device",
+    .bus = BUS_PCI,
+    .size = sizeof(struct probe),
+    .state = &state_none,
+    .realize = probe_realize,
+    .unrealize = probe_unrealize,
+    .reset = probe_reset,
+};
+
+static struct probe *probe_new(struct all_devices *all)
+{
+    struct device *dev;
+
+    all_devices_new(all);
+    dev = device_new(&probe_class, &all->bus->env);
+    g_assert_true(device_realize(dev, NULL));
+    devices_pause(&all->bus->env);
+    devices_reset(&all->bus->env, RESET_COLD);
+    devices_resume(&all->bus->env);
+    return (struct probe *)dev;
+}
+
+static void test_pci_bars(void)
+{
+    struct all_devices all;
+    struct probe *d = probe_new(&all);
+    struct bare_bus *bus = all.bus;
+    unsigned at = d->pci.devfn;
+
+    g_assert_cmpuint(at, ==, PCI_DEVFN(1, 0));
+    config_put(bus, at, 0x04, 3);
+    for (unsigned i = 0; i < 5; i++) {
+        config_put(bus, at, 0x10 + 4 * i, 0xffffffff); /* sizing, decoded all the while */
+    }
+    g_assert_cmphex(config_get(bus, at, 0x10), ==, 0xfffff000);
+    g_assert_cmphex(config_get(bus, at, 0x14), ==, 0xffffffe1);
+    g_assert_cmphex(config_get(bus, at, 0x18), ==, 0xfff0000c);
+    g_assert_cmphex(config_get(bus, at, 0x1c), ==, 0xffffffff);
+    g_assert_cmphex(config_get(bus, at, 0x20), ==, 0xfffff000);
+    g_assert_cmphex(config_get(bus, at, 0x24), ==, 0);
+    g_assert_false(d->pci.bar[0].mapped || d->pci.bar[1].mapped || d->pci.bar[2].mapped);
+
+    config_put(bus, at, 0x10, 0xc0000000);
+    config_put(bus, at, 0x14, 0xc000);
+    config_put(bus, at, 0x18, 0);
+    config_put(bus, at, 0x1c, 0x20); /* 128 GiB */
+    bus_writel(bus, 0xc0000000, 7);
+    g_assert_cmpuint(bus_inl(bus, 0xc01c), ==, 7);
+    g_assert_cmpuint(bus_readl(bus, 0x20000ffffcull), ==, 7);
+    config_put(bus, at, 0x10, 0xfec00000); /* over the I/O APIC: that wins */
+    g_assert_cmpuint(bus_readl(bus, 0xfec00ffc), ==, 0);
+    g_assert_cmpuint(bus_readl(bus, 0xc0000000), ==, 0xffffffff);
+    config_put(bus, at, 0x10, 0); /* over RAM */
+    bus_writel(bus, 0x800, 9);
+    g_assert_cmpuint(d->s.reg, ==, 7);
+    config_put(bus, at, 0x04, 0);
+    g_assert_cmphex(bus_inl(bus, 0xc000), ==, 0xffffffff);
+    device_free(&d->pci.dev);
+    g_assert_cmphex(config_get(bus, at, 0), ==, 0xffffffff);
+    all_devices_free(&all);
+}
+
+static void test_pci_interrupts(void)
+{
+    struct all_devices all;
+    struct probe *d = probe_new(&all);
+    struct bare_bus *bus = all.bus;
+    unsigned at = d->pci.devfn, msix = d->pci.msix_cap, msi = d->pci.msi_cap;
+
+    /* INTx: slot 1, INTA is PIRQF: I/O APIC input 21, and ISA 10 for the 8259s. */
+    bus_writel(bus, IOAPIC_ADDR, 0x10 + 2 * 21);
+    bus_writel(bus, IOAPIC_ADDR + 0x10, 0x8055);
+    pci_set_intx(&d->pci, true);
+    g_assert_cmpuint(bus->n_msi, ==, 1);
+    g_assert_cmphex(bus->msi_data & 0xff, ==, 0x55);
+    bus_outb(bus, 0xa0, 0x0a);
+    g_assert_cmphex(bus_inb(bus, 0xa0) & 4, ==, 4);
+    g_assert_cmphex(config_get(bus, at, 4) >> 16 & 8, ==, 8);
+    config_put(bus, at, 4, 0x400); /* INTx off */
+    ioapic_eoi(all.ioapic, 0x55);
+    g_assert_cmpuint(bus->n_msi, ==, 1);
+    config_put(bus, at, 4, 6);
+    g_assert_cmpuint(bus->n_msi, ==, 2);
+    pci_set_intx(&d->pci, false);
+
+    /* MSI: two of four vectors enabled; the mask holds back. */
+    config_put(bus, at, msi + 4, 0xfee01000);
+    config_put(bus, at, msi + 12, 0x40);
+    config_put(bus, at, msi, 0x00110000);
+    pci_msi_notify(&d->pci, 1);
+    g_assert_cmphex(bus->msi_addr, ==, 0xfee01000);
+    g_assert_cmphex(bus->msi_data, ==, 0x41);
+    config_put(bus, at, msi + 16, 1);
+    pci_msi_notify(&d->pci, 0);
+    g_assert_cmphex(bus->msi_data, ==, 0x41);
+    g_assert_cmphex(config_get(bus, at, msi + 20), ==, 1);
+    config_put(bus, at, msi + 16, 0);
+    g_assert_cmphex(bus->msi_data, ==, 0x40);
+    g_assert_cmphex(config_get(bus, at, msi + 20), ==, 0);
+    config_put(bus, at, msi, 0);
+
+    /* MSI-X to plain RAM, as a register test polls it. */
+    config_put(bus, at, 0x20, 0xc1000000);
+    config_put(bus, at, msix, 0x80000000);
+    bus_writel(bus, 0xc1000020, 0x3000);
+    bus_writel(bus, 0xc1000024, 0);
+    bus_writel(bus, 0xc1000028, 0xabcd);
+    pci_msi_notify(&d->pci, 2);
+    g_assert_cmphex(bus_readl(bus, 0x3000), ==, 0);
+    g_assert_cmphex(bus_readl(bus, 0xc1000800), ==, 4); /* pending */
+    bus_writel(bus, 0xc100002c, 0);
+    g_assert_cmphex(bus_readl(bus, 0x3000), ==, 0xabcd);
+    g_assert_cmphex(bus_readl(bus, 0xc1000800), ==, 0);
+    pci_msi_notify(&d->pci, 3); /* no such vector */
+    bus_writel(bus, 0xc1000030, 1);
+    g_assert_cmphex(bus_readl(bus, 0xc1000030), ==, 0);
+
+    g_assert_false(pci_dma_write(&d->pci, 1ull << 45, "x", 1));
+    g_assert_true(pci_dma_write(&d->pci, 0x3000, "x", 1));
+    config_put(bus, at, 4, 2);
+    g_assert_false(pci_dma_write(&d->pci, 0x3000, "y", 1));
+    all_devices_free(&all);
+}
+
+/* ---- HPET */
+
+static void test_hpet(void)
+{
+    struct all_devices all;
+    struct bare_bus *bus;
+
+    all_devices_new(&all);
+    bus = all.bus;
+    g_assert_cmphex(bus_readl(bus, HPET_ADDR), ==, 0x8086a201);
+    g_assert_cmphex(bus_readl(bus, HPET_ADDR + 4), ==, 10000000);
+    g_assert_cmphex(bus_readl(bus, HPET_ADDR + 0x104), ==, 0x00ff0104);
+    bus_writel(bus, HPET_ADDR + 0xf0, 1000);
+    bus_writel(bus, HPET_ADDR + 0x10, 1);
+    bus_step(bus, NS_PER_MS);
+    g_assert_cmpuint(bus_readl(bus, HPET_ADDR + 0xf0), ==, 101000);
+    bus_writel(bus, HPET_ADDR + 0x10, 0);
+    bus_step(bus, NS_PER_MS);
+    g_assert_cmpuint(bus_readl(bus, HPET_ADDR + 0xf0), ==, 101000);
+
+    /* Timer 2, one shot, edge, I/O APIC input 16. */
+    bus_writel(bus, IOAPIC_ADDR, 0x10 + 2 * 16);
+    bus_writel(bus, IOAPIC_ADDR + 0x10, 0x61);
+    bus_writel(bus, HPET_ADDR + 0x10, 1);
+    bus_writel(bus, HPET_ADDR + 0x140, 16 << 9 | 4);
+    bus_writel(bus, HPET_ADDR + 0x148, 101000 + 5000);
+    bus_writel(bus, HPET_ADDR + 0x14c, 0);
+    bus_step(bus, 49 * NS_PER_US);
+    g_assert_cmpuint(bus->n_msi, ==, 0);
+    bus_step(bus, 2 * NS_PER_US);
+    g_assert_cmpuint(bus->n_msi, ==, 1);
+    g_assert_cmphex(bus->msi_data & 0xff, ==, 0x61);
+    bus_step(bus, NS_PER_SEC);
+    g_assert_cmpuint(bus->n_msi, ==, 1);
+
+    /* Legacy replacement: timer 0 periodic at 1 kHz, as Linux sets it up; the 8254 is silent. */
+    bus_outb(bus, 0x43, 0x34);
+    bus_outb(bus, 0x40, 0);
+    bus_outb(bus, 0x40, 0x10);
+    bus_writel(bus, IOAPIC_ADDR, 0x14);
+    bus_writel(bus, IOAPIC_ADDR + 0x10, 0x30);
+    bus->n_msi = 0;
+    bus_writel(bus, HPET_ADDR + 0x10, 3);
+    bus_writel(bus, HPET_ADDR + 0x100, 0x4 | 0x8 | 0x40 | 0x100);
+    bus_writel(bus, HPET_ADDR + 0x108, bus_readl(bus, HPET_ADDR + 0xf0) + 100000);
+    bus_writel(bus, HPET_ADDR + 0x108, 100000);
+    bus_step(bus, NS_PER_SEC + 1000);
+    g_assert_cmpuint(bus->n_msi, ==, 1000);
+    bus_writel(bus, HPET_ADDR + 0x108, 1); /* a silly period must not flood us */
+    bus->n_msi = 0;
+    bus_step(bus, NS_PER_SEC);
+    g_assert_cmpuint(bus->n_msi, <=, 50001);
+    bus_writel(bus, HPET_ADDR + 0x100, 0);
+    bus_writel(bus, HPET_ADDR + 0x10, 1);
+    bus->n_msi = 0;
+    bus_step(bus, NS_PER_SEC);
+    g_assert_cmpuint(bus->n_msi, >, 280); /* the 8254 again */
+    all_devices_free(&all);
+}
+
+static void test_hpet_level(void)
+{
+    struct all_devices all;
+    struct bare_bus *bus;
+
+    all_devices_new(&all);
+    bus = all.bus;
+    bus_writel(bus, IOAPIC_ADDR, 0x10 + 2 * 17);
+    bus_writel(bus, IOAPIC_ADDR + 0x10, 0x8062);
+    bus_writel(bus, HPET_ADDR + 0x120, 17 << 9 | 4 | 2);
+    bus_writel(bus, HPET_ADDR + 0x128, 10);
+    bus_writel(bus, HPET_ADDR + 0x10, 1);
+    bus_step(bus, NS_PER_US);
+    g_assert_cmpuint(bus->n_msi, ==, 1);
+    g_assert_cmphex(bus_readl(bus, HPET_ADDR + 0x20), ==, 2);
+    ioapic_eoi(all.ioapic, 0x62);
+    g_assert_cmpuint(bus->n_msi, ==, 2); /* not cleared at the source */
+    bus_writel(bus, HPET_ADDR + 0x20, 2);
+    ioapic_eoi(all.ioapic, 0x62);
+    g_assert_cmpuint(bus->n_msi, ==, 2);
+    all_devices_free(&all);
+}
+
+/* ---- fw_cfg */
+
+static void dma_command(struct bare_bus *bus, uint32_t control, uint32_t length, uint32_t target)
+{
+    bus_writel(bus, 0x8000, GUINT32_TO_BE(control));
+    bus_writel(bus, 0x8004, GUINT32_TO_BE(length));
+    bus_writel(bus, 0x8008, 0);
+    bus_writel(bus, 0x800c, GUINT32_TO_BE(target));
+    bus_outl(bus, 0x514, 0);
+    bus_outl(bus, 0x518, GUINT32_TO_BE(0x8000u));
+}
+
+static void test_fw_cfg(void)
+{
+    struct all_devices all;
+    struct bare_bus *bus;
+    g_autoptr(GError) error = NULL;
+    char sixty[61] = {0};
+
+    all_devices_new(&all);
+    bus = all.bus;
+    fw_cfg_set_u16(all.fw_cfg, FW_CFG_NB_CPUS, 3);
+    g_assert_true(fw_cfg_add_file(all.fw_cfg, "opt/a", "hello", 5, &error));
+    g_assert_true(fw_cfg_add_file(all.fw_cfg, "opt/b", "other", 5, &error));
+    g_assert_true(fw_cfg_add_file(all.fw_cfg, "opt/a", "world!", 6, &error));
+    memset(sixty, 'x', 60);
+    g_assert_false(fw_cfg_add_file(all.fw_cfg, sixty, "", 0, &error));
+    g_clear_error(&error);
+
+    bus_outw(bus, 0x510, FW_CFG_SIGNATURE);
+    g_assert_cmpint(bus_inb(bus, 0x511), ==, 'Q');
+    g_assert_cmpint(bus_inb(bus, 0x511), ==, 'E');
+    bus_outw(bus, 0x510, FW_CFG_NB_CPUS);
+    g_assert_cmpint(bus_inb(bus, 0x511), ==, 3);
+    g_assert_cmpint(bus_inb(bus, 0x511), ==, 0);
+    g_assert_cmpint(bus_inb(bus, 0x511), ==, 0); /* past the end */
+    bus_outw(bus, 0x510, 0x3fff);
+    g_assert_cmpint(bus_inb(bus, 0x511), ==, 0);
+    bus_outw(bus, 0x510, FW_CFG_ID);
+    g_assert_cmpint(bus_inb(bus, 0x511), ==, 3);
+    g_assert_cmphex(bus_inl(bus, 0x514), ==, GUINT32_TO_BE(0x51454d55u));
+
+    dma_command(bus, FW_CFG_FILE_DIR << 16 | 8 | 2, 4 + 2 * 64, 0x9000);
+    g_assert_cmphex(bus_readl(bus, 0x8000), ==, 0);
+    g_assert_cmphex(bus_readl(bus, 0x9000), ==, GUINT32_TO_BE(2u));
+    g_assert_cmphex(bus_readl(bus, 0x9004), ==, GUINT32_TO_BE(6u));
+    g_assert_cmpstr((char *)bus->ram->host + 0x900c, ==, "opt/a");
+    g_assert_cmpstr((char *)bus->ram->host + 0x904c, ==, "opt/b");
+
+    dma_command(bus, 0x20 << 16 | 8 | 4, 2, 0); /* select and skip */
+    dma_command(bus, 2, 8, 0x9100);
+    g_assert_cmphex(bus_readl(bus, 0x8000), ==, 0);
+    g_assert_cmpmem(bus->ram->host + 0x9100, 8, "rld!\0\0\0\0", 8);
+    dma_command(bus, 0x10, 4, 0x9100); /* nothing can be written */
+    g_assert_cmphex(bus_readl(bus, 0x8000), ==, GUINT32_TO_BE(1u));
+    dma_command(bus, 2, UINT32_MAX, 0); /* nor is there that much to read */
+    g_assert_cmphex(bus_readl(bus, 0x8000), ==, GUINT32_TO_BE(1u));
+    dma_command(bus, 2, 16, 0xfec00000);
+    g_assert_cmphex(bus_readl(bus, 0x8000), ==, GUINT32_TO_BE(1u));
+    bus_outl(bus, 0x514, 0xffffffff); /* a command that is not in RAM */
+    bus_outl(bus, 0x518, 0xffffffff);
+    all_devices_free(&all);
+}
+
+/* ---- keyboard controller */
+
+static unsigned kbd_get(struct bare_bus *bus)
+{
+    return bus_inb(bus, 0x64) & 1 ? bus_inb(bus, 0x60) : 0x100u;
+}
+
+static void test_i8042(void)
+{
+    struct all_devices all;
+    struct bare_bus *bus;
+
+    all_devices_new(&all);
+    bus = all.bus;
+    g_assert_cmphex(kbd_get(bus), ==, 0x100);
+    bus_outb(bus, 0x64, 0xaa);
+    g_assert_cmphex(kbd_get(bus), ==, 0x55);
+    bus_outb(bus, 0x64, 0x20);
+    g_assert_cmphex(kbd_get(bus), ==, 0x47);
+    bus_outb(bus, 0x64, 0xd3); /* loop: comes back as the mouse's */
+    bus_outb(bus, 0x60, 0x5a);
+    g_assert_cmphex(bus_inb(bus, 0x64) & 0x21, ==, 0x21);
+    g_assert_cmphex(kbd_get(bus), ==, 0x5a);
+
+    bus_outb(bus, 0x60, 0xf2); /* keyboard: identify */
+    bus_outb(bus, 0xa1, 0);
+    bus_outb(bus, 0x20, 0x0a);
+    g_assert_cmphex(bus_inb(bus, 0x20) & 2, ==, 2); /* IRQ 1 */
+    g_assert_cmphex(kbd_get(bus), ==, 0xfa);
+    g_assert_cmphex(kbd_get(bus), ==, 0xab);
+    g_assert_cmphex(kbd_get(bus), ==, 0x83);
+    g_assert_cmphex(kbd_get(bus), ==, 0x100);
+    bus_outb(bus, 0x60, 0xff);
+    g_assert_cmphex(kbd_get(bus), ==, 0xfa);
+    g_assert_cmphex(kbd_get(bus), ==, 0xaa);
+    bus_outb(bus, 0x60, 0xed);
+    g_assert_cmphex(kbd_get(bus), ==, 0xfa);
+    bus_outb(bus, 0x60, 0x07);
+    g_assert_cmphex(kbd_get(bus), ==, 0xfa);
+    bus_outb(bus, 0x60, 0x01);
+    g_assert_cmphex(kbd_get(bus), ==, 0xfe);
+
+    bus_outb(bus, 0x64, 0xd4); /* mouse: reset */
+    bus_outb(bus, 0x60, 0xff);
+    g_assert_cmphex(bus_inb(bus, 0x64) & 0x21, ==, 0x21);
+    g_assert_cmphex(kbd_get(bus), ==, 0xfa);
+    g_assert_cmphex(kbd_get(bus), ==, 0xaa);
+    g_assert_cmphex(kbd_get(bus), ==, 0x00);
+
+    bus_outb(bus, 0x64, 0xad); /* keyboard off: what it says waits */
+    bus_outb(bus, 0x64, 0xd2);
+    bus_outb(bus, 0x60, 0x11);
+    g_assert_cmphex(kbd_get(bus), ==, 0x11);
+    bus_outb(bus, 0x64, 0xd1); /* output port with the reset line low */
+    bus_outb(bus, 0x60, 0x02);
+    bus_expect_requests(bus, "reset:i8042 ");
+    all_devices_free(&all);
+}
+
+/* ---- small ones */
+
+static void test_testdev(void)
+{
+    struct all_devices all;
+    struct bare_bus *bus;
+
+    all_devices_new(&all);
+    bus = all.bus;
+    bus_outl(bus, 0xe0, 0x11223344);
+    g_assert_cmphex(bus_inb(bus, 0xe1), ==, 0x33);
+    bus_outw(bus, 0xe2, 0xaabb);
+    g_assert_cmphex(bus_inl(bus, 0xe0), ==, 0xaabb3344);
+    bus_outb(bus, 0xe8, 0x77);
+    g_assert_cmphex(bus_inb(bus, 0xe8), ==, 0x77);
+    address_space_io_write(bus->env.mem, 0xff000ffd, 0x8877665544332211, 8);
+    g_assert_cmphex(address_space_io_read(bus->env.mem, 0xff000ffd, 8), ==, 0x8877665544332211);
+    bus_writel(bus, IOAPIC_ADDR, 0x10 + 2 * 14);
+    bus_writel(bus, IOAPIC_ADDR + 0x10, 0x82);
+    bus_outb(bus, 0x200e, 1);
+    g_assert_cmpuint(bus->n_msi, ==, 1);
+    bus_outb(bus, 0x200e, 0);
+    bus_outb(bus, 0x2017, 1);
+    g_assert_cmphex(bus_inb(bus, 0xe9), ==, 0xe9);
+    bus_outb(bus, 0x501, 3);
+    bus_expect_requests(bus, "exit:7 ");
+    all_devices_free(&all);
+}
+
+struct slow {
+    struct chardev chr;
+    GString *out;
+    size_t room;
+};
+
+static size_t slow_write(struct chardev *chr, const uint8_t *buf, size_t length)
+{
+    struct slow *s = (struct slow *)chr;
+    size_t n = MIN(length, s->room);
+
+    g_string_append_len(s->out, (const char *)buf, (gssize)n);
+    s->room -= n;
+    return n;
+}
+
+static void test_debugcon(void)
+{
+    static const struct chardev_ops ops = {
+        .name = "slow", .size = sizeof(struct slow), .write = slow_write};
+    struct slow s = {
+        .chr = {.ops = &ops, .id = (char *)"slow"}, .out = g_string_new(NULL), .room = 2};
+    struct bare_bus *bus = bus_new();
+
+    g_assert_nonnull(debugcon_create(&bus->env, &s.chr, NULL));
+    bus_start(bus);
+    for (const char *p = "hello"; *p; p++) {
+        bus_outb(bus, 0xe9, (uint8_t)*p);
+    }
+    g_assert_cmpstr(s.out->str, ==, "he");
+    s.room = 2;
+    s.chr.frontend->writable(s.chr.frontend->opaque);
+    bus_outb(bus, 0xe9, '!');
+    g_assert_cmpstr(s.out->str, ==, "hell");
+    s.room = 100;
+    s.chr.frontend->writable(s.chr.frontend->opaque);
+    g_assert_cmpstr(s.out->str, ==, "hello!");
+    bus_free(bus);
+    g_string_free(s.out, TRUE);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/pci/config", test_pci_config);
+    g_test_add_func("/pci/lpc", test_lpc);
+    g_test_add_func("/pci/bars", test_pci_bars);
+    g_test_add_func("/pci/interrupts", test_pci_interrupts);
+    g_test_add_func("/hpet/timers", test_hpet);
+    g_test_add_func("/hpet/level", test_hpet_level);
+    g_test_add_func("/fw-cfg", test_fw_cfg);
+    g_test_add_func("/i8042", test_i8042);
+    g_test_add_func("/testdev", test_testdev);
+    g_test_add_func("/debugcon", test_debugcon);
+    return g_test_run();
+}
