@@ -1,0 +1,220 @@
+"""Devices of the q35 board through the register door, on the clock that the test steps."""
+import signal
+import socket
+import tempfile
+import unittest
+
+from qtest import Door, Refused
+
+MS = 1000000
+SECOND = 1000 * MS
+IOAPIC = 0xfec00000
+HPET = 0xfed00000
+
+
+class Protocol(unittest.TestCase):
+    def test_words(self):
+        with Door() as d:
+            self.assertEqual(d.do("endianness"), "little")
+            for line in ("bogus", "", "inb", "inb 1 2", "inb x", "inb -1", "inb 0x10000",
+                         "outb 0x80 99999999999999999999", "read 0 999999999999", "write 0 4 1234",
+                         "write 0 4 0xzz", "b64write 0 4 QQ==", "clock_set -5",
+                         "irq_intercept_in nowhere", "irq_intercept_out ioapic",
+                         "set_irq_in ioapic x 24 1", "a b c d e f g h i j k"):
+                with self.assertRaises(Refused, msg=line):
+                    d.do(line)
+            self.assertEqual(d.do("endianness"), "little")
+
+    def test_long_line(self):
+        with Door() as d:
+            for _ in range(17):
+                d.sock.sendall(b"x" * (1 << 20))
+            with self.assertRaises(Refused):
+                d.do("x")
+            self.assertEqual(d.do("endianness"), "little")
+
+    def test_many_at_once(self):
+        """Answers far beyond what the socket holds, asked for in one go."""
+        with Door() as d:
+            d.sock.sendall(b"read 0x100000 0x100000\n" * 40)
+            for _ in range(40):
+                self.assertEqual(d.answer(), "0x" + "00" * 0x100000)
+
+    def test_memory(self):
+        with Door() as d:
+            d.write(0x100000, b"hello")
+            self.assertEqual(d.read(0x100000, 6), b"hello\0")
+            self.assertEqual(d.b64read(0x100000, 5), b"hello")
+            d.do("b64write", 0x100010, 3, "YWJj")
+            self.assertEqual(d.read(0x100010, 3), b"abc")
+            d.do("write", 0x100010, 3, "0x41")  # padded
+            self.assertEqual(d.read(0x100010, 3), b"A\0\0")
+            d.do("memset", 0x100000, 100000, 0x5a)
+            self.assertEqual(d.read(0x100000 + 99999, 2), b"\x5a\0")
+            d.do("writeq", 0x100000, 0x1122334455667788)
+            self.assertEqual(d.do("readq", 0x100000), "0x1122334455667788")
+            self.assertEqual(d.do("readw", 0x100006), "0x0000000000001122")
+            self.assertEqual(d.do("readb 1048577"), "0x0000000000000077")
+            self.assertEqual(d.do("readl", 0xe000000000), "0x00000000ffffffff")
+            self.assertEqual(d.inl(0x9999), 0xffffffff)
+
+    def test_clock(self):
+        with Door() as d:
+            self.assertEqual(d.step(5), 5)
+            self.assertEqual(int(d.do("clock_set 100")), 100)
+            self.assertEqual(int(d.do("clock_set 50")), 100)
+            d.outb(0x43, 0x34)
+            d.outb(0x40, 0)
+            d.outb(0x40, 0)
+            self.assertEqual(d.step(), 100 + 65536 * SECOND // 1193182 + 1)
+            now = d.step(0)
+            self.assertEqual(d.step(1 << 40), now + (1 << 40))
+
+    def test_running_clock(self):
+        with Door(accel="tcg") as d:
+            with self.assertRaises(Refused):
+                d.step()
+            self.assertEqual(d.config(0, 0), 0x29c08086)
+
+    def test_ends(self):
+        with Door(qmp=True) as d:
+            self.assertEqual(d.qmp.command("query-status")["status"], "running")
+            d.process.send_signal(signal.SIGTERM)
+            self.assertEqual(d.wait(), 0)
+            self.assertEqual(d.process.stdout.read(), b"")
+        with Door(qmp=True) as d:
+            d.qmp.command("quit")
+            self.assertEqual(d.wait(), 0)
+
+
+class Devices(unittest.TestCase):
+    def test_timer_interrupts(self):
+        with Door() as d:
+            d.do("irq_intercept_in ioapic")
+            d.outb(0x43, 0x30)  # one shot of 10 ms
+            d.outb(0x40, 11932 & 255)
+            d.outb(0x40, 11932 >> 8)
+            d.irqs.clear()
+            d.step(9 * MS)
+            self.assertEqual(d.irqs, [])
+            d.step(2 * MS)
+            self.assertEqual(d.irqs, [("raise", 2)])
+            d.do("set_irq_in ioapic unnamed-gpio-in 20 1")
+            self.assertEqual(d.irqs[-1], ("raise", 20))
+
+    def test_rtc(self):
+        with Door("-rtc", "base=2026-02-28T23:59:59") as d:
+            def cmos(index):
+                d.outb(0x70, index)
+                return d.inb(0x71)
+            self.assertEqual([cmos(i) for i in (0x32, 9, 8, 7, 4, 2, 0)],
+                             [0x20, 0x26, 0x02, 0x28, 0x23, 0x59, 0x59])
+            d.do("irq_intercept_in", "ioapic")
+            d.outb(0x70, 0x0b)
+            d.outb(0x71, 0x12)  # update-ended interrupt
+            d.irqs.clear()
+            d.step(SECOND)
+            self.assertEqual(d.irqs, [("raise", 8)])
+            self.assertEqual(cmos(0x0c) & 0x90, 0x90)
+            self.assertEqual(d.irqs, [("raise", 8), ("lower", 8)])
+            self.assertEqual([cmos(i) for i in (8, 7, 4)], [0x03, 0x01, 0x00])
+
+    def test_pic(self):
+        with Door() as d:
+            for port, value in ((0x20, 0x11), (0x21, 8), (0x21, 4), (0x21, 1), (0x21, 0)):
+                d.outb(port, value)
+            d.do("set_irq_in isa-i8259 x 4 1")
+            self.assertEqual(d.inb(0x20), 0x10)
+            d.outb(0x20, 0x0c)
+            self.assertEqual(d.inb(0x20), 0x84)
+
+    def test_ioapic(self):
+        with Door() as d:
+            d.writel(IOAPIC, 1)
+            self.assertEqual(d.readl(IOAPIC + 0x10), 0x170020)
+            d.writel(IOAPIC, 0x10 + 2 * 9)
+            d.writel(IOAPIC + 0x10, 0x8031)
+            d.outw(0x602, 0x100)
+            self.assertEqual(d.readl(IOAPIC + 0x10), 0x8031)
+
+    def test_hpet(self):
+        with Door() as d:
+            self.assertEqual(d.readl(HPET + 4), 10000000)
+            d.do("irq_intercept_in ioapic")
+            d.writel(HPET + 0x140, 18 << 9 | 4)
+            d.writel(HPET + 0x148, 100)
+            d.writel(HPET + 0x14c, 0)
+            d.writel(HPET + 0x10, 1)
+            d.step(2000)
+            self.assertEqual(d.irqs, [("raise", 18), ("lower", 18)])
+            self.assertEqual(d.readl(HPET + 0xf0), 200)
+
+    def test_serial(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with Door("-serial", f"unix:{folder}/s,server=on,wait=off") as d:
+                line = socket.socket(socket.AF_UNIX)
+                line.connect(f"{folder}/s")
+                line.settimeout(20)
+                d.do("irq_intercept_in ioapic")
+                self.assertEqual(d.inb(0x3fd), 0x60)
+                d.outb(0x3f9, 2)
+                self.assertEqual(d.irqs, [("raise", 4)])
+                self.assertEqual(d.inb(0x3fa) & 0x0f, 0x02)
+                self.assertEqual(d.irqs, [("raise", 4), ("lower", 4)])
+                d.outb(0x3f9, 1)
+                line.sendall(b"x")
+                while not d.inb(0x3fd) & 1:
+                    pass
+                self.assertEqual(d.irqs[-1], ("raise", 4))
+                self.assertEqual(d.inb(0x3f8), ord("x"))
+                for byte in b"out":
+                    d.outb(0x3f8, byte)
+                self.assertEqual(line.recv(3, socket.MSG_WAITALL), b"out")
+                line.close()
+
+    def test_power(self):
+        with Door("-no-shutdown", qmp=True) as d:
+            d.do("irq_intercept_in ioapic")
+            d.outw(0x602, 0x100)
+            d.qmp.command("system_powerdown")
+            d.qmp.event("POWERDOWN")
+            self.assertEqual(d.inw(0x600), 0x100)
+            self.assertEqual(d.irqs, [("raise", 9)])
+            d.outw(0x600, 0x100)
+            self.assertEqual(d.irqs, [("raise", 9), ("lower", 9)])
+            d.step(SECOND)
+            self.assertEqual(d.inl(0x608), 3579545)
+            d.outw(0x604, 0x2001)
+            event = d.qmp.event("SHUTDOWN")
+            self.assertEqual(event["data"], {"guest": True, "reason": "guest-shutdown"})
+
+    def test_resets(self):
+        with Door(qmp=True) as d:
+            for port, value in ((0xcf9, 6), (0x64, 0xfe), (0x92, 3)):
+                d.outl(0xcf8, 0x80000000)
+                d.outb(port, value)
+                event = d.qmp.event("RESET")
+                self.assertEqual(event["data"], {"guest": True, "reason": "guest-reset"})
+                self.assertEqual(d.inl(0xcf8), 0)
+
+    def test_fw_cfg(self):
+        with Door("-smp", "3") as d:
+            self.assertEqual(d.fw_cfg(0, 4), b"QEMU")
+            self.assertEqual(d.fw_cfg_u16(5), 3)
+            self.assertEqual(d.fw_cfg(3, 8), (16 << 20).to_bytes(8, "little"))
+
+    def test_pci(self):
+        with Door() as d:
+            found = {devfn: d.config(devfn, 0) for devfn in range(256)}
+            found = {k: v for k, v in found.items() if v != 0xffffffff}
+            self.assertEqual(found, {0: 0x29c08086, 0xf8: 0x29188086})
+            self.assertEqual(d.readl(0xb00f8008), 0x06010002)
+
+    def test_debug_exit(self):
+        with Door("-device", "isa-debug-exit,iobase=0xf4,iosize=4") as d:
+            d.sock.sendall(b"outl 0xf4 0x10\n")
+            self.assertEqual(d.wait(), 33)
+
+
+if __name__ == "__main__":
+    unittest.main()
