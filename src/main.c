@@ -45,7 +45,9 @@ static bool set_up(struct godwit *g, GError **error)
 
     assembly_init(&g->assembly, o);
     g->monitor = monitor_new();
-    if (!open_log(g, error) || !assemble_monitors(g->monitor, o, error)) {
+    if (!open_log(g, error) ||
+        (o->event_log && !monitor_log_events(g->monitor, o->event_log, error)) ||
+        !assemble_monitors(g->monitor, o, error)) {
         return false;
     }
     o->config->populate = assemble_devices;

@@ -272,6 +272,12 @@ static bool opt_log_file(struct options *o, const char *arg, GError **error)
     return true;
 }
 
+static bool opt_event_log(struct options *o, const char *arg, GError **error)
+{
+    replace(&o->event_log, arg);
+    return true;
+}
+
 static bool opt_log_items(struct options *o, const char *arg, GError **error)
 {
     g_auto(GStrv) items = g_strsplit(arg, ",", -1);
@@ -351,6 +357,7 @@ static const struct option options[] = {
     {"rtc", "[base=utc|localtime|DATE][,clock=host|vm]", opt_rtc, "the guest's wall clock"},
     {"name", "NAME", opt_name, "a name for query-name"},
     {"uuid", "UUID", opt_uuid, "a UUID for query-uuid"},
+    {"event-log", "FILE", opt_event_log, "append every event to a file, one JSON object a line"},
     {"pidfile", "FILE", opt_pidfile, "write the process id there"},
     {"daemonize", NULL, opt_daemonize, "run in the background once sockets listen"},
     {"D", "FILE", opt_log_file, "log to a file instead of stderr"},
@@ -443,6 +450,7 @@ void options_free(struct options *o)
     g_free(o->qtest_log);
     g_free(o->pidfile);
     g_free(o->log_file);
+    g_free(o->event_log);
     g_free(o);
 }
 

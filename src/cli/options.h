@@ -31,7 +31,7 @@ struct options {
     GPtrArray *monitors;                                 /* struct monitor_option */
     char *human_monitor; /* -monitor: a chardev spec, "none", or NULL */
     char *qtest, *qtest_log;
-    char *pidfile, *log_file;
+    char *pidfile, *log_file, *event_log;
     bool nographic, no_display, no_defaults, daemonize, log_guest;
     bool debug_threads; /* -name debug-threads=on */
     bool has_reboot, has_shutdown, has_panic, has_watchdog;

@@ -15,20 +15,23 @@ bool qmp_qmp_capabilities(struct qmp_call *call, const struct qmp_qmp_capabiliti
                           GError **errp)
 {
     struct session *s = call->session;
-    bool oob = arg->enable && arg->enable->n > 0; /* there is only one to enable */
+    struct qmp_mode mode = {.negotiated = true};
 
     if (s->mode.negotiated) {
         g_set_error(errp, QMP_ERROR, QMP_ERROR_COMMAND_NOT_FOUND,
                     "Capabilities negotiation is already complete, command ignored");
         return false;
     }
-    if (oob && !s->offers_oob) {
+    for (size_t i = 0; arg->enable && i < arg->enable->n; i++) {
+        mode.oob |= arg->enable->v[i] == QMP_CAPABILITY_OOB;
+        mode.own_events |= arg->enable->v[i] == QMP_CAPABILITY_GODWIT_EVENTS;
+    }
+    if (mode.oob && !s->offers_oob) {
         g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Capability oob not available");
         return false;
     }
     g_mutex_lock(&call->mon->mutex);
-    s->mode.negotiated = true;
-    s->mode.oob = oob;
+    s->mode = mode;
     g_mutex_unlock(&call->mon->mutex);
     return true;
 }

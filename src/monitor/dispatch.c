@@ -31,6 +31,7 @@ static const char *const control_safe[] = {
     "query-machines",
     "query-current-machine",
     "query-memory-size-summary",
+    "godwit-query-events",
 };
 
 #define NEEDS_RESET "Resetting the Virtual Machine is required"
@@ -209,20 +210,8 @@ void qmp_append_greeting(GString *out, bool oob)
 {
     g_string_append(out, "{\"QMP\": {\"version\": ");
     qmp_command_find("query-version")->run(NULL, NULL, out, NULL);
-    g_string_append_printf(out, ", \"capabilities\": [%s]}}\r\n", oob ? "\"oob\"" : "");
-}
-
-void qmp_append_event(GString *out, const char *name, const char *data_json, int64_t now_us)
-{
-    g_string_append_printf(out,
-                           "{\"timestamp\": {\"seconds\": %" G_GINT64_FORMAT
-                           ", \"microseconds\": %" G_GINT64_FORMAT "}, \"event\": \"%s\"",
-                           now_us / G_USEC_PER_SEC, now_us % G_USEC_PER_SEC, name);
-    if (data_json) {
-        g_string_append(out, ", \"data\": ");
-        g_string_append(out, data_json);
-    }
-    g_string_append(out, "}\r\n");
+    g_string_append_printf(out, ", \"capabilities\": [%s\"godwit-events\"]}}\r\n",
+                           oob ? "\"oob\", " : "");
 }
 
 /* ---- indented text */

@@ -9,6 +9,7 @@
 
 #include "monitor/monitor.h"
 
+#include "monitor/journal.h"
 #include "monitor/json-stream.h"
 #include "monitor/rate-limit.h"
 #include "qapi/command.h"
@@ -47,6 +48,7 @@ struct qmp_call {
 /* How a session stands to the protocol; what the checks of a request depend on. */
 struct qmp_mode {
     bool negotiated, oob;
+    bool own_events; /* capability godwit-events: own members in events, and own events */
 };
 
 /*
@@ -66,7 +68,6 @@ void qmp_request_run(const struct qmp_request *request, struct qmp_call *call, G
 
 void qmp_append_error(GString *out, const struct qmp_request *request, const GError *error);
 void qmp_append_greeting(GString *out, bool oob);
-void qmp_append_event(GString *out, const char *name, const char *data_json, int64_t now_us);
 /* Appends text, one line of JSON, indented by four spaces a level. */
 void qmp_append_pretty(GString *out, const char *text);
 
@@ -115,7 +116,7 @@ bool session_write_now(struct session *s);
 
 /* Any thread, mutex held. */
 void session_append(struct session *s, const char *text, size_t length);
-void session_append_event(struct session *s, const char *text, size_t length);
+void session_append_event(struct session *s, const struct event_line *line);
 
 /* ---- the monitor (monitor.c) */
 
@@ -133,6 +134,8 @@ struct monitor {
     GThread *batcher;         /* mutex; whose events wait for its monitor_write_batch() */
     struct rate_limit *limit; /* mutex */
     GSource *limit_timer;     /* mutex for its time */
+    struct journal *journal;  /* mutex */
+    GMutex emit_mutex;        /* before mutex: events are logged and delivered in their order */
 };
 
 /* Any thread: has the control thread write what was queued. Mutex held. */

@@ -4,7 +4,6 @@
 #include "monitor/monitor-priv.h"
 
 #include "base/log.h"
-#include "qapi-events.h"
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -32,27 +31,23 @@ static void accept_clients(struct monitor *mon);
 /* ---- events */
 
 /* Mutex held. */
-static void deliver_event(void *opaque, const char *text, size_t length)
+static void deliver_event(void *opaque, void *item)
 {
     struct monitor *mon = opaque;
-    g_autoptr(GString) pretty = NULL;
+    struct event_line *line = item;
 
     for (guint i = 0; i < mon->sessions->len; i++) {
-        struct session *s = mon->sessions->pdata[i];
-
-        if (!s->pretty) {
-            session_append_event(s, text, length);
-            continue;
-        }
-        if (!pretty) {
-            pretty = g_string_new(NULL);
-            qmp_append_pretty(pretty, text);
-        }
-        session_append_event(s, pretty->str, pretty->len);
+        session_append_event(mon->sessions->pdata[i], line);
     }
     if (mon->batcher != g_thread_self()) {
         monitor_post_service(mon);
     }
+    event_line_unref(line);
+}
+
+static void drop_event(void *item)
+{
+    event_line_unref(item);
 }
 
 /* Mutex held. The timer runs on the monotonic clock, which is real time that nobody sets. */
@@ -61,17 +56,43 @@ static void set_limit_timer(struct monitor *mon)
     g_source_set_ready_time(mon->limit_timer, rate_limit_deadline_us(mon->limit));
 }
 
-static void emit_event(struct event_sink *sink, unsigned event, const char *data_json)
+/*
+ * The event gets its number, goes to the log, and then to the sessions. emit_mutex keeps that order
+ * for all threads but the control thread, which waits for no disk: when another thread is in here,
+ * its event may reach sessions first.
+ */
+static int64_t emit_caused(struct event_sink *sink, unsigned event, const char *data_json,
+                           const char *cause_json)
 {
     struct monitor *mon = (struct monitor *)sink;
-    const char *name = qapi_event_str((enum qapi_event)event);
-    g_autoptr(GString) text = g_string_sized_new(160);
+    bool is_control = g_thread_self() == mon->thread;
+    bool ordered = true;
+    struct event_line *line;
+    int64_t seq;
 
-    qmp_append_event(text, name, data_json, g_get_real_time());
+    if (is_control) {
+        ordered = g_mutex_trylock(&mon->emit_mutex);
+    } else {
+        g_mutex_lock(&mon->emit_mutex);
+    }
     g_mutex_lock(&mon->mutex);
-    rate_limit_event(mon->limit, name, data_json, text->str, text->len, g_get_monotonic_time());
+    line = journal_add(mon->journal, event, data_json, cause_json);
+    g_mutex_unlock(&mon->mutex);
+    seq = line->seq;
+    journal_write_log(mon->journal, !is_control);
+    g_mutex_lock(&mon->mutex);
+    rate_limit_event(mon->limit, line->name, data_json, line, g_get_monotonic_time());
     set_limit_timer(mon);
     g_mutex_unlock(&mon->mutex);
+    if (ordered) {
+        g_mutex_unlock(&mon->emit_mutex);
+    }
+    return seq;
+}
+
+static void emit(struct event_sink *sink, unsigned event, const char *data_json)
+{
+    emit_caused(sink, event, data_json, NULL);
 }
 
 static gboolean limit_timer_fired(gpointer opaque)
@@ -324,16 +345,24 @@ struct monitor *monitor_new(void)
 {
     struct monitor *mon = g_new0(struct monitor, 1);
 
-    mon->sink.emit = emit_event;
+    mon->sink.emit = emit;
+    mon->sink.emit_caused = emit_caused;
     mon->loop = loop_new(NULL);
     mon->endpoints = g_ptr_array_new_with_free_func(endpoint_free);
     mon->sessions = g_ptr_array_new();
     g_mutex_init(&mon->mutex);
-    mon->limit = rate_limit_new(rate_rules, deliver_event, mon);
+    g_mutex_init(&mon->emit_mutex);
+    mon->journal = journal_new(JOURNAL_MAX_EVENTS, JOURNAL_MAX_BYTES);
+    mon->limit = rate_limit_new(rate_rules, deliver_event, drop_event, mon);
     mon->limit_timer = g_source_new(&timer_funcs, sizeof(GSource));
     g_source_set_callback(mon->limit_timer, limit_timer_fired, mon, NULL);
     g_source_attach(mon->limit_timer, mon->loop->context);
     return mon;
+}
+
+bool monitor_log_events(struct monitor *mon, const char *path, GError **error)
+{
+    return journal_open_log(mon->journal, path, error);
 }
 
 struct event_sink *monitor_event_sink(struct monitor *mon)
@@ -423,6 +452,8 @@ void monitor_free(struct monitor *mon)
     g_source_destroy(mon->limit_timer);
     g_source_unref(mon->limit_timer);
     rate_limit_free(mon->limit);
+    journal_free(mon->journal);
+    g_mutex_clear(&mon->emit_mutex);
     g_mutex_clear(&mon->mutex);
     loop_free(mon->loop);
     g_free(mon);

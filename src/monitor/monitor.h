@@ -21,6 +21,9 @@ struct monitor;
 struct monitor *monitor_new(void);
 struct event_sink *monitor_event_sink(struct monitor *mon);
 
+/* -event-log: writes every event to the file, as JSON lines. Before the first event. */
+bool monitor_log_events(struct monitor *mon, const char *path, GError **error);
+
 /* Adds an endpoint before monitor_start(). Sockets listen at once, so that errors come early and a
  * waiting client (wait=on) is served. pretty: indented replies. */
 bool monitor_add_socket(struct monitor *mon, const struct sock_address *address, const char *label,

@@ -25,12 +25,13 @@ const struct rate_rule rate_rules[] = {
 struct bucket {
     char *name; /* event, and the key's value */
     int64_t deadline_us;
-    GString *held; /* NULL: nothing */
+    void *held; /* an item; NULL: none */
 };
 
 struct rate_limit {
     const struct rate_rule *rules;
     rate_deliver_fn deliver;
+    GDestroyNotify drop;
     void *opaque;
     GPtrArray *buckets; /* few: one for each limited event of the last second */
 };
@@ -40,30 +41,39 @@ static void bucket_free(void *arg)
     struct bucket *b = arg;
 
     g_free(b->name);
-    if (b->held) {
-        g_string_free(b->held, TRUE);
-    }
     g_free(b);
 }
 
 struct rate_limit *rate_limit_new(const struct rate_rule *rules, rate_deliver_fn deliver,
-                                  void *opaque)
+                                  GDestroyNotify drop, void *opaque)
 {
     struct rate_limit *limit = g_new0(struct rate_limit, 1);
 
     limit->rules = rules;
     limit->deliver = deliver;
+    limit->drop = drop;
     limit->opaque = opaque;
     limit->buckets = g_ptr_array_new_with_free_func(bucket_free);
     return limit;
 }
 
+static void drop_held(const struct rate_limit *limit, struct bucket *b)
+{
+    if (b->held) {
+        limit->drop(g_steal_pointer(&b->held));
+    }
+}
+
 void rate_limit_free(struct rate_limit *limit)
 {
-    if (limit) {
-        g_ptr_array_unref(limit->buckets);
-        g_free(limit);
+    if (!limit) {
+        return;
     }
+    for (guint i = 0; i < limit->buckets->len; i++) {
+        drop_held(limit, limit->buckets->pdata[i]);
+    }
+    g_ptr_array_unref(limit->buckets);
+    g_free(limit);
 }
 
 static const struct rate_rule *rule_find(const struct rate_limit *limit, const char *event)
@@ -104,14 +114,14 @@ static struct bucket *bucket_find(const struct rate_limit *limit, const char *na
 }
 
 void rate_limit_event(struct rate_limit *limit, const char *event, const char *data_json,
-                      const char *text, size_t length, int64_t now_us)
+                      void *item, int64_t now_us)
 {
     const struct rate_rule *rule = rule_find(limit, event);
     g_autofree char *name = NULL;
     struct bucket *b;
 
     if (!rule) {
-        limit->deliver(limit->opaque, text, length);
+        limit->deliver(limit->opaque, item);
         return;
     }
     name = bucket_name(rule, data_json);
@@ -121,14 +131,11 @@ void rate_limit_event(struct rate_limit *limit, const char *event, const char *d
         b->name = g_steal_pointer(&name);
         b->deadline_us = now_us + RATE_LIMIT_PERIOD_US;
         g_ptr_array_add(limit->buckets, b);
-        limit->deliver(limit->opaque, text, length);
+        limit->deliver(limit->opaque, item);
         return;
     }
-    if (!b->held) {
-        b->held = g_string_new(NULL);
-    }
-    g_string_truncate(b->held, 0);
-    g_string_append_len(b->held, text, (gssize)length);
+    drop_held(limit, b);
+    b->held = item;
 }
 
 int64_t rate_limit_deadline_us(const struct rate_limit *limit)
@@ -155,8 +162,7 @@ void rate_limit_run(struct rate_limit *limit, int64_t now_us)
         if (b->deadline_us > now_us) {
             i++;
         } else if (b->held) {
-            limit->deliver(limit->opaque, b->held->str, b->held->len);
-            g_string_free(g_steal_pointer(&b->held), TRUE);
+            limit->deliver(limit->opaque, g_steal_pointer(&b->held));
             b->deadline_us = now_us + RATE_LIMIT_PERIOD_US;
             i++;
         } else {

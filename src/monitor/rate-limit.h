@@ -25,15 +25,18 @@ extern const struct rate_rule rate_rules[];
 
 struct rate_limit;
 
-typedef void (*rate_deliver_fn)(void *opaque, const char *text, size_t length);
+/* An item is what the owner makes of an event. deliver takes it over. */
+typedef void (*rate_deliver_fn)(void *opaque, void *item);
 
+/* drop frees an item that is not delivered. */
 struct rate_limit *rate_limit_new(const struct rate_rule *rules, rate_deliver_fn deliver,
-                                  void *opaque);
-void rate_limit_free(struct rate_limit *limit); /* held events are dropped; NULL is fine */
+                                  GDestroyNotify drop, void *opaque);
+void rate_limit_free(struct rate_limit *limit); /* held items are dropped; NULL is fine */
 
-/* An event happened: delivers text at once, or keeps a copy for later. data_json may be NULL. */
+/* An event happened: takes the item over and delivers it at once, or keeps it for later in place of
+ * an earlier one. data_json may be NULL. */
 void rate_limit_event(struct rate_limit *limit, const char *event, const char *data_json,
-                      const char *text, size_t length, int64_t now_us);
+                      void *item, int64_t now_us);
 
 /* When rate_limit_run() has something to do; -1: nothing is going on. */
 int64_t rate_limit_deadline_us(const struct rate_limit *limit);

@@ -43,16 +43,44 @@ void session_append(struct session *s, const char *text, size_t length)
     }
 }
 
-void session_append_event(struct session *s, const char *text, size_t length)
+/* Events of Godwit's own, which clients of QEMU's protocol need not expect. */
+static bool event_is_own(const struct event_line *line)
 {
-    if (!s->mode.negotiated || s->overrun) {
+    return g_str_has_prefix(line->name, "GODWIT_");
+}
+
+/* Appends the event's text as this session gets it. */
+static void append_line(const struct session *s, const struct event_line *line, GString *out)
+{
+    if (s->mode.own_events) {
+        g_string_append_len(out, line->text, (gssize)line->length);
+    } else {
+        g_string_append_len(out, line->text, (gssize)line->plain_length);
+        g_string_append(out, "}\r\n");
+    }
+}
+
+void session_append_event(struct session *s, const struct event_line *line)
+{
+    g_autoptr(GString) text = NULL;
+
+    if (!s->mode.negotiated || s->overrun || s->closed || s->broken ||
+        (event_is_own(line) && !s->mode.own_events)) {
         return;
     }
-    if (s->queued + length > SESSION_LIMIT_BYTES) {
+    if (s->queued + line->length > SESSION_LIMIT_BYTES) {
         s->overrun = true;
         return;
     }
-    session_append(s, text, length);
+    text = g_string_sized_new(line->length + 1);
+    append_line(s, line, text);
+    if (s->pretty) {
+        g_autoptr(GString) plain = g_steal_pointer(&text);
+
+        text = g_string_sized_new(2 * plain->len);
+        qmp_append_pretty(text, plain->str);
+    }
+    session_append(s, text->str, text->len);
 }
 
 bool session_write_now(struct session *s)

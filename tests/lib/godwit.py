@@ -31,7 +31,7 @@ def run(*args, timeout=20, **kwargs):
 class Qmp:
     """One QMP session. Events are kept in order until somebody waits for them."""
 
-    def __init__(self, path, timeout=20):
+    def __init__(self, path, timeout=20, enable=()):
         self.sock = socket.socket(socket.AF_UNIX)
         end = time.monotonic() + timeout * TIME_FACTOR
         while True:
@@ -45,7 +45,7 @@ class Qmp:
         self.file = self.sock.makefile("rb")
         self.events = []
         self.greeting = self.read(timeout)
-        self.command("qmp_capabilities")
+        self.command("qmp_capabilities", **({"enable": list(enable)} if enable else {}))
 
     def read(self, timeout=20):
         self.sock.settimeout(timeout * TIME_FACTOR)

@@ -3,14 +3,13 @@
  */
 #include "monitor/rate-limit.h"
 
-#include <string.h>
-
 #define SECOND RATE_LIMIT_PERIOD_US
 
-static void deliver(void *opaque, const char *text, size_t length)
+static void deliver(void *opaque, void *item)
 {
-    g_string_append_len(opaque, text, (gssize)length);
-    g_string_append_c(opaque, ' ');
+    g_autofree char *text = item;
+
+    g_string_append_printf(opaque, "%s ", text);
 }
 
 struct fixture {
@@ -21,7 +20,7 @@ struct fixture {
 static void set_up(struct fixture *f, gconstpointer unused)
 {
     f->out = g_string_new(NULL);
-    f->limit = rate_limit_new(rate_rules, deliver, f->out);
+    f->limit = rate_limit_new(rate_rules, deliver, g_free, f->out);
 }
 
 static void tear_down(struct fixture *f, gconstpointer unused)
@@ -33,7 +32,7 @@ static void tear_down(struct fixture *f, gconstpointer unused)
 static void event(struct fixture *f, const char *name, const char *data, const char *text,
                   int64_t now)
 {
-    rate_limit_event(f->limit, name, data, text, strlen(text), now);
+    rate_limit_event(f->limit, name, data, g_strdup(text), now);
 }
 
 /* What came out since the last call. */
