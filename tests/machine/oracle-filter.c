@@ -51,13 +51,13 @@ static bool starts_vector(uint8_t opcode, uint8_t next, bool mode32)
 }
 
 /* Index of the first byte after ModRM, SIB and displacement: where an immediate would be. */
-static unsigned modrm_end(const struct parsed *p, const uint8_t *code, bool mode32)
+static unsigned modrm_end(const struct parsed *p, const uint8_t *code)
 {
     unsigned mod = p->modrm >> 6, rm = p->modrm & 7, at = p->modrm_at + 1;
     if (mod == 3) {
         return at;
     }
-    if (mode32 && p->prefix67) {
+    if (p->addr16) {
         return at + (mod == 1 ? 1 : mod == 2 || rm == 6 ? 2 : 0);
     }
     if (rm == 4) {
@@ -66,10 +66,11 @@ static unsigned modrm_end(const struct parsed *p, const uint8_t *code, bool mode
     return at + (mod == 1 ? 1 : mod == 2 || rm == 5 ? 4 : 0);
 }
 
-void insn_parse(struct parsed *p, const uint8_t *code, unsigned bytes, bool mode32)
+void insn_parse(struct parsed *p, const uint8_t *code, unsigned bytes, enum code_mode mode)
 {
     unsigned i = 0;
-    *p = (struct parsed){.map = M1};
+    bool mode32 = mode != CODE_64;
+    *p = (struct parsed){.map = M1, .mode = mode};
     while (i < bytes) {
         if (is_prefix(p, code[i])) {
             p->rex = 0; /* REX counts only right before the opcode */
@@ -92,7 +93,9 @@ void insn_parse(struct parsed *p, const uint8_t *code, unsigned bytes, bool mode
     p->opcode = code[i++];
     p->modrm_at = i;
     p->modrm = code[i];
-    p->modrm_end = modrm_end(p, code, mode32);
+    p->addr16 = mode32 && p->prefix67 == (mode == CODE_32);
+    p->osz = p->rex & 8 ? 8 : p->prefix66 == (mode != CODE_16) ? 2 : 4;
+    p->modrm_end = modrm_end(p, code);
     if (p->map == M1 && starts_vector(p->opcode, p->modrm, mode32)) {
         p->map = PARSED_VECTOR;
     }
@@ -125,8 +128,9 @@ static bool is_near_branch(const struct parsed *p)
             p->opcode == 0xc3 || (p->opcode == 0xff && (reg == 2 || reg == 4)));
 }
 
-static bool allowed_one_byte(const struct parsed *p, bool mode32)
+static bool allowed_one_byte(const struct parsed *p)
 {
+    bool mode32 = p->mode != CODE_64;
     unsigned reg = p->modrm >> 3 & 7;
     switch (p->opcode) {
     case 0xe0: /* LOOPcc with F2 or F3: reserved (SDM vol. 2, 2.1.1), inverts the condition on some
@@ -168,8 +172,9 @@ static bool allowed_one_byte(const struct parsed *p, bool mode32)
     }
 }
 
-static bool allowed_0f(const struct parsed *p, bool mode32)
+static bool allowed_0f(const struct parsed *p)
 {
+    bool mode32 = p->mode != CODE_64;
     unsigned reg = p->modrm >> 3 & 7;
     bool memory = p->modrm < 0xc0, plain = !p->rep && !p->prefix66;
     switch (p->opcode) {
@@ -231,7 +236,7 @@ static bool in_list(uint8_t opcode, const uint8_t (*ranges)[2], unsigned n)
     return false;
 }
 
-bool insn_allowed(const struct parsed *p, bool mode32)
+bool insn_allowed(const struct parsed *p)
 {
     /* SSSE3, SSE4, AES, CRC32; MOVBE below. The rest: SHA, GFNI, ADX, MOVDIRI, CET, key locker. */
     static const uint8_t in_38[][2] = {{0x00, 0x0b}, {0x10, 0x10}, {0x14, 0x15}, {0x17, 0x17},
@@ -239,14 +244,14 @@ bool insn_allowed(const struct parsed *p, bool mode32)
                                        {0x37, 0x41}, {0xdb, 0xdf}};
     static const uint8_t in_3a[][2] = {{0x08, 0x0f}, {0x14, 0x17}, {0x20, 0x22}, {0x40, 0x42},
                                        {0x44, 0x44}, {0x60, 0x63}, {0xdf, 0xdf}};
-    if (!p->ok || (!mode32 && p->prefix66 && is_near_branch(p))) {
+    if (!p->ok || (p->mode == CODE_64 && p->prefix66 && is_near_branch(p))) {
         return false;
     }
     switch (p->map) {
     case M1:
-        return allowed_one_byte(p, mode32);
+        return allowed_one_byte(p);
     case M0F:
-        return allowed_0f(p, mode32);
+        return allowed_0f(p);
     case M38:
         if (p->opcode == 0xf0 || p->opcode == 0xf1) {
             return p->rep == 0xf2 || (p->rep == 0 && feature_modelled(F_MOVBE));
@@ -317,7 +322,7 @@ static uint32_t undefined_by_count(const struct parsed *p, const uint8_t *code, 
                                    enum condition when, bool *skip)
 {
     bool byte = p->map == M1 && !(p->opcode & 1);
-    unsigned width = byte ? 8 : p->rex & 8 ? 64 : p->prefix66 ? 16 : 32;
+    unsigned width = byte ? 8 : 8 * p->osz;
     bool by_cl = p->map == M1 ? p->opcode >= 0xd2 && p->opcode <= 0xd3 : p->opcode & 1;
     bool by_one = p->map == M1 && (p->opcode == 0xd0 || p->opcode == 0xd1);
     unsigned count = by_one ? 1 : by_cl ? (r ? (uint8_t)r[RCX] : 255) : code[p->modrm_end];
@@ -353,7 +358,7 @@ uint32_t insn_undefined_flags(const struct parsed *p, const uint8_t *code, const
     if (p->map == M0F && (p->opcode == 0xbc || p->opcode == 0xbd) && p->rep == 0xf3 &&
         table_has(M0F, p->opcode, PF3)) {
         flags = OF | SF | AF | PF;
-    } else if (p->map == M0F && (p->opcode & 0xf8) == 0xc8 && p->prefix66 && !(p->rex & 8)) {
+    } else if (p->map == M0F && (p->opcode & 0xf8) == 0xc8 && p->osz == 2) {
         *skip = true; /* BSWAP of 16 bits: undefined result */
     }
     return flags;
@@ -437,7 +442,8 @@ bool insn_alignment_varies(const struct parsed *p)
 {
     switch (p->map) {
     case M1:
-        return p->opcode == 0xc8 || insn_has_wide_operand(p); /* ENTER */
+        return p->opcode == 0xc8 || p->opcode == 0x62 || /* ENTER, BOUND */
+               insn_has_wide_operand(p);
     case M0F:
         return p->opcode == 0x10 || p->opcode == 0x11 || p->opcode == 0x6f || p->opcode == 0x7f ||
                p->opcode == 0xf0 || p->opcode == 0xf7 || p->opcode == 0xae;
@@ -451,7 +457,7 @@ bool insn_alignment_varies(const struct parsed *p)
 void insn_ignored_memory(const struct parsed *p, struct ignored ignored[2])
 {
     unsigned reg = p->modrm >> 3 & 7;
-    bool narrow = p->prefix66 && !(p->rex & 8);
+    bool narrow = p->osz == 2;
     ignored[0].bytes = ignored[1].bytes = 0;
     if (p->modrm >= 0xc0) {
         return;

@@ -38,8 +38,10 @@ static bool line_allowed(const struct insn *n)
         struct parsed p = {.ok = true, .map = n->map, .opcode = n->opcode, .modrm = modrm};
         p.prefix66 = n->pfx == P66;
         p.rep = n->pfx == PF3 ? 0xf3 : n->pfx == PF2 ? 0xf2 : 0;
-        if (insn_allowed(&p, false) || insn_allowed(&p, true)) {
-            return true;
+        for (p.mode = CODE_64; p.mode <= CODE_16; p.mode++) {
+            if (insn_allowed(&p)) {
+                return true;
+            }
         }
     }
     return false;
@@ -284,7 +286,7 @@ struct encoder {
     struct rng *g;
     uint8_t *buf;
     unsigned n;
-    bool mode32;
+    enum code_mode mode;
     bool rip_only; /* memory operands relative to RIP (or absolute) */
 };
 
@@ -302,20 +304,20 @@ static void emit_random(struct encoder *e, unsigned n)
     }
 }
 
-static void emit_prefixes(struct encoder *e, const struct insn *n, bool *osz16, uint8_t *rex)
+static void emit_prefixes(struct encoder *e, const struct insn *n, bool *prefix66, uint8_t *rex)
 {
     static const uint8_t segments[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65};
     uint8_t prefix[8];
     unsigned k = 0;
     bool string = n->attrs & A_STR;
-    *osz16 = n->pfx == P66 || (n->pfx == PX && rng_percent(e->g, 20));
-    if (*osz16) {
+    *prefix66 = n->pfx == P66 || (n->pfx == PX && rng_percent(e->g, 20));
+    if (*prefix66) {
         prefix[k++] = 0x66;
     }
     if (n->pfx == PF3 || n->pfx == PF2) {
         prefix[k++] = n->pfx == PF3 ? 0xf3 : 0xf2;
-        *osz16 = rng_percent(e->g, 10);
-        if (*osz16) {
+        *prefix66 = rng_percent(e->g, 10);
+        if (*prefix66) {
             prefix[k++] = 0x66;
         }
     } else if (n->pfx == PX && rng_percent(e->g, string ? 60 : 3)) {
@@ -326,7 +328,7 @@ static void emit_prefixes(struct encoder *e, const struct insn *n, bool *osz16, 
     }
     if (rng_percent(e->g, 8)) {
         /* null FS and GS in compatibility mode: bases differ in what they mean */
-        prefix[k++] = segments[rng_below(e->g, e->mode32 ? 4 : 6)];
+        prefix[k++] = segments[rng_below(e->g, (e->mode != CODE_64) ? 4 : 6)];
     }
     if (rng_percent(e->g, n->attrs & A_LOCK ? 25 : 2)) {
         prefix[k++] = 0xf0;
@@ -338,7 +340,7 @@ static void emit_prefixes(struct encoder *e, const struct insn *n, bool *osz16, 
         emit(e, b);
     }
     *rex = 0;
-    if (!e->mode32 && rng_percent(e->g, 50)) {
+    if (e->mode == CODE_64 && rng_percent(e->g, 50)) {
         *rex = 0x40 | rng_below(e->g, 16);
         emit(e, *rex);
     }
@@ -355,6 +357,17 @@ static bool opcode_has_modrm(const struct parsed *p)
     for (unsigned i = 0; i < insn_table_size; i++) {
         const struct insn *n = &insn_table[i];
         if (n->map == p->map && n->opcode == p->opcode && has_modrm(n)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool opcode_is_sse(const struct parsed *p)
+{
+    for (unsigned i = 0; i < insn_table_size; i++) {
+        const struct insn *n = &insn_table[i];
+        if (n->map == p->map && n->opcode == p->opcode && n->attrs & A_SSE) {
             return true;
         }
     }
@@ -394,11 +407,17 @@ static void emit_modrm(struct encoder *e, const struct insn *n, bool addr16)
     }
 }
 
-static unsigned immediate_bytes(const struct encoder *e, const struct insn *n, bool osz16,
+static bool addr16(const struct encoder *e, bool prefix67)
+{
+    return e->mode != CODE_64 && prefix67 == (e->mode == CODE_32);
+}
+
+static unsigned immediate_bytes(const struct encoder *e, const struct insn *n, bool prefix66,
                                 uint8_t rex, bool prefix67)
 {
-    unsigned osz = n->attrs & A_BYTE ? 1 : rex & 8 ? 8 : osz16 ? 2 : 4, bytes = 0;
-    bool d64 = !e->mode32 && n->attrs & A_F64;
+    unsigned osz = n->attrs & A_BYTE ? 1 : rex & 8 ? 8 : prefix66 == (e->mode != CODE_16) ? 2 : 4;
+    unsigned bytes = 0;
+    bool d64 = e->mode == CODE_64 && n->attrs & A_F64;
     if (n->attrs & (A_I8 | A_REL8)) {
         bytes += 1;
     }
@@ -418,17 +437,17 @@ static unsigned immediate_bytes(const struct encoder *e, const struct insn *n, b
         bytes += osz == 2 ? 4 : 6;
     }
     if (n->attrs & A_MOFFS) {
-        bytes += e->mode32 ? (prefix67 ? 2 : 4) : prefix67 ? 4 : 8;
+        bytes += e->mode != CODE_64 ? (addr16(e, prefix67) ? 2 : 4) : prefix67 ? 4 : 8;
     }
     return bytes;
 }
 
 static void emit_insn(struct encoder *e, const struct insn *n)
 {
-    bool osz16;
+    bool prefix66;
     uint8_t rex;
     unsigned start = e->n;
-    emit_prefixes(e, n, &osz16, &rex);
+    emit_prefixes(e, n, &prefix66, &rex);
     bool prefix67 = memchr(e->buf + start, 0x67, e->n - start) != NULL;
     if (n->map != M1) {
         emit(e, 0x0f);
@@ -438,9 +457,9 @@ static void emit_insn(struct encoder *e, const struct insn *n)
     }
     emit(e, n->opcode | (n->attrs & A_OPREG ? rng_below(e->g, 8) : 0));
     if (has_modrm(n)) {
-        emit_modrm(e, n, e->mode32 && prefix67);
+        emit_modrm(e, n, addr16(e, prefix67));
     }
-    emit_random(e, immediate_bytes(e, n, osz16, rex, prefix67));
+    emit_random(e, immediate_bytes(e, n, prefix66, rex, prefix67));
 }
 
 /* ---------------------------------------------------------------- addresses */
@@ -479,21 +498,71 @@ static uint64_t pick_address(struct rng *g)
     return value_int(g);
 }
 
-enum aim { AIM_NONE /* no memory operand, or one with 16-bit addressing */, AIM_MISS, AIM_HIT };
+/* Base of a case's segment. */
+static uint32_t segment_base(const struct oracle_case *k, unsigned which)
+{
+    return k->segmented ? ldt_entries[k->segment[which]].base : 0;
+}
+
+/* Offset of a linear address in the operand's segment. */
+static uint64_t operand_offset(struct rng *g, const struct oracle_case *k, const struct parsed *p,
+                               bool stack, uint64_t linear)
+{
+    if (k->mode == CODE_64) {
+        return linear - (p->segment == 0x64 ? FS_BASE : p->segment == 0x65 ? GS_BASE : 0);
+    }
+    unsigned which = p->segment == 0x26   ? CASE_ES
+                     : p->segment == 0x2e ? CASE_CS
+                     : p->segment == 0x36 ? CASE_SS
+                     : p->segment == 0x3e ? CASE_DS
+                     : stack              ? CASE_SS
+                                          : CASE_DS;
+    if (k->segmented && rng_percent(g, 15)) { /* around the limit */
+        return ldt_entries[k->segment[which]].limit - rng_below(g, 24) + 4;
+    }
+    return (uint32_t)(linear - segment_base(k, which));
+}
+
+enum aim { AIM_NONE /* no memory operand */, AIM_MISS, AIM_HIT };
+
+static void set_low16(uint64_t *r, uint64_t v)
+{
+    *r = (*r & ~(uint64_t)0xffff) | (v & 0xffff);
+}
+
+static enum aim aim16(struct rng *g, struct oracle_case *k, uint8_t *code, unsigned at,
+                      const struct parsed *p, uint64_t target)
+{
+    static const int8_t base[8] = {RBX, RBX, RBP, RBP, RSI, RDI, RBP, RBX};
+    static const int8_t index[8] = {RSI, RDI, RSI, RDI, -1, -1, -1, -1};
+    unsigned mod = p->modrm >> 6, rm = p->modrm & 7;
+    bool absolute = mod == 0 && rm == 6;
+    uint64_t offset = operand_offset(g, k, p, !absolute && base[rm] == RBP, target), disp = 0;
+    if (absolute) {
+        memcpy(code + at, &offset, 2);
+    } else {
+        if (mod == 1) {
+            disp = (uint64_t)(int8_t)code[at];
+        } else if (mod == 2) {
+            disp = code[at] | code[at + 1] << 8;
+        }
+        disp += index[rm] >= 0 ? k->r[index[rm]] : 0;
+        set_low16(&k->r[base[rm]], offset - disp);
+    }
+    return offset < 0x10000 ? AIM_HIT : AIM_MISS;
+}
 
 /* Makes the memory operand that starts at modrm_at point to `target`, as far as its form allows. */
-static enum aim aim(struct oracle_case *k, uint8_t *code, unsigned start, unsigned end,
-                    const struct parsed *p, uint64_t target)
+static enum aim aim(struct rng *g, struct oracle_case *k, uint8_t *code, unsigned start,
+                    unsigned end, const struct parsed *p, uint64_t target)
 {
     uint8_t modrm = code[start + p->modrm_at];
     unsigned mod = modrm >> 6, rm = modrm & 7, at = start + p->modrm_at + 1;
-    bool addr16 = k->mode32 && p->prefix67;
-    if (mod == 3 || addr16 || !opcode_has_modrm(p)) {
+    if (mod == 3 || !opcode_has_modrm(p)) {
         return AIM_NONE;
     }
-    uint64_t offset = target;
-    if (!k->mode32) {
-        offset -= p->segment == 0x64 ? FS_BASE : p->segment == 0x65 ? GS_BASE : 0;
+    if (p->addr16) {
+        return aim16(g, k, code, at, p, target);
     }
     int base = rm | (p->rex & 1) << 3, index = -1, scale = 0;
     if (rm == 4) {
@@ -507,15 +576,16 @@ static enum aim aim(struct oracle_case *k, uint8_t *code, unsigned start, unsign
     } else if (rm == 5 && mod == 0) {
         base = -2; /* RIP, or nothing */
     }
+    uint64_t offset = operand_offset(g, k, p, base == RSP || base == RBP, target);
     if (base < 0) {
         uint64_t disp = offset;
-        if (base == -2 && !k->mode32) {
+        if (base == -2 && k->mode == CODE_64) {
             disp -= CODE_BASE + k->code_at + end;
         }
         if (index >= 0) {
             disp -= k->r[index] << scale;
         }
-        if (disp != (uint64_t)(int64_t)(int32_t)disp && !k->mode32 && !p->prefix67) {
+        if (disp != (uint64_t)(int64_t)(int32_t)disp && k->mode == CODE_64 && !p->prefix67) {
             return AIM_MISS;
         }
         memcpy(code + at, &disp, 4);
@@ -554,6 +624,23 @@ static bool note_ignored(struct oracle_case *k, const struct parsed *p, enum aim
 }
 
 /* ---------------------------------------------------------------- state */
+
+static void random_mode(struct rng *g, struct oracle_case *k, const struct gen_options *options)
+{
+    unsigned p = options->only_64 ? 100 : rng_below(g, 100);
+    if (p < 10) {
+        k->mode = CODE_32;
+    } else if (p < 20) {
+        unsigned data = rng_below(g, 100);
+        k->segmented = true;
+        k->mode = rng_percent(g, 65) ? CODE_16 : CODE_32;
+        k->segment[CASE_CS] = k->mode == CODE_16 ? LDT_CODE_16 : LDT_CODE_32;
+        k->segment[CASE_SS] =
+            rng_percent(g, k->mode == CODE_16 ? 75 : 25) ? LDT_STACK_16 : LDT_STACK_32;
+        k->segment[CASE_DS] = data < 75 ? LDT_DATA : data < 85 ? LDT_READ_ONLY : LDT_EXPAND_DOWN;
+        k->segment[CASE_ES] = rng_percent(g, 50) ? LDT_DATA : LDT_SHORT;
+    }
+}
 
 static void random_mxcsr(struct rng *g, uint8_t *fx)
 {
@@ -616,8 +703,8 @@ static void random_x87(struct rng *g, uint8_t *fx)
 static void random_state(struct rng *g, struct oracle_case *k)
 {
     for (unsigned i = 0; i < 16; i++) {
-        k->r[i] = k->mode32 && i >= 8 ? 0 : value_int(g);
-        if (k->mode32) {
+        k->r[i] = k->mode != CODE_64 && i >= 8 ? 0 : value_int(g);
+        if (k->mode != CODE_64) {
             k->r[i] = (uint32_t)k->r[i];
         }
     }
@@ -635,37 +722,58 @@ static void random_state(struct rng *g, struct oracle_case *k)
     }
 }
 
+/* A pointer to `linear` through the segment of the given index, or FS or GS by prefix. */
+static uint64_t pointer(const struct oracle_case *k, const struct parsed *p, unsigned which,
+                        uint64_t linear)
+{
+    if (k->mode == CODE_64) {
+        return linear - (which == CASE_DS && p->segment == 0x64   ? FS_BASE
+                         : which == CASE_DS && p->segment == 0x65 ? GS_BASE
+                                                                  : 0);
+    }
+    return (uint32_t)(linear - segment_base(k, which));
+}
+
+static void prepare_stack(struct rng *g, struct oracle_case *k, const struct parsed *p)
+{
+    uint64_t mask = k->segmented && k->segment[CASE_SS] == LDT_STACK_16 ? 0xffff : ~(uint64_t)0;
+    uint64_t rsp = rng_percent(g, 85) ? pick_address(g) & ~7ull : value_int(g);
+    if (p->map == M1 && (p->opcode == 0x60 || p->opcode == 0x61)) {
+        /* PUSHA, POPA: what a fault in the middle leaves in memory and registers differs. */
+        rsp = RW_BASE + 32 + rng_below(g, RW_BYTES - 64);
+    } else if (p->map == M1 && (p->opcode == 0xff || p->opcode == 0xe8)) {
+        /* A call's bad target or bad stack: which fault comes first differs. */
+        rsp = RW_BASE + 16 + (rng_below(g, RW_BYTES - 32) & ~7u);
+    }
+    k->r[RSP] = pointer(k, p, CASE_SS, rsp) & mask;
+    if (rng_percent(g, 50)) {
+        k->r[RBP] = pointer(k, p, CASE_SS, pick_address(g) & ~7ull);
+    }
+}
+
+static void prepare_string(struct rng *g, struct oracle_case *k, const struct parsed *p)
+{
+    uint64_t source = pick_address(g);
+    uint64_t target = rng_percent(g, 70) ? pick_address(g) : source + rng_below(g, 16) - 8;
+    k->r[RSI] = pointer(k, p, CASE_DS, source);
+    k->r[RDI] = pointer(k, p, CASE_ES, target);
+    if (rng_percent(g, 80)) {
+        k->r[RCX] = rng_below(g, rng_percent(g, 50) ? 8 : 300);
+    }
+}
+
 /* What the instruction takes from registers that no operand names. */
 static void prepare_implicit(struct rng *g, struct oracle_case *k, const struct parsed *p)
 {
     unsigned reg = (p->modrm >> 3 & 7) | (p->rex & 4) << 1;
-    k->r[RSP] = rng_percent(g, 85) ? (pick_address(g) & ~7ull) : k->r[RSP];
-    if (rng_percent(g, 50)) {
-        k->r[RBP] = pick_address(g) & ~7ull;
-    }
+    prepare_stack(g, k, p);
     if (p->map == M1 && p->opcode >= 0xa4 && p->opcode <= 0xaf) {
-        k->r[RSI] = pick_address(g);
-        k->r[RDI] = rng_percent(g, 70) ? pick_address(g) : k->r[RSI] + rng_below(g, 16) - 8;
-        if (rng_percent(g, 80)) {
-            k->r[RCX] = rng_below(g, rng_percent(g, 50) ? 8 : 300);
-        }
-        if (!k->mode32 && p->segment >= 0x64) {
-            k->r[RSI] -= p->segment == 0x64 ? FS_BASE : GS_BASE;
-        }
+        prepare_string(g, k, p);
     } else if (p->map == M1 && p->opcode == 0xd7) {
-        k->r[RBX] = pick_address(g) - (uint8_t)k->r[RAX];
+        k->r[RBX] = pointer(k, p, CASE_DS, pick_address(g) - (uint8_t)k->r[RAX]);
     } else if (p->map == M0F && p->opcode == 0xf7) {
         /* MASKMOV: faults on bytes that are not selected depend on the processor (SDM). */
-        k->r[RDI] = RW_BASE + rng_below(g, RW_BYTES - 16);
-        if (!k->mode32 && p->segment >= 0x64) {
-            k->r[RDI] -= p->segment == 0x64 ? FS_BASE : GS_BASE;
-        }
-    } else if (p->map == M1 && p->opcode == 0x61) {
-        /* POPA: what a fault in the middle leaves in registers differs. */
-        k->r[RSP] = RW_BASE + rng_below(g, RW_BYTES - 64);
-    } else if (p->map == M1 && p->opcode == 0xff) {
-        /* A call's bad target or bad stack: which fault comes first differs. */
-        k->r[RSP] = RW_BASE + 16 + (rng_below(g, RW_BYTES - 32) & ~7u);
+        k->r[RDI] = pointer(k, p, CASE_DS, RW_BASE + rng_below(g, RW_BYTES - 16));
     } else if (p->map == M1 && (p->opcode == 0xf6 || p->opcode == 0xf7) && rng_percent(g, 60)) {
         /* a quotient that fits */
         k->r[RDX] = rng_percent(g, 50) ? 0 : (uint64_t)((int64_t)k->r[RAX] >> 63);
@@ -701,7 +809,7 @@ static void patch_memory(struct rng *g, struct oracle_case *k, const struct pars
 
 /* ---------------------------------------------------------------- a case */
 
-static const struct insn *pick_line(struct rng *g, bool mode32)
+static const struct insn *pick_line(struct rng *g, enum code_mode mode)
 {
     for (unsigned i = 0;; i++) {
         unsigned p = rng_below(g, 100);
@@ -711,7 +819,7 @@ static const struct insn *pick_line(struct rng *g, bool mode32)
             continue;
         }
         const struct insn *line = list[rng_below(g, n)];
-        bool fits = !(line->attrs & (mode32 ? A_64 : A_NO64));
+        bool fits = !(line->attrs & (mode != CODE_64 ? A_64 : A_NO64));
         if (fits || i > 1000 || rng_percent(g, 3)) {
             return line;
         }
@@ -723,9 +831,9 @@ static void emit_random_bytes(struct encoder *e)
 {
     static const uint8_t prefixes[] = {0x66, 0x66, 0xf2, 0xf3, 0x67, 0x2e, 0xf0, 0x65};
     while (rng_percent(e->g, 25) && e->n < 4) {
-        emit(e, prefixes[rng_below(e->g, e->mode32 ? 7 : 8)]);
+        emit(e, prefixes[rng_below(e->g, (e->mode != CODE_64) ? 7 : 8)]);
     }
-    if (!e->mode32 && rng_percent(e->g, 30)) {
+    if (e->mode == CODE_64 && rng_percent(e->g, 30)) {
         emit(e, 0x40 | rng_below(e->g, 16));
     }
     unsigned p = rng_below(e->g, 10);
@@ -769,19 +877,21 @@ static void place_code(struct rng *g, struct oracle_case *k, unsigned bytes, boo
 /* One instruction; returns false when the filter refuses it. */
 static bool generate_single(struct rng *g, struct oracle_case *k, bool random_bytes)
 {
-    struct encoder e = {.g = g, .buf = k->code, .mode32 = k->mode32};
+    struct encoder e = {.g = g, .buf = k->code, .mode = k->mode};
     struct parsed p;
     bool skip = false;
     if (random_bytes) {
         emit_random_bytes(&e);
     } else {
-        emit_insn(&e, pick_line(g, k->mode32));
+        emit_insn(&e, pick_line(g, k->mode));
     }
     unsigned bytes = e.n;
     memset(k->code + bytes, 0xcc, CODE_MAX - bytes);
-    insn_parse(&p, k->code, bytes + 8, k->mode32);
-    bool far_maskmov = p.map == M0F && p.opcode == 0xf7 && p.prefix67 && k->mode32;
-    if (!insn_allowed(&p, k->mode32) || far_maskmov) {
+    insn_parse(&p, k->code, bytes + 8, k->mode);
+    /* MASKMOV whose pointer may leave the pages or the segment: see prepare_implicit() */
+    bool maskmov =
+        p.map == M0F && p.opcode == 0xf7 && k->mode != CODE_64 && (p.prefix67 || k->segmented);
+    if (!insn_allowed(&p) || maskmov) {
         return false;
     }
     k->step = random_bytes || is_control_flow(&p) || rng_percent(g, 50);
@@ -792,7 +902,7 @@ static bool generate_single(struct rng *g, struct oracle_case *k, bool random_by
            ((target + 512) >> 47 != 0 && (target >> 47 != 0x1ffff || target > ~(uint64_t)512))) {
         target = pick_address(g); /* which part comes first matters at the canonical hole */
     }
-    enum aim aimed = aim(k, k->code, 0, bytes, &p, target);
+    enum aim aimed = aim(g, k, k->code, 0, bytes, &p, target);
     if (!note_ignored(k, &p, aimed, target)) {
         return false;
     }
@@ -805,7 +915,9 @@ static bool generate_single(struct rng *g, struct oracle_case *k, bool random_by
     }
     k->undefined_flags = insn_undefined_flags(&p, k->code, k->r, &skip);
     k->ignored_fsw = insn_ignored_fsw(&p, &k->ignored_fsw_if_stopped);
-    k->fs_gs = !k->mode32 && p.segment >= 0x64;
+    k->vector = opcode_is_sse(&p);
+    k->call = p.map == M1 && (p.opcode == 0xff || p.opcode == 0xe8);
+    k->fs_gs = k->mode == CODE_64 && p.segment >= 0x64;
     k->mmx_late = insn_touches_mmx_late(&p);
     k->wide_operand = insn_has_wide_operand(&p);
     if (insn_alignment_varies(&p)) {
@@ -836,7 +948,7 @@ static void emit_branch(struct program *prog)
     struct encoder *e = &prog->e;
     struct branch *b = &prog->branch[prog->n_branches++];
     unsigned form = rng_below(e->g, 8);
-    b->bytes = form < 5 ? 1 : 4;
+    b->bytes = form < 5 ? 1 : e->mode == CODE_16 ? 2 : 4;
     if (form < 4) { /* Jcc */
         emit(e, 0x70 | rng_below(e->g, 16));
     } else if (form < 5) {
@@ -870,7 +982,7 @@ static void land_branches(struct program *prog, bool all)
  * pages. Returns false when the line drawn would not do. */
 static bool emit_step(struct rng *g, struct oracle_case *k, struct encoder *e)
 {
-    const struct insn *line = pick_line(g, k->mode32);
+    const struct insn *line = pick_line(g, k->mode);
     unsigned start = e->n;
     struct parsed p;
     uint16_t ignored = 0;
@@ -880,9 +992,12 @@ static bool emit_step(struct rng *g, struct oracle_case *k, struct encoder *e)
     }
     emit_insn(e, line);
     memset(k->code + e->n, 0xcc, CODE_MAX - e->n);
-    insn_parse(&p, k->code + start, e->n - start + 8, k->mode32);
-    bool popf = p.map == M1 && p.opcode == 0x9d; /* sets AC */
-    if (!insn_allowed(&p, k->mode32) || is_control_flow(&p) || popf ||
+    insn_parse(&p, k->code + start, e->n - start + 8, k->mode);
+    struct ignored unknown[2];
+    insn_ignored_memory(&p, unknown);                      /* a later instruction may read it */
+    bool popf = p.map == M1 && p.opcode == 0x9d;           /* sets AC */
+    bool pusha = p.map == M1 && (p.opcode & 0xfe) == 0x60; /* may store half before a fault */
+    if (!insn_allowed(&p) || is_control_flow(&p) || popf || pusha || unknown[0].bytes ||
         insn_undefined_flags(&p, k->code + start, NULL, &skip) || skip ||
         insn_ignored_fsw(&p, &ignored) || ignored || insn_touches_mmx_late(&p)) {
         e->n = start;
@@ -892,12 +1007,9 @@ static bool emit_step(struct rng *g, struct oracle_case *k, struct encoder *e)
     if (insn_has_wide_operand(&p)) {
         target = RW_BASE + (rng_below(g, RW_BYTES - 1024) & ~15u);
     }
-    enum aim aimed = aim(k, k->code, start, e->n, &p, target);
-    if (!note_ignored(k, &p, aimed, target)) {
-        e->n = start;
-        return false;
-    }
+    aim(g, k, k->code, start, e->n, &p, target);
     k->wide_operand |= insn_has_wide_operand(&p);
+    k->vector |= opcode_is_sse(&p);
     return true;
 }
 
@@ -907,7 +1019,7 @@ static void emit_loop(struct oracle_case *k, struct encoder *e)
     uint32_t disp = COUNTER;
     emit(e, 0xff);
     emit(e, 0x0d);
-    if (!k->mode32) {
+    if (k->mode == CODE_64) {
         disp -= CODE_BASE + k->code_at + e->n + 4;
     }
     memcpy(e->buf + e->n, &disp, 4);
@@ -925,9 +1037,9 @@ static void emit_loop(struct oracle_case *k, struct encoder *e)
 /* A few instructions: in a row, with branches forward among them, or in a loop. */
 static void generate_program(struct rng *g, struct oracle_case *k)
 {
-    struct program prog = {.e = {.g = g, .buf = k->code, .mode32 = k->mode32, .rip_only = true}};
+    struct program prog = {.e = {.g = g, .buf = k->code, .mode = k->mode, .rip_only = true}};
     unsigned want = 2 + rng_below(g, CASE_INSNS_MAX - 1), have = 0;
-    bool branches = rng_percent(g, 50), loop = rng_percent(g, 30);
+    bool branches = rng_percent(g, 50), loop = !k->segmented && rng_percent(g, 30);
     place_code(g, k, CODE_MAX, false);
     for (unsigned tries = 0; have < want && tries < 200 && prog.e.n < CODE_MAX - 48; tries++) {
         if (branches && rng_percent(g, 25) && prog.n_branches < G_N_ELEMENTS(prog.branch)) {
@@ -946,7 +1058,7 @@ static void generate_program(struct rng *g, struct oracle_case *k)
     k->code_bytes = (uint8_t)prog.e.n;
     memset(k->code + prog.e.n, 0xcc, CODE_MAX - prog.e.n);
     k->rflags &= ~(uint64_t)RFLAGS_AC;
-    k->r[RSP] = RW_BASE + 0x800 + 8 * rng_below(g, 64);
+    k->r[RSP] = RW_BASE + 0x800 + 8 * rng_below(g, 64) - segment_base(k, CASE_SS);
 }
 
 void case_generate(struct oracle_case *k, const struct gen_options *options, uint64_t seed,
@@ -958,7 +1070,7 @@ void case_generate(struct oracle_case *k, const struct gen_options *options, uin
         memset(k, 0, sizeof(*k));
         k->seed = seed;
         k->number = number;
-        k->mode32 = options->allow_mode32 && rng_percent(&g, 15);
+        random_mode(&g, k, options);
         random_state(&g, k);
         bool random_bytes = !options->no_random_bytes && !options->only && rng_percent(&g, 12);
         if (!random_bytes && rng_percent(&g, 20)) {
@@ -972,7 +1084,7 @@ void case_generate(struct oracle_case *k, const struct gen_options *options, uin
     if (k->step) {
         k->rflags |= RFLAGS_TF;
     }
-    if (k->mode32) {
+    if (k->mode != CODE_64) {
         for (unsigned i = 0; i < 16; i++) {
             k->r[i] = (uint32_t)k->r[i];
         }

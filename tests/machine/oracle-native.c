@@ -4,6 +4,7 @@
  * state afterwards. One signal per case.
  */
 #include "oracle.h"
+#include <asm/ldt.h>
 #include <asm/prctl.h>
 #include <errno.h>
 #include <signal.h>
@@ -16,11 +17,13 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#define USER_CS       0x33
-#define USER_CS_32    0x23
-#define USER_DS       0x2b
+#define USER_CS               0x33
+#define USER_CS_32            0x23
+#define USER_DS               0x2b
 
-#define EFLAGS_CHOSEN 0x50dd5u /* AC RF OF DF TF SF ZF AF PF CF: what sigreturn takes over */
+#define UC_STRICT_RESTORE_SS_ 4u /* <asm/ucontext.h> clashes with <ucontext.h> */
+
+#define EFLAGS_CHOSEN         0x50dd5u /* AC RF OF DF TF SF ZF AF PF CF: what sigreturn takes over */
 
 /* Register numbers in gregs, by encoding. */
 static const int greg[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP,
@@ -50,6 +53,24 @@ static void *map_fixed(uint64_t at, size_t bytes, int prot, int fd, off_t offset
     return p;
 }
 
+static void load_ldt(void)
+{
+    for (unsigned i = 0; i < LDT_COUNT; i++) {
+        const struct ldt_entry *e = &ldt_entries[i];
+        struct user_desc desc = {.entry_number = i,
+                                 .base_addr = e->base,
+                                 .limit = e->limit,
+                                 .seg_32bit = e->db,
+                                 .contents = e->code ? 2 : e->expand_down,
+                                 .read_exec_only = e->read_only};
+        int result = (int)syscall(SYS_modify_ldt, 1, &desc, sizeof(desc)); /* never in errno */
+        if (result != 0) {
+            fprintf(stderr, "oracle: modify_ldt of entry %u: %s\n", i, strerror(-result));
+            exit(1);
+        }
+    }
+}
+
 void native_init(void)
 {
     int fd = memfd_create("oracle", MFD_CLOEXEC);
@@ -71,6 +92,7 @@ void native_init(void)
     map_fixed(RO_BASE, RO_BYTES, PROT_READ, fd, CODE_BYTES);
     map_fixed(RW_BASE, RW_BYTES, PROT_READ | PROT_WRITE, fd, CODE_BYTES + RO_BYTES);
     close(fd);
+    load_ldt(); /* children have it, too */
     memset(code_alias, 0xcc, CODE_BYTES);
 }
 
@@ -106,6 +128,9 @@ static void take_outcome(const ucontext_t *uc)
     for (unsigned i = 0; i < 16; i++) {
         out->r[i] = (uint64_t)g[greg[i]];
     }
+    if (k->segmented) { /* what Linux has above ESP after its detour to a 16-bit stack */
+        out->r[4] = (uint32_t)out->r[4];
+    }
     out->rip = (uint64_t)g[REG_RIP];
     out->rflags = (uint64_t)g[REG_EFL];
     memcpy(out->fx, uc->uc_mcontext.fpregs, 512);
@@ -119,7 +144,15 @@ static void put_case(ucontext_t *uc)
     greg_t *g = uc->uc_mcontext.gregs;
     const struct oracle_case *k = &run.cases[run.first + run.at];
     uint8_t *fp = (uint8_t *)uc->uc_mcontext.fpregs;
-    uint64_t xstate_bv, cs = k->mode32 ? USER_CS_32 : USER_CS;
+    uint64_t xstate_bv, cs = k->mode == CODE_64 ? USER_CS : USER_CS_32, stack = USER_DS;
+    uint32_t ds = USER_DS, es = USER_DS;
+    if (k->segmented) {
+        cs = LDT_SELECTOR(k->segment[CASE_CS]);
+        stack = LDT_SELECTOR(k->segment[CASE_SS]);
+        ds = LDT_SELECTOR(k->segment[CASE_DS]);
+        es = LDT_SELECTOR(k->segment[CASE_ES]);
+    }
+    __asm__ volatile("movl %0, %%ds\n\tmovl %1, %%es" : : "r"(ds), "r"(es));
 
     memcpy(ro_alias, run.t->data, DATA_BYTES);
     memcpy(ro_alias + k->patch_at, k->patch, k->patch_bytes);
@@ -127,10 +160,11 @@ static void put_case(ucontext_t *uc)
     for (unsigned i = 0; i < 16; i++) {
         g[greg[i]] = (greg_t)k->r[i];
     }
-    g[REG_RIP] = CODE_BASE + k->code_at;
+    g[REG_RIP] = (k->segmented ? 0 : CODE_BASE) + k->code_at;
     g[REG_EFL] =
         (greg_t)(((uint64_t)g[REG_EFL] & ~(uint64_t)EFLAGS_CHOSEN) | (k->rflags & EFLAGS_CHOSEN));
-    g[REG_CSGSFS] = (greg_t)(((uint64_t)g[REG_CSGSFS] & ~(uint64_t)0xffff) | cs);
+    g[REG_CSGSFS] = (greg_t)(((uint64_t)g[REG_CSGSFS] & 0x0000ffffffff0000) | cs | stack << 48);
+    uc->uc_flags |= UC_STRICT_RESTORE_SS_;
     /* NT is what the handler has: child_signal_entry clears it. */
     g[REG_EFL] &= ~(greg_t)0x4000;
     outcomes[run.first + run.at].rflags_at_start = (uint64_t)g[REG_EFL];
@@ -188,7 +222,6 @@ static void child_main(void)
     for (unsigned i = 0; i < DATA_BYTES; i += 4096) {
         (void)*(volatile uint8_t *)(uintptr_t)(DATA_BASE + i);
     }
-    __asm__ volatile("movl %0, %%ds\n\tmovl %0, %%es" : : "r"(USER_DS));
     syscall(SYS_arch_prctl, ARCH_SET_GS, (unsigned long)GS_BASE);
     __asm__ volatile("syscall\n\tint3"
                      :

@@ -53,6 +53,17 @@ static struct {
     struct seg user[SEG_COUNT], user_cs32;
 } vm;
 
+const struct ldt_entry ldt_entries[LDT_COUNT] = {
+    [LDT_CODE_32] = {.base = CODE_BASE, .limit = CODE_BYTES - 1, .code = true, .db = true},
+    [LDT_CODE_16] = {.base = CODE_BASE, .limit = CODE_BYTES - 1, .code = true},
+    [LDT_STACK_32] = {.base = RW_BASE, .limit = RW_BYTES - 1, .db = true},
+    [LDT_STACK_16] = {.base = RW_BASE, .limit = RW_BYTES - 1},
+    [LDT_DATA] = {.base = DATA_BASE, .limit = DATA_BYTES - 1, .db = true},
+    [LDT_SHORT] = {.base = RW_BASE + 0x100, .limit = 0xfff, .db = true},
+    [LDT_READ_ONLY] = {.base = RW_BASE, .limit = RW_BYTES - 1, .db = true, .read_only = true},
+    [LDT_EXPAND_DOWN] = {.base = RW_BASE, .limit = 0xfff, .db = true, .expand_down = true},
+};
+
 static uint64_t linear_of(unsigned page)
 {
     return KERNEL_BASE + (uint64_t)page * 4096;
@@ -298,15 +309,36 @@ void soft_finish(void)
 
 /* ---------------------------------------------------------------- one case */
 
+static struct seg ldt_segment(unsigned entry)
+{
+    const struct ldt_entry *e = &ldt_entries[entry];
+    return (struct seg){.base = e->base,
+                        .limit = e->limit,
+                        .sel = LDT_SELECTOR(entry),
+                        .type = e->code          ? 11
+                                : e->expand_down ? 7
+                                : e->read_only   ? 1
+                                                 : 3,
+                        .s = 1,
+                        .dpl = 3,
+                        .present = 1,
+                        .db = e->db};
+}
+
 static void load_state(struct cpu *c, const struct oracle_case *k, uint64_t rflags)
 {
     memcpy(c->r, k->r, sizeof(k->r));
     memcpy(c->seg, vm.user, sizeof(c->seg));
-    if (k->mode32) {
+    if (k->segmented) {
+        c->seg[SEG_CS] = ldt_segment(k->segment[CASE_CS]);
+        c->seg[SEG_SS] = ldt_segment(k->segment[CASE_SS]);
+        c->seg[SEG_DS] = ldt_segment(k->segment[CASE_DS]);
+        c->seg[SEG_ES] = ldt_segment(k->segment[CASE_ES]);
+    } else if (k->mode != CODE_64) {
         c->seg[SEG_CS] = vm.user_cs32;
     }
     c->cpl = 3;
-    c->rip = CODE_BASE + k->code_at;
+    c->rip = (k->segmented ? 0 : CODE_BASE) + k->code_at;
     c->cr2 = 0;
     c->dr[6] = 0xffff0ff0;
     c->halted = c->shadow = c->shadow_ss = c->trap_armed = false;

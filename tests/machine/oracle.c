@@ -2,7 +2,7 @@
  * The instruction oracle's program: oracle.h says what it does.
  *
  *   oracle [--cases N] [--seed S] [--only TEXT] [--case NUMBER] [--keep-going] [--verbose]
- *          [--no-mode32] [--self-test]
+ *          [--only-64] [--self-test]
  *
  * Output is TAP. A failing case prints its bytes, both states and how to run it alone. --self-test
  * spoils single parts of outcomes and wants every one of them noticed.
@@ -10,7 +10,9 @@
  * Not compared, besides flags that the manual calls undefined (oracle-filter.c):
  *   - x87 FOP, FIP and FDP, in registers and where FXSAVE, FNSAVE and FNSTENV store them:
  * processors differ in when they update them (SDM vol. 1, 8.1.8 and 8.1.9; APM vol. 1, 6.2.5)
- *   - the present bit of a #PF error code for a kernel address, which Linux hides from processes
+ *   - the present bit of a #PF error code: for a kernel address, where Linux hides it from
+ * processes, and for the case's own pages, which it may not have filled in yet
+ *   - which fault comes first when a call has both a bad target and a bad stack
  *   - how far an undefined opcode is fetched; MXCSR.MM of AMD
  *   - operands that go past 4 GiB in compatibility mode (SDM vol. 3, 5.3)
  *   - at which of its bytes #PF is reported for operands that are moved in pieces (FSAVE, FXSAVE..)
@@ -32,7 +34,7 @@ static struct {
     int64_t cases;
     int64_t seed;
     int64_t only_case;
-    gboolean keep_going, verbose, no_mode32, no_random, self_test;
+    gboolean keep_going, verbose, only_64, no_random, self_test;
     char *only;
 } opt = {.cases = 20000, .seed = 1, .only_case = -1};
 
@@ -45,7 +47,7 @@ static const GOptionEntry entries[] = {
     {"keep-going", 'k', 0, G_OPTION_ARG_NONE, &opt.keep_going, "Do not stop after ten failures",
      NULL},
     {"verbose", 'v', 0, G_OPTION_ARG_NONE, &opt.verbose, "Print what is left out", NULL},
-    {"no-mode32", 0, 0, G_OPTION_ARG_NONE, &opt.no_mode32, "64-bit cases only", NULL},
+    {"only-64", 0, 0, G_OPTION_ARG_NONE, &opt.only_64, "64-bit cases only", NULL},
     {"no-random", 0, 0, G_OPTION_ARG_NONE, &opt.no_random, "No random bytes", NULL},
     {"self-test", 0, 0, G_OPTION_ARG_NONE, &opt.self_test, "Check that differences are noticed",
      NULL},
@@ -85,7 +87,8 @@ static G_GNUC_PRINTF(2, 3) void differ(struct difference *d, const char *format,
 static void compare_exception(struct difference *d, const struct oracle_case *k,
                               const struct outcome *a, const struct outcome *b)
 {
-    uint32_t mask = a->vector == 14 && a->cr2 >= LINUX_TASK_END ? ~1u : ~0u;
+    bool mapped = a->cr2 - CODE_BASE < CODE_BYTES || a->cr2 - DATA_BASE < DATA_BYTES;
+    uint32_t mask = a->vector == 14 && (mapped || a->cr2 >= LINUX_TASK_END) ? ~1u : ~0u;
     uint64_t apart = a->cr2 > b->cr2 ? a->cr2 - b->cr2 : b->cr2 - a->cr2;
     if (a->vector != b->vector) {
         differ(d, "exception %u, software %u", a->vector, b->vector);
@@ -221,7 +224,7 @@ static bool wraps_at_4g(const struct oracle_case *k, const struct outcome *a,
                         const struct outcome *b)
 {
     bool stopped = a->vector == 12 || a->vector == 13;
-    if (!k->mode32) {
+    if (k->mode == CODE_64 || k->segmented) {
         return false;
     }
     return (b->vector == 14 && (stopped || a->vector == 14) &&
@@ -230,11 +233,16 @@ static bool wraps_at_4g(const struct oracle_case *k, const struct outcome *a,
 }
 
 /* An undefined opcode at the end of the code: how many bytes are fetched before #UD differs. */
-static bool undefined_at_end(const struct outcome *a, const struct outcome *b)
+static bool undefined_at_end(const struct oracle_case *k, const struct outcome *a,
+                             const struct outcome *b)
 {
-    const struct outcome *fetch = a->vector == 14 ? a : b, *other = fetch == a ? b : a;
-    return fetch->vector == 14 && fetch->error & 0x10 && other->vector == 6 &&
-           fetch->cr2 == CODE_BASE + CODE_BYTES;
+    const struct outcome *fetch = a->vector == 6 ? b : a, *other = fetch == a ? b : a;
+    if (other->vector != 6 || k->code_at + k->code_bytes != CODE_BYTES) {
+        return false;
+    }
+    return k->segmented
+               ? fetch->vector == 13
+               : fetch->vector == 14 && fetch->error & 0x10 && fetch->cr2 == CODE_BASE + CODE_BYTES;
 }
 
 /* A non-canonical offset that a segment base makes canonical. */
@@ -243,6 +251,20 @@ static bool offset_not_canonical(const struct oracle_case *k, const struct outco
 {
     return k->fs_gs && a->vector == 13 && b->vector == 14 && b->cr2 >> 47 == 0x1ffff &&
            (b->cr2 - GS_BASE) >> 47 != 0x1ffff;
+}
+
+/* A call with both a bad stack and a bad target. */
+static bool call_fails_twice(const struct oracle_case *k, const struct outcome *a,
+                             const struct outcome *b)
+{
+    return k->call && (a->vector == 12 || a->vector == 14) && b->vector == 13;
+}
+
+/* A misaligned vector beyond the stack segment's limit: #GP or #SS. */
+static bool misaligned_in_stack(const struct oracle_case *k, const struct outcome *a,
+                                const struct outcome *b)
+{
+    return k->segmented && k->vector && a->vector == 13 && b->vector == 12;
 }
 
 /* MXCSR bit 17 is AMD's MM (APM vol. 1, 4.2.2), reserved elsewhere. */
@@ -259,8 +281,9 @@ static unsigned compare(const struct oracle_case *k, const struct outcome *a,
         differ(&d, "%s", a->done ? "the software CPU did not finish" : "the native child died");
         return d.n;
     }
-    if (wraps_at_4g(k, a, b) || undefined_at_end(a, b) || loads_amd_mxcsr(a, b) ||
-        offset_not_canonical(k, a, b)) {
+    if (wraps_at_4g(k, a, b) || undefined_at_end(k, a, b) || loads_amd_mxcsr(a, b) ||
+        offset_not_canonical(k, a, b) || misaligned_in_stack(k, a, b) ||
+        call_fails_twice(k, a, b)) {
         return 0;
     }
     compare_exception(&d, k, a, b);
@@ -274,19 +297,22 @@ static unsigned compare(const struct oracle_case *k, const struct outcome *a,
 
 static void print_code(const struct oracle_case *k)
 {
-    printf("# %s, %s, at %#x:", k->mode32 ? "32-bit" : "64-bit",
+    static const char *const modes[] = {"64-bit", "32-bit", "16-bit"};
+    printf("# %s%s, %s, at %#x:", modes[k->mode], k->segmented ? " segmented" : "",
            k->step ? "single step" : "until INT3", CODE_BASE + k->code_at);
     for (unsigned i = 0; i < k->code_bytes; i++) {
         printf(" %02x", k->code[i]);
     }
     printf("\n");
 #ifdef HAVE_ZYDIS
+    static const ZydisMachineMode modes_zydis[] = {ZYDIS_MACHINE_MODE_LONG_64,
+                                                   ZYDIS_MACHINE_MODE_LONG_COMPAT_32,
+                                                   ZYDIS_MACHINE_MODE_LONG_COMPAT_16};
     ZydisDisassembledInstruction insn;
     unsigned at = 0, n = 0;
     while (at < k->code_bytes && n++ < (k->step ? 1u : 16u) &&
-           ZYAN_SUCCESS(ZydisDisassembleIntel(
-               k->mode32 ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 : ZYDIS_MACHINE_MODE_LONG_64,
-               CODE_BASE + k->code_at + at, k->code + at, k->code_bytes - at, &insn))) {
+           ZYAN_SUCCESS(ZydisDisassembleIntel(modes_zydis[k->mode], CODE_BASE + k->code_at + at,
+                                              k->code + at, k->code_bytes - at, &insn))) {
         printf("#     %s\n", insn.text);
         at += insn.info.length;
     }
@@ -394,7 +420,8 @@ static int self_test(void)
     k->code_at = 0x800;
     k->code_bytes = 2;
     k->step = false;
-    k->mode32 = false;
+    k->mode = CODE_64;
+    k->segmented = false;
     k->rflags &= ~(uint64_t)(RFLAGS_TF | RFLAGS_AC);
     k->undefined_flags = 0;
     native_run(k, 1, t, native);
@@ -431,7 +458,7 @@ struct totals {
 static bool run_batch(struct oracle_case *cases, uint64_t first, unsigned n, struct totals *total)
 {
     struct gen_options options = {
-        .allow_mode32 = !opt.no_mode32, .no_random_bytes = opt.no_random, .only = opt.only};
+        .only_64 = opt.only_64, .no_random_bytes = opt.no_random, .only = opt.only};
     g_autofree struct template *t = g_new(struct template, 1);
     g_autofree struct outcome *soft = g_new0(struct outcome, 1);
     struct outcome *native = native_outcomes();

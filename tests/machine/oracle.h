@@ -34,6 +34,28 @@
 #define PATCH_MAX      64u
 #define CASE_INSNS_MAX 8u
 
+enum code_mode { CODE_64, CODE_32, CODE_16 }; /* the last two in compatibility mode */
+
+/* Segments of the LDT for cases that are not flat. Code is 32- or 16-bit by db, so is a stack. */
+struct ldt_entry {
+    uint32_t base, limit; /* in bytes */
+    bool code, db, expand_down, read_only;
+};
+enum {
+    LDT_CODE_32,
+    LDT_CODE_16,
+    LDT_STACK_32,
+    LDT_STACK_16,
+    LDT_DATA,
+    LDT_SHORT,
+    LDT_READ_ONLY,
+    LDT_EXPAND_DOWN,
+    LDT_COUNT
+};
+extern const struct ldt_entry ldt_entries[LDT_COUNT];
+enum { CASE_CS, CASE_SS, CASE_DS, CASE_ES }; /* indexes of oracle_case.segment */
+#define LDT_SELECTOR(entry) ((entry) << 3 | 7)
+
 /* Bytes of memory that are not compared. */
 struct ignored {
     uint32_t at; /* offset from DATA_BASE */
@@ -45,19 +67,23 @@ struct oracle_case {
     uint32_t code_at;   /* offset from CODE_BASE */
     uint8_t code_bytes; /* ends with INT3 unless `step` */
     uint8_t code[CODE_MAX];
-    bool step;         /* single-step: one instruction */
-    bool mode32;       /* compatibility mode */
-    uint64_t r[16];    /* in encoding order */
-    uint64_t rflags;   /* TF as `step` says */
-    uint8_t fx[512];   /* FXSAVE image, 64-bit format */
-    uint32_t patch_at; /* offset from DATA_BASE of bytes that differ from the template */
+    bool step; /* single-step: one instruction */
+    enum code_mode mode;
+    uint8_t segment[4]; /* with `segmented`: entries of the LDT for CS, SS, DS, ES */
+    bool segmented;     /* not flat: compatibility mode only */
+    uint64_t r[16];     /* in encoding order */
+    uint64_t rflags;    /* TF as `step` says */
+    uint8_t fx[512];    /* FXSAVE image, 64-bit format */
+    uint32_t patch_at;  /* offset from DATA_BASE of bytes that differ from the template */
     uint8_t patch_bytes;
     uint8_t patch[PATCH_MAX];
     uint32_t undefined_flags; /* RFLAGS bits not compared */
     uint16_t ignored_fsw, ignored_fsw_if_stopped;
     bool fs_gs;                  /* an FS or GS base counts */
+    bool vector;                 /* an SSE instruction */
+    bool call;                   /* a near call */
     bool mmx_late, wide_operand; /* insn_touches_mmx_late, insn_has_wide_operand */
-    struct ignored ignored[2 * CASE_INSNS_MAX];
+    struct ignored ignored[2];
     unsigned n_ignored;
 };
 
@@ -84,7 +110,7 @@ struct template
 /* ---------------------------------------------------------------- generation */
 
 struct gen_options {
-    bool allow_mode32;
+    bool only_64;
     bool no_random_bytes;
     const char *only; /* instructions whose name contains this; NULL: all */
 };
@@ -99,7 +125,10 @@ unsigned generator_init(const struct gen_options *options, bool verbose);
 
 struct parsed {
     bool ok; /* opcode and ModRM are complete */
+    enum code_mode mode;
     bool prefix66, prefix67, lock;
+    bool addr16;     /* 16-bit addressing */
+    uint8_t osz;     /* operand size: 2, 4, 8 */
     uint8_t rep;     /* 0xf3, 0xf2 (the last one), or 0 */
     uint8_t segment; /* the last segment prefix or 0 */
     uint8_t rex;
@@ -109,10 +138,10 @@ struct parsed {
 };
 #define PARSED_VECTOR 0xff
 
-void insn_parse(struct parsed *p, const uint8_t *code, unsigned bytes, bool mode32);
+void insn_parse(struct parsed *p, const uint8_t *code, unsigned bytes, enum code_mode mode);
 /* May this run on the host? False for what reaches the kernel, depends on the host's identity or
  * tables, or belongs to extensions that the software CPU does not model. */
-bool insn_allowed(const struct parsed *p, bool mode32);
+bool insn_allowed(const struct parsed *p);
 /* Flags that this instruction leaves undefined, given its count or operand; *skip: a result that is
  * not a flag is undefined. */
 uint32_t insn_undefined_flags(const struct parsed *p, const uint8_t *code, const uint64_t r[16],

@@ -145,7 +145,7 @@ static void test_fxsave_extent(void)
     g_assert_cmpuint(run(f, "0fae03"), ==, 3);
     g_assert_cmphex(f->out.rw[160 + 255], ==, 0x11);
     g_assert_cmphex(f->out.rw[416], ==, 0xa5);
-    f->k.mode32 = true;
+    f->k.mode = CODE_32;
     g_assert_cmpuint(run(f, "0fae03"), ==, 3);
     g_assert_cmphex(f->out.rw[160 + 127], ==, 0x11);
     g_assert_cmphex(f->out.rw[160 + 128], ==, 0xa5);

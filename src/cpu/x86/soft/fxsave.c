@@ -89,13 +89,23 @@ static unsigned xmm_bytes(const struct cpu *c)
     return !(c->key & KEY_OSFXSR) ? 0 : is_long64(c) ? 256 : 128;
 }
 
+/* Address of the whole area, checked. */
+static uint64_t area(struct cpu *c, const struct op *o, bool write)
+{
+    uint64_t lin = ea(c, o, 512, write);
+    if (lin & 15) {
+        raise_error(c, o, EXC_GP, 0);
+    }
+    mem_probe(c, o, lin, 512, write ? ACCESS_WRITE : ACCESS_READ);
+    return lin;
+}
+
 static void fxsave(struct cpu *c, const struct op *o)
 {
     uint8_t image[512];
-    uint64_t lin = ea_aligned16(c, o, true);
+    uint64_t lin = area(c, o, true);
     fp_leave(c);
     fxsave_store(c, image, o->osz == 8);
-    mem_probe(c, o, lin, 512, ACCESS_WRITE);
     for (unsigned i = 0; i < FX_XMM + xmm_bytes(c); i += 16) {
         vreg v;
         memcpy(&v, image + i, 16);
@@ -112,8 +122,7 @@ OP(op_fxsave)
 static void fxrstor(struct cpu *c, const struct op *o)
 {
     uint8_t image[512];
-    uint64_t lin = ea_aligned16(c, o, false);
-    mem_probe(c, o, lin, 512, ACCESS_READ);
+    uint64_t lin = area(c, o, false);
     for (unsigned i = 0; i < FX_END; i += 16) {
         vreg v = mem_ld128(c, o, lin + i);
         memcpy(image + i, &v, 16);

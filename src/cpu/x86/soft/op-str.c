@@ -86,7 +86,7 @@ static inline uint64_t run_length(const struct string *s, uint64_t lin, unsigned
 static inline bool runs_allowed(const struct string *s)
 {
     return s->step > 0 && !(s->o->mflags & MF_SEGCHK) && (s->c->key & (KEY_LONG64 | KEY_FLAT)) &&
-           !(s->c->key & KEY_STEP);
+           !(s->c->key & (KEY_STEP | KEY_ALIGN));
 }
 
 /* Between iterations: should a repeated instruction leave at its own RIP? */
