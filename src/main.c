@@ -101,6 +101,7 @@ int main(int argc, char **argv)
         g.ready_fd = daemon_start();
     }
     if (set_up(&g, &error)) {
+        machine_start(g.machine);
         monitor_start(g.monitor, g.machine);
         if (g.ready_fd >= 0) {
             daemon_ready(g.ready_fd);

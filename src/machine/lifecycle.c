@@ -83,8 +83,8 @@ static struct slots *request_begin(struct machine *m)
     return &m->requests->slots;
 }
 
-/* A vCPU that leaves a request runs no further until it is carried out; machine_run_requests() lets it
- * go on if the machine still runs then. */
+/* A vCPU that leaves a request runs no further until it is carried out; machine_run_requests() lets
+ * it go on if the machine still runs then. */
 static void request_end(struct machine *m, enum request_bit bit)
 {
     struct requests *r = m->requests;
@@ -408,9 +408,22 @@ static bool receive_signal(int fd, GIOCondition condition, void *arg)
     return true;
 }
 
-int machine_run(struct machine *m)
+void machine_start(struct machine *m)
 {
     g_autoptr(GError) error = NULL;
+
+    if (m->config->start_paused) {
+        return;
+    }
+    big_lock_acquire(&m->lock);
+    if (!vm_start(m, &error)) {
+        log_error("%s", error->message);
+    }
+    big_lock_release(&m->lock);
+}
+
+int machine_run(struct machine *m)
+{
     GSource *source = NULL;
     sigset_t set;
     int fd;
@@ -421,13 +434,6 @@ int machine_run(struct machine *m)
         source = loop_watch_fd(m->loop, fd, G_IO_IN, receive_signal, m);
     } else {
         log_warn("signals cannot be watched: %s", strerror(errno));
-    }
-    if (!m->config->start_paused) {
-        big_lock_acquire(&m->lock);
-        if (!vm_start(m, &error)) {
-            log_error("%s", error->message);
-        }
-        big_lock_release(&m->lock);
     }
     loop_run(m->loop);
 

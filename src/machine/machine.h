@@ -126,8 +126,11 @@ void machine_request_exit(struct machine *m, int status);
  * in-band command, so that events precede the reply. Returns false when the machine has ended. */
 bool machine_run_requests(struct machine *m);
 
-/* The main thread's life: starts the guest unless start_paused, runs requests and sources until the
- * machine ends, stops the vCPUs; returns the exit status. Not with the lock held. SIGINT, SIGTERM and
+/* Starts the guest unless start_paused; not with the lock held. Before monitors serve clients, so that
+ * none of them sees a machine that is about to run. */
+void machine_start(struct machine *m);
+/* The main thread's life: runs requests and sources until the machine ends, stops the vCPUs; returns
+ * the exit status. Not with the lock held. SIGINT, SIGTERM and
  * SIGHUP end it with cause host-signal, if machine_block_signals() was called before any thread was
  * made. */
 int machine_run(struct machine *m);

@@ -74,6 +74,21 @@ static void run_cont(struct hmp *h, const struct hmp_command *command, const cha
     }
 }
 
+static void run_quit(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    machine_request_shutdown(h->m, SHUTDOWN_CAUSE_HOST_QMP_QUIT, "quit");
+}
+
+static void run_reset(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    machine_request_reset(h->m, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET, "system_reset");
+}
+
+static void run_powerdown(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    machine_request_powerdown(h->m);
+}
+
 /* ---- registers */
 
 static void get_state(struct hmp *h, struct vcpu *vcpu, struct cpu_state *state)
@@ -319,7 +334,10 @@ static const struct hmp_command commands[] = {
      info_registers},
     {"info status", NULL, "", "whether the guest runs, or why it does not", false, info_status},
     {"info version", NULL, "", "the program's version", false, info_version},
+    {"quit", "q", "", "end the program", false, run_quit},
     {"stop", "s", "", "pause the guest", false, run_stop},
+    {"system_powerdown", NULL, "", "press the power button", false, run_powerdown},
+    {"system_reset", NULL, "", "reset the machine", false, run_reset},
     {"x", NULL, "/fmt addr", "show memory at a virtual address", true, run_x},
     {"xp", NULL, "/fmt addr", "show memory at a physical address", true, run_xp},
 };

@@ -654,6 +654,13 @@ class Commands(Case):
                                         {"command-line": "info status", "cpu-index": 3}),
                           "Parameter 'cpu-index' expects a CPU number")
 
+    def test_human_power(self):
+        for line, event in (("system_reset", "RESET"), ("system_powerdown", "POWERDOWN"),
+                            ("quit", "SHUTDOWN")):
+            events, reply = self.wire.request("human-monitor-command", {"command-line": line})
+            self.assertEqual((events, reply), ([event], {"return": ""}))
+        self.assert_ends()
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -123,6 +123,7 @@ static void expect(struct fixture *f, const char *events)
 
 static gpointer run_machine(gpointer m)
 {
+    machine_start(m);
     return GINT_TO_POINTER(machine_run(m));
 }
 

@@ -324,6 +324,7 @@ static void test_signal(struct fixture *f, gconstpointer unused)
     big_lock_release(&f->m->lock);
     machine_block_signals();
     kill(getpid(), SIGTERM);
+    machine_start(f->m);
     g_assert_cmpint(machine_run(f->m), ==, 0);
     big_lock_acquire(&f->m->lock);
     expect(f, "RESUME@prelaunch " SHUTDOWN_OF("host-signal", "false") "@running ",
