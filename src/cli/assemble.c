@@ -326,16 +326,6 @@ bool assemble_devices(struct machine *m, void *assembly, GError **error)
 
 /* ---------------------------------------------------------------- monitors */
 
-static bool add_socket(struct monitor *mon, const struct sock_address *address, const char *label,
-                       bool pretty, GError **error)
-{
-    if (!address->server) {
-        g_set_error(error, CLI_ERROR, 0, "a QMP monitor is a server: add server=on");
-        return false;
-    }
-    return monitor_add_socket(mon, address, label, pretty, error);
-}
-
 static bool add_chardev_monitor(struct monitor *mon, const struct options *o,
                                 const struct monitor_option *option, GError **error)
 {
@@ -352,7 +342,7 @@ static bool add_chardev_monitor(struct monitor *mon, const struct options *o,
     if (!options_chardev_address(chardev->text, &address, error)) {
         return false;
     }
-    bool ok = add_socket(mon, &address, option->spec, option->pretty, error);
+    bool ok = monitor_add_socket(mon, &address, option->spec, option->pretty, error);
     sock_address_clear(&address);
     return ok;
 }
@@ -377,7 +367,7 @@ static bool add_monitor(struct monitor *mon, const struct options *o,
     if (!sock_address_parse(option->spec, &address, error)) {
         return false;
     }
-    bool ok = add_socket(mon, &address, label, option->pretty, error);
+    bool ok = monitor_add_socket(mon, &address, label, option->pretty, error);
     sock_address_clear(&address);
     return ok;
 }

@@ -1,9 +1,11 @@
 """Devices of the q35 board through the register door, on the clock that the test steps."""
 import signal
 import socket
+import subprocess
 import tempfile
 import unittest
 
+from godwit import GODWIT
 from qtest import Door, Refused
 
 MS = 1000000
@@ -85,6 +87,34 @@ class Protocol(unittest.TestCase):
         with Door(qmp=True) as d:
             d.qmp.command("quit")
             self.assertEqual(d.wait(), 0)
+
+
+class Harness(unittest.TestCase):
+    def test_both_sockets_listen(self):
+        """Started as other people's harnesses start it: the emulator connects, twice."""
+        with tempfile.TemporaryDirectory() as folder:
+            listeners = []
+            for name in ("door", "qmp"):
+                listener = socket.socket(socket.AF_UNIX)
+                listener.bind(f"{folder}/{name}")
+                listener.listen(1)
+                listener.settimeout(20)
+                listeners.append(listener)
+            process = subprocess.Popen(
+                [GODWIT, "-qtest", f"unix:{folder}/door", "-qtest-log", "/dev/null", "-chardev",
+                 f"socket,path={folder}/qmp,id=char0", "-mon", "chardev=char0,mode=control",
+                 "-display", "none", "-machine", "q35", "-accel", "kvm", "-accel", "qtest"],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            (qmp, _), (door, _) = listeners[1].accept(), listeners[0].accept()
+            self.assertIn(b'"QMP"', qmp.recv(4096))
+            door.sendall(b"endianness\n")
+            self.assertEqual(door.recv(100), b"OK little\n")
+            door.close()  # the machine lives on without a door
+            qmp.sendall(b'{"execute":"qmp_capabilities"}{"execute":"quit"}')
+            self.assertEqual(process.wait(20), 0)
+            self.assertEqual(process.stdout.read(), b"")
+            for open_file in (qmp, process.stdout, process.stderr, *listeners):
+                open_file.close()
 
 
 class Devices(unittest.TestCase):
