@@ -585,5 +585,8 @@ OP(op_into)
 
 OP(op_int1)
 {
+    if (c->pending_db != 0) {
+        debug_registers_update(c, c->pending_db); /* held by MOV SS: part of this #DB */
+    }
     return software_interrupt(c, o, EXC_DB, EVENT_INT1);
 }

@@ -849,6 +849,8 @@ void mem_write_as(struct cpu *c, const struct op *o, uint64_t lin, const void *b
         y.ref = &y_ref;
         piece_write(c, &x, lin & ~GUEST_PAGE_MASK, buf, first);
         piece_write(c, &y, 0, (const uint8_t *)buf + first, size - first);
+    } else if (likely(lin - e->wtag <= GUEST_PAGE_SIZE - size)) {
+        copy_sized(e->host + (lin - e->wtag), buf, size); /* entered just now: holds no code */
     } else {
         piece_write(c, &x, lin & ~GUEST_PAGE_MASK, buf, size);
     }

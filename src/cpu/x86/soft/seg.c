@@ -170,7 +170,9 @@ void seg_drop_inner(struct cpu *c)
         struct seg *s = &c->seg[data[i]];
         bool conforming = (s->type & 12) == 12;
         if (!s->unusable && !conforming && s->dpl < c->cpl) {
-            seg_set_null(s, 0, 0);
+            /* the base stays: 64-bit code goes on using that of FS and GS */
+            s->unusable = true;
+            s->sel = 0;
         } else if (sel_is_null(s->sel)) {
             s->sel = 0;
         }
