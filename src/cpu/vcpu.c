@@ -130,6 +130,12 @@ void vcpu_request(struct vcpu *vcpu, uint32_t bits)
     }
 }
 
+void vcpu_nmi(struct vcpu *vcpu)
+{
+    atomic_fetch_add(&vcpu->nmis, 1);
+    vcpu_request(vcpu, VCPU_REQ_NMI);
+}
+
 struct run_on {
     void (*fn)(struct vcpu *, void *);
     void *arg;
@@ -452,6 +458,7 @@ void vcpus_reset_all(struct cpus *cpus)
         struct vcpu *vcpu = cpus->vcpu[i];
 
         vcpu->stuck = false;
+        atomic_store(&vcpu->nmis, 0);
         atomic_fetch_and(&vcpu->req, (uint32_t)(VCPU_REQ_PAUSE | VCPU_REQ_EXIT | VCPU_REQ_RUN |
                                                 VCPU_REQ_TLB_FLUSH | VCPU_REQ_CODE));
         vcpu->ops->reset(vcpu);

@@ -33,7 +33,7 @@ enum vcpu_request {
     VCPU_REQ_EXCLUSIVE = 1u << 1, /* another vCPU wants everybody parked for a moment */
     VCPU_REQ_EXIT = 1u << 2,      /* end the thread */
     VCPU_REQ_INTR = 1u << 3,      /* an interrupt may have become deliverable */
-    VCPU_REQ_NMI = 1u << 4,
+    VCPU_REQ_NMI = 1u << 4,       /* vcpu_nmi() was called */
     VCPU_REQ_INIT = 1u << 5,
     VCPU_REQ_SIPI = 1u << 6,
     VCPU_REQ_SMI = 1u << 7,
@@ -117,6 +117,7 @@ struct vcpu {
     _Atomic bool in_guest;    /* may touch guest memory or the memory map */
     _Atomic int mp_state;     /* enum mp_state */
     _Atomic uint8_t sipi_vector;
+    _Atomic uint32_t nmis;    /* sent by vcpu_nmi() and not looked at */
     _Atomic bool sleeping;    /* waits for a request; the requester then signals `wake` */
     unsigned exclusive_depth; /* the vCPU's thread only: sections nest on one vCPU */
     unsigned lock_depth;      /* the vCPU's thread only: vcpu_lock_machine() nests */
@@ -180,6 +181,7 @@ static inline void cpus_inject_nmi(struct cpus *cpus)
 }
 
 void vcpu_request(struct vcpu *vcpu, uint32_t bits); /* any thread; wakes and kicks */
+void vcpu_nmi(struct vcpu *vcpu);                    /* any thread: a non-maskable interrupt */
 /* Runs fn(vcpu, arg) on the vCPU's thread at a boundary and waits. Not with the machine lock held. */
 void vcpu_run_on(struct vcpu *vcpu, void (*fn)(struct vcpu *, void *), void *arg);
 

@@ -77,10 +77,6 @@ enum {
 #define ESR_RECV_ILLEGAL (1u << 6)
 #define ESR_ILLEGAL_REG  (1u << 7)
 
-#define BASE_BSP         (1u << 8)
-#define BASE_X2APIC      (1u << 10)
-#define BASE_ENABLE      (1u << 11)
-
 #define MIN_PERIOD_NS                                                                              \
     20000 /* a periodic timer faster than this is held back: the host has to live */
 
@@ -127,7 +123,8 @@ void lapic_bus_free(struct lapic_bus *bus)
 
 static bool in_x2apic(const struct lapic *apic)
 {
-    return (apic->base & (BASE_ENABLE | BASE_X2APIC)) == (BASE_ENABLE | BASE_X2APIC);
+    return (apic->base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) ==
+           (APIC_BASE_ENABLE | APIC_BASE_X2APIC);
 }
 
 /* ---- vectors in 256-bit registers */
@@ -195,7 +192,7 @@ static void accept(struct lapic *apic, unsigned mode, uint8_t vector, bool level
         }
         break;
     case MODE_NMI:
-        vcpu_request(apic->vcpu, VCPU_REQ_NMI);
+        vcpu_nmi(apic->vcpu);
         break;
     case MODE_INIT:
         vcpu_request(apic->vcpu, VCPU_REQ_INIT);
@@ -264,7 +261,7 @@ static bool matches_logical(const struct lapic *apic, uint32_t dest, bool wide)
 
 static bool matches(const struct lapic *apic, uint32_t dest, bool logical, bool wide)
 {
-    if (!(atomic_load(&apic->base) & BASE_ENABLE)) {
+    if (!(atomic_load(&apic->base) & APIC_BASE_ENABLE)) {
         return false;
     }
     return logical ? matches_logical(apic, dest, wide) : matches_physical(apic, dest, wide);
@@ -374,7 +371,7 @@ static void send_ipi(struct lapic *apic, uint32_t low, uint32_t dest)
             struct lapic *other = bus->apic[i];
 
             if (other && (shorthand == 2 || other != apic) &&
-                (atomic_load(&other->base) & BASE_ENABLE)) {
+                (atomic_load(&other->base) & APIC_BASE_ENABLE)) {
                 accept(other, mode, vector, false);
             }
         }
@@ -411,15 +408,12 @@ static int64_t timer_period_ns(const struct lapic *apic)
     return ticks_to_ns(apic, (uint64_t)apic->timer_initial * divider(apic->timer_divide));
 }
 
-/* Main thread. */
-static void timer_expired(void *opaque)
+/* Mutex held: true when the deadline has passed; the timer is then idle or set to its next one. */
+static bool timer_take_expiry(struct lapic *apic)
 {
-    struct lapic *apic = opaque;
     int64_t now = vclock_now(apic->bus->cpus->clock);
-    bool fire;
+    bool fire = apic->timer_deadline_ns >= 0 && apic->timer_deadline_ns <= now;
 
-    g_mutex_lock(&apic->mutex);
-    fire = apic->timer_deadline_ns >= 0 && apic->timer_deadline_ns <= now;
     if (fire && LVT_TIMER_MODE(atomic_load(&apic->lvt[LVT_TIMER])) == TIMER_PERIODIC) {
         int64_t period = timer_period_ns(apic), next = apic->timer_deadline_ns + period;
 
@@ -432,6 +426,17 @@ static void timer_expired(void *opaque)
         apic->timer_deadline_ns = -1;
         apic->tsc_deadline = 0;
     }
+    return fire;
+}
+
+/* Main thread. */
+static void timer_expired(void *opaque)
+{
+    struct lapic *apic = opaque;
+    bool fire;
+
+    g_mutex_lock(&apic->mutex);
+    fire = timer_take_expiry(apic);
     g_mutex_unlock(&apic->mutex);
     if (fire) {
         lvt_fire(apic, LVT_TIMER);
@@ -485,8 +490,10 @@ static void timer_set_divide(struct lapic *apic, uint32_t value)
 static void set_lvt_timer(struct lapic *apic, uint32_t value)
 {
     uint32_t old = apic->lvt[LVT_TIMER];
+    bool fire;
 
     g_mutex_lock(&apic->mutex);
+    fire = timer_take_expiry(apic); /* by the old mode, if the main thread has not got to it yet */
     apic->lvt[LVT_TIMER] = value;
     if ((LVT_TIMER_MODE(old) == TIMER_TSC_DEADLINE) !=
         (LVT_TIMER_MODE(value) == TIMER_TSC_DEADLINE)) {
@@ -495,6 +502,9 @@ static void set_lvt_timer(struct lapic *apic, uint32_t value)
         apic->timer_initial = 0;
     }
     g_mutex_unlock(&apic->mutex);
+    if (fire) {
+        lvt_fire(apic, LVT_TIMER);
+    }
 }
 
 uint64_t lapic_get_tsc_deadline(const struct lapic *apic)
@@ -510,12 +520,19 @@ uint64_t lapic_get_tsc_deadline(const struct lapic *apic)
 
 void lapic_set_tsc_deadline(struct lapic *apic, uint64_t tsc, int64_t deadline_ns)
 {
+    bool fire = false;
+
     g_mutex_lock(&apic->mutex);
     if (LVT_TIMER_MODE(apic->lvt[LVT_TIMER]) == TIMER_TSC_DEADLINE) {
         apic->tsc_deadline = tsc;
-        timer_arm(apic, tsc ? MAX(deadline_ns, 0) : -1);
+        apic->timer_deadline_ns = tsc ? MAX(deadline_ns, 0) : -1;
+        fire = timer_take_expiry(apic); /* the past fires before the next instruction */
+        timer_arm(apic, apic->timer_deadline_ns);
     }
     g_mutex_unlock(&apic->mutex);
+    if (fire) {
+        lvt_fire(apic, LVT_TIMER);
+    }
 }
 
 /* ---- taking interrupts */
@@ -525,8 +542,8 @@ static bool accepts_extint(const struct lapic *apic)
     uint32_t lint0 = atomic_load(&apic->lvt[LVT_LINT0]);
     uint64_t base = atomic_load(&apic->base);
 
-    if (!(base & BASE_ENABLE)) {
-        return base & BASE_BSP;
+    if (!(base & APIC_BASE_ENABLE)) {
+        return base & APIC_BASE_BSP;
     }
     return !(lint0 & LVT_MASKED) && LVT_MODE(lint0) == MODE_EXTINT;
 }
@@ -855,7 +872,8 @@ bool lapic_claims(const struct lapic *apic, gpa_t page)
 {
     uint64_t base = atomic_load(&apic->base);
 
-    return (base & (BASE_ENABLE | BASE_X2APIC)) == BASE_ENABLE && (base & GUEST_PAGE_MASK) == page;
+    return (base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) == APIC_BASE_ENABLE &&
+           (base & GUEST_PAGE_MASK) == page;
 }
 
 static void enter_x2apic(struct lapic *apic)
@@ -900,13 +918,13 @@ static void reset_registers(struct lapic *apic, bool power_on)
 bool lapic_set_base(struct lapic *apic, uint64_t value)
 {
     const struct cpu_model *model = apic->bus->cpus->model;
-    uint64_t old = apic->base, flags = BASE_BSP | BASE_ENABLE;
+    uint64_t old = apic->base, flags = APIC_BASE_BSP | APIC_BASE_ENABLE;
     uint64_t address = ((1ull << model->phys_bits) - 1) & GUEST_PAGE_MASK;
-    bool was_x2 = (old & BASE_X2APIC) != 0, now_x2 = (value & BASE_X2APIC) != 0;
-    bool was_on = (old & BASE_ENABLE) != 0, now_on = (value & BASE_ENABLE) != 0;
+    bool was_x2 = (old & APIC_BASE_X2APIC) != 0, now_x2 = (value & APIC_BASE_X2APIC) != 0;
+    bool was_on = (old & APIC_BASE_ENABLE) != 0, now_on = (value & APIC_BASE_ENABLE) != 0;
 
     if (cpu_model_has(model, F_X2APIC)) {
-        flags |= BASE_X2APIC;
+        flags |= APIC_BASE_X2APIC;
     }
     if ((value & ~(flags | address)) || (now_x2 && !now_on) || (was_x2 && now_on && !now_x2) ||
         (!was_on && now_x2)) {
@@ -925,7 +943,8 @@ bool lapic_set_base(struct lapic *apic, uint64_t value)
 void lapic_reset(struct lapic *apic, bool init)
 {
     if (!init) {
-        apic->base = APIC_DEFAULT_BASE | BASE_ENABLE | (apic->vcpu->index == 0 ? BASE_BSP : 0);
+        apic->base =
+            APIC_DEFAULT_BASE | APIC_BASE_ENABLE | (apic->vcpu->index == 0 ? APIC_BASE_BSP : 0);
         apic->xapic_id = apic->id << 24;
     }
     reset_registers(apic, !init);
@@ -988,7 +1007,7 @@ bool lapic_set_page(struct lapic *apic, const uint8_t page[1024], uint64_t base,
     int64_t now = vclock_now(apic->bus->cpus->clock);
     uint32_t current = page_get(page, REG_TIMER_CURRENT);
 
-    if ((base & BASE_X2APIC) && !(base & BASE_ENABLE)) {
+    if ((base & APIC_BASE_X2APIC) && !(base & APIC_BASE_ENABLE)) {
         g_set_error(error, g_quark_from_static_string("cpu-error"), 0,
                     "vCPU %u: APIC base 0x%" G_GINT64_MODIFIER "x has x2APIC mode without enable",
                     apic->vcpu->index, base);

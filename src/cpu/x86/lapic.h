@@ -15,6 +15,9 @@ struct lapic;
 struct lapic_bus;
 
 #define APIC_DEFAULT_BASE 0xfee00000u
+#define APIC_BASE_BSP     (1u << 8)
+#define APIC_BASE_X2APIC  (1u << 10)
+#define APIC_BASE_ENABLE  (1u << 11)
 
 /* All local APICs of a machine. */
 struct lapic_bus *lapic_bus_new(struct cpus *cpus);

@@ -13,12 +13,10 @@
 #include "cpu/x86/soft/insn.h"
 #include "cpu/x86/soft/sys-priv.h"
 
-#define DR6_BD        (1u << 13)
-#define DR6_BS        (1u << 14)
-#define DR6_BT        (1u << 15)
-#define DR7_GD        (1u << 13)
-
-#define APIC_BASE_BSP (1u << 8)
+#define DR6_BD (1u << 13)
+#define DR6_BS (1u << 14)
+#define DR6_BT (1u << 15)
+#define DR7_GD (1u << 13)
 
 /* ---------------------------------------------------------------- raising */
 
@@ -409,7 +407,8 @@ bool exception_deliver(struct cpu *c)
 
 void intr_recheck(struct cpu *c)
 {
-    if (c->lapic != NULL && (c->sysflags & RFLAGS_IF) && lapic_has_interrupt(c->lapic)) {
+    if ((c->nmi_pending > 0 && !c->nmi_masked) ||
+        (c->lapic != NULL && (c->sysflags & RFLAGS_IF) && lapic_has_interrupt(c->lapic))) {
         atomic_fetch_or(c->req, VCPU_REQ_INTR);
     }
 }
@@ -430,6 +429,15 @@ static int mp_state_get(const struct cpu *c)
 static bool waits_for_sipi(int mp_state)
 {
     return mp_state == MP_UNINITIALIZED || mp_state == MP_INIT_RECEIVED;
+}
+
+/* Hardware takes one NMI and latches one more while it is masked. */
+static void nmi_request(struct cpu *c)
+{
+    if (request_take(c, VCPU_REQ_NMI) && c->vcpu != NULL) {
+        uint64_t n = atomic_exchange(&c->vcpu->nmis, 0);
+        c->nmi_pending = MIN(c->nmi_pending + n, c->nmi_masked ? 1 : 2);
+    }
 }
 
 /* INIT and start-up IPIs. */
@@ -506,6 +514,7 @@ bool soft_events(struct cpu *c, enum run_exit *exit)
         *exit = RUN_HALT;
         return true;
     }
+    nmi_request(c);
 
     if (unlikely(c->key & KEY_STEP)) {
         if ((c->trap_armed || c->pending_db) && !c->shadow_ss) {
@@ -517,12 +526,13 @@ bool soft_events(struct cpu *c, enum run_exit *exit)
         }
     }
     if (unlikely(c->shadow)) {
-        /* KEY_STEP stays in force for the one instruction; what is pending is asked for after it */
+        /* KEY_STEP stays in force for the one instruction, so that this is called after it */
         c->shadow = c->shadow_ss = false;
         c->trap_armed = c->sysflags & RFLAGS_TF;
         return false;
     }
-    if (!c->nmi_masked && request_take(c, VCPU_REQ_NMI)) {
+    if (c->nmi_pending > 0 && !c->nmi_masked) {
+        c->nmi_pending--;
         c->nmi_masked = true;
         return event_now(c, EXC_NMI, EVENT_EXTERNAL, exit);
     }

@@ -300,8 +300,9 @@ static void deadline_set(struct cpu *c, uint64_t deadline)
     uint64_t tsc = tsc_read(c), ticks = deadline > tsc ? deadline - tsc : 0;
     uint64_t century_ns = 100ull * 365 * 86400 * NS_PER_SEC;
     struct cpus *cpus = c->vcpu->cpus;
-    uint64_t ns =
-        (ticks >> 44) > 1000000 ? century_ns : muldiv64(ticks, 1000000, cpus->tsc_khz) + 1;
+    uint64_t ns = ticks == 0                ? 0
+                  : (ticks >> 44) > 1000000 ? century_ns
+                                            : muldiv64(ticks, 1000000, cpus->tsc_khz) + 1;
     lapic_set_tsc_deadline(c->lapic, deadline,
                            vclock_now(cpus->clock) + (int64_t)MIN(ns, century_ns));
 }

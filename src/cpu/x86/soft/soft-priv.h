@@ -268,6 +268,7 @@ struct cpu {
     bool shadow;      /* STI or MOV SS: the next instruction runs before any interrupt */
     bool shadow_ss;   /* ... by MOV SS: holds NMI and debug traps too */
     bool nmi_masked;
+    uint8_t nmi_pending; /* at most two: one to be taken, one latched behind it */
     bool halted;
     bool trap_armed;     /* TF was set when the last instruction began: #DB after it */
     bool watch;          /* DR7 enables a data or I/O breakpoint */

@@ -119,6 +119,7 @@ void cpu_reset(struct cpu *c, bool init)
     c->pending_db = 0;
     c->cpl = 0;
     c->shadow = c->shadow_ss = c->nmi_masked = c->halted = false;
+    c->nmi_pending = 0;
     c->fault.vector = -1;
     c->leave = false;
     if (!init) {
@@ -213,7 +214,7 @@ static void events_get(const struct cpu *c, struct x_events *e)
     e->interrupt.shadow = (c->shadow ? 1 : 0) | (c->shadow_ss ? 2 : 0);
     e->nmi.masked = c->nmi_masked;
     if (c->vcpu != NULL) {
-        e->nmi.pending = (atomic_load(&c->vcpu->req) & VCPU_REQ_NMI) != 0;
+        e->nmi.pending = c->nmi_pending > 0 || atomic_load(&c->vcpu->nmis) > 0;
         e->sipi_vector = atomic_load(&c->vcpu->sipi_vector);
     }
     if (c->pending_db != 0 || c->trap_armed) {
@@ -340,6 +341,7 @@ static void events_set(struct cpu *c, const struct x_events *e)
     c->shadow = e->interrupt.shadow != 0;
     c->shadow_ss = e->interrupt.shadow & 2;
     c->nmi_masked = e->nmi.masked;
+    c->nmi_pending = 0;
     c->pending_db = 0;
     c->trap_armed = false;
     if (e->exception.pending && e->exception.nr == EXC_DB && e->exception_has_payload) {
@@ -348,7 +350,7 @@ static void events_set(struct cpu *c, const struct x_events *e)
     if (c->vcpu != NULL) {
         atomic_store(&c->vcpu->sipi_vector, e->sipi_vector);
         if (e->nmi.pending || e->nmi.injected) {
-            vcpu_request(c->vcpu, VCPU_REQ_NMI);
+            vcpu_nmi(c->vcpu);
         }
     }
 }

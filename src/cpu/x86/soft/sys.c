@@ -312,8 +312,13 @@ OP(op_cpuid)
         leaf =
             cpu_model_cpuid(c->model, c->vcpu != NULL ? c->vcpu->index : 0, c->r[RAX], c->r[RCX]);
     }
-    if ((uint32_t)c->r[RAX] == 1 && (c->cr4 & CR4_OSXSAVE)) {
-        leaf.ecx |= 1u << 27;
+    if ((uint32_t)c->r[RAX] == 1) {
+        if (c->cr4 & CR4_OSXSAVE) {
+            leaf.ecx |= 1u << 27;
+        }
+        if (c->lapic != NULL && !(lapic_get_base(c->lapic) & APIC_BASE_ENABLE)) {
+            leaf.edx &= ~(1u << 9);
+        }
     }
     c->r[RAX] = leaf.eax;
     c->r[RBX] = leaf.ebx;
