@@ -335,7 +335,7 @@ void lapic_bus_lint1(struct lapic_bus *bus)
     for (unsigned i = 0; i < bus->cpus->n; i++) {
         struct lapic *apic = bus->apic[i];
 
-        if (apic && atomic_load(&apic->base) & BASE_ENABLE) {
+        if (apic && atomic_load(&apic->base) & APIC_BASE_ENABLE) {
             lvt_fire(apic, LVT_LINT1);
         } else if (apic) {
             vcpu_request(apic->vcpu, VCPU_REQ_NMI);
