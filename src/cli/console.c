@@ -136,6 +136,9 @@ struct console *console_new(struct machine *m, struct chardev *chr, bool shared,
         console_free(c);
         return NULL;
     }
+    if (!shared) {
+        greet(c); /* lost when nobody is connected yet: then CHARDEV_OPENED comes */
+    }
     return c;
 }
 

@@ -95,6 +95,7 @@ class Linux(unittest.TestCase):
         with self.boot() as m:
             self.shell(m)
             m.send("reboot\n")
+            m.expect("Restarting system", 60)
             event = m.qmp.event("RESET", 60)
             self.assertEqual(event["data"], {"guest": True, "reason": "guest-reset"})
             self.shell(m)
