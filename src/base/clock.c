@@ -254,6 +254,12 @@ struct vclock *vclock_new(struct loop *loop, bool stepped)
     return clock;
 }
 
+void vclock_make_stepped(struct vclock *clock)
+{
+    g_assert(!vclock_running(clock) && vclock_now(clock) == 0);
+    clock->stepped = true;
+}
+
 void vclock_free(struct vclock *clock)
 {
     if (!clock) {

@@ -36,6 +36,10 @@ struct vtimer {
 struct vclock *vclock_new(struct loop *loop, bool stepped);
 void vclock_free(struct vclock *clock);
 
+/* Makes a clock that has never run a stepped one. With a loop, a timer that is set to the past
+ * still fires from the loop; all others wait for vclock_step(). */
+void vclock_make_stepped(struct vclock *clock);
+
 int64_t vclock_now(struct vclock *clock); /* any thread */
 void vclock_start(struct vclock *clock);  /* main thread, machine lock held; idempotent */
 void vclock_stop(struct vclock *clock);

@@ -381,7 +381,6 @@ bool opt_machine_finish(struct options *o, GError **error)
     if (config->accels->len == 0) {
         g_ptr_array_add(config->accels, g_strdup("tcg"));
     }
-    config->stepped_clock = strcmp(config->accels->pdata[0], "qtest") == 0;
     if (config->topology.cpus == 0) {
         config->topology = (struct cpu_topology){1, 1, 1, 1, 1, 1};
     }

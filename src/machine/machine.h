@@ -32,7 +32,6 @@ struct machine_config { /* what the command line said; strings owned */
     char *kernel, *initrd, *append;
     char *firmware;            /* -bios */
     bool start_paused;         /* -S */
-    bool stepped_clock;        /* -accel qtest */
     char *rtc_base, *rtc_clock; /* -rtc; NULL: defaults */
     /* Adds devices that the command line asks for: after the board's own, before the first reset.
      * Machine lock held. NULL: none. */

@@ -109,6 +109,8 @@ class Harness(unittest.TestCase):
             self.assertIn(b'"QMP"', qmp.recv(4096))
             door.sendall(b"endianness\n")
             self.assertEqual(door.recv(100), b"OK little\n")
+            door.sendall(b"clock_step 1000\n")
+            self.assertEqual(door.recv(100), b"OK 1000\n")
             door.close()  # the machine lives on without a door
             qmp.sendall(b'{"execute":"qmp_capabilities"}{"execute":"quit"}')
             self.assertEqual(process.wait(20), 0)
