@@ -129,6 +129,12 @@ class Emulator:
         with open(self.errors_path, encoding="utf-8", errors="replace") as file:
             return file.read()
 
+    def resident_bytes(self):
+        """0 when the program carries a sanitizer's shadow of its address space."""
+        with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as file:
+            size, resident = [int(n) * os.sysconf("SC_PAGESIZE") for n in file.read().split()[:2]]
+        return resident if size < 1 << 40 else 0
+
     def wait(self):
         return self.process.wait(LIMIT_S)
 
