@@ -192,8 +192,10 @@ static void kbd_parameter(struct ps2_state *p, uint8_t value)
     }
 }
 
+/* A new command ends what is left of the answer to the one before. */
 static void kbd_write(struct ps2_state *p, uint8_t value)
 {
+    p->count = 0;
     if (p->pending) {
         kbd_parameter(p, value);
         return;
@@ -214,7 +216,6 @@ static void kbd_write(struct ps2_state *p, uint8_t value)
         ps2_put(p, 0x83);
         break;
     case 0xf4: /* enable */
-        p->count = 0;
         p->enabled = true;
         ps2_put(p, PS2_ACK);
         break;
@@ -226,7 +227,6 @@ static void kbd_write(struct ps2_state *p, uint8_t value)
         break;
     case 0xff: /* reset */
         kbd_defaults(p);
-        p->count = 0;
         p->enabled = true;
         ps2_put(p, PS2_ACK);
         ps2_put(p, PS2_OK);
@@ -267,6 +267,7 @@ static bool mouse_knows(uint8_t command)
 
 static void mouse_write(struct ps2_state *p, uint8_t value)
 {
+    p->count = 0;
     if (p->pending) {
         mouse_parameter(p, value);
         return;
