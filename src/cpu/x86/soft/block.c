@@ -284,14 +284,49 @@ void blocks_drain(struct cpu *c)
     g_mutex_unlock(&bc->mutex);
 }
 
-/* Takes the chunks of one page's bytes out of the map; true when any of them held code. */
-static bool chunks_clear(struct code_page *page, unsigned first, unsigned last)
+/* Makes every vCPU drop what it has of whole chunks in one page. */
+static void drop_everywhere(struct cpus *cpus, struct cpu *self, struct ram_block *ram,
+                            uint64_t first, uint64_t last)
 {
-    uint64_t mask = chunk_mask(first, last);
-    if (!(atomic_load_explicit(&page->chunks, memory_order_relaxed) & mask)) {
-        return false;
+    uint64_t start = first & ~(uint64_t)(CHUNK_BYTES - 1);
+    uint64_t len = (last | (CHUNK_BYTES - 1)) + 1 - start;
+    if (self) {
+        invalidate_ram(self, ram, start, len);
     }
-    return atomic_fetch_and(&page->chunks, ~mask) & mask;
+    for (unsigned i = 0; cpus && i < cpus->n; i++) {
+        if (cpus->vcpu[i] && (!self || cpus->vcpu[i] != self->vcpu)) {
+            queue_range(cpus->vcpu[i], ram, start, len);
+        }
+    }
+}
+
+/* Is it time to find out whether the page still is code? A page that was code once and is data now
+ * would keep all its stores slow. Asked for at the 64th, 128th, 256th... store beside its code. */
+static bool page_given_up(struct code_page *page)
+{
+    uint32_t n = atomic_load_explicit(&page->data_writes, memory_order_relaxed) + 1;
+    atomic_store_explicit(&page->data_writes, n, memory_order_relaxed);
+    return n >= 64 && (n & (n - 1)) == 0;
+}
+
+/* Bytes [first, last] of one page were stored to. */
+static void page_written(struct cpus *cpus, struct cpu *self, struct ram_block *ram,
+                         struct code_page *page, uint64_t first, uint64_t last)
+{
+    uint64_t page_start = first & GUEST_PAGE_MASK;
+    uint64_t mask = chunk_mask(first - page_start, last - page_start);
+    uint64_t chunks = atomic_load_explicit(&page->chunks, memory_order_relaxed);
+    if (likely(!chunks)) {
+        return;
+    }
+    if (chunks & mask) {
+        if (atomic_fetch_and(&page->chunks, ~mask) & mask) {
+            drop_everywhere(cpus, self, ram, first, last);
+        }
+    } else if (page_given_up(page)) {
+        atomic_store(&page->chunks, 0);
+        drop_everywhere(cpus, self, ram, page_start, page_start + GUEST_PAGE_SIZE - 1);
+    }
 }
 
 static void ram_written(struct cpus *cpus, struct cpu *self, struct ram_block *ram, uint64_t offset,
@@ -308,21 +343,8 @@ static void ram_written(struct cpus *cpus, struct cpu *self, struct ram_block *r
     }
     len = MIN(len, ram->size - offset);
     while (len) {
-        unsigned first = offset % GUEST_PAGE_SIZE;
-        uint64_t n = MIN(len, GUEST_PAGE_SIZE - first);
-        if (chunks_clear(&pages[offset / GUEST_PAGE_SIZE], first, first + n - 1)) {
-            /* Whole chunks, as that is what was cleared. */
-            uint64_t start = offset & ~(uint64_t)(CHUNK_BYTES - 1);
-            uint64_t end = (offset + n + CHUNK_BYTES - 1) & ~(uint64_t)(CHUNK_BYTES - 1);
-            if (self) {
-                invalidate_ram(self, ram, start, end - start);
-            }
-            for (unsigned i = 0; cpus && i < cpus->n; i++) {
-                if (cpus->vcpu[i] && (!self || cpus->vcpu[i] != self->vcpu)) {
-                    queue_range(cpus->vcpu[i], ram, start, end - start);
-                }
-            }
-        }
+        uint64_t n = MIN(len, GUEST_PAGE_SIZE - offset % GUEST_PAGE_SIZE);
+        page_written(cpus, self, ram, &pages[offset / GUEST_PAGE_SIZE], offset, offset + n - 1);
         offset += n;
         len -= n;
     }
@@ -491,12 +513,6 @@ static bool decode_straddling(struct cpu *c, struct source *src, struct block *b
     uint64_t limit = bytes_to_limit(c, b->rip);
     bool ends;
     memset(bytes, 0xff, sizeof(bytes));
-    if (limit < 15) {
-        /* It was too long for what the limit allows. */
-        b->op[1] = (struct op){.fn = op_gp0, .len = 1};
-        block_frame(c, b, 1, MIN(limit, first));
-        return true;
-    }
     struct source second =
         source_at(c, is_long64(c) ? src->lin + first : (uint32_t)(src->lin + first));
     source_track(c, &second);
@@ -510,7 +526,10 @@ static bool decode_straddling(struct cpu *c, struct source *src, struct block *b
         memcpy(bytes + first, second.host, 15 - first);
     }
     b->op[1].ip = 0;
-    decode(c, bytes, 15, &b->op[1], &ends);
+    if (decode(c, bytes, MIN(limit, 15), &b->op[1], &ends) == DECODE_NEED_MORE) {
+        b->op[1].fn = op_gp0; /* it goes past the segment limit */
+        b->op[1].len = 1;
+    }
     block_frame(c, b, 1, b->op[1].len);
     if (b->op[1].len > first) {
         b->gpa2 = second.gpa;

@@ -203,7 +203,7 @@ FOR_SIZES(DEFINE_COMPARE_EXCHANGE)
 /* The common memory handlers come in two: `name` is a leaf that handles a TLB hit with plain 64-bit
  * addressing, and goes on by a tail call of `name`_slow for all else. That keeps register saves for
  * calls out of the fast one. */
-#define SLOW_TWIN                 static __attribute__((noinline, cold))
+#define SLOW_TWIN                 static __attribute__((noinline))
 
 static inline uint64_t ea_plain(const struct cpu *c, const struct op *o)
 {

@@ -238,7 +238,7 @@ struct soft_host {
 struct code_page {
     _Atomic uint64_t chunks; /* bit i: bytes 64*i..64*i+63 are part of a decoded block of some vCPU */
     _Atomic uint32_t fast_write; /* some vCPU may hold a write entry */
-    _Atomic uint32_t spare;
+    _Atomic uint32_t data_writes; /* slow stores that hit no chunk: block.c gives the page up at times */
 };
 
 struct cpu {
