@@ -509,9 +509,13 @@ static bool decode_straddling(struct cpu *c, struct source *src, struct block *b
 {
     uint8_t bytes[15];
     unsigned in_page = src->gpa & ~GUEST_PAGE_MASK;
-    unsigned first = GUEST_PAGE_SIZE - in_page;
-    uint64_t limit = bytes_to_limit(c, b->rip);
+    unsigned first = GUEST_PAGE_SIZE - in_page, allowed = MIN(15, bytes_to_limit(c, b->rip));
     bool ends;
+    if (allowed <= first) {
+        b->op[1] = (struct op){.fn = op_gp0, .len = 1}; /* past the limit, whatever comes there */
+        block_frame(c, b, 1, 1);
+        return true;
+    }
     memset(bytes, 0xff, sizeof(bytes));
     struct source second =
         source_at(c, is_long64(c) ? src->lin + first : (uint32_t)(src->lin + first));
@@ -520,14 +524,14 @@ static bool decode_straddling(struct cpu *c, struct source *src, struct block *b
         return false;
     }
     if (src->host) {
-        memcpy(bytes, src->host, MIN(first, 15));
+        memcpy(bytes, src->host, first);
     }
     if (second.host) {
         memcpy(bytes + first, second.host, 15 - first);
     }
     b->op[1].ip = 0;
-    if (decode(c, bytes, MIN(limit, 15), &b->op[1], &ends) == DECODE_NEED_MORE) {
-        b->op[1].fn = op_gp0; /* it goes past the segment limit */
+    if (decode(c, bytes, allowed, &b->op[1], &ends) == DECODE_NEED_MORE) {
+        b->op[1].fn = op_gp0;
         b->op[1].len = 1;
     }
     block_frame(c, b, 1, b->op[1].len);
