@@ -16,9 +16,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG            16
-#define RECONNECT_LIMIT_US 200000 /* a connection that is tried again and again may block so long  \
-                                   */
+#define BACKLOG 16
+#define RECONNECT_LIMIT_US                                                                         \
+    200000 /* a connection that is tried again and again may block so long                         \
+            */
 
 /* ---- text */
 

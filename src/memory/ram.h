@@ -10,10 +10,10 @@
 
 struct ram_block {
     char *name;
-    uint8_t *host;     /* page-aligned; size bytes, then an inaccessible guard page */
-    uint64_t size;     /* bytes, a multiple of 4096 */
-    /* The accelerator's per-page table (the software CPU's code tracking) or NULL; from malloc(), freed
-     * with the block. */
+    uint8_t *host; /* page-aligned; size bytes, then an inaccessible guard page */
+    uint64_t size; /* bytes, a multiple of 4096 */
+    /* The accelerator's per-page table (the software CPU's code tracking) or NULL; from malloc(),
+     * freed with the block. */
     void *accel_pages;
 };
 
