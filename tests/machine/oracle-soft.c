@@ -50,6 +50,7 @@ static struct {
     struct cpu *c;
     _Atomic uint32_t req;
     struct cpu_model model;
+    uint8_t host_vec;
     struct seg user[SEG_COUNT], user_cs32;
 } vm;
 
@@ -279,6 +280,7 @@ void soft_init(void)
         exit(1);
     }
     vm.c = c;
+    vm.host_vec = c->host_vec;
     build_page_tables();
     build_descriptors();
     user_segments();
@@ -383,6 +385,7 @@ void soft_case(const struct oracle_case *k, uint64_t rflags_at_start, const stru
     memcpy(code, k->code, k->code_bytes);
     blocks_invalidate(c, PAGE_CODE * 4096 + k->code_at, k->code_bytes);
     load_state(c, k, rflags_at_start);
+    c->host_vec = k->number & 1 ? vm.host_vec : 0; /* the portable handlers in every other case */
 
     enum run_exit exit = soft_execute(c, 0);
     out->done = exit == RUN_HALT && c->cpl == 0 && c->rip > linear_of(PAGE_HANDLERS) &&

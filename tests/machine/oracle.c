@@ -8,17 +8,19 @@
  * spoils single parts of outcomes and wants every one of them noticed.
  *
  * Not compared, besides flags that the manual calls undefined (oracle-filter.c):
- *   - x87 FOP, FIP and FDP, in registers and where FXSAVE, FNSAVE and FNSTENV store them:
- * processors differ in when they update them (SDM vol. 1, 8.1.8 and 8.1.9; APM vol. 1, 6.2.5)
- *   - the present bit of a #PF error code: for a kernel address, where Linux hides it from
- * processes, and for the case's own pages, which it may not have filled in yet
- *   - which fault comes first when a call has both a bad target and a bad stack
- *   - how far an undefined opcode is fetched; MXCSR.MM of AMD
+ *   - x87 FOP, FIP and FDP, in registers and as FXSAVE, FNSAVE and FNSTENV store them: when they
+ *     are updated differs (SDM vol. 1, 8.1.8 and 8.1.9; APM vol. 1, 6.2.5)
+ *   - x87 condition bits in which the vendors' manuals differ (oracle-filter.c)
+ *   - the x87 state when a fault ends a conversion to or from MMX, or MASKMOVQ: entering MMX mode
+ *     comes first (AMD), or the fault does (SDM vol. 1, 11.6.8)
+ *   - MXCSR.PE after an unmasked overflow or underflow: a known deviation (fp-host.c)
+ *   - the present bit of a #PF error code: for kernel addresses, where Linux hides it from
+ *     processes, and for the case's own pages, which Linux may not have filled in yet
+ *   - at which of its bytes #PF is reported for an operand that is moved in pieces (as by FSAVE)
+ *   - which fault comes first: a call's bad target or bad stack; a vector's alignment or the stack
+ *     segment's limit; how far an undefined opcode is fetched
  *   - operands that go past 4 GiB in compatibility mode (SDM vol. 3, 5.3)
- *   - at which of its bytes #PF is reported for operands that are moved in pieces (FSAVE, FXSAVE..)
- *   - the x87 state when #XM ends a conversion to or from MMX: entering MMX mode comes first (AMD)
- * or the fault does (SDM vol. 1, 11.6.8)
- *   - x87 condition bits where the vendors' manuals differ (oracle-filter.c)
+ *   - FS and GS: whether the offset alone must be canonical, too (AMD); AMD's MXCSR.MM
  */
 #include "oracle.h"
 #include "cpu/x86/state.h"

@@ -10,7 +10,7 @@
  * When the guest unmasked an exception (KEY_FPEXC) each instruction loads MXCSR with clear flags
  * and looks at them afterwards: SDM vol. 1, 11.5.2 and 11.5.3 say in which order exceptions count.
  */
-#include "cpu/x86/soft/vec-priv.h"
+#include "cpu/x86/soft/x87-priv.h"
 
 #if !defined(__x86_64__)
 #error "no floating-point backend for this host: fp-host.c needs an x86-64 host; a portable one \
@@ -27,6 +27,23 @@ static inline uint32_t host_mxcsr_store(void)
     uint32_t value;
     __asm__ volatile("stmxcsr %0" : "=m"(value) : : "memory");
     return value;
+}
+
+/* Instructions beyond SSE2 that are worth having twice, in portable C and as the host's own. */
+static uint8_t host_instructions(void)
+{
+    __builtin_cpu_init();
+    return (__builtin_cpu_supports("ssse3") ? HOST_SSSE3 : 0) |
+           (__builtin_cpu_supports("aes") ? HOST_AES : 0) |
+           (__builtin_cpu_supports("pclmul") ? HOST_PCLMUL : 0);
+}
+
+void fp_reset(struct cpu *c)
+{
+    fp_leave(c);
+    x87_init(c);
+    c->mxcsr = MXCSR_DEFAULT;
+    c->host_vec = host_instructions();
 }
 
 void fp_enter(struct cpu *c)

@@ -1,6 +1,6 @@
 /*
- * AES-NI and PCLMULQDQ (SDM vol. 2; FIPS 197 for the cipher's steps), in portable C. The S-boxes
- * are tables: guests get the instruction's result, not its independence of data-dependent timing.
+ * AES-NI and PCLMULQDQ (SDM vol. 2; FIPS 197 for the cipher's steps): the host's instructions where
+ * it has them, else portable C. The latter's S-boxes are tables: its time depends on the data.
  */
 #include "cpu/x86/soft/vec-priv.h"
 
@@ -87,8 +87,14 @@ static inline union vec inverse_mix_columns(union vec s)
     OP(op_##name)                                                                                  \
     {                                                                                              \
         vreg key = vec_src128(c, o);                                                               \
-        union vec s = c->xmm[o->dst];                                                              \
-        xmm_set(c, o->dst, vreg_of(expr) ^ key);                                                   \
+        if (likely(c->host_vec & HOST_AES)) {                                                      \
+            vreg d = xmm_get(c, o->dst);                                                           \
+            __asm__(#name " %1, %0" : "+x"(d) : "x"(key));                                         \
+            xmm_set(c, o->dst, d);                                                                 \
+        } else {                                                                                   \
+            union vec s = c->xmm[o->dst];                                                          \
+            xmm_set(c, o->dst, vreg_of(expr) ^ key);                                               \
+        }                                                                                          \
         NEXT;                                                                                      \
     }
 AES_HANDLER(aesenc, mix_columns(substitute(s, sbox, shift_rows)))
@@ -98,7 +104,13 @@ AES_HANDLER(aesdeclast, substitute(s, inverse_sbox, inverse_shift_rows))
 
 OP(op_aesimc)
 {
-    xmm_set(c, o->dst, vreg_of(inverse_mix_columns(vec_of(vec_src128(c, o)))));
+    vreg s = vec_src128(c, o), d;
+    if (likely(c->host_vec & HOST_AES)) {
+        __asm__("aesimc %1, %0" : "=x"(d) : "x"(s));
+    } else {
+        d = vreg_of(inverse_mix_columns(vec_of(s)));
+    }
+    xmm_set(c, o->dst, d);
     NEXT;
 }
 
@@ -117,14 +129,27 @@ OP(op_aeskeygenassist)
     NEXT;
 }
 
-OP(op_pclmulqdq)
+/* The product of two polynomials over GF(2). */
+static vreg multiply(uint64_t a, uint64_t b)
 {
-    union vec s = vec_of(vec_src128(c, o));
-    uint64_t a = c->xmm[o->dst].u64[o->imm & 1], b = s.u64[o->imm >> 4 & 1];
     unsigned __int128 r = 0;
     for (unsigned i = 0; i < 64; i++) {
         r ^= b >> i & 1 ? (unsigned __int128)a << i : 0;
     }
-    c->xmm[o->dst].u128 = r;
+    return (vreg){(int64_t)r, (int64_t)(r >> 64)};
+}
+
+OP(op_pclmulqdq)
+{
+    vreg s = vec_src128(c, o), d = xmm_get(c, o->dst);
+    int64_t a = o->imm & 1 ? d[1] : d[0], b = o->imm & 0x10 ? s[1] : s[0];
+    if (likely(c->host_vec & HOST_PCLMUL)) {
+        d = (vreg){a, 0};
+        s = (vreg){b, 0};
+        __asm__("pclmulqdq $0, %1, %0" : "+x"(d) : "x"(s));
+    } else {
+        d = multiply((uint64_t)a, (uint64_t)b);
+    }
+    xmm_set(c, o->dst, d);
     NEXT;
 }

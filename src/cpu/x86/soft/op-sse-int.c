@@ -353,7 +353,18 @@ static inline vreg v_pshufb(vreg a_, vreg b_)
     }
     return vreg_of(r);
 }
-SSE_HANDLER(pshufb)
+
+OP(op_pshufb)
+{
+    vreg b = vec_src128(c, o), a = xmm_get(c, o->dst);
+    if (likely(c->host_vec & HOST_SSSE3)) {
+        __asm__("pshufb %1, %0" : "+x"(a) : "x"(b));
+    } else {
+        a = v_pshufb(a, b);
+    }
+    xmm_set(c, o->dst, a);
+    NEXT;
+}
 
 static inline vreg v_mmx_pshufb(vreg a, vreg b)
 {

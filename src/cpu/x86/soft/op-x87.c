@@ -299,7 +299,7 @@ OP(op_fnclex)
     NEXT;
 }
 
-static void x87_init(struct cpu *c)
+void x87_init(struct cpu *c)
 {
     c->fpu.control = FCW_DEFAULT;
     c->fpu.status = 0;
@@ -313,13 +313,6 @@ OP(op_fninit)
 {
     x87_init(c);
     NEXT;
-}
-
-void fp_reset(struct cpu *c)
-{
-    fp_leave(c);
-    x87_init(c);
-    c->mxcsr = MXCSR_DEFAULT;
 }
 
 /* ---------------------------------------------------------------- environment */

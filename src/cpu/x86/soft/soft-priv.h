@@ -280,6 +280,7 @@ struct cpu {
     union vec xmm[16];
     uint32_t mxcsr;
     bool fp_entered; /* the host's MXCSR holds the guest's (fp_enter) */
+    uint8_t host_vec; /* HOST_*: host instructions that handlers may use (fp-host.c); tests clear it */
 
     /* MSRs that are plain registers, and others: sys.c */
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux;

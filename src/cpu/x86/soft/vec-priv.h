@@ -195,6 +195,14 @@ static inline uint64_t mmx_src64(struct cpu *c, const struct op *o)
     return o->bits & OB_MEM ? mem_ld64(c, o, ea(c, o, 8, false)) : mmx_get(c, o->src);
 }
 
+/* ---------------------------------------------------------------- host instructions */
+
+enum { /* c->host_vec */
+       HOST_SSSE3 = 1,
+       HOST_AES = 2,
+       HOST_PCLMUL = 4,
+};
+
 /* ---------------------------------------------------------------- MXCSR */
 
 #define MXCSR_IE      0x0001u

@@ -108,6 +108,9 @@ static inline bool x87_finish(struct cpu *c, unsigned sw, unsigned cc_mask)
  * the indefinite value. */
 bool x87_stack_fault(struct cpu *c, bool overflow);
 
+/* FNINIT */
+void x87_init(struct cpu *c);
+
 /* Instruction and data pointers of a non-control instruction. */
 void x87_record(struct cpu *c, const struct op *o);
 
