@@ -166,7 +166,7 @@ static bool add_serials(struct machine *m, struct assembly *a, GError **error)
     const struct options *o = a->options;
 
     if (o->serials->len == 0 && !o->no_defaults) {
-        return add_serial(m, a, 0, o->nographic ? "mon:stdio" : "null", error);
+        return add_serial(m, a, 0, options_default_console(o) ? "mon:stdio" : "null", error);
     }
     for (guint i = 0; i < o->serials->len; i++) {
         const struct option_text *option = o->serials->pdata[i];
@@ -229,6 +229,19 @@ static bool add_device(struct machine *m, const char *text, GError **error)
     return device_realize(dev, error);
 }
 
+/* -chardev stdio,mux=on: the device and the human monitor take turns. */
+static bool chardev_is_mux(const struct options *o, const char *id)
+{
+    const struct option_text *option = chardev_option_find(o, id);
+    struct params *p = option ? params_parse(option->text, "backend", NULL) : NULL;
+    bool mux = false;
+    bool is_mux = p && g_strcmp0(params_take(p, "backend"), "stdio") == 0 &&
+                  params_take_bool(p, "mux", &mux, NULL) && mux;
+
+    params_free(p);
+    return is_mux;
+}
+
 static bool add_console(struct machine *m, struct assembly *a, struct chardev *chr, GError **error)
 {
     struct console *console = chr ? console_new(m, chr, false, error) : NULL;
@@ -265,7 +278,8 @@ static bool add_consoles(struct machine *m, struct assembly *a, GError **error)
                         option->spec);
             return false;
         }
-        if (!add_console(m, a, chr, error)) {
+        bool shared = chardev_is_mux(o, option->spec);
+        if (!(shared ? add_mux(m, a, chr, error) : add_console(m, a, chr, error))) {
             g_prefix_error(error, "%s: ", option->given);
             return false;
         }
@@ -309,7 +323,7 @@ bool assemble_devices(struct machine *m, void *assembly, GError **error)
                         m->board->name);
             return false;
         }
-        return add_qtest(m, a, error);
+        return add_consoles(m, a, error) && add_qtest(m, a, error);
     }
     if (!add_serials(m, a, error) || !add_debugcons(m, a, error) || !add_consoles(m, a, error)) {
         return false;

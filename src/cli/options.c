@@ -388,6 +388,45 @@ static const struct option *option_find(const char *name)
     return NULL;
 }
 
+static bool spec_is_stdio(const char *spec)
+{
+    return spec && (strcmp(spec, "stdio") == 0 || strcmp(spec, "mon:stdio") == 0 ||
+                    g_str_has_prefix(spec, "stdio,"));
+}
+
+static unsigned count_stdio(const GPtrArray *list)
+{
+    unsigned n = 0;
+
+    for (guint i = 0; i < list->len; i++) {
+        n += spec_is_stdio(((const struct option_text *)list->pdata[i])->text);
+    }
+    return n;
+}
+
+/* There is one standard input and output; "mon:stdio" for serial port and monitor counts once. */
+static bool check_stdio(const struct options *o, GError **error)
+{
+    unsigned serials = count_stdio(o->serials) + options_default_console(o);
+    bool shared = serials > 0 && o->human_monitor && strcmp(o->human_monitor, "mon:stdio") == 0;
+    unsigned n = serials + count_stdio(o->chardevs) + count_stdio(o->debugcons) +
+                 spec_is_stdio(o->qtest) + (!shared && spec_is_stdio(o->human_monitor));
+
+    for (guint i = 0; i < o->monitors->len; i++) {
+        n += ((const struct monitor_option *)o->monitors->pdata[i])->kind == MONITOR_STDIO;
+    }
+    if (n > 1) {
+        g_set_error(error, CLI_ERROR, 0, "cannot use stdio by multiple character devices%s",
+                    options_default_console(o) ? " (-nographic puts COM1 there)" : "");
+    }
+    return n <= 1;
+}
+
+bool options_default_console(const struct options *o)
+{
+    return o->nographic && !o->no_defaults && o->serials->len == 0;
+}
+
 static bool parse_all(struct options *o, int argc, char **argv, GError **error)
 {
     for (int i = 1; i < argc && o->action == OPTIONS_RUN; i++) {
@@ -414,7 +453,7 @@ static bool parse_all(struct options *o, int argc, char **argv, GError **error)
             return false;
         }
     }
-    return o->action == OPTIONS_DONE || opt_machine_finish(o, error);
+    return o->action == OPTIONS_DONE || (opt_machine_finish(o, error) && check_stdio(o, error));
 }
 
 struct options *options_parse(int argc, char **argv, GError **error)

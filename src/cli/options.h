@@ -43,6 +43,9 @@ struct options {
 struct options *options_parse(int argc, char **argv, GError **error);
 void options_free(struct options *options); /* NULL is fine */
 
+/* COM1 is to be on the terminal because nothing else was said: -nographic. */
+bool options_default_console(const struct options *o);
+
 /* Fills a socket address from the parameters of a -chardev socket,... that a monitor uses. */
 bool options_chardev_address(const char *text, struct sock_address *address, GError **error);
 

@@ -57,6 +57,8 @@ BAD = [
     (["-mon", "chardev=zz,mode=foo"], "there is no mode 'foo'"),
     (["-qmp", "unix:/nonexistent/dir/q,server=on,wait=off"], "/nonexistent/dir/q"),
     (["-qmp", "foo"], "foo"),
+    (["-nographic", "-monitor", "stdio"], "cannot use stdio by multiple"),
+    (["-serial", "stdio", "-chardev", "stdio,id=a"], "cannot use stdio by multiple"),
     (["-display", "gtk"], "there is no display 'gtk'"),
     (["-uuid", "zzz"], "'zzz' is not a UUID"),
     (["-name", "a,b=c"], "invalid parameter 'b'"),
@@ -143,6 +145,14 @@ class Good(unittest.TestCase):
         self.assertEqual(result.returncode, 0)
         for option in ("-machine", "-accel", "-m ", "-smp", "-qmp", "-device", "-action"):
             self.assertIn(option, result.stdout)
+
+    def test_manual_page_has_every_option(self):
+        page = os.path.join(os.environ["SCRIPTS"], "..", "docs", "godwit.1")
+        with open(page) as f:
+            text = f.read().replace("\\-", "-")
+        for option in re.findall(r"^-([\w-]+)", run("-help").stdout, re.M):
+            if option not in ("h", "help", "M"):
+                self.assertIn(f"-{option}", text)
 
     def test_lists(self):
         self.assertIn("isa-serial", run("-device", "help").stdout)

@@ -81,8 +81,8 @@ class Nographic(unittest.TestCase):
     def test_crash(self):
         with self.run_guest() as t:
             t.expect("boot hang")
-            t.process.send_signal(signal.SIGSEGV)
-            self.assertEqual(t.wait(), -signal.SIGSEGV)
+            t.process.send_signal(signal.SIGABRT)
+            self.assertEqual(t.wait(), -signal.SIGABRT)
 
     def test_guest_ends(self):
         with Terminal("-nographic", "-kernel", guest("hello")) as t:
@@ -96,6 +96,16 @@ class Nographic(unittest.TestCase):
 
 
 class MonitorOption(unittest.TestCase):
+    def test_mux_chardev(self):
+        with Terminal("-display", "none", "-chardev", "stdio,mux=on,id=c", "-serial", "chardev:c",
+                      "-mon", "chardev=c,mode=readline", "-kernel", guest("reset"),
+                      "-append", "hang") as t:
+            t.expect("boot hang")
+            t.send(CTRL_A + "c")
+            t.expect(r"\(qemu\) ")
+            t.send("quit\r")
+            self.assertEqual(t.wait(), 0)
+
     def test_monitor_stdio(self):
         with Machine("-S", "-monitor", "stdio", serial=False) as m:
             m.expect(r"monitor - type 'help'")

@@ -191,6 +191,9 @@ bool boot_piece_read(const struct boot_piece *piece, uint64_t offset, void *buf,
         g_set_error(error, BOOT_ERROR, BOOT_ERROR_FORMAT, "read past the end of a piece");
         return false;
     }
+    if (length == 0) {
+        return true; /* buf may be NULL */
+    }
     size_t have = offset < piece->data_bytes ? MIN(length, piece->data_bytes - offset) : 0;
     memset((uint8_t *)buf + have, 0, length - have);
     if (have == 0) {
