@@ -205,6 +205,66 @@ static void test_written_from_outside(void)
     machine_end();
 }
 
+static void test_other_vcpu(void)
+{
+    machine_start();
+    /* Two vCPUs with the same code decoded; the first one's store reaches the second before its
+     * next block, by a request. */
+    struct vcpu vcpu[2] = {{.index = 0}, {.index = 1}};
+    struct vcpu *list[2] = {&vcpu[0], &vcpu[1]};
+    struct cpus cpus = {.n = 2, .vcpu = list};
+    struct cpu *first = present->c, *second = soft_cpu_new(&present->model, &host, NULL);
+    g_assert_nonnull(second);
+    second->cr0 = first->cr0;
+    second->cr3 = first->cr3;
+    second->cr4 = first->cr4;
+    second->efer = first->efer;
+    memcpy(second->seg, first->seg, sizeof(first->seg));
+    mode_update(second);
+    struct cpu *both[2] = {first, second};
+    for (unsigned i = 0; i < 2; i++) {
+        vcpu[i].cpus = &cpus;
+        vcpu[i].accel = both[i];
+        both[i]->vcpu = &vcpu[i];
+        both[i]->req = &vcpu[i].req;
+    }
+    static const uint8_t code[] = {0xb8, 1, 0, 0, 0, 0xf4}; /* mov eax, 1 */
+    put_code(CODE, code, sizeof(code));
+    for (unsigned i = 0; i < 2; i++) {
+        present->c = both[i];
+        run_from(CODE);
+        g_assert_cmpuint(both[i]->r[RAX], ==, 1);
+    }
+    present->c = first;
+    present->ram->host[CODE + 1] = 2;
+    code_written(first, present->ram, CODE + 1, CODE + 1, 1);
+    g_assert_cmphex(vcpu[0].req & VCPU_REQ_CODE, ==, 0);
+    g_assert_cmphex(vcpu[1].req & VCPU_REQ_CODE, ==, VCPU_REQ_CODE);
+    for (unsigned i = 0; i < 2; i++) {
+        present->c = both[i];
+        atomic_store(&vcpu[i].mp_state, MP_RUNNABLE);
+        run_from(CODE);
+        g_assert_cmpuint(both[i]->r[RAX], ==, 2);
+    }
+    /* A device's store, and more ranges than the queue holds. */
+    present->ram->host[CODE + 1] = 3;
+    for (unsigned i = 0; i < 2 * BLOCK_QUEUE_SIZE; i++) {
+        soft_ram_written(&cpus, present->ram, CODE, CODE, 64);
+        atomic_store(&((struct code_page *)present->ram->accel_pages)[CODE >> 12].chunks, 1);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        present->c = both[i];
+        atomic_store(&vcpu[i].mp_state, MP_RUNNABLE);
+        run_from(CODE);
+        g_assert_cmpuint(both[i]->r[RAX], ==, 3);
+        both[i]->vcpu = NULL;
+        both[i]->req = &both[i]->own_req;
+    }
+    present->c = first;
+    soft_cpu_free(second);
+    machine_end();
+}
+
 static void test_straddle(void)
 {
     machine_start();
@@ -460,6 +520,7 @@ int main(int argc, char **argv)
     g_test_add_func("/soft/block/arena-full", test_arena_full);
     g_test_add_func("/soft/not-implemented", test_not_implemented);
     g_test_add_func("/soft/block/written", test_written_from_outside);
+    g_test_add_func("/soft/block/other-vcpu", test_other_vcpu);
     g_test_add_func("/soft/block/straddle", test_straddle);
     g_test_add_func("/soft/block/remap", test_remap);
     g_test_add_func("/soft/string/overlap", test_overlap);
