@@ -32,6 +32,13 @@ static void jump_cache_clear(struct cpu *c)
     c->jump_cache[0].rip = 1;
 }
 
+void jump_cache_stale(struct cpu *c)
+{
+    if (unlikely(++c->tlb_gen == 0)) {
+        jump_cache_clear(c); /* entries of the first round would be valid again */
+    }
+}
+
 bool blocks_init(struct cpu *c)
 {
     struct block_cache *bc = g_new0(struct block_cache, 1);

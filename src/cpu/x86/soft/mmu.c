@@ -130,7 +130,7 @@ static void l1_flush(struct cpu *c)
         }
         l2->itlb_touched = false;
     }
-    c->tlb_gen++;
+    jump_cache_stale(c);
 }
 
 static void l1_drop_page(struct cpu *c, uint64_t page)
@@ -146,7 +146,7 @@ static void l1_drop_page(struct cpu *c, uint64_t page)
     if (i->tag == page) {
         i->tag = 1;
     }
-    c->tlb_gen++;
+    jump_cache_stale(c);
 }
 
 static unsigned current_pcid(const struct cpu *c)

@@ -502,6 +502,8 @@ enum decode_status decode(const struct cpu *c, const uint8_t *bytes, unsigned n,
                           bool *ends_block);
 
 bool blocks_init(struct cpu *c);
+/* A translation may have changed: counts tlb_gen, so that no entry of the jump cache is valid any more. */
+void jump_cache_stale(struct cpu *c);
 void blocks_finish(struct cpu *c);
 /* The block at c->rip in the present mode, decoded if need be. May raise the fetch fault. */
 struct block *block_find(struct cpu *c);
