@@ -7,6 +7,7 @@
 #include "monitor/json-stream.h"
 
 #include "qapi/error.h"
+#include <json-c/json.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -25,6 +26,7 @@ enum mode {
 };
 
 struct json_stream {
+    struct json_tokener *tokener;
     char *buf;
     size_t size, len;    /* allocated, filled */
     size_t start, token; /* where the value and the current string begin */
@@ -38,12 +40,16 @@ struct json_stream {
 
 struct json_stream *json_stream_new(void)
 {
-    return g_new0(struct json_stream, 1);
+    struct json_stream *js = g_new0(struct json_stream, 1);
+
+    js->tokener = json_text_tokener_new();
+    return js;
 }
 
 void json_stream_free(struct json_stream *js)
 {
     if (js) {
+        json_tokener_free(js->tokener);
         g_free(js->buf);
         g_free(js);
     }
@@ -248,8 +254,13 @@ static enum json_stream_result fail_char(struct json_stream *js, GError **error)
 static enum json_stream_result judge(struct json_stream *js, struct json_object **value,
                                      GError **error)
 {
-    bool ok = json_text_parse(js->buf + js->start, js->scan - js->start, value, error);
+    size_t length = js->scan - js->start;
+    bool ok = json_text_parse(js->tokener, js->buf + js->start, length, value, error);
 
+    if (length > KEEP_BYTES) { /* it may hold a buffer of that size */
+        json_tokener_free(js->tokener);
+        js->tokener = json_text_tokener_new();
+    }
     js->start = js->scan;
     if (js->depth) {
         js->mode = MODE_SKIP;
@@ -301,7 +312,7 @@ static void scan_plain(struct json_stream *js)
 
 static bool over_limit(const struct json_stream *js)
 {
-    return js->scan - js->start > JSON_STREAM_MAX_BYTES;
+    return js->scan - js->start > JSON_TEXT_MAX_BYTES;
 }
 
 static enum json_stream_result scan_value(struct json_stream *js, struct json_object **value,

@@ -13,8 +13,6 @@
 
 #include "monitor/json-text.h"
 
-#define JSON_STREAM_MAX_BYTES (64u << 20)
-
 struct json_stream;
 
 enum json_stream_result {

@@ -1,73 +1,141 @@
 /*
- * A recursive parser for one JSON value that lies complete in memory. Depth and number of tokens
- * are bounded, so a client can neither exhaust the stack nor blow a few bytes up to many objects.
+ * json-c's tokener with a guard in front. The guard looks at one token after the other: it refuses
+ * what json-c would take (NaN, comments, commas before a closing bracket, 1. and 01, overlong
+ * UTF-8, lone surrogates, a NUL in a key) and rewrites what json-c would not take or not take
+ * exactly. The grammar of values in objects and arrays is json-c's. What only the tree can tell
+ * comes last: duplicate keys, and numbers that no double can hold.
+ *
+ * Depth and number of tokens are bounded, so a client can neither exhaust the stack nor blow a few
+ * bytes up to many objects.
  */
 #include "monitor/json-text.h"
 
 #include "qapi/error.h"
-#include <errno.h>
 #include <json-c/json.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Longest piece of the client's text that an error quotes, in bytes. */
 #define QUOTE_MAX 64
+/* Makes an integer a floating point number for json-c. */
+#define AS_DOUBLE "e0"
 
-struct parser {
-    const char *p, *end;
-    unsigned depth, tokens;
-    GString *scratch; /* text of a string with escapes, of a key, of a number */
+struct guard {
+    struct json_tokener *tokener;
+    const char *p, *end; /* the current token, the end of the text */
+    const char *passed;  /* the text before this is in rewritten */
+    GString *rewritten;  /* the text for json-c, NULL as long as it is the client's own */
+    struct json_object *value;
+    unsigned tokens, members;
+    char before; /* first character of the token before this one */
+    bool nul;    /* the string before this token has an escaped NUL */
     GError **error;
 };
 
-static bool parse_value(struct parser *ps, struct json_object **value);
+/* ---- errors */
 
-static bool fail(struct parser *ps, const char *what)
+static bool fail_bound(struct guard *g, const char *what)
 {
-    g_set_error(ps->error, QMP_ERROR, QMP_ERROR_GENERIC, "JSON parse error, %s", what);
+    g_set_error(g->error, QMP_ERROR, QMP_ERROR_GENERIC, "JSON %s limit exceeded", what);
     return false;
 }
 
-static bool fail_quoting(struct parser *ps, const char *before, const char *text, size_t length,
-                         const char *after)
+static bool fail_text(struct guard *g, const char *before, const char *text, size_t length,
+                      const char *after)
 {
     g_autofree char *quoted = g_strndup(text, MIN(length, QUOTE_MAX));
 
-    g_set_error(ps->error, QMP_ERROR, QMP_ERROR_GENERIC, "JSON parse error, %s%s%s", before, quoted,
+    g_set_error(g->error, QMP_ERROR, QMP_ERROR_GENERIC, "JSON parse error, %s%s%s", before, quoted,
                 after);
     return false;
 }
 
-static bool is_space(char c)
+/* What is wrong by json-c's opinion. The guard lets only sound tokens pass, so what json-c does not
+ * expect stands where a value should begin. */
+static bool fail_grammar(struct guard *g)
 {
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
+    const char *what = "expecting value";
 
-static void skip_space(struct parser *ps)
-{
-    while (ps->p < ps->end && is_space(*ps->p)) {
-        ps->p++;
+    switch (json_tokener_get_error(g->tokener)) {
+    case json_tokener_error_depth:
+        return fail_bound(g, "nesting depth");
+    case json_tokener_error_parse_array:
+        what = "expected separator in list";
+        break;
+    case json_tokener_error_parse_object_key_name:
+        what = "key is not a string in object";
+        break;
+    case json_tokener_error_parse_object_key_sep:
+        what = "missing : in object pair";
+        break;
+    case json_tokener_error_parse_object_value_sep:
+        what = "expected separator in dict";
+        break;
+    default:
+        break;
     }
+    return fail_text(g, what, "", 0, "");
 }
 
-/* The next character that is no space; 0 at the end (a NUL itself never gets here). */
-static char peek(struct parser *ps)
+/* Replaces text[0..gone) by what json-c is to read in its place. */
+static void rewrite(struct guard *g, const char *text, size_t gone, const char *by)
 {
-    skip_space(ps);
-    return ps->p < ps->end ? *ps->p : 0;
+    if (!g->rewritten) {
+        g->rewritten = g_string_new(NULL);
+    }
+    g_string_append_len(g->rewritten, g->passed, text - g->passed);
+    g_string_append(g->rewritten, by);
+    g->passed = text + gone;
 }
 
-static bool count_token(struct parser *ps)
+/* Has json-c parse everything up to p; false with its error. */
+static bool parse_until(struct guard *g, const char *p)
 {
-    if (++ps->tokens <= JSON_TEXT_MAX_TOKENS) {
+    const char *text = g->passed;
+    size_t length = (size_t)(MAX(p, text) - text), end;
+
+    if (g->rewritten) {
+        g_string_append_len(g->rewritten, text, (gssize)length);
+        text = g->rewritten->str;
+        length = g->rewritten->len;
+    }
+    g->value = json_tokener_parse_ex(g->tokener, text, (int)length);
+    switch (json_tokener_get_error(g->tokener)) {
+    case json_tokener_success:
+        end = json_tokener_get_parse_end(g->tokener);
+        return end == length || fail_text(g, "stray '", text + end, 1, "'");
+    case json_tokener_continue:
         return true;
+    default:
+        return fail_grammar(g);
     }
-    g_set_error(ps->error, QMP_ERROR, QMP_ERROR_GENERIC, "JSON token count limit exceeded");
-    return false;
 }
 
-/* ---- strings */
+/* As parse_until() with all of the text, which must be a value now. */
+static bool parse_all(struct guard *g)
+{
+    if (!parse_until(g, g->end)) {
+        return false;
+    }
+    if (json_tokener_get_error(g->tokener) == json_tokener_continue) {
+        g->value = json_tokener_parse_ex(g->tokener, "", 1); /* the NUL: nothing follows */
+    }
+    return json_tokener_get_error(g->tokener) == json_tokener_success || fail_grammar(g);
+}
+
+/* An error of the guard's own counts only when json-c has none with the text before. */
+static bool fail_quoting(struct guard *g, const char *before, const char *text, size_t length,
+                         const char *after)
+{
+    return parse_until(g, g->p) && fail_text(g, before, text, length, after);
+}
+
+static bool fail(struct guard *g, const char *what)
+{
+    return fail_quoting(g, what, "", 0, "");
+}
+
+/* ---- strings; check functions return the end of what they checked, NULL after an error */
 
 static int hex_value(const char *p, const char *end)
 {
@@ -87,381 +155,287 @@ static int hex_value(const char *p, const char *end)
     return value;
 }
 
-/* \uXXXX, or two of them that make a surrogate pair; ps->p is behind the 'u'. */
-static bool parse_unicode_escape(struct parser *ps)
+/* \uXXXX, or two of them that make a surrogate pair; p is at the backslash. */
+static const char *check_unicode_escape(struct guard *g, const char *p)
 {
-    const char *start = ps->p - 2;
-    int unit = hex_value(ps->p, ps->end), low;
-    gunichar c;
+    int unit = hex_value(p + 2, g->end), low;
 
-    if (unit < 0) {
-        return fail_quoting(ps, "", start, (size_t)MIN(ps->end - start, 6),
-                            " is not a valid Unicode character");
-    }
-    ps->p += 4;
-    c = (gunichar)unit;
-    if (unit >= 0xd800 && unit < 0xdc00 && ps->end - ps->p >= 6 && ps->p[0] == '\\' &&
-        ps->p[1] == 'u') {
-        low = hex_value(ps->p + 2, ps->end);
+    if (unit >= 0xd800 && unit < 0xdc00 && g->end - p >= 12 && p[6] == '\\' && p[7] == 'u') {
+        low = hex_value(p + 8, g->end);
         if (low >= 0xdc00 && low < 0xe000) {
-            c = 0x10000 + (((gunichar)unit & 0x3ff) << 10) + ((gunichar)low & 0x3ff);
-            ps->p += 6;
+            return p + 12;
         }
     }
-    if (c >= 0xd800 && c < 0xe000) {
-        return fail_quoting(ps, "", start, 6, " is not a valid Unicode character");
+    if (unit < 0 || (unit >= 0xd800 && unit < 0xe000)) {
+        fail_quoting(g, "", p, (size_t)MIN(g->end - p, 6), " is not a valid Unicode character");
+        return NULL;
     }
-    if (c == 0) {
-        g_string_append_c(ps->scratch, '\0');
-    } else {
-        g_string_append_unichar(ps->scratch, c);
-    }
-    return true;
+    g->nul |= unit == 0;
+    return p + 6;
 }
 
-static bool parse_escape(struct parser *ps)
+static const char *check_escape(struct guard *g, const char *p)
 {
-    static const char from[] = "\"'\\/bfnrt", to[] = "\"'\\/\b\f\n\r\t";
-    char c = ps->p < ps->end ? *ps->p++ : 0;
-    const char *found;
+    char c = p + 1 < g->end ? p[1] : 0;
 
     if (c == 'u') {
-        return parse_unicode_escape(ps);
+        return check_unicode_escape(g, p);
     }
-    found = c ? strchr(from, c) : NULL;
-    if (!found) {
-        return fail(ps, "invalid escape sequence in string");
+    if (c == '\'') { /* which json-c does not know */
+        rewrite(g, p, 2, *g->p == '"' ? "'" : "\\u0027");
+    } else if (!c || !strchr("\"\\/bfnrt", c)) {
+        fail(g, "invalid escape sequence in string");
+        return NULL;
     }
-    g_string_append_c(ps->scratch, to[found - from]);
-    return true;
+    return p + 2;
 }
 
-/* The end of the run of plain characters at p; *ascii becomes false when it has others. */
-static const char *plain_run(const char *p, const char *end, char quote, bool *ascii)
+static const char *check_string(struct guard *g)
 {
-    unsigned char seen = 0;
+    const char *p = g->p + 1;
 
-    while (p < end && *p != quote && *p != '\\' && (unsigned char)*p >= 0x20) {
-        seen |= (unsigned char)*p++;
-    }
-    *ascii &= seen < 0x80;
-    return p;
-}
-
-/* Sets *text and *length to the string's value: within the input when it has no escapes, else in
- * scratch. ps->p is at the quote. */
-static bool parse_string(struct parser *ps, const char **text, size_t *length)
-{
-    char quote = *ps->p++;
-    const char *start = ps->p, *run = start;
-    bool ascii = true;
-
-    ps->p = plain_run(run, ps->end, quote, &ascii);
-    if (ps->p < ps->end && *ps->p == quote) {
-        *text = run;
-        *length = (size_t)(ps->p - run);
-    } else {
-        g_string_truncate(ps->scratch, 0);
-        for (;;) {
-            g_string_append_len(ps->scratch, run, ps->p - run);
-            if (ps->p == ps->end || (unsigned char)*ps->p < 0x20) {
-                return fail_quoting(ps, "stray '", run, (size_t)(ps->p - run), "'");
-            }
-            if (*ps->p == quote) {
-                break;
-            }
-            ps->p++;
-            if (!parse_escape(ps)) {
-                return false;
-            }
-            run = ps->p;
-            ps->p = plain_run(run, ps->end, quote, &ascii);
+    g->nul = false;
+    while (p < g->end && *p != *g->p && (unsigned char)*p >= 0x20) {
+        p = *p == '\\' ? check_escape(g, p) : p + 1;
+        if (!p) {
+            return NULL;
         }
-        *text = ps->scratch->str;
-        *length = ps->scratch->len;
     }
-    ps->p++;
-    /* The source, not the value: escapes make valid UTF-8, but maybe a NUL. */
-    if (!ascii && !g_utf8_validate_len(start, (size_t)(ps->p - 1 - start), NULL)) {
-        return fail(ps, "invalid UTF-8 sequence in string");
+    if (p == g->end || *p != *g->p) {
+        fail_quoting(g, "stray '", g->p, (size_t)(p - g->p), "'");
+        return NULL;
     }
-    return true;
+    return p + 1;
 }
 
 /* ---- numbers and keywords */
 
-static const char *skip_digits(const char *p, const char *end)
+/* Moves *p past digits; false when there are none. */
+static bool skip_digits(const struct guard *g, const char **p)
 {
-    while (p < end && g_ascii_isdigit(*p)) {
-        p++;
+    const char *start = *p;
+
+    while (*p < g->end && g_ascii_isdigit(**p)) {
+        ++*p;
     }
-    return p;
+    return *p > start;
 }
 
-/* The end of the number at ps->p, or NULL with *stray at the end of what does not fit. */
-static const char *number_end(struct parser *ps, bool *integer, const char **stray)
+/* The end of the number at g->p, or NULL with *stray at what does not fit. */
+static const char *number_end(const struct guard *g, bool *integer, const char **stray)
 {
-    const char *p = ps->p + (*ps->p == '-'), *digits = p;
+    const char *p = g->p + (*g->p == '-'), *digits = p;
+    bool ok = skip_digits(g, &p);
 
-    p = skip_digits(p, ps->end);
-    *stray = p + 1;
-    if (p == digits) {
-        return NULL;
-    }
-    if (*digits == '0' && p > digits + 1) {
-        *stray = digits + 2;
-        return NULL;
-    }
     *integer = true;
-    if (p < ps->end && *p == '.') {
-        *integer = false;
-        digits = ++p;
-        p = skip_digits(p, ps->end);
-        *stray = p + 1;
-        if (p == digits) {
-            return NULL;
-        }
+    if (ok && *digits == '0' && p > digits + 1) {
+        p = digits + 1;
+        ok = false;
     }
-    if (p < ps->end && (*p == 'e' || *p == 'E')) {
-        *integer = false;
+    if (ok && p < g->end && *p == '.') {
         p++;
-        p += p < ps->end && (*p == '+' || *p == '-');
-        digits = p;
-        p = skip_digits(p, ps->end);
-        *stray = p + 1;
-        if (p == digits) {
-            return NULL;
-        }
+        *integer = false;
+        ok = skip_digits(g, &p);
     }
-    return p;
+    if (ok && p < g->end && (*p == 'e' || *p == 'E')) {
+        p++;
+        p += p < g->end && (*p == '+' || *p == '-');
+        *integer = false;
+        ok = skip_digits(g, &p);
+    }
+    *stray = p;
+    return ok ? p : NULL;
 }
 
-static struct json_object *integer_new(const char *text)
+/* Whether an integer does not fit in 64 bits; json-c would take the nearest that does. */
+static bool is_large(const char *text, size_t length)
 {
-    long long value;
-    unsigned long long large;
+    const char *limit = *text == '-' ? "-9223372036854775808" : "18446744073709551615";
 
-    errno = 0;
-    value = strtoll(text, NULL, 10);
-    if (!errno) {
-        return json_object_new_int64(value);
-    }
-    errno = 0;
-    large = strtoull(text, NULL, 10);
-    if (!errno && *text != '-') {
-        return json_object_new_uint64(large);
-    }
-    return NULL;
+    /* both have 20 characters */
+    return length > 20 || (length == 20 && memcmp(text, limit, 20) > 0);
 }
 
-static bool parse_number(struct parser *ps, struct json_object **value)
+static const char *check_number(struct guard *g)
 {
     const char *stray, *end;
     bool integer = false;
-    double d;
 
-    end = number_end(ps, &integer, &stray);
+    end = number_end(g, &integer, &stray);
     if (!end) {
-        return fail_quoting(ps, "stray '", ps->p, (size_t)(MIN(stray, ps->end) - ps->p), "'");
+        fail_quoting(g, "stray '", g->p, (size_t)(MIN(stray + 1, g->end) - g->p), "'");
+        return NULL;
     }
-    g_string_truncate(ps->scratch, 0);
-    g_string_append_len(ps->scratch, ps->p, end - ps->p);
-    *value = integer ? integer_new(ps->scratch->str) : NULL;
-    if (!*value) {
-        d = g_ascii_strtod(ps->scratch->str, NULL);
-        if (!isfinite(d)) {
-            return fail_quoting(ps, "number out of range: '", ps->p, (size_t)(end - ps->p), "'");
-        }
-        *value = json_object_new_double_s(d, ps->scratch->str);
+    if (integer && is_large(g->p, (size_t)(end - g->p))) {
+        rewrite(g, end, 0, AS_DOUBLE);
     }
-    ps->p = end;
-    return true;
+    if (end < g->end && strchr("{[\"':", *end)) {
+        rewrite(g, end, 0, " "); /* or json-c blames the number for what follows it */
+    }
+    return end;
 }
 
-static bool parse_keyword(struct parser *ps, struct json_object **value)
+static const char *check_keyword(struct guard *g)
 {
-    const char *start = ps->p;
-    size_t length;
+    static const char *const words[] = {"null", "true", "false"};
+    const char *p = g->p;
 
-    while (ps->p < ps->end && g_ascii_islower(*ps->p)) {
-        ps->p++;
+    while (p < g->end && g_ascii_islower(*p)) {
+        p++;
     }
-    length = (size_t)(ps->p - start);
-    if (length == 4 && memcmp(start, "null", 4) == 0) {
-        *value = NULL;
-    } else if (length == 4 && memcmp(start, "true", 4) == 0) {
-        *value = json_object_new_boolean(true);
-    } else if (length == 5 && memcmp(start, "false", 5) == 0) {
-        *value = json_object_new_boolean(false);
-    } else {
-        return fail_quoting(ps, "invalid keyword '", start, length, "'");
-    }
-    return true;
-}
-
-/* ---- containers */
-
-static bool parse_key(struct parser *ps, struct json_object *object, char **key)
-{
-    const char *text;
-    size_t length;
-    char c = peek(ps);
-
-    if (c != '"' && c != '\'') {
-        return fail(ps, c == '}' ? "expecting value" : "key is not a string in object");
-    }
-    if (!count_token(ps) || !parse_string(ps, &text, &length)) {
-        return false;
-    }
-    if (memchr(text, 0, length)) {
-        return fail(ps, "key contains a NUL character");
-    }
-    *key = g_strndup(text, length);
-    if (json_object_object_get_ex(object, *key, NULL)) {
-        return fail(ps, "duplicate key");
-    }
-    return true;
-}
-
-static bool parse_pair(struct parser *ps, struct json_object *object)
-{
-    struct json_object *value = NULL;
-    g_autofree char *key = NULL;
-
-    if (!parse_key(ps, object, &key)) {
-        return false;
-    }
-    if (peek(ps) != ':') {
-        return fail(ps, "missing : in object pair");
-    }
-    ps->p++;
-    if (!parse_value(ps, &value)) {
-        return false;
-    }
-    json_object_object_add_ex(object, key, value, JSON_C_OBJECT_ADD_KEY_IS_NEW);
-    return true;
-}
-
-static bool parse_object(struct parser *ps, struct json_object *object)
-{
-    ps->p++;
-    if (peek(ps) == '}') {
-        ps->p++;
-        return true;
-    }
-    for (;;) {
-        if (!parse_pair(ps, object)) {
-            return false;
-        }
-        switch (peek(ps)) {
-        case ',':
-            ps->p++;
-            break;
-        case '}':
-            ps->p++;
-            return true;
-        default:
-            return fail(ps, "expected separator in dict");
+    for (unsigned i = 0; i < G_N_ELEMENTS(words); i++) {
+        if (strlen(words[i]) == (size_t)(p - g->p) &&
+            memcmp(words[i], g->p, strlen(words[i])) == 0) {
+            return p;
         }
     }
+    fail_quoting(g, "invalid keyword '", g->p, (size_t)(p - g->p), "'");
+    return NULL;
 }
 
-static bool parse_array(struct parser *ps, struct json_object *array)
+/* ---- tokens */
+
+static const char *check_punctuation(struct guard *g)
 {
-    struct json_object *value;
-
-    ps->p++;
-    if (peek(ps) == ']') {
-        ps->p++;
-        return true;
-    }
-    for (;;) {
-        value = NULL;
-        if (!parse_value(ps, &value)) {
-            return false;
+    switch (*g->p) {
+    case ':':
+        g->members++;
+        if (g->nul && strchr("\"'", g->before)) {
+            fail(g, "key contains a NUL character");
+            return NULL;
         }
-        json_object_array_add(array, value);
-        switch (peek(ps)) {
-        case ',':
-            ps->p++;
-            break;
-        case ']':
-            ps->p++;
-            return true;
-        default:
-            return fail(ps, "expected separator in list");
-        }
-    }
-}
-
-static bool parse_container(struct parser *ps, struct json_object **value)
-{
-    bool ok, is_object = *ps->p == '{';
-
-    if (++ps->depth > JSON_TEXT_MAX_DEPTH) {
-        g_set_error(ps->error, QMP_ERROR, QMP_ERROR_GENERIC, "JSON nesting depth limit exceeded");
-        return false;
-    }
-    *value = is_object ? json_object_new_object() : json_object_new_array_ext(4);
-    ok = is_object ? parse_object(ps, *value) : parse_array(ps, *value);
-    ps->depth--;
-    if (!ok) {
-        json_object_put(*value);
-        *value = NULL;
-    }
-    return ok;
-}
-
-static bool parse_value(struct parser *ps, struct json_object **value)
-{
-    const char *text;
-    size_t length;
-    char c = peek(ps);
-
-    if (!count_token(ps)) {
-        return false;
-    }
-    switch (c) {
-    case '{':
-    case '[':
-        return parse_container(ps, value);
-    case '"':
-    case '\'':
-        if (!parse_string(ps, &text, &length)) {
-            return false;
-        }
-        *value = json_object_new_string_len(text, (int)length);
-        return true;
-    case 0:
+        break;
     case '}':
     case ']':
-    case ',':
-    case ':':
-        return fail(ps, "expecting value");
+        if (g->before == ',') {
+            fail(g, "expecting value");
+            return NULL;
+        }
+        break;
+    }
+    return g->p + 1;
+}
+
+/* The end of the current token. */
+static const char *check_token(struct guard *g)
+{
+    char c = *g->p;
+
+    if (!strchr(":,}]", c) && ++g->tokens > JSON_TEXT_MAX_TOKENS) {
+        fail_bound(g, "token count");
+        return NULL;
+    }
+    if (c == '"' || c == '\'') {
+        return check_string(g);
+    }
+    if (c == '-' || g_ascii_isdigit(c)) {
+        return check_number(g);
+    }
+    if (g_ascii_islower(c)) {
+        return check_keyword(g);
+    }
+    if (strchr("{}[]:,", c)) {
+        return check_punctuation(g);
+    }
+    fail_quoting(g, "stray '", g->p, 1, "'");
+    return NULL;
+}
+
+static bool check_tokens(struct guard *g)
+{
+    while (g->p < g->end) {
+        const char *next = g->p + 1;
+
+        if (*g->p != ' ' && *g->p != '\t' && *g->p != '\r' && *g->p != '\n') {
+            next = check_token(g);
+            if (!next) {
+                return false;
+            }
+            g->before = *g->p;
+        }
+        g->p = next;
+    }
+    return true;
+}
+
+/* ---- the tree */
+
+/* A double keeps the digits that the client sent, without what the guard put behind them. */
+static bool check_double(struct guard *g, struct json_object *value)
+{
+    const char *text = json_object_get_string(value);
+    size_t length = strlen(text), digits = strspn(text, "-0123456789");
+
+    if (!isfinite(json_object_get_double(value))) {
+        return fail_text(g, "number out of range: '", text, length, "'");
+    }
+    if (strcmp(text + digits, AS_DOUBLE) == 0 && is_large(text, digits)) {
+        json_object_set_serializer(value, json_object_userdata_to_json_string,
+                                   strndup(text, digits), json_object_free_userdata);
+    }
+    return true;
+}
+
+/* Takes each member of an object off g->members: two with one key make one in the tree.
+ * Recursive, but no deeper than the tokener lets a tree grow. */
+static bool check_tree(struct guard *g, struct json_object *value)
+{
+    switch (json_object_get_type(value)) {
+    case json_type_double:
+        return check_double(g, value);
+    case json_type_array:
+        for (size_t i = 0; i < json_object_array_length(value); i++) {
+            if (!check_tree(g, json_object_array_get_idx(value, i))) {
+                return false;
+            }
+        }
+        return true;
+    case json_type_object: {
+        g->members -= (unsigned)json_object_object_length(value);
+        json_object_object_foreach(value, key, member)
+        {
+            (void)key;
+            if (!check_tree(g, member)) {
+                return false;
+            }
+        }
+        return true;
+    }
     default:
-        if (c == '-' || g_ascii_isdigit(c)) {
-            return parse_number(ps, value);
-        }
-        if (g_ascii_islower(c)) {
-            return parse_keyword(ps, value);
-        }
-        return fail_quoting(ps, "stray '", ps->p, 1, "'");
+        return true;
     }
 }
 
-bool json_text_parse(const char *text, size_t length, struct json_object **value, GError **error)
+/* ---- all of it */
+
+struct json_tokener *json_text_tokener_new(void)
 {
-    struct parser ps = {.p = text, .end = text + length, .error = error};
+    return json_tokener_new_ex(JSON_TEXT_MAX_DEPTH + 1);
+}
+
+bool json_text_parse(struct json_tokener *tokener, const char *text, size_t length,
+                     struct json_object **value, GError **error)
+{
+    struct guard g = {
+        .tokener = tokener, .p = text, .end = text + length, .passed = text, .error = error};
     bool ok;
 
-    ps.scratch = g_string_new(NULL);
-    *value = NULL;
-    ok = parse_value(&ps, value);
-    if (ok && peek(&ps)) {
-        ok = fail_quoting(&ps, "stray '", ps.p, 1, "'");
-        json_object_put(*value);
-        *value = NULL;
+    json_tokener_reset(tokener);
+    if (!g_utf8_validate_len(text, length, NULL)) {
+        ok = fail_text(&g, "invalid UTF-8 sequence in string", "", 0, "");
+    } else {
+        ok = check_tokens(&g) && parse_all(&g) && check_tree(&g, g.value);
     }
-    g_string_free(ps.scratch, TRUE);
+    if (ok && g.members) {
+        ok = fail_text(&g, "duplicate key", "", 0, "");
+    }
+    if (!ok) {
+        json_object_put(g.value);
+        g.value = NULL;
+    }
+    if (g.rewritten) {
+        g_string_free(g.rewritten, TRUE);
+    }
+    *value = g.value;
     return ok;
 }

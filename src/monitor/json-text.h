@@ -12,15 +12,22 @@
 #include <stdbool.h>
 
 struct json_object;
+struct json_tokener;
 
 #define JSON_TEXT_MAX_DEPTH  1024
 #define JSON_TEXT_MAX_TOKENS (2u << 20)
+#define JSON_TEXT_MAX_BYTES  (64u << 20)
+
+/* A parser, to be used for one value after the other; json_tokener_free(). It keeps a buffer as
+ * long as the longest string that it has seen. */
+struct json_tokener *json_text_tokener_new(void);
 
 /*
- * Parses all of text[0..length). On success *value is a new reference (NULL for null). On failure
- * false and an error of the domain QMP_ERROR, "JSON parse error, ..." in the words that clients
- * know. Any thread.
+ * Parses all of text[0..length), JSON_TEXT_MAX_BYTES at most. On success *value is a new reference
+ * (NULL for null). On failure false and an error of the domain QMP_ERROR, "JSON parse error, ..."
+ * in the words that clients know. tokener is from json_text_tokener_new(). Any thread.
  */
-bool json_text_parse(const char *text, size_t length, struct json_object **value, GError **error);
+bool json_text_parse(struct json_tokener *tokener, const char *text, size_t length,
+                     struct json_object **value, GError **error);
 
 #endif

@@ -4,7 +4,6 @@
  */
 #include "monitor/rate-limit.h"
 
-#include "monitor/json-text.h"
 #include "qapi/json.h"
 #include <json-c/json.h>
 #include <string.h>
@@ -89,9 +88,10 @@ static const struct rate_rule *rule_find(const struct rate_limit *limit, const c
 static char *bucket_name(const struct rate_rule *rule, const char *data_json)
 {
     GString *name = g_string_new(rule->event);
-    struct json_object *data = NULL, *value;
+    struct json_object *data, *value;
 
-    if (rule->key && data_json && json_text_parse(data_json, strlen(data_json), &data, NULL)) {
+    if (rule->key && data_json) {
+        data = json_tokener_parse(data_json);
         if (json_object_object_get_ex(data, rule->key, &value)) {
             g_string_append_c(name, ' ');
             qapi_json_append_any(name, value);

@@ -46,11 +46,13 @@ enum run_state runstate_get(const struct runstate *run)
 
 static void check_reply(GString *reply)
 {
+    struct json_tokener *tokener = json_text_tokener_new();
     struct json_object *value = NULL;
 
-    g_assert_true(json_text_parse(reply->str, reply->len, &value, NULL));
+    g_assert_true(json_text_parse(tokener, reply->str, reply->len, &value, NULL));
     g_assert_true(json_object_is_type(value, json_type_object));
     json_object_put(value);
+    json_tokener_free(tokener);
 }
 
 static void answer(struct json_object *value, struct qmp_mode mode, GString *replies)
