@@ -25,7 +25,9 @@ static bool is_prefix(struct parsed *p, uint8_t b)
     case 0x26:
     case 0x2e:
     case 0x36:
-    case 0x3e:
+    case 0x3e: /* without effect in 64-bit mode: an FS or GS before it stays */
+        p->segment = p->mode == CODE_64 ? p->segment : b;
+        return true;
     case 0x64:
     case 0x65:
         p->segment = b;

@@ -630,7 +630,7 @@ static void random_mode(struct rng *g, struct oracle_case *k, const struct gen_o
     unsigned p = options->only_64 ? 100 : rng_below(g, 100);
     if (p < 10) {
         k->mode = CODE_32;
-    } else if (p < 20) {
+    } else if (p < 20 && !options->only_flat) {
         unsigned data = rng_below(g, 100);
         k->segmented = true;
         k->mode = rng_percent(g, 65) ? CODE_16 : CODE_32;

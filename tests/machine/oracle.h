@@ -110,7 +110,7 @@ struct template
 /* ---------------------------------------------------------------- generation */
 
 struct gen_options {
-    bool only_64;
+    bool only_64, only_flat;
     bool no_random_bytes;
     const char *only; /* instructions whose name contains this; NULL: all */
 };
@@ -166,6 +166,7 @@ void insn_ignored_memory(const struct parsed *p, struct ignored ignored[2]);
 
 /* Maps the case memory at its fixed addresses. Once. */
 void native_init(void);
+bool native_has_ldt(void); /* segmented cases can run */
 /* Runs cases in a child process; outcome[i] belongs to case[i]. */
 void native_run(const struct oracle_case *cases, unsigned n, const struct template *t,
                 struct outcome *outcomes);

@@ -390,7 +390,7 @@ static void arith_idiv8(struct cpu *c, const struct op *o, uint8_t v)
     if (!d || a / d != (int8_t)(a / d)) {
         raise_fault(c, o, EXC_DE);
     }
-    WR16(RAX, (uint16_t)(a % d << 8) | (uint8_t)(a / d));
+    WR16(RAX, (uint16_t)((uint8_t)(a % d) << 8 | (uint8_t)(a / d)));
     div_flags(c);
 }
 
