@@ -302,6 +302,38 @@ bool opt_rtc(struct options *o, const char *arg, GError **error)
     return ok;
 }
 
+/* DRIVER.PROPERTY=VALUE, or driver=,property=,value=. */
+bool opt_global(struct options *o, const char *arg, GError **error)
+{
+    g_autofree char *driver = NULL, *property = NULL;
+    const char *dot = strchr(arg, '.'), *equals = strchr(arg, '=');
+
+    if (dot && equals && dot < equals) {
+        driver = g_strndup(arg, (gsize)(dot - arg));
+        property = g_strndup(dot + 1, (gsize)(equals - dot - 1));
+        machine_config_add_global(o->config, driver, property, equals + 1);
+        return true;
+    }
+    struct params *p = params_parse(arg, "driver", error);
+    if (!p) {
+        return false;
+    }
+    driver = g_strdup(params_take(p, "driver"));
+    property = g_strdup(params_take(p, "property"));
+    const char *value = params_take(p, "value");
+    bool ok = params_end(p, error);
+
+    if (ok && (!driver || !property || !value)) {
+        g_set_error(error, CLI_ERROR, 0, "DRIVER.PROPERTY=VALUE is wanted");
+        ok = false;
+    }
+    if (ok) {
+        machine_config_add_global(o->config, driver, property, value);
+    }
+    params_free(p);
+    return ok;
+}
+
 bool opt_name(struct options *o, const char *arg, GError **error)
 {
     struct params *p = params_parse(arg, "guest", error);

@@ -352,6 +352,8 @@ static const struct option options[] = {
     {"mon", "chardev=ID,mode=control", opt_mon, "a monitor on a chardev"},
     {"chardev", "KIND,id=ID[,...]", opt_chardev, "a character device back end"},
     {"device", "NAME[,PROPERTY=VALUE]", opt_device, "a device (help lists them)"},
+    {"global", "DRIVER.PROPERTY=VALUE", opt_global,
+     "a default for all devices of that name, the board's own too"},
     {"qtest", "DEV", opt_qtest, "the register door for device tests"},
     {"qtest-log", "FILE", opt_qtest_log, "where its log goes (stderr)"},
     {"rtc", "[base=utc|localtime|DATE][,clock=host|vm]", opt_rtc, "the guest's wall clock"},

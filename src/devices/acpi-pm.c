@@ -7,8 +7,8 @@
  *
  * The machine is in ACPI mode from the start: SCI_EN is always set, there is no SMI_CMD port and no
  * system management interrupt (SMI_EN keeps what is written, nothing comes of it). Sleep types: 0
- * is soft off (S5), 1 suspend to RAM (S3), 2 suspend to disk (S4). Left out: the TCO watchdog
- * registers at 0x60 read as zero.
+ * is soft off (S5), 1 suspend to RAM (S3), 2 suspend to disk (S4). The power button and the clock's
+ * alarm wake from S3. The TCO watchdog's registers at 0x60 are the LPC bridge's.
  */
 #include "devices/acpi-pm.h"
 #include <string.h>
@@ -136,16 +136,39 @@ void acpi_pm_power_button(struct device *pm)
 
     d->s.sts |= STS_PWRBTN;
     pm_update(d);
+    system_request_wakeup(pm->env, "power button");
 }
 
-void acpi_pm_wake(struct device *pm, enum acpi_wake reason)
+void acpi_pm_rtc_alarm(struct device *pm)
 {
     struct acpi_pm *d = (struct acpi_pm *)pm;
 
-    /* Without another reason it counts as the power button, so that the guest stays awake. */
-    d->s.sts |= STS_WAK | (reason == ACPI_WAKE_RTC        ? STS_RTC
-                           : reason == ACPI_WAKE_PM_TIMER ? STS_TMR
-                                                          : STS_PWRBTN);
+    d->s.sts |= STS_RTC;
+    pm_update(d);
+    if (d->s.en & STS_RTC) {
+        system_request_wakeup(pm->env, "RTC alarm");
+    }
+}
+
+void acpi_pm_sleeping(struct device *pm)
+{
+    struct acpi_pm *d = (struct acpi_pm *)pm;
+
+    if (d->s.sts & d->s.en & STS_RTC) {
+        system_request_wakeup(pm->env, "RTC alarm");
+    } else if (d->s.sts & STS_PWRBTN) {
+        system_request_wakeup(pm->env, "power button");
+    }
+}
+
+void acpi_pm_wake(struct device *pm)
+{
+    struct acpi_pm *d = (struct acpi_pm *)pm;
+
+    d->s.sts |= STS_WAK;
+    if (!(d->s.sts & (STS_RTC | STS_PWRBTN))) {
+        d->s.sts |= STS_PWRBTN; /* whoever woke it from outside: a guest wants one reason */
+    }
     pm_update(d);
 }
 
@@ -337,10 +360,15 @@ static void acpi_pm_reset(struct device *dev, enum reset_kind kind)
     struct acpi_pm *d = (struct acpi_pm *)dev;
     uint16_t base = d->s.base; /* the LPC bridge's business */
     bool enabled = d->s.enabled;
+    /* Why the machine wakes, and what may wake it, is on standby power. */
+    uint16_t sts = kind == RESET_WAKE ? d->s.sts & (STS_RTC | STS_PWRBTN) : 0;
+    uint16_t en = kind == RESET_WAKE ? d->s.en & (STS_RTC | STS_PWRBTN) : 0;
 
     memset(&d->s, 0, sizeof(d->s));
     d->s.base = base;
     d->s.enabled = enabled;
+    d->s.sts = sts;
+    d->s.en = en;
     d->s.cnt = CNT_SCI_EN;
     d->s.toggles = pm_ticks(d) >> (PM_TIMER_BITS - 1);
     pm_update(d);

@@ -18,12 +18,18 @@ struct device *acpi_pm_create(struct device_env *env, const struct irq_line *sci
 /* Moves or hides the block, as the LPC bridge's registers say. */
 void acpi_pm_set_base(struct device *pm, uint16_t base, bool enabled);
 
-/* The power button was pressed: status bit, and the SCI when the guest enabled it. */
+/* The power button was pressed: status bit, and the SCI when the guest enabled it. Wakes a machine
+ * that sleeps, whether enabled or not. */
 void acpi_pm_power_button(struct device *pm);
 
-/* Wake-up from S3: what the guest's firmware and kernel find as the reason. */
-enum acpi_wake { ACPI_WAKE_OTHER, ACPI_WAKE_RTC, ACPI_WAKE_PM_TIMER };
-void acpi_pm_wake(struct device *pm, enum acpi_wake reason);
+/* The clock's alarm went off: status bit, and the SCI or a wake-up when the guest enabled it. */
+void acpi_pm_rtc_alarm(struct device *pm);
+
+/* The machine is asleep now: a wake-up event that came before, and is still noted, wakes it. */
+void acpi_pm_sleeping(struct device *pm);
+
+/* Awake, after RESET_WAKE: the status bits that the guest's kernel looks at. */
+void acpi_pm_wake(struct device *pm);
 
 /* Level of general purpose event n (0 to 63). */
 void acpi_pm_set_gpe(struct device *pm, unsigned n);

@@ -32,6 +32,16 @@ static void guest_shutdown(void *machine, const char *source)
     machine_request_shutdown(machine, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, source);
 }
 
+static void guest_suspend(void *machine)
+{
+    machine_request_suspend(machine);
+}
+
+static void guest_wakeup(void *machine, const char *source)
+{
+    machine_request_wakeup(machine, source);
+}
+
 static void guest_suspend_disk(void *machine)
 {
     struct machine *m = machine;
@@ -109,7 +119,9 @@ static void rtc_changed(void *machine, int64_t offset_s)
 const struct system_ops machine_system_ops = {
     .reset = guest_reset,
     .shutdown = guest_shutdown,
+    .suspend = guest_suspend,
     .suspend_disk = guest_suspend_disk,
+    .wakeup = guest_wakeup,
     .exit = guest_exit,
     .panicked = guest_panicked,
     .watchdog = watchdog_expired,

@@ -3,15 +3,18 @@
  *
  * Guests, devices, signals and clients do not act on the machine: they leave a request, which wakes
  * the main loop. machine_run_requests() carries out all that are pending in one fixed order: debug,
- * shutdown, reset, powerdown, stop. Each kind is one slot, so requests merge and the latest cause
- * wins. Consequences that clients know: a shutdown wins over a stop (no STOP event when the process
- * ends), and with -no-shutdown a reset asked for at the same moment is done as well.
+ * suspend, shutdown, reset, wakeup, powerdown, stop. Each kind is one slot, so requests merge and
+ * the latest cause wins. Consequences that clients know: a shutdown wins over a stop (no STOP event
+ * when the process ends), and with -no-shutdown a reset asked for at the same moment is done as
+ * well.
  *
  * Order of events: STOP comes after the vCPUs are out of guest code and devices are quiet; RESUME
  * before the first guest instruction and before `running` is visible; RESET after devices were
  * reset and before vCPUs run again.
  *
- * Left out: suspend to RAM. No board offers it yet, so no guest can ask for it.
+ * A suspended machine (ACPI S3) is stopped in all respects but the clients': stop and cont do
+ * nothing to it, only a wake-up or a reset ends that state. No STOP and no RESUME are sent for it.
+ * A guest that goes to sleep while a client stops it sleeps when it goes on.
  */
 #include "machine/machine-priv.h"
 
@@ -30,7 +33,13 @@ enum request_bit {
     REQUEST_POWERDOWN = 1 << 3,
     REQUEST_STOP = 1 << 4,
     REQUEST_EXIT = 1 << 5,
+    REQUEST_SUSPEND = 1 << 6,
+    REQUEST_WAKEUP = 1 << 7,
 };
+
+/* Carrying out requests may leave further ones, which are to be done with when a command's reply is
+ * sent; a guest that never ceases must not keep the main thread here. */
+#define MAX_ROUNDS 4
 
 struct slots {
     unsigned pending; /* enum request_bit */
@@ -130,6 +139,20 @@ void machine_request_stop(struct machine *m, enum run_state state, const char *s
     }
 }
 
+void machine_request_suspend(struct machine *m)
+{
+    request_begin(m);
+    request_end(m, REQUEST_SUSPEND);
+}
+
+void machine_request_wakeup(struct machine *m, const char *source)
+{
+    if (runstate_get(m->run) == RUN_STATE_SUSPENDED) {
+        request_begin(m);
+        request_end(m, REQUEST_WAKEUP);
+    }
+}
+
 void machine_request_exit(struct machine *m, int status)
 {
     request_begin(m)->exit_status = status;
@@ -170,16 +193,29 @@ void vm_stop(struct machine *m, enum run_state state)
     }
 }
 
-/* A stop that was asked for before this start is moot; its STOP is owed all the same to a machine
- * that runs, as documents promise it after the event that asked for it. */
-static bool take_stop_request(struct machine *m)
+static bool take_request(struct machine *m, enum request_bit bit)
 {
     struct slots *slots = request_begin(m);
-    bool pending = slots->pending & REQUEST_STOP;
+    bool pending = slots->pending & bit;
 
-    slots->pending &= ~(unsigned)REQUEST_STOP;
+    slots->pending &= ~(unsigned)bit;
     g_mutex_unlock(&m->requests->mutex);
     return pending;
+}
+
+/* What the board does at the edges of sleep: wake-up sources of its own. */
+static void note_asleep(struct machine *m, bool asleep)
+{
+    if (m->board->asleep) {
+        m->board->asleep(m, asleep);
+    }
+}
+
+static void suspend(struct machine *m)
+{
+    stop_guest(m, RUN_STATE_SUSPENDED);
+    qapi_event_send_suspend(m->events);
+    note_asleep(m, true);
 }
 
 static const char *start_refusal(enum run_state state)
@@ -209,7 +245,9 @@ bool vm_start(struct machine *m, GError **error)
     if (state == RUN_STATE_SUSPENDED) {
         return true; /* only a wakeup runs it */
     }
-    stop_pending = take_stop_request(m);
+    /* A stop that was asked for before this start is moot; its STOP is owed all the same to a
+     * machine that runs, as documents promise it after the event that asked for it. */
+    stop_pending = take_request(m, REQUEST_STOP);
     if (state == RUN_STATE_RUNNING) {
         if (stop_pending) {
             qapi_event_send_stop(m->events);
@@ -220,7 +258,11 @@ bool vm_start(struct machine *m, GError **error)
     qapi_event_send_resume(m->events);
     vclock_start(m->clock);
     runstate_set(m->run, RUN_STATE_RUNNING);
-    unpark(m);
+    if (take_request(m, REQUEST_SUSPEND)) { /* asked for just before it was stopped */
+        suspend(m);
+    } else {
+        unpark(m);
+    }
     return true;
 }
 
@@ -246,11 +288,62 @@ bool machine_reset(struct machine *m, enum reset_kind kind)
     return true;
 }
 
+/* A guest that has been stopped meanwhile is put to sleep when it goes on. */
+static void run_suspend(struct machine *m)
+{
+    if (runstate_is_running(m->run)) {
+        suspend(m);
+    } else {
+        request_begin(m)->pending |= REQUEST_SUSPEND; /* for vm_start() */
+        g_mutex_unlock(&m->requests->mutex);
+    }
+}
+
+/* The reset that waking up begins with: everything but memory and what the battery or standby power
+ * keeps. false: the guest has left nothing to go on with. */
+static bool machine_wake(struct machine *m)
+{
+    g_autoptr(GError) error = NULL;
+
+    devices_reset(&m->env, RESET_WAKE);
+    if (m->cpus) {
+        vcpus_reset_all(m->cpus);
+    }
+    if (m->board->wake && !m->board->wake(m, &error)) {
+        log_guest("wake-up: %s", error->message);
+        return false;
+    }
+    return true;
+}
+
+static void run_wakeup(struct machine *m)
+{
+    bool ok;
+
+    if (runstate_get(m->run) != RUN_STATE_SUSPENDED) {
+        return;
+    }
+    note_asleep(m, false);
+    ok = machine_wake(m);
+    vclock_start(m->clock);
+    runstate_set(m->run, RUN_STATE_RUNNING);
+    qapi_event_send_wakeup(m->events);
+    if (ok) {
+        unpark(m);
+    } else { /* as firmware would: it starts anew */
+        machine_request_reset(m, SHUTDOWN_CAUSE_GUEST_RESET, "wake-up");
+    }
+}
+
 static void run_reset(struct machine *m, enum shutdown_cause cause)
 {
     bool ok;
 
     park(m);
+    take_request(m, REQUEST_SUSPEND);
+    if (runstate_get(m->run) == RUN_STATE_SUSPENDED) {
+        note_asleep(m, false);
+    }
     ok = machine_reset(m, RESET_WARM);
     if (cause != SHUTDOWN_CAUSE_NONE && cause != SHUTDOWN_CAUSE_SUBSYSTEM_RESET &&
         cause != SHUTDOWN_CAUSE_SNAPSHOT_LOAD) {
@@ -329,28 +422,24 @@ static struct slots take_requests(struct machine *m)
     return taken;
 }
 
-/* vCPUs that were held when they left a request. */
+/* Lets vCPUs go on that were held when they left a request, unless there is a new one. */
 static void release_held(struct machine *m)
 {
-    if (m->cpus && runstate_is_running(m->run)) {
+    g_mutex_lock(&m->requests->mutex);
+    if (m->cpus && runstate_is_running(m->run) && !m->requests->posted) {
         vcpus_resume_all(m->cpus);
     }
+    g_mutex_unlock(&m->requests->mutex);
 }
 
-bool machine_run_requests(struct machine *m)
+/* One round of those that are pending; false: the machine has ended. */
+static bool run_requests(struct machine *m, struct slots s)
 {
-    struct slots s;
-
-    g_assert(big_lock_held(&m->lock));
-    if (m->requests->ended) {
-        return false;
-    }
-    s = take_requests(m);
-    if (!s.pending) {
-        return true;
-    }
     if (s.pending & REQUEST_DEBUG) {
         vm_stop(m, RUN_STATE_DEBUG);
+    }
+    if (s.pending & REQUEST_SUSPEND) {
+        run_suspend(m);
     }
     if (s.pending & REQUEST_SHUTDOWN) {
         run_shutdown(m, s.shutdown);
@@ -364,13 +453,35 @@ bool machine_run_requests(struct machine *m)
     if (s.pending & REQUEST_RESET) {
         run_reset(m, s.reset);
     }
+    if (s.pending & REQUEST_WAKEUP) {
+        run_wakeup(m);
+    }
     if (s.pending & REQUEST_POWERDOWN) {
         run_powerdown(m);
     }
     if (s.pending & REQUEST_STOP) {
         vm_stop(m, s.stop);
     }
-    release_held(m);
+    return true;
+}
+
+bool machine_run_requests(struct machine *m)
+{
+    g_assert(big_lock_held(&m->lock));
+    if (m->requests->ended) {
+        return false;
+    }
+    for (unsigned i = 0; i < MAX_ROUNDS; i++) {
+        struct slots s = take_requests(m);
+
+        if (!s.pending) {
+            return true;
+        }
+        if (!run_requests(m, s)) {
+            return false;
+        }
+        release_held(m);
+    }
     return true;
 }
 

@@ -23,11 +23,33 @@ const struct board *board_find(const char *name)
     return NULL;
 }
 
+static void global_free(gpointer data)
+{
+    struct device_global *global = data;
+
+    g_free(global->driver);
+    g_free(global->property);
+    g_free(global->value);
+    g_free(global);
+}
+
+void machine_config_add_global(struct machine_config *config, const char *driver,
+                               const char *property, const char *value)
+{
+    struct device_global *global = g_new0(struct device_global, 1);
+
+    global->driver = g_strdup(driver);
+    global->property = g_strdup(property);
+    global->value = g_strdup(value);
+    g_ptr_array_add(config->globals, global);
+}
+
 struct machine_config *machine_config_new(void)
 {
     struct machine_config *config = g_new0(struct machine_config, 1);
 
     config->accels = g_ptr_array_new_with_free_func(g_free);
+    config->globals = g_ptr_array_new_with_free_func(global_free);
     return config;
 }
 
@@ -47,6 +69,7 @@ void machine_config_free(struct machine_config *config)
     g_free(config->firmware);
     g_free(config->rtc_base);
     g_free(config->rtc_clock);
+    g_ptr_array_unref(config->globals);
     g_free(config);
 }
 
@@ -120,6 +143,21 @@ static void env_init(struct machine *m)
     m->env.loop = m->loop;
     m->env.system = &machine_system_ops;
     m->env.system_opaque = m;
+    m->env.globals = m->config->globals;
+}
+
+/* They may be for devices that could be there: no error. */
+static void warn_of_unused_globals(const struct machine *m)
+{
+    for (guint i = 0; i < m->config->globals->len; i++) {
+        const struct device_global *g = m->config->globals->pdata[i];
+
+        if (!device_class_find(g->driver)) {
+            log_warn("global %s.%s has invalid class name", g->driver, g->property);
+        } else if (!g->used) {
+            log_warn("global %s.%s=%s not used", g->driver, g->property, g->value);
+        }
+    }
 }
 
 /* The lock is held. */
@@ -135,6 +173,7 @@ static bool build(struct machine *m, GError **error)
     if (m->config->populate && !m->config->populate(m, m->config->populate_opaque, error)) {
         return false;
     }
+    warn_of_unused_globals(m);
     devices_pause(&m->env);
     if (!machine_reset(m, RESET_COLD)) {
         g_set_error(error, MACHINE_ERROR, 0, "machine '%s' cannot be reset", m->board->name);

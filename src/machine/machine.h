@@ -27,20 +27,24 @@ struct machine_config { /* what the command line said; strings owned */
     char *uuid;         /* canonical text, or NULL */
     uint64_t ram_bytes;
     struct cpu_topology topology;
-    char *cpu_spec;            /* -cpu; NULL: default */
-    GPtrArray *accels;         /* names in order of preference */
+    char *cpu_spec;    /* -cpu; NULL: default */
+    GPtrArray *accels; /* names in order of preference */
     char *kernel, *initrd, *append;
-    char *firmware;            /* -bios */
-    bool start_paused;         /* -S */
+    char *firmware;             /* -bios */
+    bool start_paused;          /* -S */
     char *rtc_base, *rtc_clock; /* -rtc; NULL: defaults */
+    GPtrArray *globals;         /* struct device_global */
     /* Adds devices that the command line asks for: after the board's own, before the first reset.
      * Machine lock held. NULL: none. */
     bool (*populate)(struct machine *m, void *opaque, GError **error);
     void *populate_opaque;
 };
 
-/* Zeroed, with an empty list of accelerators. */
+/* Zeroed, with empty lists. */
 struct machine_config *machine_config_new(void);
+/* -global: strings are copied. */
+void machine_config_add_global(struct machine_config *config, const char *driver,
+                               const char *property, const char *value);
 void machine_config_free(struct machine_config *config); /* NULL is fine */
 
 struct board {
@@ -54,6 +58,12 @@ struct board {
     /* After devices were reset: puts kernel and tables back, sets vCPU 0's start state. */
     bool (*reset)(struct machine *, GError **);
     void (*power_button)(struct machine *); /* system_powerdown; NULL: no effect */
+    /* Suspend to RAM, for a board whose devices ask for it. asleep(true): the machine is parked and
+     * suspended, arm what may wake it; asleep(false): that is over, before wake() or a reset.
+     * wake(): devices had RESET_WAKE and vCPUs are reset; sets vCPU 0 to go on. false and *error
+     * when the guest left no way: it is reset then. */
+    void (*asleep)(struct machine *, bool asleep);
+    bool (*wake)(struct machine *, GError **error);
     void (*finish)(struct machine *); /* accepts a half-built machine */
 };
 
@@ -75,13 +85,14 @@ struct machine {
     int exit_status;
 };
 
-extern const struct board *const boards[]; /* ended by NULL */
+extern const struct board *const boards[];        /* ended by NULL */
 const struct board *board_find(const char *name); /* by name or alias */
 
-/* Builds the machine, reset and stopped in prelaunch. config is owned by the machine on success. Takes
- * and releases the lock itself. */
-struct machine *machine_new(struct machine_config *config, struct loop *(*make_loop)(struct big_lock *),
-                            struct event_sink *events, GError **error);
+/* Builds the machine, reset and stopped in prelaunch. config is owned by the machine on success.
+ * Takes and releases the lock itself. */
+struct machine *machine_new(struct machine_config *config,
+                            struct loop *(*make_loop)(struct big_lock *), struct event_sink *events,
+                            GError **error);
 void machine_free(struct machine *m);
 
 /* For boards, from init(): makes m->cpus with the first accelerator of the configuration that works
@@ -103,35 +114,41 @@ extern const struct system_ops machine_system_ops;
 
 /* ---- running and stopping (lifecycle.c); machine lock held */
 
-/* Stops: run state, clock, vCPUs, devices, STOP, in the protocol's order. When already stopped: only
- * flushes, no event, state unchanged. */
+/* Stops: run state, clock, vCPUs, devices, STOP, in the protocol's order. When already stopped or
+ * suspended: only flushes, no event, state unchanged. */
 void vm_stop(struct machine *m, enum run_state state);
-/* RESUME, clock, state running, vCPUs. No-op when running. false and *error in states that refuse
- * (shutdown, internal-error: "Resetting the Virtual Machine is required"). */
+/* RESUME, clock, state running, vCPUs. No-op when running or suspended. false and *error in states
+ * that refuse (shutdown, internal-error: "Resetting the Virtual Machine is required"). */
 bool vm_start(struct machine *m, GError **error);
 
 /* ---- requests: any thread, with or without the lock; carried out by machine_run_requests() on the
- * main thread in the fixed order of the protocol reference (debug, shutdown, reset, powerdown, stop).
- * Each kind is one slot: the latest cause wins. source says who: a constant string. A shutdown from
- * outside (host-qmp-quit, host-signal, host-ui) ends the process whatever the shutdown action is. */
+ * main thread in the fixed order of the protocol reference (debug, suspend, shutdown, reset,
+ * wakeup, powerdown, stop). Each kind is one slot: the latest cause wins. source says who: a
+ * constant string. A shutdown from outside (host-qmp-quit, host-signal, host-ui) ends the process
+ * whatever the shutdown action is. A suspend of a machine that is not running happens when it goes
+ * on. */
 void machine_request_shutdown(struct machine *m, enum shutdown_cause cause, const char *source);
 void machine_request_reset(struct machine *m, enum shutdown_cause cause, const char *source);
 void machine_request_powerdown(struct machine *m);
 void machine_request_stop(struct machine *m, enum run_state state, const char *source);
+/* S3: vCPUs stop, state suspended, SUSPEND. */
+void machine_request_suspend(struct machine *m);
+/* Ends that: RESET_WAKE, state running, WAKEUP. Nothing when the machine is not suspended. */
+void machine_request_wakeup(struct machine *m, const char *source);
 /* Ends the main loop with this process status, with no event (isa-debug-exit). */
 void machine_request_exit(struct machine *m, int status);
 
-/* Main thread, lock held. Called by the loop when a request is pending and by the monitor after each
- * in-band command, so that events precede the reply. Returns false when the machine has ended. */
+/* Main thread, lock held. Called by the loop when a request is pending and by the monitor after
+ * each in-band command, so that events precede the reply. Returns false when the machine has ended.
+ */
 bool machine_run_requests(struct machine *m);
 
-/* Starts the guest unless start_paused; not with the lock held. Before monitors serve clients, so that
- * none of them sees a machine that is about to run. */
+/* Starts the guest unless start_paused; not with the lock held. Before monitors serve clients, so
+ * that none of them sees a machine that is about to run. */
 void machine_start(struct machine *m);
-/* The main thread's life: runs requests and sources until the machine ends, stops the vCPUs; returns
- * the exit status. Not with the lock held. SIGINT, SIGTERM and
- * SIGHUP end it with cause host-signal, if machine_block_signals() was called before any thread was
- * made. */
+/* The main thread's life: runs requests and sources until the machine ends, stops the vCPUs;
+ * returns the exit status. Not with the lock held. SIGINT, SIGTERM and SIGHUP end it with cause
+ * host-signal, if machine_block_signals() was called before any thread was made. */
 int machine_run(struct machine *m);
 void machine_block_signals(void);
 

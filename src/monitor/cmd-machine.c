@@ -128,17 +128,22 @@ bool qmp_system_powerdown(struct qmp_call *call, GError **errp)
     return true;
 }
 
-/* No board suspends to RAM yet, so there is nothing to wake. */
 bool qmp_system_wakeup(struct qmp_call *call, GError **errp)
 {
-    if (!call->machine->board->wakeup_suspend) {
+    struct machine *m = call->machine;
+
+    if (!m->board->wakeup_suspend) {
         g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
                     "wake-up from suspend is not supported by this guest");
-    } else {
+        return false;
+    }
+    if (runstate_get(m->run) != RUN_STATE_SUSPENDED) {
         g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
                     "Unable to wake up: guest is not in suspended state");
+        return false;
     }
-    return false;
+    machine_request_wakeup(m, "system_wakeup");
+    return true;
 }
 
 bool qmp_inject_nmi(struct qmp_call *call, GError **errp)

@@ -67,6 +67,21 @@ static inline void bus_on_suspend_disk(void *opaque)
     g_string_append(((struct bare_bus *)opaque)->requests, "suspend-disk ");
 }
 
+static inline void bus_on_wakeup(void *opaque, const char *source)
+{
+    g_string_append_printf(((struct bare_bus *)opaque)->requests, "wakeup:%s ", source);
+}
+
+static inline void bus_on_panicked(void *opaque, bool crash_loaded)
+{
+    g_string_append(((struct bare_bus *)opaque)->requests, crash_loaded ? "crash " : "panic ");
+}
+
+static inline void bus_on_watchdog(void *opaque, const char *source)
+{
+    g_string_append_printf(((struct bare_bus *)opaque)->requests, "watchdog:%s ", source);
+}
+
 static inline void bus_on_exit(void *opaque, int status)
 {
     g_string_append_printf(((struct bare_bus *)opaque)->requests, "exit:%d ", status);
@@ -87,6 +102,9 @@ static inline struct bare_bus *bus_new(void)
         .shutdown = bus_on_shutdown,
         .suspend = bus_on_suspend,
         .suspend_disk = bus_on_suspend_disk,
+        .wakeup = bus_on_wakeup,
+        .panicked = bus_on_panicked,
+        .watchdog = bus_on_watchdog,
         .exit = bus_on_exit,
         .rtc_change = bus_on_rtc_change,
     };

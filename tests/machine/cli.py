@@ -49,6 +49,9 @@ BAD = [
     (["-device", "isa-serial,foo=1"], "foo"),
     (["-device", "isa-serial,chardev=zz"], "'zz'"),
     (["-device", '{"driver":"isa-serial"'], "not a JSON object"),
+    (["-global", "ICH9-LPC"], "DRIVER.PROPERTY=VALUE"),
+    (["-global", "ICH9-LPC.foo=1"], "can't apply global ICH9-LPC.foo=1"),
+    (["-global", "ICH9-LPC.disable_s3=x"], "disable_s3"),
     (["-serial", "foo:bar"], "foo:bar"),
     (["-serial", "chardev:zz"], "there is no chardev 'zz'"),
     (["-chardev", "stdio"], "id"),
@@ -174,6 +177,15 @@ class Good(unittest.TestCase):
             self.assertEqual(q.command("query-memory-size-summary")["base-memory"], 64 << 20)
             self.assertEqual(q.command("query-status")["status"], "prelaunch")
             self.assertIn("c0", [c["label"] for c in q.command("query-chardev")])
+
+    def test_global(self):
+        with Machine("-S", "-global", "foo.bar=1", "-global", "ICH9-LPC.disable_s3=1", "-global",
+                     "driver=ib700,property=x,value=1", serial=False) as m:
+            m.qmp.command("quit")
+            m.wait()
+            self.assertEqual(m.errors.decode().splitlines(),
+                             ["godwit: warning: global foo.bar has invalid class name",
+                              "godwit: warning: global ib700.x=1 not used"])
 
     def test_machine_none(self):
         with Machine("-S", "-nodefaults", "-machine", "none,accel=kvm:tcg", serial=False) as m:

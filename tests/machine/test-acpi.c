@@ -30,8 +30,13 @@ static GByteArray *build(unsigned n_cpus)
     for (unsigned i = 0; i < ACPI_MAX_CPUS; i++) {
         ids[i] = i;
     }
-    struct acpi_config config = {
-        .n_cpus = n_cpus, .apic_id = ids, .hpet = true, .i8042 = true, .pvpanic = true};
+    struct acpi_config config = {.n_cpus = n_cpus,
+                                 .apic_id = ids,
+                                 .hpet = true,
+                                 .i8042 = true,
+                                 .pvpanic = true,
+                                 .s3 = true,
+                                 .s4 = true};
     return acpi_build(&config, Q35_TABLES);
 }
 
@@ -83,6 +88,7 @@ static void test_links(void)
         g_assert_cmpint(memcmp(dsdt, "DSDT", 4), ==, 0);
         g_assert_cmpuint(sum(dsdt, le32(dsdt + 4)), ==, 0);
         uint64_t facs = le64(fadt + 132);
+        g_assert_cmphex(facs, ==, Q35_TABLES + ACPI_FACS);
         g_assert_cmphex(facs % 64, ==, 0);
         g_assert_cmpint(memcmp(all->data + (facs - Q35_TABLES), "FACS", 4), ==, 0);
         g_assert_cmphex(fadt[116], ==, 1); /* reset register: I/O */

@@ -616,6 +616,7 @@ static void test_acpi_events(void)
 
     g_assert_cmphex(bus_inw(bus, 0x604), ==, 1); /* SCI_EN */
     acpi_pm_power_button(pm);
+    bus_expect_requests(bus, "wakeup:power button ");
     g_assert_false(bus->line[9]);
     bus_outw(bus, 0x602, 0x100);
     g_assert_true(bus->line[9]);
@@ -637,8 +638,39 @@ static void test_acpi_events(void)
     bus_expect_requests(bus, "suspend-disk ");
     bus_outw(bus, 0x604, 0x2c01);
     bus_expect_requests(bus, "");
-    acpi_pm_wake(pm, ACPI_WAKE_RTC);
+    bus_free(bus);
+}
+
+/* The status bits say why it woke; the enable bits of what can wake it are kept. */
+static void test_acpi_wake(void)
+{
+    struct bare_bus *bus = bus_new();
+    struct device *pm = pm_start(bus);
+
+    acpi_pm_rtc_alarm(pm); /* not enabled */
+    acpi_pm_sleeping(pm);
+    bus_expect_requests(bus, "");
+    bus_outw(bus, 0x602, 0x421);
+    acpi_pm_sleeping(pm); /* it is now, and was noted before */
+    bus_expect_requests(bus, "wakeup:RTC alarm ");
+    bus_outw(bus, 0x600, 0x400);
+    acpi_pm_sleeping(pm);
+    bus_expect_requests(bus, "");
+    acpi_pm_rtc_alarm(pm);
+    bus_expect_requests(bus, "wakeup:RTC alarm ");
+    devices_reset(&bus->env, RESET_WAKE);
+    acpi_pm_wake(pm);
     g_assert_cmphex(bus_inw(bus, 0x600), ==, 0x8400);
+    g_assert_cmphex(bus_inw(bus, 0x602), ==, 0x400);
+    g_assert_true(bus->line[9]);
+    bus_outw(bus, 0x600, 0x8400);
+
+    devices_reset(&bus->env, RESET_WAKE);
+    acpi_pm_wake(pm); /* from outside */
+    g_assert_cmphex(bus_inw(bus, 0x600), ==, 0x8100);
+    devices_reset(&bus->env, RESET_WARM);
+    g_assert_cmphex(bus_inw(bus, 0x600), ==, 0);
+    g_assert_cmphex(bus_inw(bus, 0x602), ==, 0);
     bus_free(bus);
 }
 
@@ -678,6 +710,7 @@ int main(int argc, char **argv)
     g_test_add_func("/rtc/interrupts", test_rtc_interrupts);
     g_test_add_func("/rtc/bases", test_rtc_bases);
     g_test_add_func("/ioapic", test_ioapic);
+    g_test_add_func("/acpi/wake", test_acpi_wake);
     g_test_add_func("/acpi/events", test_acpi_events);
     g_test_add_func("/acpi/timer", test_acpi_timer);
     return g_test_run();

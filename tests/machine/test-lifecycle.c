@@ -13,8 +13,8 @@ struct recorder {
     struct event_sink sink; /* first */
     struct machine *m;
     GString *events;
-    unsigned resets, buttons;
-    bool reset_fails;
+    unsigned resets, buttons, wakes;
+    bool reset_fails, wake_fails, asleep;
 };
 
 static bool board_init(struct machine *m, GError **error)
@@ -38,6 +38,22 @@ static void board_button(struct machine *m)
     ((struct recorder *)m->events)->buttons++;
 }
 
+static void board_asleep(struct machine *m, bool asleep)
+{
+    ((struct recorder *)m->events)->asleep = asleep;
+}
+
+static bool board_wake(struct machine *m, GError **error)
+{
+    struct recorder *r = (struct recorder *)m->events;
+
+    r->wakes++;
+    if (r->wake_fails) {
+        g_set_error(error, MACHINE_ERROR, 0, "no waking vector");
+    }
+    return !r->wake_fails;
+}
+
 static const struct board board = {
     .name = "test-1.0",
     .alias = "test",
@@ -46,6 +62,8 @@ static const struct board board = {
     .init = board_init,
     .reset = board_reset,
     .power_button = board_button,
+    .asleep = board_asleep,
+    .wake = board_wake,
 };
 const struct board *const boards[] = {&board, NULL};
 
@@ -332,6 +350,94 @@ static void test_signal(struct fixture *f, gconstpointer unused)
     g_assert_false(vclock_running(f->m->clock));
 }
 
+/* stop and cont have no effect on a machine that sleeps; a wake-up has none on one that does not.
+ */
+static void test_suspend(struct fixture *f, gconstpointer unused)
+{
+    machine_request_wakeup(f->m, "test");
+    machine_run_requests(f->m);
+    expect(f, "", RUN_STATE_PRELAUNCH);
+    start(f);
+    machine_request_suspend(f->m);
+    machine_request_suspend(f->m);
+    machine_run_requests(f->m);
+    expect(f, "SUSPEND@suspended ", RUN_STATE_SUSPENDED);
+    g_assert_true(f->r.asleep);
+    g_assert_false(vclock_running(f->m->clock));
+    vm_stop(f->m, RUN_STATE_PAUSED);
+    g_assert_true(vm_start(f->m, NULL));
+    machine_run_requests(f->m);
+    expect(f, "", RUN_STATE_SUSPENDED);
+
+    machine_request_wakeup(f->m, "test");
+    machine_run_requests(f->m);
+    expect(f, "WAKEUP@running ", RUN_STATE_RUNNING);
+    g_assert_false(f->r.asleep);
+    g_assert_true(vclock_running(f->m->clock));
+    g_assert_cmpuint(f->r.wakes, ==, 1);
+    g_assert_cmpuint(f->r.resets, ==, 1); /* that at the beginning */
+    machine_request_wakeup(f->m, "test");
+    machine_run_requests(f->m);
+    expect(f, "", RUN_STATE_RUNNING);
+}
+
+/* A reset, or a shutdown that pauses, of a machine that sleeps. */
+static void test_suspended_and_reset(struct fixture *f, gconstpointer unused)
+{
+    start(f);
+    machine_request_suspend(f->m);
+    machine_run_requests(f->m);
+    machine_actions(f->m)->shutdown = SHUTDOWN_ACTION_PAUSE;
+    machine_request_shutdown(f->m, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, "test");
+    machine_run_requests(f->m);
+    expect(f, "SUSPEND@suspended " SHUTDOWN_OF("guest-shutdown", "true") "@suspended ",
+           RUN_STATE_SUSPENDED);
+    machine_request_reset(f->m, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET, "test");
+    machine_run_requests(f->m);
+    expect(f, RESET_OF("host-qmp-system-reset", "false") "@suspended ", RUN_STATE_PRELAUNCH);
+    g_assert_false(f->r.asleep);
+    g_assert_cmpuint(f->r.wakes, ==, 0);
+    start(f);
+}
+
+/* Stopped before it could fall asleep, the machine does so when it goes on. */
+static void test_suspend_when_stopped(struct fixture *f, gconstpointer unused)
+{
+    start(f);
+    machine_request_suspend(f->m);
+    vm_stop(f->m, RUN_STATE_PAUSED);
+    machine_run_requests(f->m);
+    machine_run_requests(f->m);
+    expect(f, "STOP@paused ", RUN_STATE_PAUSED);
+    g_assert_true(vm_start(f->m, NULL));
+    expect(f, "RESUME@paused SUSPEND@suspended ", RUN_STATE_SUSPENDED);
+    machine_request_wakeup(f->m, "test");
+    machine_run_requests(f->m);
+    expect(f, "WAKEUP@running ", RUN_STATE_RUNNING);
+
+    machine_request_suspend(f->m);
+    vm_stop(f->m, RUN_STATE_PAUSED);
+    machine_run_requests(f->m);
+    machine_request_reset(f->m, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET, "test");
+    machine_run_requests(f->m);
+    g_string_truncate(f->r.events, 0);
+    start(f); /* the reset made that request moot */
+}
+
+/* A guest that left no way back is reset, and that is done when the command's reply is sent. */
+static void test_wakeup_without_vector(struct fixture *f, gconstpointer unused)
+{
+    start(f);
+    f->r.wake_fails = true;
+    machine_request_suspend(f->m);
+    machine_run_requests(f->m);
+    machine_request_wakeup(f->m, "test");
+    machine_run_requests(f->m);
+    expect(f, "SUSPEND@suspended WAKEUP@running " RESET_OF("guest-reset", "true") "@running ",
+           RUN_STATE_RUNNING);
+    g_assert_cmpuint(f->r.resets, ==, 2);
+}
+
 static void test_unknown_machine(void)
 {
     struct machine_config *config = machine_config_new();
@@ -365,6 +471,10 @@ int main(int argc, char **argv)
     ADD("/lifecycle/internal-error", test_internal_error);
     ADD("/lifecycle/exit", test_exit);
     ADD("/lifecycle/signal", test_signal);
+    ADD("/lifecycle/suspend", test_suspend);
+    ADD("/lifecycle/suspended-and-reset", test_suspended_and_reset);
+    ADD("/lifecycle/suspend-when-stopped", test_suspend_when_stopped);
+    ADD("/lifecycle/wakeup-without-vector", test_wakeup_without_vector);
     g_test_add_func("/lifecycle/unknown-machine", test_unknown_machine);
     return g_test_run();
 }

@@ -61,6 +61,23 @@ static void property_set_default(struct device *dev, const struct property *p)
     }
 }
 
+static void apply_globals(struct device *dev)
+{
+    const GPtrArray *globals = dev->env->globals;
+
+    for (guint i = 0; globals && i < globals->len && !dev->bad_global; i++) {
+        struct device_global *g = globals->pdata[i];
+
+        if (strcmp(g->driver, dev->class->name) == 0) {
+            g->used = true;
+            if (!device_set_property(dev, g->property, g->value, &dev->bad_global)) {
+                g_prefix_error(&dev->bad_global, "can't apply global %s.%s=%s: ", g->driver,
+                               g->property, g->value);
+            }
+        }
+    }
+}
+
 struct device *device_new(const struct device_class *class, struct device_env *env)
 {
     struct device *dev = g_malloc0(class->size);
@@ -72,6 +89,7 @@ struct device *device_new(const struct device_class *class, struct device_env *e
     for (const struct property *p = class->props; p && p->type != PROP_END; p++) {
         property_set_default(dev, p);
     }
+    apply_globals(dev);
     return dev;
 }
 
@@ -99,6 +117,11 @@ bool device_realize(struct device *dev, GError **error)
 {
     struct device_env *env = dev->env;
 
+    if (dev->bad_global) {
+        g_propagate_error(error, g_steal_pointer(&dev->bad_global));
+        device_free(dev);
+        return false;
+    }
     if (dev->id && devices_find(env, dev->id)) {
         g_set_error(error, DEVICE_ERROR, 0, "Duplicate device ID '%s'", dev->id);
         device_free(dev);
@@ -140,6 +163,7 @@ void device_free(struct device *dev)
             g_free(*(char **)property_field(dev, p));
         }
     }
+    g_clear_error(&dev->bad_global);
     g_free(dev->id);
     g_free(dev);
 }

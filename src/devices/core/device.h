@@ -24,7 +24,11 @@ GQuark device_error_quark(void);
 
 enum bus_kind { BUS_SYSTEM /* boards only, not for -device */, BUS_ISA, BUS_PCI };
 
-enum reset_kind { RESET_COLD, RESET_WARM };
+enum reset_kind {
+    RESET_COLD,
+    RESET_WARM,
+    RESET_WAKE, /* back from suspend to RAM: what is on battery or standby power was kept */
+};
 
 enum property_type {
     PROP_END,
@@ -79,6 +83,12 @@ struct system_ops {
     void (*rtc_change)(void *opaque, int64_t offset_s);
 };
 
+/* A default of the user's for a property of each device of that class (-global). */
+struct device_global {
+    char *driver, *property, *value;
+    bool used;
+};
+
 /* What a device is plugged into. One per machine; devices keep the pointer. */
 struct device_env {
     struct address_space *mem, *io;
@@ -90,6 +100,7 @@ struct device_env {
     void *system_opaque;
     struct irq_line isa_irq[16]; /* into 8259 and I/O APIC together */
     void (*send_msi)(struct device_env *, gpa_t addr, uint32_t data);
+    GPtrArray *globals;          /* struct device_global; NULL: none */
     struct device_list *devices; /* realized, in order of creation; the core makes it */
     struct pci_bus *pci;         /* NULL: none */
     struct qtest *qtest;         /* the register door; NULL: none */
@@ -102,6 +113,7 @@ struct device {
     char *id; /* -device id=, or NULL */
     struct device_env *env;
     bool realized, paused;
+    GError *bad_global; /* why a default of the user's does not fit: realize fails with it */
 };
 
 /* Requests to the machine; without a machine (bare bus) or a hook they do nothing. */
@@ -119,7 +131,7 @@ void system_note_watchdog(struct device_env *env, const char *source); /* source
 extern const struct device_class *const device_classes[];
 const struct device_class *device_class_find(const char *name);
 
-/* New instance with default properties, not realized, paused. */
+/* New instance with default properties, the user's defaults among them, not realized, paused. */
 struct device *device_new(const struct device_class *class, struct device_env *env);
 /* The same by class name, for boards; NULL and *error when there is none. */
 struct device *device_new_named(const char *name, struct device_env *env, GError **error);

@@ -5,7 +5,8 @@
  * Nothing ticks: the time is a second count at a point of the virtual clock, and the flags of
  * register C are worked out when somebody looks. Only an interrupt that the guest has enabled, and
  * whose flag is not yet set, has a timer. With clock=host (the default) the clock follows the
- * host's while the machine stands still; an alarm that falls into such a pause is missed.
+ * host's while the machine stands still; an alarm that falls into such a pause goes off at its end,
+ * and in a machine that sleeps (S3) in time, for it may be there to wake it.
  *
  * Left out, as a guest would notice: no daylight saving (DSE), no square wave, the day of the week
  * is always the true one, interrupts that were not acknowledged are not made up for later.
@@ -84,13 +85,14 @@ struct rtc {
     struct {
         char *base, *clock;
     } cfg;
-    struct irq_line irq;
+    struct irq_line irq, alarm;
     struct rtc_state s;
     struct region region;
     struct vtimer timer;
     bool follow_host;
     bool irq_off;      /* HPET legacy replacement has the line; the board's wiring, not our state */
     int64_t paused_us; /* the host's clock at the pause */
+    GSource *wake;     /* asleep: goes off at the alarm, by the host's clock */
 };
 
 /* ---- calendar */
@@ -285,6 +287,25 @@ static uint64_t rtc_periods_at(const struct rtc *d, int64_t now_ns)
     return muldiv64((uint64_t)now_ns, 32768, (uint64_t)NS_PER_SEC) / rtc_period(d);
 }
 
+/* The seconds after then_s up to now_s have begun. */
+static void rtc_account_seconds(struct rtc *d, int64_t then_s, int64_t now_s)
+{
+    uint8_t *c = &d->s.cmos[RTC_REG_C];
+    int64_t alarm;
+
+    if (!rtc_running(d) || now_s <= then_s) {
+        return;
+    }
+    *c |= C_UF;
+    alarm = *c & C_AF ? -1 : rtc_next_alarm(d, then_s);
+    if (alarm >= 0 && alarm <= now_s) {
+        *c |= C_AF;
+        if (d->s.cmos[RTC_REG_B] & B_AIE) {
+            irq_pulse(&d->alarm);
+        }
+    }
+}
+
 /* Sets the flags for what happened since the last look. */
 static void rtc_account(struct rtc *d)
 {
@@ -292,17 +313,7 @@ static void rtc_account(struct rtc *d)
     uint8_t *c = &d->s.cmos[RTC_REG_C];
 
     d->s.checked_ns = now_ns;
-    if (rtc_running(d)) {
-        int64_t then_s = rtc_second_at(d, then_ns), now_s = rtc_second_at(d, now_ns), alarm;
-
-        if (now_s > then_s) {
-            *c |= C_UF;
-            alarm = *c & C_AF ? -1 : rtc_next_alarm(d, then_s);
-            if (alarm >= 0 && alarm <= now_s) {
-                *c |= C_AF;
-            }
-        }
-    }
+    rtc_account_seconds(d, rtc_second_at(d, then_ns), rtc_second_at(d, now_ns));
     if (rtc_period(d) && rtc_periods_at(d, now_ns) != rtc_periods_at(d, then_ns)) {
         *c |= C_PF;
     }
@@ -507,6 +518,76 @@ void mc146818rtc_enable_irq(struct device *rtc, bool on)
     }
 }
 
+void mc146818rtc_set_alarm(struct device *rtc, const struct irq_line *alarm)
+{
+    ((struct rtc *)rtc)->alarm = *alarm;
+}
+
+/* ---- while the machine stands still */
+
+/* Takes the host's time since the pause, or the last time here, into the guest's calendar. */
+static void rtc_catch_up(struct rtc *d)
+{
+    int64_t now_us = g_get_real_time(), then_s = rtc_second_at(d, d->s.checked_ns);
+
+    if (d->follow_host) {
+        d->s.base_ns -= (now_us - d->paused_us) * 1000;
+        d->paused_us = now_us;
+        rtc_account_seconds(d, then_s, rtc_second_at(d, d->s.checked_ns));
+    }
+}
+
+static void rtc_wake_cancel(struct rtc *d)
+{
+    if (d->wake) {
+        g_source_destroy(d->wake);
+        g_clear_pointer(&d->wake, g_source_unref);
+    }
+}
+
+static void rtc_wake_plan(struct rtc *d);
+
+static gboolean rtc_wake_expired(void *opaque)
+{
+    struct rtc *d = opaque;
+
+    rtc_wake_cancel(d);
+    rtc_catch_up(d);
+    rtc_update(d);
+    rtc_wake_plan(d);
+    return G_SOURCE_REMOVE;
+}
+
+/* When the host's clock is set meanwhile the alarm is early, which is seen then, or late. */
+static void rtc_wake_plan(struct rtc *d)
+{
+    const uint8_t *cmos = d->s.cmos;
+    int64_t now_ns = d->s.checked_ns, alarm;
+
+    if (!d->follow_host || !rtc_running(d) || !(cmos[RTC_REG_B] & B_AIE) ||
+        cmos[RTC_REG_C] & C_AF) {
+        return;
+    }
+    alarm = rtc_next_alarm(d, rtc_second_at(d, now_ns));
+    if (alarm < 0) {
+        return;
+    }
+    d->wake = g_timeout_source_new((guint)((rtc_second_ns(d, alarm) - now_ns) / NS_PER_MS + 1));
+    g_source_set_callback(d->wake, rtc_wake_expired, d, NULL);
+    g_source_attach(d->wake, d->dev.env->loop->context);
+}
+
+void mc146818rtc_asleep(struct device *rtc, bool asleep)
+{
+    struct rtc *d = (struct rtc *)rtc;
+
+    rtc_wake_cancel(d);
+    if (asleep) {
+        rtc_catch_up(d);
+        rtc_wake_plan(d);
+    }
+}
+
 /* ---- class */
 
 /* The base property: sets base_s and base_ns for the virtual time 'now'. */
@@ -573,15 +654,19 @@ static void rtc_unrealize(struct device *dev)
     struct rtc *d = (struct rtc *)dev;
 
     vtimer_cancel(&d->timer);
+    rtc_wake_cancel(d);
     address_space_unmap(dev->env->io, &d->region);
 }
 
 /* The battery keeps time and RAM; only the interrupt enables and flags are cleared (data sheet,
- * RESET pin). */
+ * RESET pin). Standby power keeps these too, with the alarm that woke the machine. */
 static void rtc_reset(struct device *dev, enum reset_kind kind)
 {
     struct rtc *d = (struct rtc *)dev;
 
+    if (kind == RESET_WAKE) {
+        return;
+    }
     d->s.index = 0;
     d->s.cmos[RTC_REG_B] &= (uint8_t) ~(B_PIE | B_AIE | B_UIE | B_SQWE);
     rtc_account(d);
@@ -601,10 +686,8 @@ static void rtc_resume(struct device *dev)
 {
     struct rtc *d = (struct rtc *)dev;
 
-    if (d->follow_host) {
-        d->s.base_ns -= (g_get_real_time() - d->paused_us) * 1000;
-        rtc_update(d);
-    }
+    rtc_catch_up(d);
+    rtc_update(d);
 }
 
 /* A base far from now (a century or a thousand) would overflow later sums. */

@@ -15,6 +15,13 @@ struct device *mc146818rtc_create(struct device_env *env, const struct irq_line 
  * Kept across reset. */
 void mc146818rtc_set_cmos(struct device *rtc, uint8_t index, uint8_t value);
 
+/* Pulsed when an alarm goes off whose interrupt is enabled. */
+void mc146818rtc_set_alarm(struct device *rtc, const struct irq_line *alarm);
+
+/* The machine (paused) sleeps, or does no longer: meanwhile the alarm goes off in the host's time.
+ * Not with clock=vm, where the clock stands still. */
+void mc146818rtc_asleep(struct device *rtc, bool asleep);
+
 /* While off no interrupt is raised (HPET legacy replacement). */
 void mc146818rtc_enable_irq(struct device *rtc, bool on);
 

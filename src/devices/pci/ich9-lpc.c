@@ -54,6 +54,9 @@ static const struct state_desc ich9_lpc_desc = {
 
 struct ich9_lpc {
     struct pci_device pci;
+    struct {
+        uint8_t disable_s3, disable_s4;
+    } cfg;
     struct ich9_lpc_state s;
     struct device *pm;
     struct irq_line pirq;
@@ -220,11 +223,20 @@ static bool ich9_lpc_post_load(struct device *dev, GError **error)
     return pci_post_load(&d->pci, error);
 }
 
+static const struct property ich9_lpc_props[] = {
+    {"disable_s3", PROP_U8, offsetof(struct ich9_lpc, cfg.disable_s3),
+     .help = "1: the ACPI tables do not tell of suspend to RAM"},
+    {"disable_s4", PROP_U8, offsetof(struct ich9_lpc, cfg.disable_s4),
+     .help = "1: the ACPI tables do not tell of suspend to disk"},
+    {NULL},
+};
+
 const struct device_class ich9_lpc_class = {
     .name = "ICH9-LPC",
     .help = "LPC bridge",
     .bus = BUS_SYSTEM,
     .size = sizeof(struct ich9_lpc),
+    .props = ich9_lpc_props,
     .state = &ich9_lpc_desc,
     .state_offset = offsetof(struct ich9_lpc, s),
     .realize = ich9_lpc_realize,
@@ -243,4 +255,14 @@ struct device *ich9_lpc_create(struct device_env *env, struct device *pm,
         ((struct ich9_lpc *)dev)->pirq = *pirq;
     }
     return device_realize(dev, error) ? dev : NULL;
+}
+
+bool ich9_lpc_offers_s3(const struct device *lpc)
+{
+    return !((const struct ich9_lpc *)lpc)->cfg.disable_s3;
+}
+
+bool ich9_lpc_offers_s4(const struct device *lpc)
+{
+    return !((const struct ich9_lpc *)lpc)->cfg.disable_s4;
 }

@@ -12,6 +12,10 @@ extern const struct device_class ich9_lpc_class;
 struct device *ich9_lpc_create(struct device_env *env, struct device *pm,
                                const struct irq_line *pirq, GError **error);
 
+/* What the user wants the guest to be told of sleeping (disable_s3, disable_s4). */
+bool ich9_lpc_offers_s3(const struct device *lpc);
+bool ich9_lpc_offers_s4(const struct device *lpc);
+
 /* Port 0xcf9, for the host bridge that owns the ports around it. Without an LPC bridge: all ones,
  * ignored. */
 uint8_t ich9_lpc_reset_control_read(struct pci_bus *bus);

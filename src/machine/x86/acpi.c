@@ -2,7 +2,7 @@
  * ACPI tables, built byte by byte: see acpi.h. Section numbers are those of ACPI 5.0.
  *
  * There is no SMI command port: the machine is in ACPI mode from the start (4.8.2.5, SMI_CMD zero).
- * Left out: SRAT/SLIT (one node), BERT/HEST, SPCR, TPM; sleep states other than S5.
+ * Left out: SRAT/SLIT (one node), BERT/HEST, SPCR, TPM.
  */
 #include "machine/x86/acpi.h"
 
@@ -12,6 +12,8 @@
 
 #include "dsdt.hex"
 #include "ssdt_pvpanic.hex"
+#include "ssdt_s3.hex"
+#include "ssdt_s4.hex"
 
 #define OEM_ID       "GODWIT"
 #define OEM_TABLE_ID "GWTQ35  "
@@ -22,7 +24,7 @@
 #define FACS_BYTES   64
 #define RSDP_BYTES   36
 
-#define MAX_TABLES   8
+#define MAX_TABLES   12
 
 struct builder {
     GByteArray *out;
@@ -143,9 +145,10 @@ static gpa_t facs_place(struct builder *b)
     uint8_t facs[FACS_BYTES] = "FACS";
 
     put_le32(facs + 4, FACS_BYTES);
-    facs[32] = 1; /* version */
+    /* Version 0 (ACPI 1.0): no X_Firmware_Waking_Vector, for we wake in real mode only. */
     align_to(b->out, 64);
     gpa_t addr = b->base + b->out->len;
+    g_assert(b->out->len == ACPI_FACS);
     g_byte_array_append(b->out, facs, sizeof(facs));
     return addr;
 }
@@ -154,7 +157,6 @@ enum { /* FADT flags (5.2.9, table 5-35) */
        FADT_WBINVD = 1u << 0,
        FADT_PROC_C1 = 1u << 2,
        FADT_SLP_BUTTON = 1u << 5, /* set: no fixed sleep button; the power button is fixed */
-       FADT_RTC_S4 = 1u << 7,
        FADT_RESET_REG = 1u << 10,
 };
 
@@ -202,7 +204,7 @@ static void fadt_place(struct builder *b, const struct acpi_config *config, gpa_
     add8(t, 0x32);                /* CENTURY: CMOS byte */
     add16(t, IAPC_LEGACY_DEVICES | IAPC_NO_VGA | (config->i8042 ? IAPC_8042 : 0));
     add8(t, 0);
-    add32(t, FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_RTC_S4 | FADT_RESET_REG);
+    add32(t, FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_RESET_REG);
     add_gas_io(t, Q35_RESET_PORT, 8, 1);
     add8(t, Q35_RESET_VALUE);
     add_zeroes(t, 3);
@@ -371,6 +373,12 @@ GByteArray *acpi_build(const struct acpi_config *config, gpa_t base)
     ssdt_place(&b, config);
     if (config->pvpanic) {
         aml_place(&b, ssdt_pvpanic_aml_code, sizeof(ssdt_pvpanic_aml_code), true);
+    }
+    if (config->s3) {
+        aml_place(&b, ssdt_s3_aml_code, sizeof(ssdt_s3_aml_code), true);
+    }
+    if (config->s4) {
+        aml_place(&b, ssdt_s4_aml_code, sizeof(ssdt_s4_aml_code), true);
     }
     root_place(&b);
     return b.out;

@@ -17,8 +17,14 @@ struct acpi_config {
     const uint32_t *apic_id; /* of each vCPU, in order */
     bool hpet;
     bool pvpanic; /* the ISA panic device is there */
+    bool s3, s4;  /* the guest may suspend to RAM, to disk */
     bool i8042;   /* a keyboard controller that answers commands */
 };
+
+/* Where the firmware ACPI control structure (FACS) is behind base, and the 32-bit waking vector in
+ * it: where a guest that sleeps wants to wake, in real mode. */
+#define ACPI_FACS               64u
+#define ACPI_FACS_WAKING_VECTOR 12u
 
 /* All tables, one behind the other, as they will lie at base (a multiple of 64), the RSDP first. */
 GByteArray *acpi_build(const struct acpi_config *config, gpa_t base);

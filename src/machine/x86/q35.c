@@ -33,15 +33,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ROM_MAX_BYTES   (16u << 20)
-#define ROM_ALIAS_BYTES (128u << 10)
+#define CMOS_SHUTDOWN_STATUS 0x0f
+#define SHUTDOWN_S3_RESUME   0xfe /* as QEMU's firmware expects it */
+
+#define ROM_MAX_BYTES        (16u << 20)
+#define ROM_ALIAS_BYTES      (128u << 10)
 
 struct q35 {
     struct ram_block *ram, *rom;
     struct region low, shadow, high; /* of ram */
     struct region rom_top, rom_alias;
     uint64_t low_bytes, high_bytes;
-    struct device *pic, *ioapic, *pit, *pm, *rtc;
+    struct device *pic, *ioapic, *pit, *pm, *lpc, *rtc;
     struct irq_line pic_intr;
     GByteArray *tables; /* ACPI; NULL with firmware */
     struct boot_image *image;
@@ -221,6 +224,7 @@ static bool image_init(struct machine *m, struct q35 *q, GError **error)
 /* When all devices are there: at the first reset. */
 static GByteArray *tables_make(struct machine *m)
 {
+    const struct q35 *q = m->board_data;
     uint32_t apic_id[ACPI_MAX_CPUS];
     const struct acpi_config config = {
         .n_cpus = m->cpus->n,
@@ -228,6 +232,8 @@ static GByteArray *tables_make(struct machine *m)
         .hpet = true,
         .i8042 = true,
         .pvpanic = devices_count(&m->env, &pvpanic_isa_class) > 0,
+        .s3 = ich9_lpc_offers_s3(q->lpc),
+        .s4 = ich9_lpc_offers_s4(q->lpc),
     };
 
     for (unsigned i = 0; i < m->cpus->n; i++) {
@@ -269,6 +275,7 @@ static bool q35_reset(struct machine *m, GError **error)
     struct q35 *q = m->board_data;
     bool fresh = !q->laid_out;
 
+    mc146818rtc_set_cmos(q->rtc, CMOS_SHUTDOWN_STATUS, 0);
     if (!q->image) {
         return true;
     }
@@ -279,6 +286,66 @@ static bool q35_reset(struct machine *m, GError **error)
     bios_data_write(m);
     address_space_write(m->mem, Q35_TABLES, q->tables->data, q->tables->len);
     return boot_image_load(q->image, m->mem, fresh, error) && start_vcpu(m, q->image, error);
+}
+
+/* ---------------------------------------------------------------- sleep */
+
+static void q35_asleep(struct machine *m, bool asleep)
+{
+    struct q35 *q = m->board_data;
+
+    mc146818rtc_asleep(q->rtc, asleep);
+    if (asleep) {
+        mc146818rtc_set_cmos(q->rtc, CMOS_SHUTDOWN_STATUS, SHUTDOWN_S3_RESUME);
+        acpi_pm_sleeping(q->pm);
+    }
+}
+
+static void rtc_alarm_set(void *opaque, int n, bool level)
+{
+    const struct q35 *q = opaque;
+
+    if (level) {
+        acpi_pm_rtc_alarm(q->pm);
+    }
+}
+
+/* vCPU 0 goes on in real mode at the guest's waking vector (ACPI 5.0, 5.2.10). */
+static bool wake_vcpu(struct machine *m, uint32_t vector, GError **error)
+{
+    struct vcpu *vcpu = m->cpus->vcpu[0];
+    struct cpu_state *state = g_new0(struct cpu_state, 1);
+    bool ok;
+
+    vcpu->ops->get(vcpu, state, ST_REGS | ST_SREGS);
+    state->sregs.cs.selector = (uint16_t)(vector >> 4);
+    state->sregs.cs.base = vector & ~0xfu;
+    state->regs.rip = vector & 0xf;
+    ok = vcpu->ops->set(vcpu, state, ST_REGS | ST_SREGS, error);
+    g_free(state);
+    return ok;
+}
+
+/* Memory is as the guest left it. With firmware that finds the way itself, from the reset vector,
+ * by the shutdown status. */
+static bool q35_wake(struct machine *m, GError **error)
+{
+    struct q35 *q = m->board_data;
+    uint8_t word[4];
+    uint32_t vector;
+
+    acpi_pm_wake(q->pm);
+    if (!q->image) {
+        return true;
+    }
+    mc146818rtc_set_cmos(q->rtc, CMOS_SHUTDOWN_STATUS, 0);
+    address_space_read(m->mem, Q35_TABLES + ACPI_FACS + ACPI_FACS_WAKING_VECTOR, word, 4);
+    vector = get_le32(word);
+    if (vector == 0 || vector >= HIGH_RAM) {
+        g_set_error(error, MACHINE_ERROR, 0, "the waking vector 0x%x is not below 1 MiB", vector);
+        return false;
+    }
+    return wake_vcpu(m, vector, error);
 }
 
 /* ---------------------------------------------------------------- parts */
@@ -328,14 +395,16 @@ static bool chipset_init(struct machine *m, struct q35 *q, GError **error)
 {
     struct device_env *env = &m->env;
     struct irq_line gsi = {.set = gsi_set, .opaque = q};
+    struct irq_line alarm = {.set = rtc_alarm_set, .opaque = q};
 
+    mc146818rtc_set_alarm(q->rtc, &alarm);
     return q35_host_create(env, error) &&
            (q->pm = acpi_pm_create(env, &env->isa_irq[Q35_SCI_IRQ], error)) &&
-           ich9_lpc_create(env, q->pm, &gsi, error) && i8042_create(env, error) &&
+           (q->lpc = ich9_lpc_create(env, q->pm, &gsi, error)) && i8042_create(env, error) &&
            port92_create(env, error);
 }
 
-static bool fw_cfg_init(struct machine *m, GError **error)
+static bool fw_cfg_init(struct machine *m, const struct q35 *q, GError **error)
 {
     struct device *fw = fw_cfg_create(&m->env, error);
 
@@ -347,13 +416,22 @@ static bool fw_cfg_init(struct machine *m, GError **error)
     fw_cfg_set_u16(fw, FW_CFG_MAX_CPUS, (uint16_t)m->cpus->max);
     fw_cfg_set_u16(fw, FW_CFG_NOGRAPHIC, 1);
     fw_cfg_set_u32(fw, FW_CFG_IRQ0_OVERRIDE, 1);
-    return true;
+    /* By ACPI sleep state: bit 7 offered, bits 0 to 6 its SLP_TYP. */
+    const uint8_t sleep[6] = {
+        0x80,
+        0,
+        0,
+        ich9_lpc_offers_s3(q->lpc) ? 0x81 : 0x01,
+        ich9_lpc_offers_s4(q->lpc) ? 0x82 : 0x02,
+        0x80,
+    };
+    return fw_cfg_add_file(fw, "etc/system-states", sleep, sizeof(sleep), error);
 }
 
 static bool devices_init(struct machine *m, struct q35 *q, GError **error)
 {
     return interrupts_init(m, q, error) && timers_init(m, q, error) && chipset_init(m, q, error) &&
-           fw_cfg_init(m, error);
+           fw_cfg_init(m, q, error);
 }
 
 /* Where firmware looks for the size of memory. */
@@ -416,8 +494,11 @@ const struct board board_q35 = {
     .desc = "Standard PC with PCI Express (Q35 + ICH9)",
     .is_default = true,
     .max_cpus = ACPI_MAX_CPUS,
+    .wakeup_suspend = true,
     .init = q35_init,
     .reset = q35_reset,
     .power_button = q35_power_button,
+    .asleep = q35_asleep,
+    .wake = q35_wake,
     .finish = q35_finish,
 };
