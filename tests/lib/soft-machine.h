@@ -73,7 +73,7 @@ static void put64(uint64_t at, uint64_t value)
     memcpy(present->ram->host + at, &value, 8);
 }
 
-static void put_code(uint64_t at, const void *bytes, size_t n)
+static inline void put_code(uint64_t at, const void *bytes, size_t n)
 {
     memcpy(present->ram->host + at, bytes, n);
     code_written(present->c, present->ram, at, at, n);

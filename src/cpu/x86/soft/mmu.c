@@ -219,10 +219,22 @@ static void l2_drop_region(struct cpu *c, uint64_t lin, unsigned shift)
     }
 }
 
-static struct l2_entry *l2_slot(struct cpu *c, uint64_t lin)
+/* Address spaces differ in where their pages go; global pages go where PCID 0's do. */
+static struct l2_entry *l2_slot(struct cpu *c, uint64_t lin, unsigned pcid)
 {
     uint64_t page = lin >> GUEST_PAGE_BITS;
-    return &c->l2->entry[(page ^ page >> L2_BITS) & (L2_SIZE - 1)];
+    return &c->l2->entry[(page ^ page >> L2_BITS ^ pcid * 0x2d3) & (L2_SIZE - 1)];
+}
+
+static void l2_drop_page(struct cpu *c, uint64_t page, unsigned pcid)
+{
+    struct l2_entry *own = l2_slot(c, page, pcid), *global = l2_slot(c, page, 0);
+    if (own->lin == page && own->gen == c->l2->pcid_gen[pcid]) {
+        own->gen = 0;
+    }
+    if (global->lin == page && global->gen == c->l2->global_gen) {
+        global->gen = 0;
+    }
 }
 
 void tlb_flush_page_pcid(struct cpu *c, uint64_t lin, unsigned pcid)
@@ -236,10 +248,7 @@ void tlb_flush_page_pcid(struct cpu *c, uint64_t lin, unsigned pcid)
         l2_drop_region(c, lin, giant ? 30 : c->cr4 & CR4_PAE ? 21 : 22);
         return;
     }
-    struct l2_entry *e = l2_slot(c, page);
-    if (e->lin == page && (e->gen == l2->pcid_gen[pcid] || e->gen == l2->global_gen)) {
-        e->gen = 0;
-    }
+    l2_drop_page(c, page, pcid);
     l1_drop_page(c, page);
 }
 
@@ -527,11 +536,22 @@ static void l2_insert(struct cpu *c, uint64_t page, const struct walk *w)
         unsigned slot = bloom_slot(page, 30);
         l2->giant[slot / 64] |= 1ull << (slot % 64);
     }
-    struct l2_entry *e = l2_slot(c, page);
+    bool global = w->rights & XL_GLOBAL;
+    struct l2_entry *e = l2_slot(c, page, global ? 0 : current_pcid(c));
     e->lin = page;
     e->gpa = w->gpa;
     e->rights = w->rights;
-    e->gen = w->rights & XL_GLOBAL ? l2->global_gen : current_gen(c);
+    e->gen = global ? l2->global_gen : current_gen(c);
+}
+
+static const struct l2_entry *l2_find(struct cpu *c, uint64_t page)
+{
+    const struct l2_entry *e = l2_slot(c, page, current_pcid(c));
+    if (e->lin == page && e->gen == current_gen(c)) {
+        return e;
+    }
+    e = l2_slot(c, page, 0);
+    return e->lin == page && e->gen == c->l2->global_gen ? e : NULL;
 }
 
 /* Translates a page for an access in a TLB mode, or gives the error code of its page fault. */
@@ -544,9 +564,9 @@ static bool translate_try(struct cpu *c, uint64_t lin, enum access how, unsigned
         x->rights = XL_USER | XL_WRITE | XL_DIRTY;
         return true;
     }
-    struct l2_entry *e = l2_slot(c, page);
-    if (e->lin == page && (e->gen == current_gen(c) || e->gen == c->l2->global_gen) &&
-        allowed(c, e->rights, how, mode) && (how != ACCESS_WRITE || (e->rights & XL_DIRTY))) {
+    const struct l2_entry *e = l2_find(c, page);
+    if (e != NULL && allowed(c, e->rights, how, mode) &&
+        (how != ACCESS_WRITE || (e->rights & XL_DIRTY))) {
         x->gpa = e->gpa;
         x->rights = e->rights;
         return true;
