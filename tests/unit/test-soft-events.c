@@ -1,7 +1,7 @@
 /*
- * Exceptions, interrupts and changes of mode and privilege of the software CPU: the frames that each
- * mode pushes, faults on the way to a handler, returns, traps and shadows, MSR and control register
- * rules. Programs are a few bytes of machine code; all handlers are HLT.
+ * Exceptions, interrupts and changes of mode and privilege of the software CPU: the frames that
+ * each mode pushes, faults on the way to a handler, returns, traps and shadows, MSR and control
+ * register rules. Programs are a few bytes of machine code; all handlers are HLT.
  */
 #include "../lib/soft-machine.h"
 #include "cpu/x86/soft/flags.h"
@@ -14,7 +14,14 @@ enum {
     USER_CODE = 0x70000,
     USER_STACK = 0x80000,
 };
-enum { SEL_CODE = 8, SEL_DATA = 16, SEL_CODE32 = 24, SEL_TSS = 32, SEL_UDATA = 48 | 3, SEL_UCODE = 56 | 3 };
+enum {
+    SEL_CODE = 8,
+    SEL_DATA = 16,
+    SEL_CODE32 = 24,
+    SEL_TSS = 32,
+    SEL_UDATA = 48 | 3,
+    SEL_UCODE = 56 | 3
+};
 
 static uint64_t get64(uint64_t at)
 {
@@ -87,10 +94,8 @@ static void to_user(void)
 {
     struct cpu *c = present->c;
     c->cpl = 3;
-    seg_from_desc(&c->seg[SEG_CS],
-                  &(struct desc){.lo = 0x0000ffff, .hi = 0x00affb00}, SEL_UCODE);
-    seg_from_desc(&c->seg[SEG_SS],
-                  &(struct desc){.lo = 0x0000ffff, .hi = 0x00cff300}, SEL_UDATA);
+    seg_from_desc(&c->seg[SEG_CS], &(struct desc){.lo = 0x0000ffff, .hi = 0x00affb00}, SEL_UCODE);
+    seg_from_desc(&c->seg[SEG_SS], &(struct desc){.lo = 0x0000ffff, .hi = 0x00cff300}, SEL_UDATA);
     c->r[RSP] = USER_STACK;
     mode_update(c);
 }
@@ -450,8 +455,9 @@ static void test_vm86(void)
     system_start();
     struct cpu *c = present->c;
     protected_mode();
-    static const uint32_t frame[] = {0x10, CODE >> 4, 2 | RFLAGS_VM | RFLAGS_IOPL | RFLAGS_IF, 0x1000,
-                                     0x3000, 0x1111, 0x2222, 0x3333, 0x4444};
+    static const uint32_t frame[] = {0x10,   CODE >> 4, 2 | RFLAGS_VM | RFLAGS_IOPL | RFLAGS_IF,
+                                     0x1000, 0x3000,    0x1111,
+                                     0x2222, 0x3333,    0x4444};
     memcpy(present->ram->host + STACK - sizeof(frame), frame, sizeof(frame));
     c->r[RSP] = STACK - sizeof(frame);
     PROGRAM(CODE, 0xcf);
@@ -459,8 +465,9 @@ static void test_vm86(void)
     assert_handler(run_from(CODE), 5);
     g_assert_cmphex(get16(0x30ffe), ==, 0x1111);
     g_assert_cmpuint(c->cpl, ==, 0);
-    static const uint32_t saved[] = {0x13, CODE >> 4, 2 | RFLAGS_VM | RFLAGS_IOPL | RFLAGS_IF, 0xffe,
-                                     0x3000, 0x1111, 0x2222, 0x3333, 0x4444};
+    static const uint32_t saved[] = {0x13,   CODE >> 4, 2 | RFLAGS_VM | RFLAGS_IOPL | RFLAGS_IF,
+                                     0xffe,  0x3000,    0x1111,
+                                     0x2222, 0x3333,    0x4444};
     g_assert_cmphex(c->r[RSP], ==, STACK0 - sizeof(saved));
     for (unsigned i = 0; i < G_N_ELEMENTS(saved); i++) {
         g_assert_cmphex(get32(c->r[RSP] + 4 * i), ==, saved[i]);
@@ -476,10 +483,10 @@ static void test_enter_long_mode(void)
     protected_mode();
     c->cr3 = PML4;
     gate(5, HANDLER + 16 * 5, 14, 0, 0, true);
-    PROGRAM(CODE, 0x0f, 0x20, 0xe0, 0x83, 0xc8, 0x20, 0x0f, 0x22, 0xe0, /* cr4 |= PAE */
+    PROGRAM(CODE, 0x0f, 0x20, 0xe0, 0x83, 0xc8, 0x20, 0x0f, 0x22, 0xe0,       /* cr4 |= PAE */
             0xb9, 0x80, 0, 0, 0xc0, 0x0f, 0x32, 0x0d, 0, 1, 0, 0, 0x0f, 0x30, /* EFER |= LME */
-            0x0f, 0x20, 0xc0, 0x0d, 0, 0, 0, 0x80, 0x0f, 0x22, 0xc0, /* cr0 |= PG */
-            0xea, 0, 0, 1, 0, 8, 0); /* jmp 8:CODE */
+            0x0f, 0x20, 0xc0, 0x0d, 0, 0, 0, 0x80, 0x0f, 0x22, 0xc0,          /* cr0 |= PG */
+            0xea, 0, 0, 1, 0, 8, 0);                                          /* jmp 8:CODE */
     c->rip = CODE;
     g_assert_cmpint(soft_execute(c, 10), ==, RUN_KICKED);
     g_assert_cmphex(c->efer, ==, EFER_LME | EFER_LMA);
