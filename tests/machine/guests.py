@@ -1,5 +1,6 @@
 """Tiny bare-metal guests: each way to start one, to reset, to end, interrupts, SMP, stop and cont."""
 import re
+import tempfile
 import time
 import unittest
 
@@ -35,6 +36,21 @@ class Start(unittest.TestCase):
             m.expect("hello")
             m.qmp.command("quit")
             self.assertEqual(m.wait(), 0)
+
+    def test_firmware(self):
+        """A 128 KiB image: the reset vector below 4 GiB, and the alias below 1 MiB."""
+        code = bytes([0xba, 0xf8, 0x03, 0xb0, ord("R"), 0xee,  # 'R' to COM1
+                      0xba, 0x04, 0x06, 0xb8, 0x00, 0x20, 0xef,  # soft off
+                      0xf4])
+        rom = bytearray(0x20000)
+        rom[0x1ff00:0x1ff00 + len(code)] = code
+        rom[0x1fff0:0x1fff5] = bytes([0xea, 0x00, 0xff, 0x00, 0xf0])  # to f000:ff00
+        with tempfile.NamedTemporaryFile() as f:
+            f.write(rom)
+            f.flush()
+            with Machine("-bios", f.name, connect=False) as m:
+                self.assertEqual(m.wait(), 0)
+                self.assertEqual(m.output, b"R")
 
     def test_no_kernel(self):
         with Machine() as m:
