@@ -103,6 +103,8 @@ struct cpus_hooks {
     void (*triple_fault)(void *opaque, struct vcpu *);
     /* The vCPU met what it can't execute. text is one or more lines: address, bytes, registers. */
     void (*internal_error)(void *opaque, struct vcpu *, const char *text);
+    /* The guest reported a crash of its own through the Hyper-V crash registers; arg is P0 to P4. */
+    void (*crash)(void *opaque, struct vcpu *, const uint64_t arg[5]);
     int (*pic_ack)(void *opaque);                 /* machine lock held: vector from the 8259, -1 none */
     void (*eoi)(void *opaque, uint8_t vector);    /* machine lock held: level EOI to the I/O APIC */
 };

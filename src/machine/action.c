@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "qapi-events.h"
+#include <inttypes.h>
 
 void actions_init(struct machine_actions *actions)
 {
@@ -56,24 +57,33 @@ static void guest_exit(void *machine, int status)
 }
 
 /* The event tells what is effectively done: a panic that is to shut the machine down pauses it when
- * a shutdown is to pause it. With exit-failure the shutdown is asked for all the same. */
-static void guest_panicked(void *machine, bool crash_loaded)
+ * a shutdown is to pause it. With exit-failure the shutdown is asked for all the same. info: NULL
+ * when nothing is known of the panic. */
+static void panic_act(struct machine *m, const struct guest_panic_information *info)
 {
-    struct machine *m = machine;
     const struct machine_actions *actions = machine_actions(m);
 
-    if (crash_loaded) {
-        qapi_event_send_guest_crashloaded(m->events, GUEST_PANIC_ACTION_RUN, NULL);
-    } else if (actions->panic == PANIC_ACTION_NONE) {
-        qapi_event_send_guest_panicked(m->events, GUEST_PANIC_ACTION_RUN, NULL);
+    if (actions->panic == PANIC_ACTION_NONE) {
+        qapi_event_send_guest_panicked(m->events, GUEST_PANIC_ACTION_RUN, info);
     } else if (actions->panic == PANIC_ACTION_PAUSE ||
                (actions->panic == PANIC_ACTION_SHUTDOWN &&
                 actions->shutdown == SHUTDOWN_ACTION_PAUSE)) {
-        qapi_event_send_guest_panicked(m->events, GUEST_PANIC_ACTION_PAUSE, NULL);
+        qapi_event_send_guest_panicked(m->events, GUEST_PANIC_ACTION_PAUSE, info);
         machine_request_stop(m, RUN_STATE_GUEST_PANICKED, "panic");
     } else {
-        qapi_event_send_guest_panicked(m->events, GUEST_PANIC_ACTION_POWEROFF, NULL);
+        qapi_event_send_guest_panicked(m->events, GUEST_PANIC_ACTION_POWEROFF, info);
         machine_request_shutdown(m, SHUTDOWN_CAUSE_GUEST_PANIC, "panic");
+    }
+}
+
+static void guest_panicked(void *machine, bool crash_loaded)
+{
+    struct machine *m = machine;
+
+    if (crash_loaded) {
+        qapi_event_send_guest_crashloaded(m->events, GUEST_PANIC_ACTION_RUN, NULL);
+    } else {
+        panic_act(m, NULL);
     }
 }
 
@@ -139,4 +149,19 @@ void machine_internal_error(void *machine, struct vcpu *vcpu, const char *text)
 {
     log_error("vCPU %u cannot go on:\n%s", vcpu->index, text);
     machine_request_stop(machine, RUN_STATE_INTERNAL_ERROR, "vCPU");
+}
+
+void machine_crash(void *machine, struct vcpu *vcpu, const uint64_t arg[5])
+{
+    struct guest_panic_information info = {
+        .type = GUEST_PANIC_INFORMATION_TYPE_HYPER_V,
+        .u.hyper_v = {arg[0], arg[1], arg[2], arg[3], arg[4]},
+    };
+
+    log_guest("HV crash parameters: (0x%" PRIx64 " 0x%" PRIx64 " 0x%" PRIx64 " 0x%" PRIx64
+              " 0x%" PRIx64 ")",
+              arg[0], arg[1], arg[2], arg[3], arg[4]);
+    vcpu_lock_machine(vcpu);
+    panic_act(machine, &info);
+    vcpu_unlock_machine(vcpu);
 }

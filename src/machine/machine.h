@@ -101,6 +101,7 @@ void machine_free(struct machine *m);
 bool machine_create_cpus(struct machine *m, const struct cpus_hooks *hooks, GError **error);
 void machine_triple_fault(void *machine, struct vcpu *vcpu);
 void machine_internal_error(void *machine, struct vcpu *vcpu, const char *text);
+void machine_crash(void *machine, struct vcpu *vcpu, const uint64_t arg[5]);
 
 /* The vCPU with that index; NULL: none. */
 struct vcpu *machine_vcpu(struct machine *m, int64_t index);

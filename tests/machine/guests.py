@@ -125,6 +125,50 @@ class Interrupts(unittest.TestCase):
         self.smp(4)
 
 
+class HyperVCrash(unittest.TestCase):
+    INFO = {"type": "hyper-v", "arg1": 0x0020000000000001, "arg2": 0xfedcba9876543211,
+            "arg3": 0x8000000000000003, "arg4": 0xffffffffffffffff, "arg5": 0x7ffffffffffffff5}
+
+    def start(self, *args):
+        m = Machine("-kernel", guest("hv-crash"), "-cpu", "max,hv-crash=on", "-S", *args)
+        m.qmp.command("cont")
+        return m
+
+    def test_absent(self):
+        with Machine("-kernel", guest("hv-crash"), "-S") as m:
+            m.qmp.command("cont")
+            text = m.expect("(?s).*done\n").group().decode()
+            self.assertEqual(text, "ok absent\ndone\n")
+
+    def test_pause(self):
+        with self.start("-action", "panic=pause", "-d", "guest_errors") as m:
+            event = m.qmp.event("GUEST_PANICKED")
+            self.assertEqual(event["data"], {"action": "pause", "info": self.INFO})
+            m.qmp.event("STOP")
+            self.assertEqual(m.qmp.command("query-status")["status"], "guest-panicked")
+            text = m.expect("(?s).*reporting\n").group().decode()
+            self.assertNotIn("FAIL", text)
+            m.qmp.command("cont")
+            m.expect("on\n")
+            self.assertEqual(m.wait(), 0)
+        self.assertIn(b"HV crash parameters: (0x20000000000001 0xfedcba9876543211 "
+                      b"0x8000000000000003 0xffffffffffffffff 0x7ffffffffffffff5)", m.errors)
+
+    def test_run(self):
+        with self.start("-action", "panic=none") as m:
+            event = m.qmp.event("GUEST_PANICKED")
+            self.assertEqual(event["data"], {"action": "run", "info": self.INFO})
+            m.expect("on\n")
+
+    def test_shutdown(self):
+        with self.start() as m:
+            event = m.qmp.event("GUEST_PANICKED")
+            self.assertEqual(event["data"], {"action": "poweroff", "info": self.INFO})
+            self.assertEqual(m.qmp.event("SHUTDOWN")["data"],
+                             {"guest": True, "reason": "guest-panic"})
+            self.assertEqual(m.wait(), 0)
+
+
 class StopAndCont(unittest.TestCase):
     def numbers(self, m):
         return [tuple(map(int, line.split()))

@@ -83,7 +83,8 @@ static const struct accel_ops fake_accel = {
     .name = "fake", .init = fake_init, .finish = fake_finish, .vcpu = &fake_vcpu};
 
 static const struct cpus_hooks hooks = {.triple_fault = machine_triple_fault,
-                                        .internal_error = machine_internal_error};
+                                        .internal_error = machine_internal_error,
+                                        .crash = machine_crash};
 
 static bool board_init(struct machine *m, GError **error)
 {

@@ -12,7 +12,8 @@
  *
  * The TSC, the crystal of leaf 15H and the local APIC's timer all run at tsc_khz (1 GHz unless
  * changed), so a guest needs no calibration. Left out: XSAVE and AVX, MONITOR/MWAIT, performance
- * counters.
+ * counters; of Hyper-V's interface everything but the crash registers (hv-crash), so a guest that
+ * wants its hypercalls too will not use them: Linux does not.
  */
 #include "cpu/x86/cpuid.h"
 
@@ -24,7 +25,17 @@
 #define MAX_BASIC       0x16u
 #define MAX_EXTENDED    0x80000008u
 
-enum word { W_1_ECX, W_1_EDX, W_7_EBX, W_7_ECX, W_7_EDX, W_81_ECX, W_81_EDX, W__MAX };
+enum word {
+    W_1_ECX,
+    W_1_EDX,
+    W_7_EBX,
+    W_7_ECX,
+    W_7_EDX,
+    W_81_ECX,
+    W_81_EDX,
+    W_HV_EDX, /* 40000003H; anything in it brings the leaves of Hyper-V's interface */
+    W__MAX
+};
 
 enum {
     IN_QEMU64 = 1,
@@ -92,6 +103,7 @@ static const struct feature {
     {"pdpe1gb", F_PDPE1GB, W_81_EDX, 26, IN_MAX},
     {"rdtscp", F_RDTSCP, W_81_EDX, 27, IN_MAX},
     {"lm", F_LM, W_81_EDX, 29, IN_BOTH},
+    {"hv-crash", F_HV_CRASH, W_HV_EDX, 10, 0},
 };
 
 static const struct model {
@@ -229,14 +241,30 @@ static void add_basic_leaves(struct leaf_list *list, const uint32_t *word,
              (uint32_t)(model->tsc_khz / 1000), 0);
 }
 
+/* Who the hypervisor is. With a feature of Hyper-V's it has Hyper-V's name, as guests look for its
+ * interface by that; it is the least version of it: no hypercalls, no synthetic timers. */
+static void add_hypervisor_leaves(struct leaf_list *list, const uint32_t *word)
+{
+    if (!word[W_HV_EDX]) {
+        add_leaf(list, 0x40000000, 0, 0x40000000, text_word("Godw"), text_word("itGo"),
+                 text_word("dwit"));
+        return;
+    }
+    add_leaf(list, 0x40000000, 0, 0x40000005, text_word("Micr"), text_word("osof"),
+             text_word("t Hv"));
+    add_leaf(list, 0x40000001, 0, text_word("Hv#1"), 0, 0, 0);
+    add_leaf(list, 0x40000002, 0, 14393, 10 << 16, 0, 0); /* build, version 10.0 */
+    add_leaf(list, 0x40000003, 0, 0, 0, 0, word[W_HV_EDX]);
+    add_leaf(list, 0x40000005, 0, 255, 255, 0, 0); /* most virtual and logical processors */
+}
+
 static void add_extended_leaves(struct leaf_list *list, const uint32_t *word,
                                 const struct cpu_model *model, const char *brand)
 {
     char text[48] = {0};
 
     g_strlcpy(text, brand, sizeof(text));
-    add_leaf(list, 0x40000000, 0, 0x40000000, text_word("Godw"), text_word("itGo"),
-             text_word("dwit"));
+    add_hypervisor_leaves(list, word);
     add_leaf(list, 0x80000000, 0, MAX_EXTENDED, 0, 0, 0);
     add_leaf(list, 0x80000001, 0, 0, 0, word[W_81_ECX], word[W_81_EDX]);
     for (unsigned i = 0; i < 3; i++) {

@@ -90,6 +90,7 @@ static void eoi(void *opaque, uint8_t vector)
 static const struct cpus_hooks q35_hooks = {
     .triple_fault = machine_triple_fault,
     .internal_error = machine_internal_error,
+    .crash = machine_crash,
     .pic_ack = pic_ack,
     .eoi = eoi,
 };

@@ -1,5 +1,7 @@
 /*
- * Model-specific registers. Intel SDM volume 4 (architectural MSRs of table 2-2).
+ * Model-specific registers. Intel SDM volume 4 (architectural MSRs of table 2-2); the crash
+ * registers of Hyper-V's interface, Hypervisor Top Level Functional Specification, "Guest Crash
+ * Enlightenment".
  *
  * What the CPU model does not offer, and everything unknown, is #GP for reading and writing, as on
  * hardware. There are no machine-check banks, no performance counters, no microcode to load;
@@ -39,6 +41,9 @@ enum {
     MSR_X2APIC_FIRST = 0x800,
     MSR_X2APIC_LAST = 0x8ff,
 };
+#define MSR_HV_CRASH_P0    0x40000100u
+#define MSR_HV_CRASH_P4    0x40000104u
+#define MSR_HV_CRASH_CTL   0x40000105u
 #define MSR_EFER           0xc0000080u
 #define MSR_STAR           0xc0000081u
 #define MSR_LSTAR          0xc0000082u
@@ -48,6 +53,8 @@ enum {
 #define MSR_GS_BASE        0xc0000101u
 #define MSR_KERNEL_GS_BASE 0xc0000102u
 #define MSR_TSC_AUX        0xc0000103u
+
+#define HV_CRASH_NOTIFY    (1ull << 63) /* read: can be done; written: report P0 to P4 */
 
 #define MTRR_CAP_VALUE     0x508 /* write-combining, fixed ranges, 8 variable ones */
 /* RDCL_NO, IBRS_ALL, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO,
@@ -106,6 +113,11 @@ const uint32_t msr_saved[] = {
     MSR_SFMASK,
     MSR_KERNEL_GS_BASE,
     MSR_TSC_AUX,
+    0x40000100,
+    0x40000101,
+    0x40000102,
+    0x40000103,
+    0x40000104,
     0,
 };
 
@@ -160,6 +172,8 @@ static uint64_t *plain_register(struct cpu *c, uint32_t index)
         return cpu_has(c, F_LM) ? &c->kernel_gs_base : NULL;
     case MSR_TSC_AUX:
         return cpu_has(c, F_RDTSCP) || cpu_has(c, F_RDPID) ? &c->tsc_aux : NULL;
+    case MSR_HV_CRASH_P0 ... MSR_HV_CRASH_P4:
+        return cpu_has(c, F_HV_CRASH) ? &c->hv_crash[index - MSR_HV_CRASH_P0] : NULL;
     default:
         return NULL;
     }
@@ -201,6 +215,9 @@ bool msr_read(struct cpu *c, uint32_t index, uint64_t *value)
     case MSR_MCG_CAP:
         *value = 0;
         return cpu_has(c, F_MCE);
+    case MSR_HV_CRASH_CTL:
+        *value = HV_CRASH_NOTIFY;
+        return cpu_has(c, F_HV_CRASH);
     case MSR_EFER:
         *value = c->efer;
         return cpu_has(c, F_LM) || cpu_has(c, F_NX);
@@ -320,6 +337,15 @@ static void tsc_shift(struct cpu *c, uint64_t delta)
     }
 }
 
+static void hv_crash_control(struct cpu *c, uint64_t value)
+{
+    if ((value & HV_CRASH_NOTIFY) && c->vcpu != NULL) {
+        const struct cpus *cpus = c->vcpu->cpus;
+        fp_leave(c);
+        cpus->hooks->crash(cpus->hooks_opaque, c->vcpu, c->hv_crash);
+    }
+}
+
 bool msr_write(struct cpu *c, uint32_t index, uint64_t value)
 {
     uint64_t *plain = plain_register(c, index);
@@ -351,6 +377,12 @@ bool msr_write(struct cpu *c, uint32_t index, uint64_t value)
             return false;
         }
         tlb_flush_all(c); /* the page may have been RAM, or is again */
+        return true;
+    case MSR_HV_CRASH_CTL:
+        if (!cpu_has(c, F_HV_CRASH)) {
+            return false;
+        }
+        hv_crash_control(c, value);
         return true;
     case MSR_EFER:
         return (cpu_has(c, F_LM) || cpu_has(c, F_NX)) && efer_write(c, value);

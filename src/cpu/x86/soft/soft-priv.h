@@ -288,6 +288,7 @@ struct cpu {
     uint64_t pat, misc_enable, spec_ctrl, tsc_adjust, tsc_offset, mtrr_def_type;
     uint64_t mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
     uint64_t mcg_status, mcg_ctl, feat_ctl;
+    uint64_t hv_crash[5]; /* P0 to P4 */
     uint64_t random[32]; /* numbers got in advance for RDRAND */
     unsigned random_left;
     struct lapic *lapic; /* NULL in the oracle */

@@ -82,6 +82,7 @@ static void power_on(struct cpu *c)
     memset(c->mtrr_base, 0, sizeof(c->mtrr_base));
     memset(c->mtrr_mask, 0, sizeof(c->mtrr_mask));
     c->mcg_status = c->mcg_ctl = 0;
+    memset(c->hv_crash, 0, sizeof(c->hv_crash));
     c->feat_ctl = 1; /* locked, VMX off */
     memset(c->xmm, 0, sizeof(c->xmm));
     fp_reset(c);
