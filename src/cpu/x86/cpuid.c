@@ -49,7 +49,7 @@ static const struct feature {
     uint8_t word, bit, models;
 } features[] = {
     {"fpu", F_FPU, W_1_EDX, 0, IN_BOTH},
-    {"vme", F_ALWAYS, W_1_EDX, 1, 0},
+    {"vme", F_VME, W_1_EDX, 1, 0},
     {"de", F_ALWAYS, W_1_EDX, 2, IN_BOTH},
     {"pse", F_PSE, W_1_EDX, 3, IN_BOTH},
     {"tsc", F_TSC, W_1_EDX, 4, IN_BOTH},

@@ -7,7 +7,8 @@
  * double fault and shutdown. A delivery pushes its frame before it commits registers, so a fault on
  * the way leaves the registers of the interrupted code in place.
  *
- * Left out: virtual-8086 mode extensions (VME, PVI are not offered), machine checks, SMM.
+ * Left out: virtual-8086 mode extensions (no model offers VME and PVI; a guest that turns
+ * them on where -cpu does stops with internal-error), machine checks, SMM.
  */
 #include "cpu/x86/lapic.h"
 #include "cpu/x86/soft/insn.h"

@@ -100,6 +100,7 @@ void cr3_set(struct cpu *c, const struct op *o, uint64_t value)
 static uint64_t cr4_known(const struct cpu *c)
 {
     uint64_t known = CR4_TSD | CR4_DE | CR4_MCE | CR4_PCE;
+    known |= cpu_has(c, F_VME) ? CR4_VME | CR4_PVI : 0;
     known |= cpu_has(c, F_PSE) ? CR4_PSE : 0;
     known |= cpu_has(c, F_PAE) ? CR4_PAE : 0;
     known |= cpu_has(c, F_PGE) ? CR4_PGE : 0;
@@ -124,6 +125,9 @@ void cr4_set(struct cpu *c, const struct op *o, uint64_t value)
     if ((c->cr0 & CR0_PG) && !is_lma(c) && (value & CR4_PAE) &&
         (changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)) && !pdptrs_load(c, o, c->cr3)) {
         raise_error(c, o, EXC_GP, 0);
+    }
+    if (value & (CR4_VME | CR4_PVI)) { /* no model has them, but -cpu can ask for them */
+        raise_internal(c, o, "CR4.VME or CR4.PVI is offered by the CPU model but not implemented");
     }
     c->cr4 = value;
     if (changed & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP)) {
