@@ -1,10 +1,11 @@
 """Tiny bare-metal guests: each way to start one, to reset, to end, interrupts, SMP, stop and cont."""
 import re
 import tempfile
+import threading
 import time
 import unittest
 
-from godwit import Machine, guest
+from godwit import Machine, Qmp, guest
 
 
 class Start(unittest.TestCase):
@@ -169,28 +170,118 @@ class HyperVCrash(unittest.TestCase):
             self.assertEqual(m.wait(), 0)
 
 
-class StopAndCont(unittest.TestCase):
-    def numbers(self, m):
-        return [tuple(map(int, line.split()))
-                for line in m.output.decode().splitlines()[:-1] if re.fullmatch(r"\d+ \d+", line)]
+class Hole(unittest.TestCase):
+    """An instruction that CPUID offers, for -cpu asks for it, and the software CPU lacks."""
 
-    def test_counter_stands_still(self):
-        with Machine("-kernel", guest("counter")) as m:
-            m.expect("20 ")
+    def test_internal_error(self):
+        with Machine("-kernel", guest("hole"), "-cpu", "max,+vme", "-S") as m:
+            for _ in range(2):
+                self.assertEqual(m.qmp.command("cont"), {})
+                m.expect("boot\n")
+                self.assertEqual(m.qmp.event("STOP").get("data"), None)
+                self.assertEqual(m.qmp.command("query-status"), {
+                    "running": False, "singlestep": False, "status": "internal-error"})
+                self.assertEqual(m.qmp.request("cont")["error"], {
+                    "class": "GenericError", "desc": "Resetting the Virtual Machine is required"})
+                self.assertEqual(m.qmp.command("query-status")["status"], "internal-error")
+                pc = re.search(r"EIP=([0-9a-f]{8})", m.qmp.command(
+                    "human-monitor-command", command_line="info registers")).group(1)
+                m.qmp.command("system_reset")
+                self.assertEqual(m.qmp.event("RESET")["data"],
+                                 {"guest": False, "reason": "host-qmp-system-reset"})
+                self.assertEqual(m.qmp.command("query-status")["status"], "prelaunch")
+            m.qmp.command("quit")
+            self.assertEqual(m.wait(), 0)
+            self.assertNotIn(b"no hole", m.output)
+            reports = m.errors.decode().split("vCPU 0 cannot go on:\n")[1:]
+            self.assertEqual(len(reports), 2)
+            for text in reports:
+                self.assertTrue(text.startswith("CR4.VME or CR4.PVI is offered"), text)
+                self.assertIn(f"rip 00000000{pc} ", text)
+                self.assertIn("mode 32-bit", text)
+                self.assertIn("code: 0f 22 e0 ", text)  # mov %eax, %cr4
+                self.assertIn("rax 0000000000000001 ", text)
+                self.assertIn("rbx 00000000600dcafe\n", text)
+
+    def test_not_offered(self):
+        with Machine("-kernel", guest("hole"), connect=False) as m:
+            m.expect("boot\nno hole\n")
+            self.assertEqual(m.wait(), 0)
+
+
+class StopAndCont(unittest.TestCase):
+    """Two clients stop, continue and ask at once, while a guest counts and looks at its clocks."""
+    PAUSE_S = 2.5
+
+    def lines(self, m):
+        return [tuple(map(int, line.split())) for line in m.output.decode().splitlines()[:-1]
+                if re.fullmatch(r"\d+( \d+){4}", line)]
+
+    def assert_still(self, m, seconds):
+        before = len(m.output)
+        time.sleep(seconds)
+        self.assertEqual(len(m.output), before)
+
+    def test_counter_and_clocks_stand_still(self):
+        with Machine("-kernel", guest("counter"), "-rtc", "clock=vm") as m:
+            other = Qmp(m.socket)
+            m.expect("\n50 .*\n")
             m.qmp.command("stop")
-            time.sleep(0.2)  # what was printed before the stop is on its way
-            before = len(m.output)
-            time.sleep(1)
-            self.assertEqual(len(m.output), before)
-            self.assertEqual(m.qmp.command("query-status")["status"], "paused")
-            last = self.numbers(m)[-1]
-            m.qmp.command("cont")
-            m.expect(f"\n{last[0] + 10} ")
-            m.expect("\n")
-            now = self.numbers(m)
-            steps = [b[1] - a[1] for a, b in zip(now, now[1:])]
-            self.assertLess(steps[last[0]], 800)  # the second of pause is not in the guest's time
-            self.assertEqual([n for n, _ in now], list(range(len(now))))
+            other.event("STOP")
+            for qmp in m.qmp, other:
+                self.assertEqual(qmp.command("query-status")["status"], "paused")
+            time.sleep(0.2)  # what was printed before the stop is on its way through the pipe
+            self.assert_still(m, self.PAUSE_S)
+            last = self.lines(m)[-1]
+            other.command("cont")
+            m.qmp.event("RESUME")
+            m.expect(f"\n{last[0] + 50} .*\n")
+            self.check_lines(self.lines(m), last[0])
+            other.close()
+
+    def check_lines(self, lines, last):
+        self.assertEqual([line[0] for line in lines], list(range(len(lines))))
+        whole = [b - a for a, b in zip(lines[0], lines[last])]
+        step = [b - a for a, b in zip(lines[last], lines[last + 2])]
+        limit = self.PAUSE_S * 1000 / 2
+        self.assertLess(step[1], limit)
+        self.assertLess(step[2] * whole[1] / whole[2], limit)  # TSC at the rate seen before
+        self.assertLess(step[3] * 10, limit)
+        self.assertLess(step[4] % 60, self.PAUSE_S - 0.5)
+        after = [b - a for a, b in zip(lines[last], lines[-1])]
+        for clock, least in (1, 400), (2, 1), (3, 20):  # and they go on
+            self.assertGreater(after[clock], least)
+
+    def test_two_at_once(self):
+        with Machine("-kernel", guest("counter")) as m:
+            other = Qmp(m.socket)
+            m.expect("\n10 ")
+            failures = []
+
+            def toggle(qmp):
+                try:
+                    for _ in range(200):
+                        for command in "stop", "query-status", "cont", "query-status":
+                            qmp.command(command)
+                except Exception as e:
+                    failures.append(e)
+
+            threads = [threading.Thread(target=toggle, args=(q,)) for q in (m.qmp, other)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(60)
+            self.assertEqual(failures, [])
+            m.qmp.command("stop")
+            self.assertEqual(other.command("query-status")["status"], "paused")
+            time.sleep(0.2)
+            self.assert_still(m, 0.3)
+            n = self.lines(m)[-1][0]
+            other.command("cont")
+            m.expect(f"\n{n + 20} ")
+            numbers = [line[0] for line in self.lines(m)]
+            self.assertEqual(numbers, list(range(len(numbers))))
+            other.close()
 
 
 if __name__ == "__main__":
