@@ -201,8 +201,8 @@ class Devices(unittest.TestCase):
                 self.assertEqual(d.inb(0x3f8), ord("x"))
                 for byte in b"out":
                     d.outb(0x3f8, byte)
-                self.assertEqual(line.recv(3, socket.MSG_WAITALL), b"out")
-                line.close()
+                with line, line.makefile("rb") as file:
+                    self.assertEqual(file.read(3), b"out")
 
     def test_power(self):
         with Door("-no-shutdown", qmp=True) as d:
