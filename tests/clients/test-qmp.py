@@ -170,6 +170,31 @@ class Errors(Case):
                 self.assertEqual(set(reply), {"error", *more})
                 self.assertEqual(reply.get("id"), more.get("id"))
 
+    # Parameters by the type that they take, each with the parameters that its command needs too.
+    TYPED = [
+        ("human-monitor-command", "command-line", "string", {}),
+        ("human-monitor-command", "cpu-index", "integer", {"command-line": ""}),
+        ("pmemsave", "val", "integer", {"size": 1, "filename": "/nonexistent/x"}),
+        ("pmemsave", "size", "integer", {"val": 0, "filename": "/nonexistent/x"}),
+        ("pmemsave", "filename", "string", {"val": 0, "size": 1}),
+        ("set-action", "panic", "string", {}),
+        ("qmp_capabilities", "enable", "array", {}),
+    ]
+    VALUES = {"string": ["x", ""], "integer": [0, -1], "number": [1.5, 2.0, 2**70],
+              "boolean": [True, False], "null": [None], "array": [[], [0]],
+              "object": [{}, {"x": 1}]}
+
+    def test_each_wrong_type(self):
+        wire = self.emulator.wire()
+        for command, name, expected, rest in self.TYPED:
+            for values in [v for kind, v in self.VALUES.items() if kind != expected]:
+                for value in values:
+                    with self.subTest(command=command, name=name, value=value):
+                        self.assert_error(
+                            wire.ask(command, {**rest, name: value}),
+                            f"Invalid parameter type for '{name}', expected: {expected}")
+        self.assertEqual(wire.value("query-name"), {})
+
     def test_unknown_command(self):
         wire = self.emulator.wire()
         for name in ("foo", "", "Query-Status", "query_status", "\u00e9"):

@@ -46,7 +46,7 @@ BAD = [
     (["-bios", "/nonexistent/rom"], "firmware '/nonexistent/rom': No such file"),
     (["-bios", "/etc/passwd"], "whole 4 KiB pages"),
     (["-device", "foo"], "-device foo: 'foo' is not a valid device model name"),
-    (["-device", "isa-serial,foo=1"], "foo"),
+    (["-device", "isa-serial,foo=1"], "'foo'"),
     (["-device", "isa-serial,chardev=zz"], "'zz'"),
     (["-device", '{"driver":"isa-serial"'], "not a JSON object"),
     (["-global", "ICH9-LPC"], "DRIVER.PROPERTY=VALUE"),
@@ -76,6 +76,20 @@ BAD = [
 ]
 
 
+def bzimage(init_size=0x100000):
+    """A Linux kernel's header, of a file that is whole: 5 setup sectors and 4 KiB."""
+    header = bytearray(5 * 512 + 4096)
+    header[0x1f1] = 4
+    header[0x1f4:0x1f8] = (4096 // 16).to_bytes(4, "little")
+    header[0x1fe:0x200] = b"\x55\xaa"
+    header[0x202:0x206] = b"HdrS"
+    header[0x206:0x208] = (0x20f).to_bytes(2, "little")
+    header[0x211] = 1
+    header[0x258:0x260] = (0x1000000).to_bytes(8, "little")
+    header[0x260:0x264] = init_size.to_bytes(4, "little")
+    return bytes(header)
+
+
 class Bad(unittest.TestCase):
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="godwit-cli-")
@@ -99,23 +113,26 @@ class Bad(unittest.TestCase):
             with self.subTest(args=args):
                 self.refused(args, text)
 
+    def refused_kernel(self, content, text):
+        with tempfile.NamedTemporaryFile(prefix="godwit-cli-") as kernel:
+            kernel.write(content)
+            kernel.flush()
+            self.refused(["-kernel", kernel.name, "-m", "64"], text)
+
     def test_kernel_too_big_for_ram(self):
-        kernel = os.path.join(self.dir, "..", os.path.basename(self.dir) + "-k")
-        header = bytearray(0x290 + 512 * 5)
-        header[0x1f1] = 4
-        header[0x1f4:0x1f8] = (10).to_bytes(4, "little")
-        header[0x1fe:0x200] = b"\x55\xaa"
-        header[0x202:0x206] = b"HdrS"
-        header[0x206:0x208] = (0x20f).to_bytes(2, "little")
-        header[0x211] = 1
-        header[0x258:0x260] = (0x1000000).to_bytes(8, "little")
-        header[0x260:0x264] = (0x10000000).to_bytes(4, "little")
-        with open(kernel, "wb") as f:
-            f.write(header)
-        try:
-            self.refused(["-kernel", kernel, "-m", "64"], "needs 272 MiB of RAM, the machine has 64")
-        finally:
-            os.unlink(kernel)
+        self.refused_kernel(bzimage(init_size=0x10000000),
+                            "needs 272 MiB of RAM, the machine has 64")
+
+    def test_truncated_kernel(self):
+        whole = bzimage()
+        for length in len(whole) - 16, len(whole) - 1000, 2560, 2559, 700:
+            self.refused_kernel(whole[:length], "truncated: its header announces 6656 bytes, "
+                                f"the file has {length}")
+        for length in 0x206, 0x240, 600:
+            self.refused_kernel(whole[:length],
+                                f"truncated or damaged Linux setup header ({length} bytes)")
+        self.refused_kernel(whole[:0x205], "not a kernel")
+        self.refused_kernel(b"", "not a kernel")
 
     def test_socket_in_use(self):
         path = os.path.join(self.dir, "used")
@@ -124,7 +141,11 @@ class Bad(unittest.TestCase):
             s.listen(1)
             result = run("-S", "-display", "none", "-qmp", f"unix:{path},server=on,wait=off")
             self.assertEqual(result.returncode, 1)
+            self.assertTrue(result.stderr.startswith("godwit: "), result.stderr)
             self.assertIn(path, result.stderr)
+            self.assertEqual(result.stdout, "")
+            with socket.socket(socket.AF_UNIX) as client:  # still the other one's
+                client.connect(path)
         os.unlink(path)
 
     def test_stale_socket_is_replaced(self):
