@@ -101,6 +101,11 @@ void machine_free(struct machine *m);
 bool machine_create_cpus(struct machine *m, const struct cpus_hooks *hooks, GError **error);
 void machine_triple_fault(void *machine, struct vcpu *vcpu);
 void machine_internal_error(void *machine, struct vcpu *vcpu, const char *text);
+struct mce;
+/* Injects a machine check into a vCPU, and with broadcast one that says nothing more into all others;
+ * MEMORY_FAILURE tells. What goes wrong is added to `out`, a line each. Main thread. */
+void machine_inject_mce(struct machine *m, struct vcpu *vcpu, const struct mce *mce, bool broadcast,
+                        GString *out);
 void machine_crash(void *machine, struct vcpu *vcpu, const uint64_t arg[5]);
 
 /* The vCPU with that index; NULL: none. */

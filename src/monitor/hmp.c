@@ -6,6 +6,7 @@
  */
 #include "monitor/hmp.h"
 
+#include "cpu/x86/mce.h"
 #include "cpu/x86/print.h"
 #include "monitor/monitor-priv.h"
 #include <inttypes.h>
@@ -322,6 +323,37 @@ static void run_xp(struct hmp *h, const struct hmp_command *command, const char 
     run_dump(h, command, args, read_physical);
 }
 
+/* ---- machine checks */
+
+static void run_mce(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    g_autoptr(GError) error = NULL;
+    bool broadcast = args[0] == '-' && args[1] == 'b' && (!args[2] || g_ascii_isspace(args[2]));
+    uint64_t n[6];
+    struct mce mce;
+    struct vcpu *vcpu;
+
+    args += broadcast ? 2 : 0;
+    for (unsigned i = 0; i < G_N_ELEMENTS(n); i++) {
+        if (!hmp_expression(&args, register_value, h, &n[i], &error)) {
+            g_string_append_printf(h->out, "%s\n", error->message);
+            print_try_help(h, command);
+            return;
+        }
+    }
+    if (*args) {
+        g_string_append_printf(h->out, "%s: extraneous characters at the end of line\n",
+                               command->name);
+        print_try_help(h, command);
+        return;
+    }
+    mce = (struct mce){(unsigned)MIN(n[1], UINT_MAX), n[2], n[3], n[4], n[5]};
+    vcpu = n[0] <= INT_MAX ? machine_vcpu(h->m, (int64_t)n[0]) : NULL;
+    if (vcpu) {
+        machine_inject_mce(h->m, vcpu, &mce, broadcast, h->out);
+    }
+}
+
 /* ---- the table */
 
 static void run_help(struct hmp *h, const struct hmp_command *command, const char *args);
@@ -334,6 +366,8 @@ static const struct hmp_command commands[] = {
      info_registers},
     {"info status", NULL, "", "whether the guest runs, or why it does not", false, info_status},
     {"info version", NULL, "", "the program's version", false, info_version},
+    {"mce", NULL, "[-b] cpu bank status mcgstatus addr misc",
+     "inject a machine check into a vCPU [-b: and tell all the others]", true, run_mce},
     {"quit", "q", "", "end the program", false, run_quit},
     {"stop", "s", "", "pause the guest", false, run_stop},
     {"system_powerdown", NULL, "", "press the power button", false, run_powerdown},

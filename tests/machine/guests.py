@@ -170,6 +170,74 @@ class HyperVCrash(unittest.TestCase):
             self.assertEqual(m.wait(), 0)
 
 
+class MachineCheck(unittest.TestCase):
+    UC = "0xbd80000000000134"  # VAL UC EN MISCV ADDRV S AR
+    AO = "0xbd000000000000c0"
+
+    def start(self, args, *options):
+        m = Machine("-kernel", guest("mce"), "-append", args, *options)
+        text = m.expect("(?s).*ready\n").group().decode()
+        self.assertEqual(re.findall("FAIL.*", text), [])
+        self.assertEqual(text.count("ok "), 5)
+        return m
+
+    def mce(self, m, line):
+        return m.qmp.command("human-monitor-command", command_line="mce " + line)
+
+    def failure(self, m, action, required, recursive):
+        self.assertEqual(m.qmp.event("MEMORY_FAILURE")["data"],
+                         {"recipient": "guest", "action": action,
+                          "flags": {"action-required": required, "recursive": recursive}})
+
+    def test_inject(self):
+        with self.start("") as m:
+            for status, required in ((self.UC, True), (self.AO, False)):
+                self.assertEqual(self.mce(m, f"0 9 {status} 5 0x123456789a 0x8c"), "")
+                self.failure(m, "inject", required, False)
+                m.expect(f"mc mcg 0x00000000 0x00000005 status {status[:10]} 0x{status[10:]} "
+                         "addr 0x00000012 0x3456789a misc 0x00000000 0x0000008c\n")
+
+    def test_off(self):
+        with self.start("off") as m:
+            self.assertEqual(self.mce(m, f"0 9 {self.AO} 5 0 0").strip(),
+                             "CPU 0: MCE capability is not enabled, raising triple fault")
+            self.failure(m, "reset", False, False)
+            self.assertEqual(m.qmp.event("RESET")["data"], {"guest": True, "reason": "guest-reset"})
+            m.expect("ready\n")
+
+    def test_busy(self):
+        with self.start("busy") as m:
+            self.mce(m, f"0 9 {self.UC} 5 0 0")
+            self.failure(m, "inject", True, False)
+            m.expect("mc .*\n")
+            self.assertEqual(self.mce(m, f"0 9 {self.AO} 5 0 0"), "")
+            self.failure(m, "ignore", False, True)
+            self.assertEqual(self.mce(m, f"0 9 {self.UC} 5 0 0").strip(),
+                             "CPU 0: Previous MCE still in progress, raising triple fault")
+            self.failure(m, "reset", True, True)
+            m.qmp.event("RESET")
+            m.expect("ready\n")
+
+    def test_complaints(self):
+        with self.start("mute") as m:
+            for line, text in ((f"0 9 {self.UC} 5 0 0",
+                                "CPU 0: Uncorrected error reporting disabled for bank 9"),
+                               (f"0 10 {self.UC} 5 0 0", "Invalid MCE bank number"),
+                               ("0 9 0 5 0 0", "Invalid MCE status code")):
+                self.assertEqual(self.mce(m, line).strip(), text)
+            self.assertIn("help mce", self.mce(m, "0 9"))
+            self.assertEqual([e for e in m.qmp.events if e["event"] == "MEMORY_FAILURE"], [])
+
+    def test_broadcast(self):
+        with self.start("", "-smp", "2") as m:
+            # the other vCPU waits for its start, so it can take none
+            self.assertEqual(self.mce(m, f"-b 0 9 {self.UC} 5 0 0").strip(),
+                             "CPU 1: MCE capability is not enabled, raising triple fault")
+            self.failure(m, "inject", True, False)
+            self.failure(m, "reset", False, False)
+            m.qmp.event("RESET")
+
+
 class Hole(unittest.TestCase):
     """An instruction that CPUID offers, for -cpu asks for it, and the software CPU lacks."""
 

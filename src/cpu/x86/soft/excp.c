@@ -8,7 +8,7 @@
  * the way leaves the registers of the interrupted code in place.
  *
  * Left out: virtual-8086 mode extensions (no model offers VME and PVI; a guest that turns
- * them on where -cpu does stops with internal-error), machine checks, SMM.
+ * them on where -cpu does stops with internal-error), SMM.
  */
 #include "cpu/x86/lapic.h"
 #include "cpu/x86/soft/insn.h"
@@ -494,9 +494,10 @@ static uint32_t code_breakpoints(const struct cpu *c)
  *   2. debug traps of the instruction before: TF, data and I/O breakpoints, task switch
  *      (held for one instruction after MOV SS)
  *   3. in the shadow of STI or MOV SS: nothing of what follows
- *   4. NMI
- *   5. external interrupts
- *   6. instruction breakpoints (a fault of the instruction to come; not with RF)
+ *   4. machine checks: first of all on hardware, but they come at any time, so nobody can tell
+ *   5. NMI
+ *   6. external interrupts
+ *   7. instruction breakpoints (a fault of the instruction to come; not with RF)
  * Fetch faults and the rest are found when the instruction is fetched and executed. */
 bool soft_events(struct cpu *c, enum run_exit *exit)
 {
@@ -505,13 +506,14 @@ bool soft_events(struct cpu *c, enum run_exit *exit)
         *exit = RUN_KICKED;
         return true;
     }
-    request_take(c, VCPU_REQ_SMI | VCPU_REQ_MCE | VCPU_REQ_DEBUG);
+    request_take(c, VCPU_REQ_SMI | VCPU_REQ_DEBUG);
     if (request_take(c, VCPU_REQ_TLB_FLUSH)) {
         mmu_map_changed(c);
     }
     startup_requests(c);
     if (waits_for_sipi(mp_state_get(c))) {
-        request_take(c, VCPU_REQ_INTR | VCPU_REQ_NMI); /* nothing else counts until then */
+        request_take(c, VCPU_REQ_INTR | VCPU_REQ_NMI |
+                            VCPU_REQ_MCE); /* nothing else counts until then */
         *exit = RUN_HALT;
         return true;
     }
@@ -531,6 +533,13 @@ bool soft_events(struct cpu *c, enum run_exit *exit)
         c->shadow = c->shadow_ss = false;
         c->trap_armed = c->sysflags & RFLAGS_TF;
         return false;
+    }
+    if (request_take(c, VCPU_REQ_MCE)) {
+        if (!(c->cr4 & CR4_MCE)) { /* switched off since the injection */
+            *exit = RUN_SHUTDOWN;
+            return true;
+        }
+        return event_now(c, EXC_MC, EVENT_EXTERNAL, exit);
     }
     if (c->nmi_pending > 0 && !c->nmi_masked) {
         c->nmi_pending--;

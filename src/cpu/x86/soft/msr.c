@@ -4,8 +4,9 @@
  * Enlightenment".
  *
  * What the CPU model does not offer, and everything unknown, is #GP for reading and writing, as on
- * hardware. There are no machine-check banks, no performance counters, no microcode to load;
- * DEBUGCTL takes only 0 (no branch tracing).
+ * hardware. The machine-check banks record what is injected; there is no CMCI and no local machine
+ * check. There are no performance counters, no microcode to load; DEBUGCTL takes only 0 (no branch
+ * tracing).
  */
 #include "cpu/x86/lapic.h"
 #include "cpu/x86/soft/sys-priv.h"
@@ -26,6 +27,7 @@ enum {
     MSR_SYSENTER_EIP = 0x176,
     MSR_MCG_CAP = 0x179,
     MSR_MCG_STATUS = 0x17a,
+    MSR_MCG_CTL = 0x17b,
     MSR_MISC_ENABLE = 0x1a0,
     MSR_DEBUGCTL = 0x1d9,
     MSR_MTRR_BASE0 = 0x200, /* base, mask, base, mask, ... */
@@ -37,6 +39,8 @@ enum {
     MSR_MTRR_FIX4K_7 = 0x26f,
     MSR_PAT = 0x277,
     MSR_MTRR_DEF_TYPE = 0x2ff,
+    MSR_MC0_CTL = 0x400, /* CTL, STATUS, ADDR, MISC of each bank */
+    MSR_MC_LAST = MSR_MC0_CTL + MCE_BANKS * 4 - 1,
     MSR_TSC_DEADLINE = 0x6e0,
     MSR_X2APIC_FIRST = 0x800,
     MSR_X2APIC_LAST = 0x8ff,
@@ -56,6 +60,7 @@ enum {
 
 #define HV_CRASH_NOTIFY    (1ull << 63) /* read: can be done; written: report P0 to P4 */
 
+#define MCG_CAP_VALUE      (1u << 24 | 1u << 8 | MCE_BANKS) /* software recovery; MCG_CTL */
 #define MTRR_CAP_VALUE     0x508 /* write-combining, fixed ranges, 8 variable ones */
 /* RDCL_NO, IBRS_ALL, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO,
  * FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO, ITS_NO */
@@ -76,6 +81,47 @@ const uint32_t msr_saved[] = {
     MSR_SYSENTER_ESP,
     MSR_SYSENTER_EIP,
     MSR_MCG_STATUS,
+    MSR_MCG_CTL,
+    0x400,
+    0x401,
+    0x402,
+    0x403,
+    0x404,
+    0x405,
+    0x406,
+    0x407,
+    0x408,
+    0x409,
+    0x40a,
+    0x40b,
+    0x40c,
+    0x40d,
+    0x40e,
+    0x40f,
+    0x410,
+    0x411,
+    0x412,
+    0x413,
+    0x414,
+    0x415,
+    0x416,
+    0x417,
+    0x418,
+    0x419,
+    0x41a,
+    0x41b,
+    0x41c,
+    0x41d,
+    0x41e,
+    0x41f,
+    0x420,
+    0x421,
+    0x422,
+    0x423,
+    0x424,
+    0x425,
+    0x426,
+    0x427,
     MSR_MISC_ENABLE,
     0x200,
     0x201,
@@ -139,6 +185,10 @@ static uint64_t *plain_register(struct cpu *c, uint32_t index)
         return cpu_has(c, F_SPEC_CTRL) ? &c->spec_ctrl : NULL;
     case MSR_MCG_STATUS:
         return cpu_has(c, F_MCE) ? &c->mcg_status : NULL;
+    case MSR_MCG_CTL:
+        return cpu_has(c, F_MCE) ? &c->mcg_ctl : NULL;
+    case MSR_MC0_CTL ... MSR_MC_LAST:
+        return cpu_has(c, F_MCE) ? &c->mce_bank[(index - MSR_MC0_CTL) / 4][index % 4] : NULL;
     case MSR_MISC_ENABLE:
         return &c->misc_enable;
     case MSR_PAT:
@@ -213,7 +263,7 @@ bool msr_read(struct cpu *c, uint32_t index, uint64_t *value)
         *value = ARCH_CAPABILITIES_VALUE;
         return cpu_has(c, F_ARCH_CAPS);
     case MSR_MCG_CAP:
-        *value = 0;
+        *value = MCG_CAP_VALUE;
         return cpu_has(c, F_MCE);
     case MSR_HV_CRASH_CTL:
         *value = HV_CRASH_NOTIFY;
@@ -267,6 +317,10 @@ static bool plain_value_ok(const struct cpu *c, uint32_t index, uint64_t value)
         return value <= 7;
     case MSR_MCG_STATUS:
         return value <= 7;
+    case MSR_MCG_CTL:
+        return value == 0 || value == UINT64_MAX;
+    case MSR_MC0_CTL ... MSR_MC_LAST:
+        return index % 4 == 0 || value == 0;
     case MSR_PAT:
         return are_memory_types(value, true);
     case MSR_MTRR_FIX64K:

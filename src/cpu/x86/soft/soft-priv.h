@@ -210,6 +210,8 @@ union vec { /* one XMM register; the array is sized for YMM later */
     unsigned __int128 u128;
 } __attribute__((aligned(16)));
 
+#define MCE_BANKS 10
+
 struct x87 {
     struct {
         uint64_t mantissa;
@@ -288,6 +290,7 @@ struct cpu {
     uint64_t pat, misc_enable, spec_ctrl, tsc_adjust, tsc_offset, mtrr_def_type;
     uint64_t mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
     uint64_t mcg_status, mcg_ctl, feat_ctl;
+    uint64_t mce_bank[MCE_BANKS][4]; /* CTL, STATUS, ADDR, MISC */
     uint64_t hv_crash[5]; /* P0 to P4 */
     uint64_t random[32]; /* numbers got in advance for RDRAND */
     unsigned random_left;

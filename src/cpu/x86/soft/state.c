@@ -81,7 +81,11 @@ static void power_on(struct cpu *c)
     memset(c->mtrr_fixed, 0, sizeof(c->mtrr_fixed));
     memset(c->mtrr_base, 0, sizeof(c->mtrr_base));
     memset(c->mtrr_mask, 0, sizeof(c->mtrr_mask));
-    c->mcg_status = c->mcg_ctl = 0;
+    c->mcg_status = 0;
+    c->mcg_ctl = UINT64_MAX;
+    for (unsigned i = 0; i < MCE_BANKS; i++) {
+        c->mce_bank[i][0] = UINT64_MAX; /* what the banks have recorded stays */
+    }
     memset(c->hv_crash, 0, sizeof(c->hv_crash));
     c->feat_ctl = 1; /* locked, VMX off */
     memset(c->xmm, 0, sizeof(c->xmm));
@@ -123,6 +127,7 @@ void cpu_reset(struct cpu *c, bool init)
     c->nmi_pending = 0;
     c->fault.vector = -1;
     c->leave = false;
+    atomic_fetch_and(c->req, ~(uint32_t)VCPU_REQ_MCE);
     if (!init) {
         power_on(c);
     }
@@ -364,6 +369,8 @@ static bool msrs_set(struct cpu *c, const struct cpu_state *st, GError **error)
             c->tsc_adjust = m->data;
         } else if (m->index == 0x3a) {
             c->feat_ctl = m->data;
+        } else if (m->index - 0x400 < MCE_BANKS * 4) { /* a guest could only clear them */
+            c->mce_bank[(m->index - 0x400) / 4][m->index % 4] = m->data;
         } else if (!msr_write(c, m->index, m->data)) {
             g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
                         "vCPU state: MSR %#x does not take the value %#" PRIx64, m->index, m->data);
