@@ -285,7 +285,7 @@ void vcpu_exclusive_end(struct vcpu *vcpu)
 /* ---- the memory map's guard: the machine lock is held, by a vCPU's device access or the main
  * thread */
 
-static struct vcpu *current_vcpu(struct cpus *cpus)
+struct vcpu *vcpu_current(struct cpus *cpus)
 {
     for (unsigned i = 0; i < cpus->n; i++) {
         if (cpus->vcpu[i]->thread_started && pthread_equal(cpus->vcpu[i]->thread, pthread_self())) {
@@ -302,7 +302,7 @@ static void map_park(void *opaque)
     if (cpus->map_guard_depth++ == 0) {
         cpus->map_guard_exclusive = !atomic_load(&cpus->exclusive);
         if (cpus->map_guard_exclusive) {
-            exclusive_begin(cpus, current_vcpu(cpus));
+            exclusive_begin(cpus, vcpu_current(cpus));
         }
     }
 }
@@ -414,7 +414,7 @@ static void *vcpu_thread(void *arg)
 
 void vcpus_pause_all(struct cpus *cpus)
 {
-    struct vcpu *self = current_vcpu(cpus);
+    struct vcpu *self = vcpu_current(cpus);
 
     g_assert(!self && big_lock_held(cpus->lock));
     for (unsigned i = 0; i < cpus->n; i++) {
@@ -434,7 +434,7 @@ void vcpus_pause_all(struct cpus *cpus)
 
 void vcpus_hold_current(struct cpus *cpus)
 {
-    struct vcpu *self = current_vcpu(cpus);
+    struct vcpu *self = vcpu_current(cpus);
 
     if (self) {
         vcpu_request(self, VCPU_REQ_PAUSE);

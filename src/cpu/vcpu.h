@@ -69,6 +69,14 @@ enum {
     ST_ALL = 511,
 };
 
+/* A vCPU's access to a register, while it is going on. */
+struct vcpu_access {
+    enum { VCPU_ACCESS_NONE, VCPU_ACCESS_PORT, VCPU_ACCESS_MEMORY, VCPU_ACCESS_MSR } kind;
+    bool write;
+    uint8_t size; /* bytes */
+    uint64_t address, value;
+};
+
 struct vcpu_ops {
     bool (*create)(struct vcpu *, GError **); /* main thread, before the vCPU's thread starts */
     void (*destroy)(struct vcpu *);           /* thread ended; NULL accel state is fine */
@@ -83,6 +91,9 @@ struct vcpu_ops {
     /* Reads guest memory by linear address as the vCPU would with supervisor rights, no side effects.
      * Parked only. false when a page is not mapped. */
     bool (*read_linear)(struct vcpu *, gva_t addr, void *buf, size_t length);
+    /* RIP of the instruction that is being executed. The vCPU's own thread, or parked. NULL: not
+     * known. */
+    uint64_t (*instruction_pointer)(struct vcpu *);
 };
 
 struct accel_ops {
@@ -130,6 +141,8 @@ struct vcpu {
     bool stuck;               /* after RUN_SHUTDOWN or RUN_ERROR: nothing runs until a reset */
     GCond wake;               /* with cpus->mutex */
     GQueue run_queue;         /* under cpus->mutex */
+    struct vcpu_access access; /* the vCPU's thread only */
+    int fatal_exception;      /* RUN_SHUTDOWN: the vector that could not be delivered at first */
 };
 
 struct cpus {
@@ -173,6 +186,8 @@ void vcpus_resume_all(struct cpus *cpus);
  * vcpus_resume_all(). For a guest's own request (reset, power-off, panic), after which it is not to
  * run on while the main thread gets to it. */
 void vcpus_hold_current(struct cpus *cpus);
+/* The vCPU whose thread calls; NULL: none. */
+struct vcpu *vcpu_current(struct cpus *cpus);
 /* All vCPUs to power-on state (vCPU 0 at the reset vector, others waiting for SIPI). Parked only. */
 void vcpus_reset_all(struct cpus *cpus);
 

@@ -46,9 +46,12 @@ static void guest_wakeup(void *machine, const char *source)
 static void guest_suspend_disk(void *machine)
 {
     struct machine *m = machine;
+    struct cause_scope scope;
 
+    cause_enter(m, &scope, cause_now(m, GODWIT_CAUSE_WHO_DEVICE, "acpi"));
     qapi_event_send_suspend_disk(m->events);
     machine_request_shutdown(m, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, "ACPI S4");
+    cause_leave(m, &scope);
 }
 
 static void guest_exit(void *machine, int status)
@@ -62,7 +65,9 @@ static void guest_exit(void *machine, int status)
 static void panic_act(struct machine *m, const struct guest_panic_information *info)
 {
     const struct machine_actions *actions = machine_actions(m);
+    struct cause_scope scope;
 
+    cause_enter(m, &scope, cause_now(m, GODWIT_CAUSE_WHO_DEVICE, "panic"));
     if (actions->panic == PANIC_ACTION_NONE) {
         qapi_event_send_guest_panicked(m->events, GUEST_PANIC_ACTION_RUN, info);
     } else if (actions->panic == PANIC_ACTION_PAUSE ||
@@ -74,14 +79,18 @@ static void panic_act(struct machine *m, const struct guest_panic_information *i
         qapi_event_send_guest_panicked(m->events, GUEST_PANIC_ACTION_POWEROFF, info);
         machine_request_shutdown(m, SHUTDOWN_CAUSE_GUEST_PANIC, "panic");
     }
+    cause_leave(m, &scope);
 }
 
 static void guest_panicked(void *machine, bool crash_loaded)
 {
     struct machine *m = machine;
+    struct cause_scope scope;
 
     if (crash_loaded) {
+        cause_enter(m, &scope, cause_now(m, GODWIT_CAUSE_WHO_DEVICE, "crash loaded"));
         qapi_event_send_guest_crashloaded(m->events, GUEST_PANIC_ACTION_RUN, NULL);
+        cause_leave(m, &scope);
     } else {
         panic_act(m, NULL);
     }
@@ -91,7 +100,9 @@ static void watchdog_expired(void *machine, const char *source)
 {
     struct machine *m = machine;
     struct machine_actions *actions = machine_actions(m);
+    struct cause_scope scope;
 
+    cause_enter(m, &scope, cause_now(m, GODWIT_CAUSE_WHO_DEVICE, source));
     qapi_event_send_watchdog(m->events, actions->watchdog);
     switch (actions->watchdog) {
     case WATCHDOG_ACTION_RESET:
@@ -119,6 +130,7 @@ static void watchdog_expired(void *machine, const char *source)
     default:
         break;
     }
+    cause_leave(m, &scope);
 }
 
 static void rtc_changed(void *machine, int64_t offset_s)
@@ -142,13 +154,23 @@ const struct system_ops machine_system_ops = {
 
 void machine_triple_fault(void *machine, struct vcpu *vcpu)
 {
-    machine_request_reset(machine, SHUTDOWN_CAUSE_GUEST_RESET, "triple fault");
+    struct machine *m = machine;
+    struct cause_scope scope;
+
+    cause_enter(m, &scope, cause_of_vcpu(vcpu, "triple fault", vcpu->fatal_exception));
+    machine_request_reset(m, SHUTDOWN_CAUSE_GUEST_RESET, "triple fault");
+    cause_leave(m, &scope);
 }
 
 void machine_internal_error(void *machine, struct vcpu *vcpu, const char *text)
 {
+    struct machine *m = machine;
+    struct cause_scope scope;
+
     log_error("vCPU %u cannot go on:\n%s", vcpu->index, text);
-    machine_request_stop(machine, RUN_STATE_INTERNAL_ERROR, "vCPU");
+    cause_enter(m, &scope, cause_of_vcpu(vcpu, "internal error", -1));
+    machine_request_stop(m, RUN_STATE_INTERNAL_ERROR, "vCPU");
+    cause_leave(m, &scope);
 }
 
 void machine_crash(void *machine, struct vcpu *vcpu, const uint64_t arg[5])

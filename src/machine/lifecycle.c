@@ -36,16 +36,18 @@ enum request_bit {
     REQUEST_SUSPEND = 1 << 6,
     REQUEST_WAKEUP = 1 << 7,
 };
+#define REQUEST_KINDS 8
 
 /* Carrying out requests may leave further ones, which are to be done with when a command's reply is
  * sent; a guest that never ceases must not keep the main thread here. */
-#define MAX_ROUNDS 4
+#define MAX_ROUNDS    4
 
 struct slots {
     unsigned pending; /* enum request_bit */
     enum shutdown_cause shutdown, reset;
     enum run_state stop;
     int exit_status;
+    struct cause *why[REQUEST_KINDS]; /* by bit of pending */
 };
 
 struct requests {
@@ -54,6 +56,7 @@ struct requests {
     bool posted;
     /* The rest is the main thread's. */
     bool ended;
+    struct cause *why_ended;
     struct machine_actions actions;
 };
 
@@ -66,9 +69,19 @@ struct requests *requests_new(void)
     return r;
 }
 
+static void slots_clear(struct slots *s)
+{
+    for (unsigned i = 0; i < REQUEST_KINDS; i++) {
+        cause_unref(s->why[i]);
+    }
+    *s = (struct slots){0};
+}
+
 void requests_free(struct requests *r)
 {
     if (r) {
+        slots_clear(&r->slots);
+        cause_unref(r->why_ended);
         g_mutex_clear(&r->mutex);
         g_free(r);
     }
@@ -92,12 +105,20 @@ static struct slots *request_begin(struct machine *m)
     return &m->requests->slots;
 }
 
-/* A vCPU that leaves a request runs no further until it is carried out; machine_run_requests() lets
- * it go on if the machine still runs then. */
-static void request_end(struct machine *m, enum request_bit bit)
+static struct cause **slot_why(struct slots *s, enum request_bit bit)
+{
+    return &s->why[__builtin_ctz(bit)];
+}
+
+/* Takes why over. A vCPU that leaves a request runs no further until it is carried out;
+ * machine_run_requests() lets it go on if the machine still runs then. */
+static void request_end(struct machine *m, enum request_bit bit, struct cause *why)
 {
     struct requests *r = m->requests;
     bool post = !r->posted;
+
+    cause_unref(*slot_why(&r->slots, bit));
+    *slot_why(&r->slots, bit) = why;
 
     r->slots.pending |= bit;
     r->posted = true;
@@ -110,53 +131,87 @@ static void request_end(struct machine *m, enum request_bit bit)
     }
 }
 
+/* Who stands behind a cause of the protocol's when nothing tells more. */
+static enum godwit_cause_who who_of(enum shutdown_cause cause)
+{
+    switch (cause) {
+    case SHUTDOWN_CAUSE_HOST_QMP_QUIT:
+    case SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET:
+        return GODWIT_CAUSE_WHO_CLIENT;
+    case SHUTDOWN_CAUSE_HOST_SIGNAL:
+        return GODWIT_CAUSE_WHO_SIGNAL;
+    case SHUTDOWN_CAUSE_HOST_UI:
+        return GODWIT_CAUSE_WHO_USER;
+    case SHUTDOWN_CAUSE_GUEST_SHUTDOWN:
+    case SHUTDOWN_CAUSE_GUEST_RESET:
+    case SHUTDOWN_CAUSE_GUEST_PANIC:
+        return GODWIT_CAUSE_WHO_DEVICE;
+    default:
+        return GODWIT_CAUSE_WHO_MACHINE;
+    }
+}
+
 void machine_request_shutdown(struct machine *m, enum shutdown_cause cause, const char *source)
 {
+    struct cause *why = cause_now(m, who_of(cause), source);
+
     request_begin(m)->shutdown = cause;
-    request_end(m, REQUEST_SHUTDOWN);
+    request_end(m, REQUEST_SHUTDOWN, why);
 }
 
 void machine_request_reset(struct machine *m, enum shutdown_cause cause, const char *source)
 {
+    struct cause *why = cause_now(m, who_of(cause), source);
+
     request_begin(m)->reset = cause;
-    request_end(m, REQUEST_RESET);
+    request_end(m, REQUEST_RESET, why);
 }
 
 void machine_request_powerdown(struct machine *m)
 {
+    struct cause *why = cause_now(m, GODWIT_CAUSE_WHO_MACHINE, "power button");
+
     request_begin(m);
-    request_end(m, REQUEST_POWERDOWN);
+    request_end(m, REQUEST_POWERDOWN, why);
 }
 
 void machine_request_stop(struct machine *m, enum run_state state, const char *source)
 {
+    struct cause *why = cause_now(m, GODWIT_CAUSE_WHO_DEVICE, source);
+
     if (state == RUN_STATE_DEBUG) {
         request_begin(m);
-        request_end(m, REQUEST_DEBUG);
+        request_end(m, REQUEST_DEBUG, why);
     } else {
         request_begin(m)->stop = state;
-        request_end(m, REQUEST_STOP);
+        request_end(m, REQUEST_STOP, why);
     }
 }
 
 void machine_request_suspend(struct machine *m)
 {
+    struct cause *why = cause_now(m, GODWIT_CAUSE_WHO_DEVICE, "acpi");
+
     request_begin(m);
-    request_end(m, REQUEST_SUSPEND);
+    request_end(m, REQUEST_SUSPEND, why);
 }
 
 void machine_request_wakeup(struct machine *m, const char *source)
 {
     if (runstate_get(m->run) == RUN_STATE_SUSPENDED) {
+        struct cause *why = cause_now(m, GODWIT_CAUSE_WHO_DEVICE, source);
+
         request_begin(m);
-        request_end(m, REQUEST_WAKEUP);
+        request_end(m, REQUEST_WAKEUP, why);
     }
 }
 
 void machine_request_exit(struct machine *m, int status)
 {
+    struct cause *why = cause_now(m, GODWIT_CAUSE_WHO_DEVICE, "exit");
+
     request_begin(m)->exit_status = status;
-    request_end(m, REQUEST_EXIT);
+    request_end(m, REQUEST_EXIT, why);
 }
 
 /* ---- running and stopping */
@@ -199,6 +254,7 @@ static bool take_request(struct machine *m, enum request_bit bit)
     bool pending = slots->pending & bit;
 
     slots->pending &= ~(unsigned)bit;
+    cause_unref(g_steal_pointer(slot_why(slots, bit)));
     g_mutex_unlock(&m->requests->mutex);
     return pending;
 }
@@ -377,6 +433,7 @@ static void run_powerdown(struct machine *m)
 static void end(struct machine *m, int status)
 {
     m->requests->ended = true;
+    m->requests->why_ended = cause_now(m, GODWIT_CAUSE_WHO_MACHINE, "end");
     m->exit_status = status;
     loop_quit(m->loop);
 }
@@ -410,12 +467,13 @@ static struct slots take_requests(struct machine *m)
 
     g_mutex_lock(&r->mutex);
     taken = r->slots;
-    r->slots.pending = 0;
+    r->slots = (struct slots){0};
     r->posted = false;
     g_mutex_unlock(&r->mutex);
     if (taken.pending & REQUEST_RESET && actions_reset_is_shutdown(&r->actions, taken.reset)) {
         if (!(taken.pending & REQUEST_SHUTDOWN)) {
             taken.shutdown = taken.reset;
+            *slot_why(&taken, REQUEST_SHUTDOWN) = g_steal_pointer(slot_why(&taken, REQUEST_RESET));
         }
         taken.pending = (taken.pending & ~(unsigned)REQUEST_RESET) | REQUEST_SHUTDOWN;
     }
@@ -432,37 +490,57 @@ static void release_held(struct machine *m)
     g_mutex_unlock(&m->requests->mutex);
 }
 
-/* One round of those that are pending; false: the machine has ended. */
-static bool run_requests(struct machine *m, struct slots s)
+/* One request, on behalf of whoever left it. */
+static void carry_out(struct machine *m, struct slots *s, enum request_bit bit)
 {
-    if (s.pending & REQUEST_DEBUG) {
+    struct cause_scope scope;
+
+    if (!(s->pending & bit) || m->requests->ended) {
+        return;
+    }
+    cause_enter(m, &scope, g_steal_pointer(slot_why(s, bit)));
+    switch (bit) {
+    case REQUEST_DEBUG:
         vm_stop(m, RUN_STATE_DEBUG);
-    }
-    if (s.pending & REQUEST_SUSPEND) {
+        break;
+    case REQUEST_SUSPEND:
         run_suspend(m);
-    }
-    if (s.pending & REQUEST_SHUTDOWN) {
-        run_shutdown(m, s.shutdown);
-    }
-    if (s.pending & REQUEST_EXIT && !m->requests->ended) {
-        end(m, s.exit_status);
-    }
-    if (m->requests->ended) {
-        return false;
-    }
-    if (s.pending & REQUEST_RESET) {
-        run_reset(m, s.reset);
-    }
-    if (s.pending & REQUEST_WAKEUP) {
+        break;
+    case REQUEST_SHUTDOWN:
+        run_shutdown(m, s->shutdown);
+        break;
+    case REQUEST_EXIT:
+        end(m, s->exit_status);
+        break;
+    case REQUEST_RESET:
+        run_reset(m, s->reset);
+        break;
+    case REQUEST_WAKEUP:
         run_wakeup(m);
-    }
-    if (s.pending & REQUEST_POWERDOWN) {
+        break;
+    case REQUEST_POWERDOWN:
         run_powerdown(m);
+        break;
+    case REQUEST_STOP:
+        vm_stop(m, s->stop);
+        break;
     }
-    if (s.pending & REQUEST_STOP) {
-        vm_stop(m, s.stop);
+    cause_leave(m, &scope);
+}
+
+/* One round of those that are pending; false: the machine has ended. */
+static bool run_requests(struct machine *m, struct slots *s)
+{
+    static const enum request_bit order[REQUEST_KINDS] = {
+        REQUEST_DEBUG, REQUEST_SUSPEND, REQUEST_SHUTDOWN,  REQUEST_EXIT,
+        REQUEST_RESET, REQUEST_WAKEUP,  REQUEST_POWERDOWN, REQUEST_STOP,
+    };
+
+    for (unsigned i = 0; i < REQUEST_KINDS; i++) {
+        carry_out(m, s, order[i]);
     }
-    return true;
+    slots_clear(s);
+    return !m->requests->ended;
 }
 
 bool machine_run_requests(struct machine *m)
@@ -477,7 +555,7 @@ bool machine_run_requests(struct machine *m)
         if (!s.pending) {
             return true;
         }
-        if (!run_requests(m, s)) {
+        if (!run_requests(m, &s)) {
             return false;
         }
         release_held(m);
@@ -503,18 +581,38 @@ void machine_block_signals(void)
     pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
+static struct godwit_cause *signal_cause(const struct signalfd_siginfo *from)
+{
+    struct godwit_cause *info = g_new0(struct godwit_cause, 1);
+    struct godwit_signal *sig = g_new0(struct godwit_signal, 1);
+
+    sig->number = from->ssi_signo;
+    sig->name = g_strdup_printf("SIG%s", sigabbrev_np((int)from->ssi_signo));
+    sig->has_pid = sig->has_uid = from->ssi_code <= 0; /* not the kernel's */
+    sig->pid = from->ssi_pid;
+    sig->uid = from->ssi_uid;
+    info->who = GODWIT_CAUSE_WHO_SIGNAL;
+    info->what = g_strdup(sig->name);
+    info->signal = sig;
+    return info;
+}
+
 static bool receive_signal(int fd, GIOCondition condition, void *arg)
 {
     struct machine *m = arg;
     struct signalfd_siginfo info;
 
     if (read(fd, &info, sizeof(info)) == sizeof(info)) {
+        struct cause_scope scope;
+
         if (info.ssi_code == SI_USER) {
             log_info("terminating on signal %u from pid %u", info.ssi_signo, info.ssi_pid);
         } else {
             log_info("terminating on signal %u", info.ssi_signo);
         }
-        machine_request_shutdown(m, SHUTDOWN_CAUSE_HOST_SIGNAL, strsignal((int)info.ssi_signo));
+        cause_enter(m, &scope, cause_new(signal_cause(&info)));
+        machine_request_shutdown(m, SHUTDOWN_CAUSE_HOST_SIGNAL, "signal");
+        cause_leave(m, &scope);
     }
     return true;
 }
@@ -522,19 +620,32 @@ static bool receive_signal(int fd, GIOCondition condition, void *arg)
 void machine_start(struct machine *m)
 {
     g_autoptr(GError) error = NULL;
+    struct cause_scope scope;
 
     if (m->config->start_paused) {
         return;
     }
     big_lock_acquire(&m->lock);
+    cause_enter(m, &scope, cause_now(m, GODWIT_CAUSE_WHO_MACHINE, "start"));
     if (!vm_start(m, &error)) {
         log_error("%s", error->message);
     }
+    cause_leave(m, &scope);
     big_lock_release(&m->lock);
+}
+
+static void last_words(struct machine *m)
+{
+    if (m->requests->why_ended) {
+        g_autofree char *text = cause_describe(m->requests->why_ended);
+
+        log_info("ended by %s", text);
+    }
 }
 
 int machine_run(struct machine *m)
 {
+    struct cause_scope scope;
     GSource *source = NULL;
     sigset_t set;
     int fd;
@@ -549,10 +660,13 @@ int machine_run(struct machine *m)
     loop_run(m->loop);
 
     big_lock_acquire(&m->lock);
+    cause_enter(m, &scope, cause_ref(m->requests->why_ended));
     if (runstate_is_running(m->run)) {
         stop_guest(m, RUN_STATE_SHUTDOWN); /* no STOP: the end of the connection says it */
     }
+    cause_leave(m, &scope);
     big_lock_release(&m->lock);
+    last_words(m);
     if (source) {
         g_source_destroy(source);
     }

@@ -182,6 +182,11 @@ static bool build(struct machine *m, GError **error)
     return true;
 }
 
+static void note_state(void *causes, enum run_state from, enum run_state to)
+{
+    causes_note_state(causes, from, to);
+}
+
 static struct machine *machine_alloc(const struct board *board,
                                      struct loop *(*make_loop)(struct big_lock *),
                                      struct event_sink *events)
@@ -189,10 +194,12 @@ static struct machine *machine_alloc(const struct board *board,
     struct machine *m = g_new0(struct machine, 1);
 
     m->board = board;
-    m->events = events;
+    m->causes = causes_new(m, events);
+    m->events = causes_sink(m->causes);
     big_lock_init(&m->lock);
     m->loop = make_loop(&m->lock);
     m->run = runstate_new(RUN_STATE_PRELAUNCH);
+    runstate_observe(m->run, note_state, m->causes);
     m->requests = requests_new();
     m->chardevs = g_ptr_array_new_with_free_func((GDestroyNotify)chardev_free);
     return m;
@@ -248,6 +255,7 @@ void machine_free(struct machine *m)
     address_space_free(m->io);
     vclock_free(m->clock);
     requests_free(m->requests);
+    causes_free(m->causes);
     runstate_free(m->run);
     loop_free(m->loop);
     big_lock_finish(&m->lock);

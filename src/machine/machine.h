@@ -12,6 +12,7 @@
 #include "base/loop.h"
 #include "cpu/vcpu.h"
 #include "devices/core/device.h"
+#include "machine/cause.h"
 #include "machine/runstate.h"
 #include "qapi-types.h"
 #include "qapi/event.h"
@@ -77,7 +78,8 @@ struct machine {
     struct cpus *cpus;
     struct cpu_model *cpu_model;
     struct device_env env;
-    struct event_sink *events; /* where QMP events go; never NULL */
+    struct event_sink *events; /* where QMP events go, with their causes; never NULL */
+    struct causes *causes;     /* cause.c */
     struct runstate *run;      /* runstate.c */
     struct requests *requests; /* lifecycle.c */
     void *board_data;

@@ -15,6 +15,8 @@
 struct runstate {
     /* Written by the main thread, read by the control thread (query-status) and vCPUs. */
     _Atomic int state;
+    void (*changed)(void *opaque, enum run_state from, enum run_state to);
+    void *opaque;
 };
 
 #define FROM(state, target)                                                                        \
@@ -143,6 +145,14 @@ void runstate_free(struct runstate *run)
     g_free(run);
 }
 
+void runstate_observe(struct runstate *run,
+                      void (*changed)(void *opaque, enum run_state from, enum run_state to),
+                      void *opaque)
+{
+    run->changed = changed;
+    run->opaque = opaque;
+}
+
 enum run_state runstate_get(const struct runstate *run)
 {
     return (enum run_state)atomic_load(&run->state);
@@ -169,4 +179,7 @@ void runstate_set(struct runstate *run, enum run_state to)
         to = RUN_STATE_INTERNAL_ERROR;
     }
     atomic_store(&run->state, to);
+    if (run->changed) {
+        run->changed(run->opaque, from, to);
+    }
 }

@@ -15,6 +15,7 @@
 #include "qapi/command.h"
 #include <glib.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
 
 /* A session whose output is longer than this is not read from until the client has caught up. */
 #define SESSION_HIGH_WATER_BYTES (1u << 20)
@@ -83,6 +84,8 @@ struct session {
     struct monitor *mon;
     const char *label; /* the endpoint's */
     bool pretty, offers_oob, is_stdio;
+    struct ucred peer;  /* pid 0: not known */
+    char *peer_address; /* of a network connection, or NULL */
     int in_fd, out_fd; /* the same for a socket */
     GSource *source;
     void *in_tag, *out_tag;

@@ -61,14 +61,13 @@ static void set_limit_timer(struct monitor *mon)
  * for all threads but the control thread, which waits for no disk: when another thread is in here,
  * its event may reach sessions first.
  */
-static int64_t emit_caused(struct event_sink *sink, unsigned event, const char *data_json,
-                           const char *cause_json)
+static void emit_caused(struct event_sink *sink, unsigned event, const char *data_json,
+                        const struct event_cause *cause)
 {
     struct monitor *mon = (struct monitor *)sink;
     bool is_control = g_thread_self() == mon->thread;
     bool ordered = true;
     struct event_line *line;
-    int64_t seq;
 
     if (is_control) {
         ordered = g_mutex_trylock(&mon->emit_mutex);
@@ -76,9 +75,11 @@ static int64_t emit_caused(struct event_sink *sink, unsigned event, const char *
         g_mutex_lock(&mon->emit_mutex);
     }
     g_mutex_lock(&mon->mutex);
-    line = journal_add(mon->journal, event, data_json, cause_json);
+    line = journal_add(mon->journal, event, data_json, cause->json);
     g_mutex_unlock(&mon->mutex);
-    seq = line->seq;
+    if (cause->numbered) {
+        cause->numbered(cause->opaque, line->seq);
+    }
     journal_write_log(mon->journal, !is_control);
     g_mutex_lock(&mon->mutex);
     rate_limit_event(mon->limit, line->name, data_json, line, g_get_monotonic_time());
@@ -87,12 +88,13 @@ static int64_t emit_caused(struct event_sink *sink, unsigned event, const char *
     if (ordered) {
         g_mutex_unlock(&mon->emit_mutex);
     }
-    return seq;
 }
 
 static void emit(struct event_sink *sink, unsigned event, const char *data_json)
 {
-    emit_caused(sink, event, data_json, NULL);
+    static const struct event_cause unknown = {0};
+
+    emit_caused(sink, event, data_json, &unknown);
 }
 
 static gboolean limit_timer_fired(gpointer opaque)

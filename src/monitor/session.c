@@ -16,6 +16,8 @@
 
 #include "base/log.h"
 #include <errno.h>
+#include <json-c/json.h>
+#include <netdb.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -26,6 +28,9 @@
 #define KEEP_BYTES        (64u << 10)
 /* What a pipe takes at once when poll() says that it is writable. */
 #define STDIO_WRITE_BYTES 4096
+
+/* Of a request's id that is kept in the records. */
+#define ID_MAX_BYTES      128
 
 struct job {
     struct session *session;
@@ -223,6 +228,42 @@ static void job_done(void *arg)
     }
 }
 
+/* A copy of a request's id for the records; NULL when it is not plain and short. */
+static struct json_object *id_copy(struct json_object *id)
+{
+    struct json_object *copy = NULL;
+
+    if (id && !json_object_is_type(id, json_type_object) &&
+        !json_object_is_type(id, json_type_array) &&
+        (!json_object_is_type(id, json_type_string) ||
+         json_object_get_string_len(id) <= ID_MAX_BYTES)) {
+        json_object_deep_copy(id, &copy, NULL);
+    }
+    return copy;
+}
+
+/* Who asked: the cause of what a command does. */
+static struct godwit_cause *job_cause(void *arg)
+{
+    const struct job *job = arg;
+    const struct session *s = job->session;
+    struct godwit_cause *info = g_new0(struct godwit_cause, 1);
+    struct godwit_client *client = g_new0(struct godwit_client, 1);
+
+    client->monitor = g_strdup(s->label);
+    client->has_pid = client->has_uid = client->has_gid = s->peer.pid > 0;
+    client->pid = s->peer.pid;
+    client->uid = s->peer.uid;
+    client->gid = s->peer.gid;
+    client->address = g_strdup(s->peer_address);
+    client->command = g_strdup(job->request.command->name);
+    client->id = id_copy(job->request.id);
+    info->who = GODWIT_CAUSE_WHO_CLIENT;
+    info->what = g_strdup(client->command);
+    info->client = client;
+    return info;
+}
+
 /* Main thread, machine lock held. Events that the command causes go out before its reply, for the
  * requests that it left are carried out first. A machine that has ended takes no more commands. */
 static void job_run(void *arg)
@@ -231,12 +272,15 @@ static void job_run(void *arg)
     struct session *s = job->session;
     struct monitor *mon = s->mon;
     struct qmp_call call = {.mon = mon, .machine = mon->machine, .session = s};
+    struct cause_scope scope;
 
     g_mutex_lock(&mon->mutex);
     mon->batcher = g_thread_self();
     g_mutex_unlock(&mon->mutex);
     if (machine_run_requests(mon->machine)) {
+        cause_enter_lazy(mon->machine, &scope, job_cause, job);
         qmp_request_run(&job->request, &call, job->reply);
+        cause_leave(mon->machine, &scope);
         machine_run_requests(mon->machine);
     }
     if (s->pretty && job->reply->len) {
@@ -497,6 +541,25 @@ static gboolean session_ready(GSource *source, GSourceFunc fn, gpointer opaque)
 
 static GSourceFuncs session_source_funcs = {.dispatch = session_ready};
 
+/* Who is at the other end. */
+static void find_peer(struct session *s)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t length = sizeof(s->peer);
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+
+    if (getsockopt(s->in_fd, SOL_SOCKET, SO_PEERCRED, &s->peer, &length) < 0) {
+        s->peer.pid = 0;
+    }
+    length = sizeof(address);
+    if (getpeername(s->in_fd, (struct sockaddr *)&address, &length) == 0 &&
+        address.ss_family != AF_UNIX &&
+        getnameinfo((struct sockaddr *)&address, length, host, sizeof(host), port, sizeof(port),
+                    NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
+        s->peer_address = g_strdup_printf(strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+    }
+}
+
 struct session *session_new(struct monitor *mon, const char *label, bool pretty, int in_fd,
                             int out_fd)
 {
@@ -509,6 +572,9 @@ struct session *session_new(struct monitor *mon, const char *label, bool pretty,
     s->in_fd = in_fd;
     s->out_fd = out_fd;
     s->is_stdio = in_fd != out_fd;
+    if (!s->is_stdio) {
+        find_peer(s);
+    }
     s->offers_oob = !s->is_stdio;
     s->in = json_stream_new();
     s->starved = true;
@@ -540,6 +606,7 @@ static void session_free(struct session *s)
         g_free(request);
     }
     json_stream_free(s->in);
+    g_free(s->peer_address);
     g_string_free(s->sending, TRUE);
     g_string_free(s->pending, TRUE);
     g_free(s);

@@ -7,6 +7,14 @@
 
 #include <stdint.h>
 
+/* What an event's sender knows besides its data. */
+struct event_cause {
+    const char *json; /* text of an object, NULL if nothing is known */
+    /* Called with the event's number in the journal, before anybody gets the event. */
+    void (*numbered)(void *opaque, int64_t seq);
+    void *opaque;
+};
+
 struct event_sink {
     /*
      * @event: a value of the generated enum (enum qapi_event).
@@ -15,12 +23,9 @@ struct event_sink {
      */
     void (*emit)(struct event_sink *sink, unsigned event, const char *data_json);
 
-    /*
-     * The same for those who know why: @cause_json is the text of an object, NULL if nothing is
-     * known. Returns the event's number in the journal. NULL in sinks that keep no journal.
-     */
-    int64_t (*emit_caused)(struct event_sink *sink, unsigned event, const char *data_json,
-                           const char *cause_json);
+    /* The same for those who know why. NULL in sinks that keep no journal. */
+    void (*emit_caused)(struct event_sink *sink, unsigned event, const char *data_json,
+                        const struct event_cause *cause);
 };
 
 #endif

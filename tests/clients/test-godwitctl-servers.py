@@ -166,7 +166,8 @@ class Servers(unittest.TestCase):
             if IS_QEMU:
                 self.union_completion(terminal)
             terminal.type("cont\n")
-            terminal.expect("RESUME\r\nrunning> ")
+            terminal.expect("RESUME")
+            terminal.expect("\r\nrunning> ")
             terminal.type("exit\n")
             self.assertEqual(terminal.wait(), OK)
             if IS_QEMU:

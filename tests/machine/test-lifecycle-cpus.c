@@ -28,7 +28,9 @@ struct fixture {
 
 static struct fixture *fixture_of(struct vcpu *vcpu)
 {
-    return (struct fixture *)((struct machine *)vcpu->cpus->hooks_opaque)->events;
+    struct machine *m = vcpu->cpus->hooks_opaque;
+
+    return m->config->populate_opaque;
 }
 
 static bool fake_create(struct vcpu *vcpu, GError **error)
@@ -136,6 +138,7 @@ static void set_up(struct fixture *f, gconstpointer unused)
     config->machine_type = g_strdup("test");
     config->topology = (struct cpu_topology){N_CPUS, N_CPUS, N_CPUS, 1, 1, 1};
     f->sink.emit = record;
+    config->populate_opaque = f; /* for the vCPUs */
     f->events = g_string_new(NULL);
     f->m = machine_new(config, loop_new, &f->sink, &error);
     g_assert_no_error(error);

@@ -24,7 +24,7 @@ static bool board_init(struct machine *m, GError **error)
 
 static bool board_reset(struct machine *m, GError **error)
 {
-    struct recorder *r = (struct recorder *)m->events;
+    struct recorder *r = (struct recorder *)m->config->populate_opaque;
 
     r->resets++;
     if (r->reset_fails) {
@@ -35,17 +35,17 @@ static bool board_reset(struct machine *m, GError **error)
 
 static void board_button(struct machine *m)
 {
-    ((struct recorder *)m->events)->buttons++;
+    ((struct recorder *)m->config->populate_opaque)->buttons++;
 }
 
 static void board_asleep(struct machine *m, bool asleep)
 {
-    ((struct recorder *)m->events)->asleep = asleep;
+    ((struct recorder *)m->config->populate_opaque)->asleep = asleep;
 }
 
 static bool board_wake(struct machine *m, GError **error)
 {
-    struct recorder *r = (struct recorder *)m->events;
+    struct recorder *r = (struct recorder *)m->config->populate_opaque;
 
     r->wakes++;
     if (r->wake_fails) {
@@ -86,6 +86,7 @@ static void set_up(struct fixture *f, gconstpointer unused)
     g_autoptr(GError) error = NULL;
 
     config->machine_type = g_strdup("test");
+    config->populate_opaque = &f->r; /* for the board */
     f->r.sink.emit = record;
     f->r.events = g_string_new(NULL);
     f->m = machine_new(config, loop_new, &f->r.sink, &error);

@@ -178,6 +178,43 @@ int64_t event_sequence(struct json_object *event)
     return json_member_int(event, "seq", -1);
 }
 
+/* One member of an object as " prefix value", when it is there. */
+static void append_member(GString *out, struct json_object *object, const char *key,
+                          const char *prefix)
+{
+    struct json_object *value = json_member(object, key);
+    if (value) {
+        const char *raw = json_object_is_type(value, json_type_string)
+                              ? json_object_get_string(value)
+                              : json_object_to_json_string(value);
+        g_autofree char *text = text_safe(raw, false);
+        g_string_append_printf(out, "%s%s", prefix, text);
+    }
+}
+
+/* " (guest cf9 vCPU 0 at 0x100066 wrote 0x6 to port 0xcf9)": Godwit's causes. */
+static void append_cause(GString *out, struct json_object *cause, bool colour)
+{
+    struct json_object *access = json_member(cause, "access");
+    struct json_object *client = json_member(cause, "client");
+    struct json_object *parent = json_member(cause, "parent");
+    g_autoptr(GString) text = g_string_new(" (");
+    append_member(text, cause, "who", "");
+    append_member(text, cause, "what", " ");
+    append_member(text, cause, "vcpu", " vCPU ");
+    append_member(text, cause, "rip", " at ");
+    append_member(text, access, "value", " wrote ");
+    append_member(text, access, "space", json_member(access, "value") ? " to " : " read ");
+    append_member(text, access, "address", " ");
+    append_member(text, cause, "exception", " exception ");
+    append_member(text, client, "pid", " pid ");
+    append_member(text, client, "address", " ");
+    append_member(text, json_member(cause, "signal"), "pid", " pid ");
+    append_member(text, parent, "seq", " after #");
+    g_string_append_c(text, ')');
+    text_append(out, colour, STYLE_DIM, text->str);
+}
+
 void event_append(GString *out, struct json_object *event, bool colour)
 {
     append_time(out, json_member(event, "timestamp"), colour);
@@ -194,9 +231,7 @@ void event_append(GString *out, struct json_object *event, bool colour)
     json_append_leaves(out, json_member(event, "data"), colour);
     struct json_object *cause = json_member(event, "cause");
     if (cause) {
-        g_autofree char *text = json_text(cause, false);
-        text_append(out, colour, STYLE_DIM, " cause=");
-        g_string_append(out, text);
+        append_cause(out, cause, colour);
     }
 }
 

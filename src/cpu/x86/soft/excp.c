@@ -352,6 +352,7 @@ static bool event_deliver_fully(struct cpu *c, struct event e)
     memcpy(outer, c->jump, sizeof(outer));
     bool ok = true;
     int first = e.kind == EVENT_FAULT ? e.vector : -1; /* -1: benign */
+    int began_with = e.vector;
     c->rip = e.rip;
     while (!event_try(c, &e)) {
         int second = c->fault.vector;
@@ -360,6 +361,9 @@ static bool event_deliver_fully(struct cpu *c, struct event e)
         }
         if (is_double(first, second)) {
             if (first == EXC_DF) {
+                if (c->vcpu != NULL) {
+                    c->vcpu->fatal_exception = began_with;
+                }
                 ok = false;
                 break;
             }

@@ -835,6 +835,7 @@ void mem_read_as(struct cpu *c, const struct op *o, uint64_t lin, void *buf, uns
     }
     unsigned first = access_check(c, o, lin, size, mode);
     struct xlate x, y;
+    c->access_op = o;
     translate(c, o, lin, ACCESS_READ, mode, &x);
     if (unlikely(first < size)) {
         struct page_ref x_ref = *x.ref; /* the second page may take the slot */
@@ -860,6 +861,7 @@ void mem_write_as(struct cpu *c, const struct op *o, uint64_t lin, const void *b
     }
     unsigned first = access_check(c, o, lin, size, mode);
     struct xlate x, y;
+    c->access_op = o;
     translate(c, o, lin, ACCESS_WRITE, mode, &x);
     if (unlikely(first < size)) {
         struct page_ref x_ref = *x.ref;

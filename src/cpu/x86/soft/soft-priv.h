@@ -308,6 +308,7 @@ struct cpu {
         uint64_t rip; /* of the faulting instruction (next one if soft or trap) */
         uint64_t dr6; /* #DB payload */
     } fault;
+    const struct op *access_op; /* the instruction of a slow memory or port access; NULL: at rip */
     enum run_exit exit; /* why soft_run returns, when a handler asked for it with c->leave */
     bool leave;
     void *jump[5]; /* __builtin_setjmp buffer of soft_run */

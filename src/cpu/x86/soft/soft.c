@@ -17,42 +17,47 @@ struct soft {
 
 /* ---------------------------------------------------------------- out of the CPU */
 
+static void access_begin(struct cpu *c, struct vcpu_access access)
+{
+    fp_leave(c);
+    vcpu_lock_machine(c->vcpu);
+    c->vcpu->access = access;
+}
+
+static void access_end(struct cpu *c)
+{
+    c->vcpu->access.kind = VCPU_ACCESS_NONE;
+    vcpu_unlock_machine(c->vcpu);
+}
+
 static uint64_t host_mmio_read(struct cpu *c, gpa_t gpa, unsigned size)
 {
-    struct vcpu *vcpu = c->vcpu;
-    fp_leave(c);
-    vcpu_lock_machine(vcpu);
-    uint64_t value = address_space_io_read(vcpu->cpus->mem, gpa, size);
-    vcpu_unlock_machine(vcpu);
+    access_begin(c, (struct vcpu_access){VCPU_ACCESS_MEMORY, false, size, gpa, 0});
+    uint64_t value = address_space_io_read(c->vcpu->cpus->mem, gpa, size);
+    access_end(c);
     return value;
 }
 
 static void host_mmio_write(struct cpu *c, gpa_t gpa, uint64_t value, unsigned size)
 {
-    struct vcpu *vcpu = c->vcpu;
-    fp_leave(c);
-    vcpu_lock_machine(vcpu);
-    address_space_io_write(vcpu->cpus->mem, gpa, value, size);
-    vcpu_unlock_machine(vcpu);
+    access_begin(c, (struct vcpu_access){VCPU_ACCESS_MEMORY, true, size, gpa, value});
+    address_space_io_write(c->vcpu->cpus->mem, gpa, value, size);
+    access_end(c);
 }
 
 static uint32_t host_io_read(struct cpu *c, uint16_t port, unsigned size)
 {
-    struct vcpu *vcpu = c->vcpu;
-    fp_leave(c);
-    vcpu_lock_machine(vcpu);
-    uint32_t value = address_space_io_read(vcpu->cpus->io, port, size);
-    vcpu_unlock_machine(vcpu);
+    access_begin(c, (struct vcpu_access){VCPU_ACCESS_PORT, false, size, port, 0});
+    uint32_t value = address_space_io_read(c->vcpu->cpus->io, port, size);
+    access_end(c);
     return value;
 }
 
 static void host_io_write(struct cpu *c, uint16_t port, uint32_t value, unsigned size)
 {
-    struct vcpu *vcpu = c->vcpu;
-    fp_leave(c);
-    vcpu_lock_machine(vcpu);
-    address_space_io_write(vcpu->cpus->io, port, value, size);
-    vcpu_unlock_machine(vcpu);
+    access_begin(c, (struct vcpu_access){VCPU_ACCESS_PORT, true, size, port, value});
+    address_space_io_write(c->vcpu->cpus->io, port, value, size);
+    access_end(c);
 }
 
 static uint64_t host_tsc(struct cpu *c)
@@ -157,6 +162,14 @@ static bool soft_read_linear(struct vcpu *vcpu, gva_t addr, void *buf, size_t le
     return true;
 }
 
+static uint64_t soft_instruction_pointer(struct vcpu *vcpu)
+{
+    struct cpu *c = vcpu->accel;
+    return vcpu->access.kind != VCPU_ACCESS_NONE && c->access_op != NULL
+               ? rip_wrap(c, OP_RIP(c, c->access_op))
+               : c->rip;
+}
+
 static const struct vcpu_ops soft_vcpu_ops = {
     .create = soft_create,
     .destroy = soft_destroy,
@@ -165,6 +178,7 @@ static const struct vcpu_ops soft_vcpu_ops = {
     .get = soft_get,
     .set = soft_set,
     .read_linear = soft_read_linear,
+    .instruction_pointer = soft_instruction_pointer,
 };
 
 /* ---------------------------------------------------------------- the accelerator */

@@ -490,11 +490,26 @@ OP(op_rdmsr)
     END_BLOCK;
 }
 
+/* A write by the guest, which its consequences can be traced to. */
+static bool msr_write_guest(struct cpu *c, uint32_t index, uint64_t value)
+{
+    if (c->vcpu != NULL) {
+        c->vcpu->access = (struct vcpu_access){
+            .kind = VCPU_ACCESS_MSR, .write = true, .size = 8, .address = index, .value = value};
+    }
+    bool ok = msr_write(c, index, value);
+    if (c->vcpu != NULL) {
+        c->vcpu->access.kind = VCPU_ACCESS_NONE;
+    }
+    return ok;
+}
+
 OP(op_wrmsr)
 {
     need_cpl0(c, o);
     uint64_t value = (uint32_t)c->r[RAX] | c->r[RDX] << 32;
-    if (!msr_write(c, c->r[RCX], value)) {
+    c->access_op = o;
+    if (!msr_write_guest(c, c->r[RCX], value)) {
         raise_error(c, o, EXC_GP, 0);
     }
     mode_update(c);
@@ -706,6 +721,7 @@ static void watch_port(struct cpu *c, uint16_t port, unsigned size)
 uint32_t io_read(struct cpu *c, const struct op *o, uint16_t port, unsigned size)
 {
     io_check(c, o, port, size);
+    c->access_op = o;
     if (unlikely(c->watch)) {
         watch_port(c, port, size);
     }
@@ -716,6 +732,7 @@ uint32_t io_read(struct cpu *c, const struct op *o, uint16_t port, unsigned size
 void io_write(struct cpu *c, const struct op *o, uint16_t port, uint32_t value, unsigned size)
 {
     io_check(c, o, port, size);
+    c->access_op = o;
     if (unlikely(c->watch)) {
         watch_port(c, port, size);
     }

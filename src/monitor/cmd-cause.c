@@ -1,0 +1,11 @@
+/*
+ * Commands of the schema module cause.
+ */
+#include "monitor/monitor-priv.h"
+
+#include "qapi-commands.h"
+
+struct godwit_why *qmp_godwit_query_cause(struct qmp_call *call, GError **errp)
+{
+    return causes_query(call->machine->causes, runstate_get(call->machine->run));
+}

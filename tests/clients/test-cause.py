@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+"""Who made the machine stop, reset and shut down: causes of events, with real guests."""
+import os
+import re
+import signal
+import unittest
+
+from godwit import Machine, Qmp, guest
+
+
+def machine(kernel, word, *args):
+    m = Machine("-kernel", guest(kernel), "-append", word, "-S", *args, connect=False)
+    m.qmp = Qmp(m.socket, enable=["godwit-events"])
+    return m
+
+
+class Cause(unittest.TestCase):
+    def only(self, cause, **members):
+        """The cause has these members, and no other that is not named here."""
+        for name, value in members.items():
+            if value is not None:
+                self.assertEqual(cause.get(name.replace("_", "-")), value, cause)
+        self.assertEqual(set(cause), {n.replace("_", "-") for n in members}, cause)
+
+    def access(self, address, value, size=1):
+        return {"space": "port", "address": address, "size": size, "write": True, "value": value}
+
+    def reset(self, how, **members):
+        with machine("reset", how) as m:
+            m.qmp.command("cont")
+            event = m.qmp.event("RESET")
+            self.assertEqual(event["data"], {"guest": True, "reason": "guest-reset"})
+            cause = event["cause"]
+            self.only(cause, who="guest", vcpu=0, rip=None, **members)
+            self.assertRegex(cause["rip"], r"^0x10[0-9a-f]{4}$")
+            last = {e["event"]: e for e in m.qmp.command("godwit-query-cause")["last"]}
+            self.assertEqual({n: last["RESET"]["cause"][n] for n in members}, members)
+            return cause
+
+    def test_resets_are_told_apart(self):
+        self.reset("cf9", what="cf9", access=self.access("0xcf9", "0x6"))
+        self.reset("8042", what="i8042", access=self.access("0x64", "0xfe"))
+        self.reset("port92", what="port92", access=self.access("0x92", "0x1"))
+        self.reset("triple", what="triple fault", exception=13)
+
+    def test_instruction_pointer_is_that_of_the_out(self):
+        rip = int(self.reset("port92", what="port92", access=self.access("0x92", "0x1"))["rip"], 16)
+        with machine("reset", "hang") as m:
+            m.qmp.command("cont")
+            m.expect("boot")
+            path = os.path.join(m.dir, "code")
+            m.qmp.command("pmemsave", val=rip, size=2, filename=path)
+            with open(path, "rb") as f:
+                self.assertEqual(f.read(), b"\xe6\x92")  # out %al, $0x92
+
+    def test_watchdog_resets(self):
+        with machine("fire", "watchdog", "-device", "ib700") as m:
+            m.qmp.command("cont")
+            watchdog = m.qmp.event("WATCHDOG")
+            reset = m.qmp.event("RESET")
+            self.only(watchdog["cause"], who="device", what="ib700")
+            self.only(reset["cause"], who="device", what="ib700",
+                      parent={"event": "WATCHDOG", "seq": watchdog["seq"]})
+
+    def test_watchdog_pauses(self):
+        with machine("fire", "watchdog", "-device", "ib700", "-action", "watchdog=pause") as m:
+            m.qmp.command("cont")
+            watchdog = m.qmp.event("WATCHDOG")
+            stop = m.qmp.event("STOP")
+            parent = {"event": "WATCHDOG", "seq": watchdog["seq"]}
+            self.only(stop["cause"], who="device", what="ib700", parent=parent)
+            why = m.qmp.command("godwit-query-cause")
+            self.assertEqual(why["status"], "watchdog")
+            self.assertEqual(why["cause"], stop["cause"])
+            self.assertEqual([(e["event"], e["seq"]) for e in why["chain"]],
+                             [("WATCHDOG", watchdog["seq"])])
+            self.assertEqual(why["chain"][0]["cause"], watchdog["cause"])
+            self.assertEqual([(c["from"], c["to"]) for c in why["changes"]],
+                             [("running", "watchdog"), ("prelaunch", "running")])
+
+    def test_panic_then_shutdown_then_stop(self):
+        with machine("fire", "panic", "-device", "pvpanic", "-action",
+                     "panic=exit-failure,shutdown=pause") as m:
+            m.qmp.command("cont")
+            panic = m.qmp.event("GUEST_PANICKED")
+            shutdown = m.qmp.event("SHUTDOWN")
+            stop = m.qmp.event("STOP")
+            root = {"who": "guest", "what": "panic", "vcpu": 0, "rip": None,
+                    "access": self.access("0x505", "0x1")}
+            self.only(panic["cause"], **root)
+            self.only(shutdown["cause"], **root,
+                      parent={"event": "GUEST_PANICKED", "seq": panic["seq"]})
+            self.only(stop["cause"], **root, parent={"event": "SHUTDOWN", "seq": shutdown["seq"]})
+            chain = m.qmp.command("godwit-query-cause")["chain"]
+            self.assertEqual([e["event"] for e in chain], ["SHUTDOWN", "GUEST_PANICKED"])
+
+    def test_clients(self):
+        with machine("fire", "hang") as m:
+            m.qmp.sock.sendall(b'{"execute": "cont", "id": "a"}')
+            resume = m.qmp.event("RESUME")
+            client = {"monitor": "compat_monitor0", "pid": os.getpid(), "uid": os.getuid(),
+                      "gid": os.getgid()}
+            self.only(resume["cause"], who="client", what="cont",
+                      client={**client, "command": "cont", "id": "a"})
+            m.qmp.sock.sendall(b'{"execute": "system_reset", "id": {"long": 1}}')
+            self.only(m.qmp.event("RESET")["cause"], who="client", what="system_reset",
+                      client={**client, "command": "system_reset"})
+            m.qmp.sock.sendall(b'{"execute": "human-monitor-command", "id": 7, '
+                               b'"arguments": {"command-line": "stop"}}')
+            stop = m.qmp.event("STOP")
+            self.only(stop["cause"], who="client", what="human-monitor-command",
+                      client={**client, "command": "human-monitor-command", "id": 7})
+            m.qmp.command("quit")
+            self.assertEqual(m.wait(), 0)
+            self.assertIn(b"ended by client: quit, monitor 'compat_monitor0', pid ", m.errors)
+
+    def test_signal(self):
+        with machine("fire", "hang") as m:
+            m.process.send_signal(signal.SIGTERM)
+            self.only(m.qmp.event("SHUTDOWN")["cause"], who="signal", what="SIGTERM",
+                      signal={"number": signal.SIGTERM, "name": "SIGTERM", "pid": os.getpid(),
+                              "uid": os.getuid()})
+            self.assertEqual(m.wait(), 0)
+            self.assertRegex(m.errors.decode(), f"ended by signal: SIGTERM, from pid {os.getpid()}")
+
+    def test_guest_power_off_and_last_words(self):
+        with machine("fire", "poweroff") as m:
+            m.qmp.command("cont")
+            shutdown = m.qmp.event("SHUTDOWN")
+            self.only(shutdown["cause"], who="guest", what="acpi", vcpu=0, rip=None, access=None)
+            self.assertEqual(shutdown["cause"]["access"]["address"], "0x604")
+            self.assertEqual(m.wait(), 0)
+            self.assertTrue(re.search(r"ended by guest: acpi, vCPU 0 at 0x[0-9a-f]+, wrote "
+                                      r"0x[0-9a-f]+ to port 0x604", m.errors.decode()), m.errors)
+
+    def test_before_anything_happened(self):
+        with machine("fire", "hang") as m:
+            why = m.qmp.command("godwit-query-cause")
+            self.assertEqual(why, {"status": "prelaunch", "chain": [], "changes": [], "last": []})
+            m.qmp.command("cont")
+            m.qmp.command("stop")
+            for _ in range(20):
+                m.qmp.command("cont")
+                m.qmp.command("stop")
+            why = m.qmp.command("godwit-query-cause")
+            self.assertEqual(len(why["changes"]), 16)
+            self.assertEqual((why["status"], why["changes"][0]["to"]), ("paused", "paused"))
+
+
+if __name__ == "__main__":
+    unittest.main()
