@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 from godwit import Machine
@@ -109,6 +110,48 @@ class Linux(unittest.TestCase):
             m.expect("power button", 60)
             self.assertEqual(m.qmp.event("SHUTDOWN", 60)["data"]["reason"], "guest-shutdown")
             self.assertEqual(m.wait(), 0)
+
+    def sleep(self, m, wake):
+        """Suspend to RAM; wake() brings it back; the shell and its time go on."""
+        m.send("echo mem >/sys/power/state\n")
+        self.assertNotIn("data", m.qmp.event("SUSPEND", 60))
+        self.assertEqual(m.qmp.command("query-status")["status"], "suspended")
+        wake()
+        self.assertNotIn("data", m.qmp.event("WAKEUP", 20))
+        m.expect(PROMPT, 60)
+        self.assertEqual(m.qmp.command("query-status")["status"], "running")
+        self.assertAlmostEqual(int(self.command(m, "date +%s")), time.time(), delta=4)
+
+    def test_suspend(self):
+        with self.boot("-smp", "2") as m:
+            self.shell(m)
+            self.assertTrue(m.qmp.command("query-current-machine")["wakeup-suspend-support"])
+            self.sleep(m, lambda: m.qmp.command("system_wakeup"))
+            self.command(m, "echo +3 >/sys/class/rtc/rtc0/wakealarm")
+            self.sleep(m, lambda: None)
+            self.sleep(m, lambda: m.qmp.command("system_powerdown"))
+            self.assertEqual(self.command(m, "cat /sys/power/suspend_stats/success"), "3\n")
+            self.assertEqual(self.command(m, "cat /sys/devices/system/cpu/online"), "0-1\n")
+            m.qmp.command("system_powerdown")  # awake it obeys
+            self.assertEqual(m.qmp.event("SHUTDOWN", 60)["data"]["reason"], "guest-shutdown")
+            self.assertEqual(m.wait(), 0)
+
+    def test_suspended_and_reset(self):
+        with self.boot() as m:
+            self.shell(m)
+            m.send("echo mem >/sys/power/state\n")
+            m.qmp.event("SUSPEND", 60)
+            m.qmp.command("system_reset")
+            self.assertEqual(m.qmp.event("RESET")["data"]["reason"], "host-qmp-system-reset")
+            self.assertEqual(m.qmp.command("query-status")["status"], "prelaunch")
+            m.qmp.command("cont")
+            self.shell(m)
+
+    def test_sleep_states_hidden(self):
+        with self.boot("-global", "ICH9-LPC.disable_s3=1", "-global", "ICH9-LPC.disable_s4=1") as m:
+            self.shell(m)
+            self.assertEqual(self.command(m, "cat /sys/power/mem_sleep"), "[s2idle]\n")
+            self.assertNotIn("platform", self.command(m, "cat /sys/power/disk"))
 
     def test_no_warnings(self):
         """Nothing that the kernel finds wrong with the machine."""
