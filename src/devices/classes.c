@@ -15,7 +15,9 @@
 #include "devices/isa/pvpanic.h"
 #include "devices/isa/serial.h"
 #include "devices/isa/testdev.h"
+#include "devices/pci/i6300esb.h"
 #include "devices/pci/ich9-lpc.h"
+#include "devices/pci/pvpanic-pci.h"
 #include "devices/pci/q35-host.h"
 
 const struct device_class *const device_classes[] = {
@@ -38,5 +40,8 @@ const struct device_class *const device_classes[] = {
     &pvpanic_isa_class,
     &serial_class,
     &testdev_class,
+    /* PCI */
+    &i6300esb_class,
+    &pvpanic_pci_class,
     NULL,
 };

@@ -45,6 +45,10 @@ static inline void all_hpet_legacy(void *opaque, bool on)
     mc146818rtc_enable_irq(all->rtc, !on);
 }
 
+/* Those that only a -device makes. */
+static const char *const all_plugged[] = {"isa-debug-exit", "pc-testdev",  "pvpanic", "ib700",
+                                          "i6300esb",       "pvpanic-pci", NULL};
+
 static inline void all_devices_new(struct all_devices *all)
 {
     struct bare_bus *bus = bus_new();
@@ -71,8 +75,9 @@ static inline void all_devices_new(struct all_devices *all)
     g_assert_nonnull(port92_create(env, NULL));
     g_assert_nonnull(serial_create(env, 0, all->null[0], NULL));
     g_assert_nonnull(debugcon_create(env, all->null[1], NULL));
-    g_assert_true(device_realize(device_new_named("isa-debug-exit", env, NULL), NULL));
-    g_assert_true(device_realize(device_new_named("pc-testdev", env, NULL), NULL));
+    for (const char *const *name = all_plugged; *name; name++) {
+        g_assert_true(device_realize(device_new_named(*name, env, NULL), NULL));
+    }
     bus_start(bus);
 }
 

@@ -141,7 +141,7 @@ DefinitionBlock ("", "DSDT", 2, "GODWIT", "GWTQ35  ", 1)
             })
         }
 
-        // Claimed by the board itself: ECAM and power management ports.
+        // Claimed by the board itself: ECAM, the chipset's configuration block and power management ports.
         Device (MBRD)
         {
             Name (_HID, EisaId ("PNP0C02"))
@@ -149,6 +149,7 @@ DefinitionBlock ("", "DSDT", 2, "GODWIT", "GWTQ35  ", 1)
             Name (_CRS, ResourceTemplate ()
             {
                 Memory32Fixed (ReadWrite, 0xb0000000, 0x10000000)
+                Memory32Fixed (ReadWrite, 0xfed1c000, 0x4000)
                 IO (Decode16, 0x600, 0x600, 1, 0x80)
                 IO (Decode16, 0x92, 0x92, 1, 1)
                 IO (Decode16, 0x4d0, 0x4d0, 1, 2)
