@@ -34,7 +34,7 @@ static GByteArray *build(unsigned n_cpus)
                                  .apic_id = ids,
                                  .hpet = true,
                                  .i8042 = true,
-                                 .pvpanic = true,
+                                 .pvpanic_port = 0x1234,
                                  .s3 = true,
                                  .s4 = true};
     return acpi_build(&config, Q35_TABLES);

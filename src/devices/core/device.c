@@ -249,6 +249,18 @@ struct device *devices_find(struct device_env *env, const char *id)
     return NULL;
 }
 
+struct device *devices_find_class(struct device_env *env, const struct device_class *class)
+{
+    for (guint i = 0; env->devices && i < env->devices->items->len; i++) {
+        struct device *dev = g_ptr_array_index(env->devices->items, i);
+
+        if (dev->class == class) {
+            return dev;
+        }
+    }
+    return NULL;
+}
+
 unsigned devices_count(struct device_env *env, const struct device_class *class)
 {
     unsigned n = 0;

@@ -148,6 +148,8 @@ void devices_pause(struct device_env *env);
 void devices_resume(struct device_env *env);
 void devices_free(struct device_env *env);
 struct device *devices_find(struct device_env *env, const char *id); /* by id; NULL: none */
+/* The first realized device of this class; NULL: none. */
+struct device *devices_find_class(struct device_env *env, const struct device_class *class);
 /* How many realized devices of this class there are. */
 unsigned devices_count(struct device_env *env, const struct device_class *class);
 void devices_foreach(struct device_env *env, void (*fn)(struct device *, void *), void *opaque);

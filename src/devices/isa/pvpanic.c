@@ -90,3 +90,8 @@ const struct device_class pvpanic_isa_class = {
     .realize = pvpanic_realize,
     .unrealize = pvpanic_unrealize,
 };
+
+uint16_t pvpanic_isa_port(const struct device *dev)
+{
+    return ((const struct pvpanic *)dev)->cfg.ioport;
+}

@@ -14,4 +14,7 @@ void pvpanic_report(struct device_env *env, uint8_t value);
 
 extern const struct device_class pvpanic_isa_class;
 
+/* The port of an instance of that class. */
+uint16_t pvpanic_isa_port(const struct device *dev);
+
 #endif

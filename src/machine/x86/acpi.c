@@ -130,6 +130,24 @@ static gpa_t aml_place(struct builder *b, const unsigned char *code, size_t leng
     return addr;
 }
 
+/* The panic device's table with its port in place of the usual one. */
+static void pvpanic_place(struct builder *b, uint16_t port)
+{
+    static const uint8_t io[] = {0x47, 0x01, 0x05, 0x05, 0x05, 0x05}; /* I/O descriptor, 6.4.2.5 */
+    uint8_t *aml;
+    size_t at = 0, length = sizeof(ssdt_pvpanic_aml_code);
+    gpa_t addr = aml_place(b, ssdt_pvpanic_aml_code, length, true);
+
+    aml = b->out->data + (addr - b->base);
+    while (memcmp(aml + at, io, sizeof(io)) != 0) {
+        at++;
+        g_assert(at + sizeof(io) <= length);
+    }
+    put_le16(aml + at + 2, port);
+    put_le16(aml + at + 4, port);
+    checksum_set(aml, length, 9);
+}
+
 /* Generic address structure (5.2.3.1) for an I/O port; access: 1 byte, 2 word, 3 dword. */
 static void add_gas_io(GByteArray *t, uint16_t port, uint8_t bits, uint8_t access)
 {
@@ -371,8 +389,8 @@ GByteArray *acpi_build(const struct acpi_config *config, gpa_t base)
         hpet_place(&b);
     }
     ssdt_place(&b, config);
-    if (config->pvpanic) {
-        aml_place(&b, ssdt_pvpanic_aml_code, sizeof(ssdt_pvpanic_aml_code), true);
+    if (config->pvpanic_port) {
+        pvpanic_place(&b, config->pvpanic_port);
     }
     if (config->s3) {
         aml_place(&b, ssdt_s3_aml_code, sizeof(ssdt_s3_aml_code), true);

@@ -16,7 +16,7 @@ struct acpi_config {
     unsigned n_cpus;         /* 1..ACPI_MAX_CPUS; all enabled */
     const uint32_t *apic_id; /* of each vCPU, in order */
     bool hpet;
-    bool pvpanic; /* the ISA panic device is there */
+    uint16_t pvpanic_port; /* of the ISA panic device; 0: there is none */
     bool s3, s4;  /* the guest may suspend to RAM, to disk */
     bool i8042;   /* a keyboard controller that answers commands */
 };

@@ -44,11 +44,11 @@ struct q35 {
     struct region low, shadow, high; /* of ram */
     struct region rom_top, rom_alias;
     uint64_t low_bytes, high_bytes;
-    struct device *pic, *ioapic, *pit, *pm, *lpc, *rtc;
+    struct device *pic, *ioapic, *pit, *pm, *lpc, *rtc, *fw_cfg;
     struct irq_line pic_intr;
     GByteArray *tables; /* ACPI; NULL with firmware */
     struct boot_image *image;
-    bool laid_out; /* RAM has been written to by a start before */
+    bool laid_out; /* a start before has written to RAM */
 };
 
 /* ---------------------------------------------------------------- interrupts */
@@ -226,13 +226,14 @@ static bool image_init(struct machine *m, struct q35 *q, GError **error)
 static GByteArray *tables_make(struct machine *m)
 {
     const struct q35 *q = m->board_data;
+    const struct device *panic = devices_find_class(&m->env, &pvpanic_isa_class);
     uint32_t apic_id[ACPI_MAX_CPUS];
     const struct acpi_config config = {
         .n_cpus = m->cpus->n,
         .apic_id = apic_id,
         .hpet = true,
         .i8042 = true,
-        .pvpanic = devices_count(&m->env, &pvpanic_isa_class) > 0,
+        .pvpanic_port = panic ? pvpanic_isa_port(panic) : 0,
         .s3 = ich9_lpc_offers_s3(q->lpc),
         .s4 = ich9_lpc_offers_s4(q->lpc),
     };
@@ -271,17 +272,34 @@ static void bios_data_write(struct machine *m)
     address_space_write(m->mem, 0x413, word, 2);
 }
 
+/* What firmware is told of the devices that the command line has added. */
+static bool fw_cfg_finish(struct machine *m, GError **error)
+{
+    const struct q35 *q = m->board_data;
+    const struct device *panic = devices_find_class(&m->env, &pvpanic_isa_class);
+    uint8_t port[2];
+
+    if (!panic) {
+        return true;
+    }
+    put_le16(port, pvpanic_isa_port(panic));
+    return fw_cfg_add_file(q->fw_cfg, "etc/pvpanic-port", port, sizeof(port), error);
+}
+
 static bool q35_reset(struct machine *m, GError **error)
 {
     struct q35 *q = m->board_data;
     bool fresh = !q->laid_out;
 
     mc146818rtc_set_cmos(q->rtc, CMOS_SHUTDOWN_STATUS, 0);
+    q->laid_out = true;
+    if (fresh && !fw_cfg_finish(m, error)) {
+        return false;
+    }
     if (!q->image) {
         return true;
     }
-    q->laid_out = true;
-    if (!q->tables) {
+    if (fresh) {
         q->tables = tables_make(m);
     }
     bios_data_write(m);
@@ -405,10 +423,11 @@ static bool chipset_init(struct machine *m, struct q35 *q, GError **error)
            port92_create(env, error);
 }
 
-static bool fw_cfg_init(struct machine *m, const struct q35 *q, GError **error)
+static bool fw_cfg_init(struct machine *m, struct q35 *q, GError **error)
 {
     struct device *fw = fw_cfg_create(&m->env, error);
 
+    q->fw_cfg = fw;
     if (!fw) {
         return false;
     }

@@ -1,5 +1,6 @@
 /*
- * The ISA panic device (port 0x505), in a table of its own: it is there only when the device is.
+ * The ISA panic device, in a table of its own: it is there only when the device is, and then
+ * with that device's port in place of 0x505.
  */
 DefinitionBlock ("", "SSDT", 2, "GODWIT", "GWPANIC ", 1)
 {
