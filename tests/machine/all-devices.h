@@ -45,9 +45,13 @@ static inline void all_hpet_legacy(void *opaque, bool on)
     mc146818rtc_enable_irq(all->rtc, !on);
 }
 
-/* Those that only a -device makes. */
-static const char *const all_plugged[] = {"isa-debug-exit", "pc-testdev",  "pvpanic", "ib700",
-                                          "i6300esb",       "pvpanic-pci", NULL};
+/* Those that only a -device makes; on PCI out of the way of what a test plugs in. */
+static const struct {
+    const char *name, *addr;
+} all_plugged[] = {
+    {"isa-debug-exit", NULL}, {"pc-testdev", NULL}, {"pvpanic", NULL},
+    {"ib700", NULL},          {"i6300esb", "10"},   {"pvpanic-pci", "11"},
+};
 
 static inline void all_devices_new(struct all_devices *all)
 {
@@ -75,8 +79,12 @@ static inline void all_devices_new(struct all_devices *all)
     g_assert_nonnull(port92_create(env, NULL));
     g_assert_nonnull(serial_create(env, 0, all->null[0], NULL));
     g_assert_nonnull(debugcon_create(env, all->null[1], NULL));
-    for (const char *const *name = all_plugged; *name; name++) {
-        g_assert_true(device_realize(device_new_named(*name, env, NULL), NULL));
+    for (unsigned i = 0; i < G_N_ELEMENTS(all_plugged); i++) {
+        struct device *dev = device_new_named(all_plugged[i].name, env, NULL);
+
+        g_assert_true(!all_plugged[i].addr ||
+                      device_set_property(dev, "addr", all_plugged[i].addr, NULL));
+        g_assert_true(device_realize(dev, NULL));
     }
     bus_start(bus);
 }
