@@ -402,15 +402,28 @@ void monitor_start(struct monitor *mon, struct machine *m)
     mon->thread = g_thread_new("control", control_thread, mon);
 }
 
-static void flush_until(struct session *s, gint64 deadline_us)
+/* Writes to all sessions as they take it: one that reads nothing takes no time from the others. */
+static void flush_all(struct monitor *mon, gint64 deadline_us)
 {
+    g_autofree struct pollfd *fds = g_new0(struct pollfd, mon->sessions->len);
     gint64 left_us;
 
-    while (!session_flush(s) && (left_us = deadline_us - g_get_monotonic_time()) > 0) {
-        struct pollfd ready = {.fd = s->out_fd, .events = POLLOUT};
+    do {
+        unsigned n = 0;
 
-        poll(&ready, 1, (int)(left_us / 1000) + 1);
-    }
+        for (guint i = 0; i < mon->sessions->len; i++) {
+            struct session *s = mon->sessions->pdata[i];
+
+            if (!session_flush(s)) {
+                fds[n++] = (struct pollfd){.fd = s->out_fd, .events = POLLOUT};
+            }
+        }
+        left_us = deadline_us - g_get_monotonic_time();
+        if (n == 0 || left_us <= 0) {
+            return;
+        }
+        poll(fds, n, (int)(left_us / 1000) + 1);
+    } while (left_us > 0);
 }
 
 /* Control thread: the last words, first to those who take them, then the end of every session. */
@@ -420,13 +433,10 @@ static void end_sessions(void *arg)
     gint64 deadline_us = g_get_monotonic_time() + FLUSH_US;
 
     mon->stopping = true;
-    for (guint i = 0; i < mon->sessions->len; i++) {
-        session_flush(mon->sessions->pdata[i]);
-    }
+    flush_all(mon, deadline_us);
     while (mon->sessions->len) {
         struct session *s = mon->sessions->pdata[0];
 
-        flush_until(s, deadline_us);
         session_free_job(s);
         session_close(s);
     }
