@@ -1,7 +1,8 @@
 /*
- * Prints "boot WORD", then makes one thing happen, named by the command line: panic and crash-loaded
- * (pvpanic), watchdog (ib700, which expires at once), poweroff. "storm" makes them all, over and over: reports to pvpanic, expiries of the watchdog,
- * text on the serial port and, every 64th time, a reset.
+ * Prints "boot WORD", then makes one thing happen, named by the command line: panic and
+ * crash-loaded (pvpanic), watchdog (ib700, which expires at once), poweroff. "storm" makes them
+ * all, over and over: reports to pvpanic, expiries of the watchdog, text on the serial port and,
+ * every 64th time, a reset.
  */
 #include "lib/guest.h"
 

@@ -1,7 +1,7 @@
 /*
  * Interrupts and timers, each by its own route: the 8254 through the 8259s, the clock's periodic
- * interrupt through the slave, the 8254 through the I/O APIC, the local APIC's timer, an interrupt to
- * oneself; an exception of an undefined instruction; and that HLT waits.
+ * interrupt through the slave, the 8254 through the I/O APIC, the local APIC's timer, an interrupt
+ * to oneself; an exception of an undefined instruction; and that HLT waits.
  */
 #include "lib/guest.h"
 
@@ -104,7 +104,7 @@ static void lapic_enable(void)
 
 static void test_lapic_timer(void)
 {
-    *mmio(LAPIC + 0x3e0) = 0x0b; /* divide by 1 */
+    *mmio(LAPIC + 0x3e0) = 0x0b;    /* divide by 1 */
     *mmio(LAPIC + 0x320) = 0x20040; /* periodic, vector 0x40 */
     *mmio(LAPIC + 0x380) = 1000000;
     check("lapic-timer", wait_for(&apic_ticks, 10));

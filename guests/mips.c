@@ -1,6 +1,6 @@
 /*
- * A loop over registers, for the benchmark: prints "start", runs args million times eight instructions,
- * prints "end" and how many instructions that were.
+ * A loop over registers, for the benchmark: prints "start", runs args million times eight
+ * instructions, prints "end" and how many instructions that were.
  */
 #include "lib/guest.h"
 

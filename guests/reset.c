@@ -1,6 +1,6 @@
 /*
- * Prints "boot", then resets the machine by the route that the command line names: cf9, 8042, port92
- * or triple; "exit N" writes N to the exit port 0xf4; "hang" stops with interrupts off.
+ * Prints "boot", then resets the machine by the route that the command line names: cf9, 8042,
+ * port92 or triple; "exit N" writes N to the exit port 0xf4; "hang" stops with interrupts off.
  */
 #include "lib/guest.h"
 

@@ -1,6 +1,6 @@
 /*
- * Starts all other vCPUs by INIT and SIPI; each adds to one counter with LOCK and to another without a
- * chance of loss only if the first is atomic. args: how many vCPUs there should be.
+ * Starts all other vCPUs by INIT and SIPI; each adds to one counter with LOCK and to another
+ * without a chance of loss only if the first is atomic. args: how many vCPUs there should be.
  */
 #include "lib/guest.h"
 

@@ -1,5 +1,6 @@
 /*
- * What the bare-metal test guests have in common: 32-bit protected mode, flat, paging off, one C main().
+ * What the bare-metal test guests have in common: 32-bit protected mode, flat, paging off, one C
+ * main().
  *
  * A guest reports on COM1, a line at a time: "ok NAME", "FAIL NAME: why", and ends by powering the
  * machine off (return from guest_main) or by its own means.
@@ -10,7 +11,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
 
 /* Written by each guest. args: the command line without the file name. */
 void guest_main(const char *args);

@@ -1,16 +1,17 @@
 /*
  * vCPUs: the interface between the machine and whatever executes guest instructions.
  *
- * One host thread runs each vCPU. The rest of Godwit never asks which accelerator is at work: it maps
- * memory, creates vCPUs, asks things of them (requests), and reads and writes their state while they
- * are parked. Device access happens inside ops->run(): the accelerator calls the address spaces with
- * the machine lock held (vcpu_lock_machine / vcpu_unlock_machine).
+ * One host thread runs each vCPU. The rest of Godwit never asks which accelerator is at work: it
+ * maps memory, creates vCPUs, asks things of them (requests), and reads and writes their state
+ * while they are parked. Device access happens inside ops->run(): the accelerator calls the address
+ * spaces with the machine lock held (vcpu_lock_machine / vcpu_unlock_machine).
  *
- * "Parked" means: at an instruction boundary, no device access in flight, not touching guest memory.
- * A vCPU that waits for the machine lock counts as parked for map changes and exclusive sections.
+ * "Parked" means: at an instruction boundary, no device access in flight, not touching guest
+ * memory. A vCPU that waits for the machine lock counts as parked for map changes and exclusive
+ * sections.
  *
- * mp_state belongs to the accelerator: run() is called for a vCPU that is halted or waits for INIT or
- * SIPI when it has a request, looks whether that makes it runnable, and returns RUN_HALT if not.
+ * mp_state belongs to the accelerator: run() is called for a vCPU that is halted or waits for INIT
+ * or SIPI when it has a request, looks whether that makes it runnable, and returns RUN_HALT if not.
  */
 #ifndef CPU_VCPU_H
 #define CPU_VCPU_H
@@ -40,8 +41,8 @@ enum vcpu_request {
     VCPU_REQ_MCE = 1u << 8,
     VCPU_REQ_TLB_FLUSH = 1u << 9, /* the memory map changed */
     VCPU_REQ_DEBUG = 1u << 10,
-    VCPU_REQ_RUN = 1u << 11,      /* run functions queued by vcpu_run_on() */
-    VCPU_REQ_CODE = 1u << 12,     /* software CPU: code was overwritten, drop its decoded form */
+    VCPU_REQ_RUN = 1u << 11,  /* run functions queued by vcpu_run_on() */
+    VCPU_REQ_CODE = 1u << 12, /* software CPU: code was overwritten, drop its decoded form */
 };
 
 enum run_exit {
@@ -82,14 +83,15 @@ struct vcpu_ops {
     void (*destroy)(struct vcpu *);           /* thread ended; NULL accel state is fine */
     /* To power-on state, mp_state included. Parked only. */
     void (*reset)(struct vcpu *);
-    enum run_exit (*run)(struct vcpu *);      /* the vCPU's thread only */
+    enum run_exit (*run)(struct vcpu *); /* the vCPU's thread only */
     /* Any thread: leave run() soon. NULL when run() looks at vcpu->req by itself. */
     void (*kick)(struct vcpu *);
-    /* Parked only. `what` is a set of ST_*. set() refuses what no guest can reach by returning false. */
+    /* Parked only. `what` is a set of ST_*. set() refuses what no guest can reach by returning
+     * false. */
     void (*get)(struct vcpu *, struct cpu_state *, unsigned what);
     bool (*set)(struct vcpu *, const struct cpu_state *, unsigned what, GError **);
-    /* Reads guest memory by linear address as the vCPU would with supervisor rights, no side effects.
-     * Parked only. false when a page is not mapped. */
+    /* Reads guest memory by linear address as the vCPU would with supervisor rights, no side
+     * effects. Parked only. false when a page is not mapped. */
     bool (*read_linear)(struct vcpu *, gva_t addr, void *buf, size_t length);
     /* RIP of the instruction that is being executed. The vCPU's own thread, or parked. NULL: not
      * known. */
@@ -114,10 +116,11 @@ struct cpus_hooks {
     void (*triple_fault)(void *opaque, struct vcpu *);
     /* The vCPU met what it can't execute. text is one or more lines: address, bytes, registers. */
     void (*internal_error)(void *opaque, struct vcpu *, const char *text);
-    /* The guest reported a crash of its own through the Hyper-V crash registers; arg is P0 to P4. */
+    /* The guest reported a crash of its own through the Hyper-V crash registers; arg is P0 to P4.
+     */
     void (*crash)(void *opaque, struct vcpu *, const uint64_t arg[5]);
-    int (*pic_ack)(void *opaque);                 /* machine lock held: vector from the 8259, -1 none */
-    void (*eoi)(void *opaque, uint8_t vector);    /* machine lock held: level EOI to the I/O APIC */
+    int (*pic_ack)(void *opaque); /* machine lock held: vector from the 8259, -1 none */
+    void (*eoi)(void *opaque, uint8_t vector); /* machine lock held: level EOI to the I/O APIC */
 };
 
 struct vcpu {
@@ -125,10 +128,10 @@ struct vcpu {
     const struct vcpu_ops *ops;
     unsigned index;
     uint32_t apic_id;
-    void *accel;              /* the accelerator's own: struct cpu of the software CPU */
-    _Atomic uint32_t req;     /* enum vcpu_request */
-    _Atomic bool in_guest;    /* may touch guest memory or the memory map */
-    _Atomic int mp_state;     /* enum mp_state */
+    void *accel;           /* the accelerator's own: struct cpu of the software CPU */
+    _Atomic uint32_t req;  /* enum vcpu_request */
+    _Atomic bool in_guest; /* may touch guest memory or the memory map */
+    _Atomic int mp_state;  /* enum mp_state */
     _Atomic uint8_t sipi_vector;
     _Atomic uint32_t nmis;    /* sent by vcpu_nmi() and not looked at */
     _Atomic bool sleeping;    /* waits for a request; the requester then signals `wake` */
@@ -136,13 +139,13 @@ struct vcpu {
     unsigned lock_depth;      /* the vCPU's thread only: vcpu_lock_machine() nests */
     pthread_t thread;
     bool thread_started;
-    uint64_t thread_id;       /* the host's tid, for query-cpus-fast */
-    bool parked;              /* under cpus->mutex */
-    bool stuck;               /* after RUN_SHUTDOWN or RUN_ERROR: nothing runs until a reset */
-    GCond wake;               /* with cpus->mutex */
-    GQueue run_queue;         /* under cpus->mutex */
+    uint64_t thread_id;        /* the host's tid, for query-cpus-fast */
+    bool parked;               /* under cpus->mutex */
+    bool stuck;                /* after RUN_SHUTDOWN or RUN_ERROR: nothing runs until a reset */
+    GCond wake;                /* with cpus->mutex */
+    GQueue run_queue;          /* under cpus->mutex */
     struct vcpu_access access; /* the vCPU's thread only */
-    int fatal_exception;      /* RUN_SHUTDOWN: the vector that could not be delivered at first */
+    int fatal_exception;       /* RUN_SHUTDOWN: the vector that could not be delivered at first */
 };
 
 struct cpus {
@@ -158,11 +161,11 @@ struct cpus {
     unsigned n, max;
     struct vcpu **vcpu; /* by index */
     GMutex mutex;
-    GCond all_parked;            /* a vCPU parked, or left guest code */
-    bool paused;                 /* vcpus_pause_all() is in force; under mutex */
-    _Atomic bool exclusive;      /* somebody is in, or begins, an exclusive section */
-    unsigned map_guard_depth;    /* machine lock */
-    bool map_guard_exclusive;    /* the map guard began an exclusive section */
+    GCond all_parked;         /* a vCPU parked, or left guest code */
+    bool paused;              /* vcpus_pause_all() is in force; under mutex */
+    _Atomic bool exclusive;   /* somebody is in, or begins, an exclusive section */
+    unsigned map_guard_depth; /* machine lock */
+    bool map_guard_exclusive; /* the map guard began an exclusive section */
 };
 
 /* Topology counts of -smp. */
@@ -170,13 +173,14 @@ struct cpu_topology {
     unsigned cpus, max_cpus, sockets, dies, cores, threads;
 };
 
-/* Makes n vCPUs, parked, in reset state with vCPU 0 runnable (others wait for INIT/SIPI). Machine lock
- * held. The spaces, clock, lock and hooks stay alive until cpus_free(). */
+/* Makes n vCPUs, parked, in reset state with vCPU 0 runnable (others wait for INIT/SIPI). Machine
+ * lock held. The spaces, clock, lock and hooks stay alive until cpus_free(). */
 struct cpus *cpus_new(const struct accel_ops *accel, const struct cpu_topology *topology,
                       const struct cpu_model *model, struct address_space *mem,
                       struct address_space *io, struct vclock *clock, struct big_lock *lock,
                       const struct cpus_hooks *hooks, void *hooks_opaque, GError **error);
-void cpus_free(struct cpus *cpus); /* ends the threads; machine lock held (released while waiting) */
+void cpus_free(
+    struct cpus *cpus); /* ends the threads; machine lock held (released while waiting) */
 
 /* Parks all vCPUs and waits until they are; machine lock held by the caller (released while waiting
  * for a vCPU that needs it). Idempotent. */
@@ -188,7 +192,8 @@ void vcpus_resume_all(struct cpus *cpus);
 void vcpus_hold_current(struct cpus *cpus);
 /* The vCPU whose thread calls; NULL: none. */
 struct vcpu *vcpu_current(struct cpus *cpus);
-/* All vCPUs to power-on state (vCPU 0 at the reset vector, others waiting for SIPI). Parked only. */
+/* All vCPUs to power-on state (vCPU 0 at the reset vector, others waiting for SIPI). Parked only.
+ */
 void vcpus_reset_all(struct cpus *cpus);
 
 /* Presses the NMI button. Any thread. */
@@ -199,16 +204,17 @@ static inline void cpus_inject_nmi(struct cpus *cpus)
 
 void vcpu_request(struct vcpu *vcpu, uint32_t bits); /* any thread; wakes and kicks */
 void vcpu_nmi(struct vcpu *vcpu);                    /* any thread: a non-maskable interrupt */
-/* Runs fn(vcpu, arg) on the vCPU's thread at a boundary and waits. Not with the machine lock held. */
+/* Runs fn(vcpu, arg) on the vCPU's thread at a boundary and waits. Not with the machine lock held.
+ */
 void vcpu_run_on(struct vcpu *vcpu, void (*fn)(struct vcpu *, void *), void *arg);
 
 /* The vCPU's own thread, around a device access; may nest. */
 void vcpu_lock_machine(struct vcpu *vcpu);
 void vcpu_unlock_machine(struct vcpu *vcpu);
 
-/* Parks every other vCPU for a moment: takes the machine lock first (unless held), so sections never
- * nest across vCPUs; on one vCPU they may nest. Anything looked up before (TLB entries, blocks) is
- * stale afterwards. */
+/* Parks every other vCPU for a moment: takes the machine lock first (unless held), so sections
+ * never nest across vCPUs; on one vCPU they may nest. Anything looked up before (TLB entries,
+ * blocks) is stale afterwards. */
 void vcpu_exclusive_begin(struct vcpu *vcpu);
 void vcpu_exclusive_end(struct vcpu *vcpu);
 
@@ -219,7 +225,8 @@ static inline bool vcpu_wants_exit(struct vcpu *vcpu)
             (VCPU_REQ_PAUSE | VCPU_REQ_EXCLUSIVE | VCPU_REQ_EXIT | VCPU_REQ_RUN)) != 0;
 }
 
-/* Accelerators built in, in one table ended by NULL: soft ("tcg", alias "soft"), qtest, later kvm. */
+/* Accelerators built in, in one table ended by NULL: soft ("tcg", alias "soft"), qtest, later kvm.
+ */
 const struct accel_ops *accel_find(const char *name); /* NULL: unknown */
 extern const struct accel_ops accel_soft, accel_qtest;
 

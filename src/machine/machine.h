@@ -104,8 +104,8 @@ bool machine_create_cpus(struct machine *m, const struct cpus_hooks *hooks, GErr
 void machine_triple_fault(void *machine, struct vcpu *vcpu);
 void machine_internal_error(void *machine, struct vcpu *vcpu, const char *text);
 struct mce;
-/* Injects a machine check into a vCPU, and with broadcast one that says nothing more into all others;
- * MEMORY_FAILURE tells. What goes wrong is added to `out`, a line each. Main thread. */
+/* Injects a machine check into a vCPU, and with broadcast one that says nothing more into all
+ * others; MEMORY_FAILURE tells. What goes wrong is added to `out`, a line each. Main thread. */
 void machine_inject_mce(struct machine *m, struct vcpu *vcpu, const struct mce *mce, bool broadcast,
                         GString *out);
 void machine_crash(void *machine, struct vcpu *vcpu, const uint64_t arg[5]);

@@ -86,7 +86,7 @@ struct session {
     bool pretty, offers_oob, is_stdio;
     struct ucred peer;  /* pid 0: not known */
     char *peer_address; /* of a network connection, or NULL */
-    int in_fd, out_fd; /* the same for a socket */
+    int in_fd, out_fd;  /* the same for a socket */
     GSource *source;
     void *in_tag, *out_tag;
     GIOCondition polled; /* what is being waited for */

@@ -22,7 +22,7 @@ class Terminal:
         self.position = 0   # up to where expect() has looked
         self.process = subprocess.Popen(
             command, stdin=self.slave, stdout=self.slave, stderr=self.slave,
-            start_new_session=True, env=dict(env, TERM="xterm"),
+            start_new_session=True, env=dict(env, TERM="xterm", LSAN_OPTIONS=os.environ.get("LSAN_OPTIONS", "")),
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
 
     def __enter__(self):

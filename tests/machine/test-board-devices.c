@@ -32,7 +32,7 @@ static void test_pci_config(void)
     for (unsigned devfn = 0; devfn < 256; devfn++) {
         found += config_get(bus, devfn, 0) != 0xffffffff;
     }
-    g_assert_cmpuint(found, ==, 4); /* the bridges and what is plugged in */
+    g_assert_cmpuint(found, ==, 4);   /* the bridges and what is plugged in */
     bus_outl(bus, 0xcf8, 0x80010000); /* bus 1 */
     g_assert_cmphex(bus_inl(bus, 0xcfc), ==, 0xffffffff);
 

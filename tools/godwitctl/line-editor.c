@@ -220,7 +220,8 @@ static enum line_result edit_line(struct line_editor *editor, char **line)
 {
     int length = 0;
     editor->result = LINE_END;
-    /* Before the prompt, not after it as el_gets() would: a Ctrl-D typed in between would be lost. */
+    /* Before the prompt, not after it as el_gets() would: a Ctrl-D typed in between would be lost.
+     */
     el_set(editor->edit, EL_PREP_TERM, 1);
     const char *text = el_gets(editor->edit, &length);
     if (!text || length <= 0) {

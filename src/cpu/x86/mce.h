@@ -22,8 +22,8 @@ struct mce {
 
 enum mce_result {
     MCE_INJECTED,
-    MCE_IGNORED,         /* action optional while another is being handled */
-    MCE_UNSUPPORTED,     /* the vCPU has no machine checks */
+    MCE_IGNORED,     /* action optional while another is being handled */
+    MCE_UNSUPPORTED, /* the vCPU has no machine checks */
     MCE_NO_BANK,
     MCE_REPORTING_OFF,   /* IA32_MCG_CTL */
     MCE_BANK_OFF,        /* IA32_MCi_CTL */

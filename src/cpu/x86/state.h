@@ -1,7 +1,8 @@
 /*
- * The x86 vCPU's register state, one struct for all accelerators, laid out like the KVM ABI's structs
- * so that KVM get and set is a copy (struct x_regs is struct kvm_regs, and so on: the x86 KVM headers
- * are the source of the order). gdb stub, dump, migration and reset look at nothing else.
+ * The x86 vCPU's register state, one struct for all accelerators, laid out like the KVM ABI's
+ * structs so that KVM get and set is a copy (struct x_regs is struct kvm_regs, and so on: the x86
+ * KVM headers are the source of the order). gdb stub, dump, migration and reset look at nothing
+ * else.
  */
 #ifndef CPU_X86_STATE_H
 #define CPU_X86_STATE_H
@@ -80,44 +81,44 @@ struct cpu_state {
     uint64_t xcr0;
     struct x_events events;
     struct x_debugregs debug;
-    uint32_t mp_state; /* enum mp_state */
+    uint32_t mp_state;   /* enum mp_state */
     uint8_t lapic[1024]; /* the APIC's register page, as KVM_GET_LAPIC */
     uint64_t tsc;
     uint32_t n_msrs;
     struct x_msr msr[X_MSRS_MAX];
 };
 
-#define RFLAGS_CF   (1u << 0)
-#define RFLAGS_1    (1u << 1) /* always one */
-#define RFLAGS_PF   (1u << 2)
-#define RFLAGS_AF   (1u << 4)
-#define RFLAGS_ZF   (1u << 6)
-#define RFLAGS_SF   (1u << 7)
-#define RFLAGS_TF   (1u << 8)
-#define RFLAGS_IF   (1u << 9)
-#define RFLAGS_DF   (1u << 10)
-#define RFLAGS_OF   (1u << 11)
-#define RFLAGS_IOPL (3u << 12)
-#define RFLAGS_NT   (1u << 14)
-#define RFLAGS_RF   (1u << 16)
-#define RFLAGS_VM   (1u << 17)
-#define RFLAGS_AC   (1u << 18)
-#define RFLAGS_VIF  (1u << 19)
-#define RFLAGS_VIP  (1u << 20)
-#define RFLAGS_ID   (1u << 21)
-#define RFLAGS_ARITH (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
+#define RFLAGS_CF      (1u << 0)
+#define RFLAGS_1       (1u << 1) /* always one */
+#define RFLAGS_PF      (1u << 2)
+#define RFLAGS_AF      (1u << 4)
+#define RFLAGS_ZF      (1u << 6)
+#define RFLAGS_SF      (1u << 7)
+#define RFLAGS_TF      (1u << 8)
+#define RFLAGS_IF      (1u << 9)
+#define RFLAGS_DF      (1u << 10)
+#define RFLAGS_OF      (1u << 11)
+#define RFLAGS_IOPL    (3u << 12)
+#define RFLAGS_NT      (1u << 14)
+#define RFLAGS_RF      (1u << 16)
+#define RFLAGS_VM      (1u << 17)
+#define RFLAGS_AC      (1u << 18)
+#define RFLAGS_VIF     (1u << 19)
+#define RFLAGS_VIP     (1u << 20)
+#define RFLAGS_ID      (1u << 21)
+#define RFLAGS_ARITH   (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
 
-#define CR0_PE (1u << 0)
-#define CR0_MP (1u << 1)
-#define CR0_EM (1u << 2)
-#define CR0_TS (1u << 3)
-#define CR0_ET (1u << 4)
-#define CR0_NE (1u << 5)
-#define CR0_WP (1u << 16)
-#define CR0_AM (1u << 18)
-#define CR0_NW (1u << 29)
-#define CR0_CD (1u << 30)
-#define CR0_PG (1u << 31)
+#define CR0_PE         (1u << 0)
+#define CR0_MP         (1u << 1)
+#define CR0_EM         (1u << 2)
+#define CR0_TS         (1u << 3)
+#define CR0_ET         (1u << 4)
+#define CR0_NE         (1u << 5)
+#define CR0_WP         (1u << 16)
+#define CR0_AM         (1u << 18)
+#define CR0_NW         (1u << 29)
+#define CR0_CD         (1u << 30)
+#define CR0_PG         (1u << 31)
 
 #define CR4_VME        (1u << 0)
 #define CR4_PVI        (1u << 1)
@@ -139,9 +140,9 @@ struct cpu_state {
 #define CR4_SMAP       (1u << 21)
 #define CR4_PKE        (1u << 22)
 
-#define EFER_SCE (1u << 0)
-#define EFER_LME (1u << 8)
-#define EFER_LMA (1u << 10)
-#define EFER_NXE (1u << 11)
+#define EFER_SCE       (1u << 0)
+#define EFER_LME       (1u << 8)
+#define EFER_LMA       (1u << 10)
+#define EFER_NXE       (1u << 11)
 
 #endif

@@ -17,8 +17,8 @@ struct acpi_config {
     const uint32_t *apic_id; /* of each vCPU, in order */
     bool hpet;
     uint16_t pvpanic_port; /* of the ISA panic device; 0: there is none */
-    bool s3, s4;  /* the guest may suspend to RAM, to disk */
-    bool i8042;   /* a keyboard controller that answers commands */
+    bool s3, s4;           /* the guest may suspend to RAM, to disk */
+    bool i8042;            /* a keyboard controller that answers commands */
 };
 
 /* Where the firmware ACPI control structure (FACS) is behind base, and the 32-bit waking vector in

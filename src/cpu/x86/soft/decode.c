@@ -514,8 +514,9 @@ static uint8_t op_bits(const struct parse *s)
            (s->asz == 2 ? OB_ASZ16 : 0) | (s->asz == 4 ? OB_ASZ32 : 0) | (s->lock ? OB_LOCK : 0);
 }
 
-/* Makes displacements and branch targets relative to the block's start. A displacement may then be too
- * large by some bytes: the rest goes into the index, which RIP-relative operands do not have. */
+/* Makes displacements and branch targets relative to the block's start. A displacement may then be
+ * too large by some bytes: the rest goes into the index, which RIP-relative operands do not have.
+ */
 static void rebase(const struct insn *i, struct op *op, bool rip_relative)
 {
     int64_t next = (int64_t)op->ip + op->len;

@@ -2,14 +2,14 @@
  * The software CPU's own interface between its files.
  *
  * A guest instruction is decoded once into a `struct op` (32 bytes); ops of a straight run of code
- * make a block, keyed by guest-physical address, RIP and mode. An op's handler executes it and goes on
- * to the next one by a tail call (or, in builds without reliable tail calls, by returning it to a
- * loop): the macros OP, NEXT and LEAVE hide which. A handler commits nothing before its last access
- * that can fault; a fault does not return (raise_*() jumps to soft_run()).
+ * make a block, keyed by guest-physical address, RIP and mode. An op's handler executes it and goes
+ * on to the next one by a tail call (or, in builds without reliable tail calls, by returning it to
+ * a loop): the macros OP, NEXT and LEAVE hide which. A handler commits nothing before its last
+ * access that can fault; a fault does not return (raise_*() jumps to soft_run()).
  *
- * Ownership: everything in struct cpu belongs to the vCPU's thread, except what vcpu.h says of struct
- * vcpu and the atomics of struct lapic. Another vCPU may change this one's TLB and blocks inside an
- * exclusive section only.
+ * Ownership: everything in struct cpu belongs to the vCPU's thread, except what vcpu.h says of
+ * struct vcpu and the atomics of struct lapic. Another vCPU may change this one's TLB and blocks
+ * inside an exclusive section only.
  *
  * Files and who owns what:
  *   insn.def, insn-sys.def, insn-sse.def, insn-x87.def   the instruction table
@@ -53,34 +53,49 @@ typedef void op_ret;
 #else
 #define MUST_TAIL
 #endif
-#define NEXT MUST_TAIL return (o + 1)->fn(c, o + 1)
-#define LEAVE return
+#define NEXT          MUST_TAIL return (o + 1)->fn(c, o + 1)
+#define LEAVE         return
 #define GOTO_OP(next) return (next)->fn(c, (next))
 #else
 typedef const struct op *op_ret;
-#define NEXT return o + 1
-#define LEAVE return NULL
+#define NEXT          return o + 1
+#define LEAVE         return NULL
 #define GOTO_OP(next) return (next)
 #endif
 typedef op_ret (*op_fn)(struct cpu *c, const struct op *o);
 
-/* Defines the handler of an instruction: OP(op_cmc) { ...; NEXT; } NEXT stands in handlers only, not in
- * functions that they call.
- * LEAVE returns to soft_run() with c->rip already set to where execution goes on. */
+/* Defines the handler of an instruction: OP(op_cmc) { ...; NEXT; } NEXT stands in handlers only,
+ * not in functions that they call. LEAVE returns to soft_run() with c->rip already set to where
+ * execution goes on. */
 #define OP(name) op_ret name(struct cpu *c, const struct op *o)
 
 enum { /* general registers */
-    RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15,
-    R_ZERO = 16,  /* always 0: "no base", "no index" */
-    R_BLOCK = 17, /* RIP of the running block's first byte */
-    R_4K = 18,    /* always 4096: the index of a RIP-relative operand near +2 GiB (decode.c) */
-    R_COUNT,
+       RAX,
+       RCX,
+       RDX,
+       RBX,
+       RSP,
+       RBP,
+       RSI,
+       RDI,
+       R8,
+       R9,
+       R10,
+       R11,
+       R12,
+       R13,
+       R14,
+       R15,
+       R_ZERO = 16,  /* always 0: "no base", "no index" */
+       R_BLOCK = 17, /* RIP of the running block's first byte */
+       R_4K = 18,    /* always 4096: the index of a RIP-relative operand near +2 GiB (decode.c) */
+       R_COUNT,
 };
 
 enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_COUNT };
 
-/* op.mflags: how to get from base+index<<scale+disp to the linear address. 0 is the fast common case:
- * 64-bit addressing without a segment base. */
+/* op.mflags: how to get from base+index<<scale+disp to the linear address. 0 is the fast common
+ * case: 64-bit addressing without a segment base. */
 enum {
     MF_ADDR32 = 1, /* truncate the offset to 32 bits */
     MF_ADDR16 = 2, /* ... to 16 bits */
@@ -93,9 +108,9 @@ struct op {
     op_fn fn;
     union {
         struct {
-            uint8_t dst, src;    /* registers: ModRM.reg and ModRM.rm, or as the handler wants. A byte
-                                  * register of a size-specialised handler is a byte offset into c->r
-                                  * (AH is 1). */
+            uint8_t dst, src; /* registers: ModRM.reg and ModRM.rm, or as the handler wants. A byte
+                               * register of a size-specialised handler is a byte offset into c->r
+                               * (AH is 1). */
             uint8_t base, index; /* address: R_ZERO when absent */
             uint8_t scale;       /* 0..3 */
             uint8_t seg;         /* SEG_*; meaningful when mflags asks for it */
@@ -106,23 +121,23 @@ struct op {
         const struct op *next; /* of direct branches and fillers: where to go on, once known */
     };
     int32_t disp;
-    uint16_t ip;         /* offset of this instruction's first byte from the block's start */
-    uint8_t len;         /* of the instruction in bytes, 1..15 */
-    uint8_t bits;        /* OB_* */
-    int64_t imm; /* immediate (sign-extended), or branch target offset from the block's RIP */
+    uint16_t ip;  /* offset of this instruction's first byte from the block's start */
+    uint8_t len;  /* of the instruction in bytes, 1..15 */
+    uint8_t bits; /* OB_* */
+    int64_t imm;  /* immediate (sign-extended), or branch target offset from the block's RIP */
 };
 _Static_assert(sizeof(struct op) == 32, "struct op is 32 bytes");
 
-enum { /* op.bits */
-    OB_MEM = 1,    /* the rm operand is memory */
-    OB_LOCK = 2,   /* LOCK prefix (only on ops that allow it) */
-    OB_REP = 4,    /* F3 */
-    OB_REPNE = 8,  /* F2 */
-    OB_REX = 16,   /* a REX prefix is present (byte registers 4..7 are SPL..DIL) */
-    OB_ASZ16 = 32, /* effective address size (string ops, LOOP, JCXZ) */
-    OB_ASZ32 = 64,
-    OB_DIRECT = 128, /* a branch with `next`; disp: minus the instructions after it in the block (out of
-                      * decode(): 16 + condition of a Jcc) */
+enum {                /* op.bits */
+       OB_MEM = 1,    /* the rm operand is memory */
+       OB_LOCK = 2,   /* LOCK prefix (only on ops that allow it) */
+       OB_REP = 4,    /* F3 */
+       OB_REPNE = 8,  /* F2 */
+       OB_REX = 16,   /* a REX prefix is present (byte registers 4..7 are SPL..DIL) */
+       OB_ASZ16 = 32, /* effective address size (string ops, LOOP, JCXZ) */
+       OB_ASZ32 = 64,
+       OB_DIRECT = 128, /* a branch with `next`; disp: minus the instructions after it in the block
+                         * (out of decode(): 16 + condition of a Jcc) */
 };
 
 /* RIP of an op, and of the one after it (truncated to the code size by rip_wrap). */
@@ -133,23 +148,23 @@ enum { /* op.bits */
 
 /* c->key: all that decoding and handlers assume about the mode. A change ends the block. */
 enum {
-    KEY_CPL = 3,             /* two bits */
-    KEY_LONG64 = 1u << 2,    /* CS.L in long mode: 64-bit code */
-    KEY_CS_D = 1u << 3,      /* 32-bit code */
-    KEY_SS_B = 1u << 4,      /* 32-bit stack */
+    KEY_CPL = 3,          /* two bits */
+    KEY_LONG64 = 1u << 2, /* CS.L in long mode: 64-bit code */
+    KEY_CS_D = 1u << 3,   /* 32-bit code */
+    KEY_SS_B = 1u << 4,   /* 32-bit stack */
     KEY_PE = 1u << 5,
     KEY_VM86 = 1u << 6,
-    KEY_FLAT = 1u << 7,      /* DS, ES, SS: base 0, limit 4G, writable: no checks needed */
-    KEY_TS = 1u << 8,        /* CR0.TS */
+    KEY_FLAT = 1u << 7, /* DS, ES, SS: base 0, limit 4G, writable: no checks needed */
+    KEY_TS = 1u << 8,   /* CR0.TS */
     KEY_EM = 1u << 9,
     KEY_MP = 1u << 10,
     KEY_OSFXSR = 1u << 11,
     KEY_OSXSAVE = 1u << 12,
-    KEY_STEP = 1u << 13,     /* TF, enabled breakpoints, or an interrupt shadow: one-op blocks, whose
-                              * enter op does not poll c->req, and soft_events() before each; a repeated
-                              * string instruction leaves at its own RIP after each iteration */
-    KEY_ALIGN = 1u << 14,    /* #AC in force: CPL 3, CR0.AM, EFLAGS.AC */
-    KEY_FPEXC = 1u << 15,    /* an SSE floating-point exception is unmasked in MXCSR */
+    KEY_STEP = 1u << 13,  /* TF, enabled breakpoints, or an interrupt shadow: one-op blocks, whose
+                           * enter op does not poll c->req, and soft_events() before each; a repeated
+                           * string instruction leaves at its own RIP after each iteration */
+    KEY_ALIGN = 1u << 14, /* #AC in force: CPL 3, CR0.AM, EFLAGS.AC */
+    KEY_FPEXC = 1u << 15, /* an SSE floating-point exception is unmasked in MXCSR */
     KEY_LMA = 1u << 16,
     KEY_CS_FLAT = 1u << 17,
 };
@@ -162,10 +177,11 @@ struct seg {
     bool unusable; /* null selector */
 };
 
-/* First-level TLB entry. A page is entered for reading at rtag, for writing at wtag (its linear page
- * address); the check is one subtraction and compare, which also catches accesses that cross the page
- * end. An invalid tag of set i is (i ^ 1) << 12: a page of another set, so nothing ever hits it. wtag
- * is valid only for RAM that holds no decoded code, is not logged, and whose PTE is dirty. */
+/* First-level TLB entry. A page is entered for reading at rtag, for writing at wtag (its linear
+ * page address); the check is one subtraction and compare, which also catches accesses that cross
+ * the page end. An invalid tag of set i is (i ^ 1) << 12: a page of another set, so nothing ever
+ * hits it. wtag is valid only for RAM that holds no decoded code, is not logged, and whose PTE is
+ * dirty. */
 struct tlbe {
     uint64_t rtag, wtag;
     uint8_t *host; /* of the page's first byte */
@@ -177,17 +193,17 @@ enum {
     TLB_USER,
     TLB_KERNEL,    /* SMAP in force, or off; implicit supervisor accesses of any CPL */
     TLB_KERNEL_AC, /* EFLAGS.AC with SMAP */
-    TLB_ALIGN,     /* always empty: while KEY_ALIGN every access takes the slow path, which checks */
+    TLB_ALIGN, /* always empty: while KEY_ALIGN every access takes the slow path, which checks */
     TLB_MODES
 };
 
-struct itlbe { /* code pages; flushed with the TLB */
+struct itlbe {     /* code pages; flushed with the TLB */
     uint64_t tag;  /* linear page address; 1 is invalid */
     uint64_t gpa;  /* of the page */
     uint8_t *host; /* NULL: not RAM */
     uint32_t mode; /* CPL==3, for U/S and SMEP */
 };
-#define ITLB_SIZE 256u
+#define ITLB_SIZE       256u
 
 #define JUMP_CACHE_SIZE 4096u
 struct jump_entry {
@@ -218,37 +234,43 @@ struct x87 {
         uint16_t exponent; /* sign in bit 15 */
     } st[8];               /* physical registers R0..R7; ST(i) is st[(top + i) & 7] */
     uint8_t top;
-    uint8_t empty;         /* bit i: R_i is empty */
+    uint8_t empty;            /* bit i: R_i is empty */
     uint16_t control, status; /* status without TOP */
     uint16_t opcode, cs, ds;
     uint64_t ip, dp;
 };
 
-/* What the software CPU needs from outside: nothing else is called. Tests and the instruction oracle
- * supply their own. Callbacks run on the vCPU's thread, without the machine lock (they take it). */
+/* What the software CPU needs from outside: nothing else is called. Tests and the instruction
+ * oracle supply their own. Callbacks run on the vCPU's thread, without the machine lock (they take
+ * it). */
 struct soft_host {
     uint64_t (*mmio_read)(struct cpu *, gpa_t, unsigned size);
     void (*mmio_write)(struct cpu *, gpa_t, uint64_t value, unsigned size);
     uint32_t (*io_read)(struct cpu *, uint16_t port, unsigned size);
     void (*io_write)(struct cpu *, uint16_t port, uint32_t value, unsigned size);
     uint64_t (*tsc)(struct cpu *); /* before the guest's offset */
-    /* RAM or ROM page at a page-aligned gpa: host pointer, block and offset; NULL when it is neither. */
-    uint8_t *(*ram_page)(struct cpu *, gpa_t, bool *writable, struct ram_block **, uint64_t *offset);
+    /* RAM or ROM page at a page-aligned gpa: host pointer, block and offset; NULL when it is
+     * neither. */
+    uint8_t *(*ram_page)(struct cpu *, gpa_t, bool *writable, struct ram_block **,
+                         uint64_t *offset);
 };
 
 /* Code tracking of one RAM page, in ram_block.accel_pages. Shared by all vCPUs. */
 struct code_page {
-    _Atomic uint64_t chunks; /* bit i: bytes 64*i..64*i+63 are part of a decoded block of some vCPU */
+    _Atomic uint64_t
+        chunks; /* bit i: bytes 64*i..64*i+63 are part of a decoded block of some vCPU */
     _Atomic uint32_t fast_write; /* some vCPU may hold a write entry */
-    _Atomic uint32_t data_writes; /* slow stores that hit no chunk: block.c gives the page up at times */
+    _Atomic uint32_t
+        data_writes; /* slow stores that hit no chunk: block.c gives the page up at times */
 };
 
 struct cpu {
     uint64_t r[R_COUNT];
-    uint64_t rip;     /* valid outside blocks; inside use OP_RIP */
-    uint64_t res;     /* lazy flags: flags.h */
+    uint64_t rip; /* valid outside blocks; inside use OP_RIP */
+    uint64_t res; /* lazy flags: flags.h */
     uint32_t aux;
-    uint32_t sysflags; /* RFLAGS without the arithmetic ones: bit 1 set; TF IF DF IOPL NT RF VM AC VIF VIP ID */
+    uint32_t sysflags; /* RFLAGS without the arithmetic ones: bit 1 set; TF IF DF IOPL NT RF VM AC
+                          VIF VIP ID */
     struct tlbe *tlb;  /* tlb_mode[...] of the present mode */
     uint32_t key;
     uint32_t tlb_gen;  /* counts flushes: validates jump_cache */
@@ -267,8 +289,8 @@ struct cpu {
     uint64_t pdptr[4]; /* PAE paging: the page-directory pointers, loaded with CR3 */
     uint64_t dr[8];
     uint8_t cpl;
-    bool shadow;      /* STI or MOV SS: the next instruction runs before any interrupt */
-    bool shadow_ss;   /* ... by MOV SS: holds NMI and debug traps too */
+    bool shadow;    /* STI or MOV SS: the next instruction runs before any interrupt */
+    bool shadow_ss; /* ... by MOV SS: holds NMI and debug traps too */
     bool nmi_masked;
     uint8_t nmi_pending; /* at most two: one to be taken, one latched behind it */
     bool halted;
@@ -282,7 +304,8 @@ struct cpu {
     union vec xmm[16];
     uint32_t mxcsr;
     bool fp_entered; /* the host's MXCSR holds the guest's (fp_enter) */
-    uint8_t host_vec; /* HOST_*: host instructions that handlers may use (fp-host.c); tests clear it */
+    uint8_t
+        host_vec; /* HOST_*: host instructions that handlers may use (fp-host.c); tests clear it */
 
     /* MSRs that are plain registers, and others: sys.c */
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux;
@@ -291,8 +314,8 @@ struct cpu {
     uint64_t mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
     uint64_t mcg_status, mcg_ctl, feat_ctl;
     uint64_t mce_bank[MCE_BANKS][4]; /* CTL, STATUS, ADDR, MISC */
-    uint64_t hv_crash[5]; /* P0 to P4 */
-    uint64_t random[32]; /* numbers got in advance for RDRAND */
+    uint64_t hv_crash[5];            /* P0 to P4 */
+    uint64_t random[32];             /* numbers got in advance for RDRAND */
     unsigned random_left;
     struct lapic *lapic; /* NULL in the oracle */
     const struct cpu_model *model;
@@ -325,7 +348,10 @@ static inline bool cpu_has(const struct cpu *c, enum cpu_feature f)
     return f == F_ALWAYS || (c->features[f / 64] >> (f % 64) & 1);
 }
 
-static inline bool is_long64(const struct cpu *c) { return c->key & KEY_LONG64; }
+static inline bool is_long64(const struct cpu *c)
+{
+    return c->key & KEY_LONG64;
+}
 
 /* RIP truncated to what the code segment's size allows. */
 static inline uint64_t rip_wrap(const struct cpu *c, uint64_t rip)
@@ -345,19 +371,21 @@ void rm_set(struct cpu *c, const struct op *o, unsigned size, uint64_t value);
  * EFLAGS.TF/AC/VM, DR7, MXCSR masks. The op that calls it must end its block. (state.c) */
 void mode_update(struct cpu *c);
 
-/* After EFLAGS.IF, TPR or NMI masking was relaxed: makes a pending interrupt a request (INTR), so that
- * the end of the block sees it. */
+/* After EFLAGS.IF, TPR or NMI masking was relaxed: makes a pending interrupt a request (INTR), so
+ * that the end of the block sees it. */
 void intr_recheck(struct cpu *c);
 
 /* Flags: RFLAGS image from lazy form, and back. flags.h has the inline parts. */
 uint64_t rflags_get(const struct cpu *c);
-void rflags_set(struct cpu *c, uint64_t rflags); /* all bits as given, bit 1 forced; no mode_update */
+void rflags_set(struct cpu *c,
+                uint64_t rflags); /* all bits as given, bit 1 forced; no mode_update */
 
 /* ---------------------------------------------------------------- memory (mmu.c) */
 
 enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH };
 
-/* Linear address of the op's memory operand. size and write matter only with MF_SEGCHK (limit, type). */
+/* Linear address of the op's memory operand. size and write matter only with MF_SEGCHK (limit,
+ * type). */
 uint64_t ea_slow(struct cpu *c, const struct op *o, uint64_t offset, unsigned size, bool write);
 
 static inline uint64_t ea_offset(const struct cpu *c, const struct op *o)
@@ -380,7 +408,8 @@ static inline uint64_t ea(struct cpu *c, const struct op *o, unsigned size, bool
 
 /* Any size 1..16; faults, MMIO, page crossing, code pages. The value is little-endian in *buf. */
 void mem_read_slow(struct cpu *c, const struct op *o, uint64_t lin, void *buf, unsigned size);
-void mem_write_slow(struct cpu *c, const struct op *o, uint64_t lin, const void *buf, unsigned size);
+void mem_write_slow(struct cpu *c, const struct op *o, uint64_t lin, const void *buf,
+                    unsigned size);
 /* Host pointer for a read-modify-write of size bytes that lie in one plain RAM page, having checked
  * write access; NULL: not plain RAM, crossing, or holding code (use the slow pair inside
  * vcpu_exclusive when LOCKed). Faults do not return. */
@@ -413,7 +442,8 @@ static inline uint8_t *mem_fast_write(struct cpu *c, uint64_t lin, unsigned size
     return likely(d <= GUEST_PAGE_SIZE - size) ? e->host + d : NULL;
 }
 
-/* The slow pair by value, out of line: handlers that take no address of a local stay tail-callable. */
+/* The slow pair by value, out of line: handlers that take no address of a local stay tail-callable.
+ */
 uint64_t mem_load_slow(struct cpu *c, const struct op *o, uint64_t lin, unsigned size);
 void mem_store_slow(struct cpu *c, const struct op *o, uint64_t lin, uint64_t value, unsigned size);
 
@@ -446,23 +476,23 @@ MEM_ACCESSORS(16)
 MEM_ACCESSORS(32)
 MEM_ACCESSORS(64)
 
-/* Accesses that the CPU itself makes with supervisor rights whatever CPL is: descriptor tables, TSS,
- * stacks of a more privileged level (lin is linear). o may be NULL during delivery. */
+/* Accesses that the CPU itself makes with supervisor rights whatever CPL is: descriptor tables,
+ * TSS, stacks of a more privileged level (lin is linear). o may be NULL during delivery. */
 uint64_t sys_read(struct cpu *c, const struct op *o, uint64_t lin, unsigned size);
 void sys_write(struct cpu *c, const struct op *o, uint64_t lin, uint64_t value, unsigned size);
 
-/* IN, OUT, INS, OUTS: #GP(0) unless IOPL or the TSS's bitmap allows the port; then the access itself,
- * with its I/O breakpoints. io_check alone for INS and OUTS before they touch memory. */
+/* IN, OUT, INS, OUTS: #GP(0) unless IOPL or the TSS's bitmap allows the port; then the access
+ * itself, with its I/O breakpoints. io_check alone for INS and OUTS before they touch memory. */
 void io_check(struct cpu *c, const struct op *o, uint16_t port, unsigned size);
 uint32_t io_read(struct cpu *c, const struct op *o, uint16_t port, unsigned size);
 void io_write(struct cpu *c, const struct op *o, uint16_t port, uint32_t value, unsigned size);
 
-/* Code bytes: the page that holds linear address lin. Raises the fetch fault. *host is NULL when the
- * page is not RAM or ROM (all such bytes read as 0xff). The gpa is page-aligned. */
+/* Code bytes: the page that holds linear address lin. Raises the fetch fault. *host is NULL when
+ * the page is not RAM or ROM (all such bytes read as 0xff). The gpa is page-aligned. */
 struct itlbe *code_page_lookup(struct cpu *c, uint64_t lin);
 
-void tlb_flush_all(struct cpu *c);       /* everything, global pages too */
-void tlb_flush_nonglobal(struct cpu *c); /* CR3 write without PCIDs */
+void tlb_flush_all(struct cpu *c);                /* everything, global pages too */
+void tlb_flush_nonglobal(struct cpu *c);          /* CR3 write without PCIDs */
 void tlb_flush_page(struct cpu *c, uint64_t lin); /* INVLPG */
 /* No fast write entries of this host page any more (it now holds code, or is logged). Own vCPU, or
  * inside an exclusive section. */
@@ -477,15 +507,17 @@ void mmu_map_changed(struct cpu *c);
 bool mmu_init(struct cpu *c);
 void mmu_finish(struct cpu *c);
 
-/* ---------------------------------------------------------------- code (block.c, decode.c, run.c) */
+/* ---------------------------------------------------------------- code (block.c, decode.c, run.c)
+ */
 
 #define NO_GPA (~(gpa_t)0)
 
 struct block {
     uint64_t rip;
-    gpa_t gpa;            /* of the first byte */
-    gpa_t gpa2;           /* of the second page when the (only) instruction straddles, else NO_GPA */
-    const uint8_t *host;  /* RAM or ROM of the first byte; NULL: neither (such a block is not kept) */
+    gpa_t gpa;  /* of the first byte */
+    gpa_t gpa2; /* of the second page when the (only) instruction straddles, else NO_GPA */
+    const uint8_t
+        *host; /* RAM or ROM of the first byte; NULL: neither (such a block is not kept) */
     const uint8_t *host2; /* of the second page */
     uint32_t key;
     uint16_t n_ops; /* all, op[0] (the head) and the filler included */
@@ -507,7 +539,8 @@ enum decode_status decode(const struct cpu *c, const uint8_t *bytes, unsigned n,
                           bool *ends_block);
 
 bool blocks_init(struct cpu *c);
-/* A translation may have changed: counts tlb_gen, so that no entry of the jump cache is valid any more. */
+/* A translation may have changed: counts tlb_gen, so that no entry of the jump cache is valid any
+ * more. */
 void jump_cache_stale(struct cpu *c);
 void blocks_finish(struct cpu *c);
 /* The block at c->rip in the present mode, decoded if need be. May raise the fetch fault. */
@@ -517,10 +550,11 @@ void blocks_flush(struct cpu *c);
 /* Guest code in [gpa, gpa+len) was overwritten: drops the blocks of this vCPU that overlap. */
 void blocks_invalidate(struct cpu *c, gpa_t gpa, uint64_t len);
 /* Called by the MMU right after a store into a page that holds code (its first byte at `offset` of
- * ram): drops the blocks that overlap, here at once and on other vCPUs before their next block. A dead
- * block's ops are overwritten with one that leaves to soft_run at its own RIP, so a block that hit
- * itself stops by itself after the storing instruction; its memory is freed only when no block runs.
- * Does nothing (cheaply) when the bytes hold no code. May cross pages of the same ram block. */
+ * ram): drops the blocks that overlap, here at once and on other vCPUs before their next block. A
+ * dead block's ops are overwritten with one that leaves to soft_run at its own RIP, so a block that
+ * hit itself stops by itself after the storing instruction; its memory is freed only when no block
+ * runs. Does nothing (cheaply) when the bytes hold no code. May cross pages of the same ram block.
+ */
 void code_written(struct cpu *c, struct ram_block *ram, uint64_t offset, gpa_t gpa, uint64_t len);
 /* The same for writers that are no vCPU of this kind: DMA, loader, debugger. Any thread. */
 void soft_ram_written(struct cpus *cpus, struct ram_block *ram, uint64_t offset, gpa_t gpa,
@@ -532,8 +566,8 @@ bool code_page_allow_write(struct ram_block *ram, uint64_t offset);
  * soft_run does it; also after an exclusive section. */
 void blocks_drain(struct cpu *c);
 
-/* For branch handlers: go on at rip (already wrapped), same mode: finds the block without leaving when
- * it is cached and nothing is requested. Use as: return branch_to(c, o, rip); */
+/* For branch handlers: go on at rip (already wrapped), same mode: finds the block without leaving
+ * when it is cached and nothing is requested. Use as: return branch_to(c, o, rip); */
 op_ret branch_to(struct cpu *c, const struct op *o, uint64_t rip);
 /* After an op that changed mode, interrupts or translation: sets c->rip to the next instruction and
  * leaves to soft_run, which looks at requests, shadow, traps. */
@@ -544,28 +578,48 @@ op_ret branch_to(struct cpu *c, const struct op *o, uint64_t rip);
     } while (0)
 
 enum run_exit soft_run(struct vcpu *vcpu);
-/* The same without a vCPU thread: runs until c->leave or a request; for tests. max_insns 0: no limit. */
+/* The same without a vCPU thread: runs until c->leave or a request; for tests. max_insns 0: no
+ * limit. */
 enum run_exit soft_execute(struct cpu *c, uint64_t max_insns);
 
 /* ---------------------------------------------------------------- exceptions (excp.c) */
 
-enum { EXC_DE, EXC_DB, EXC_NMI, EXC_BP, EXC_OF, EXC_BR, EXC_UD, EXC_NM, EXC_DF, EXC_TS = 10, EXC_NP,
-       EXC_SS, EXC_GP, EXC_PF, EXC_MF = 16, EXC_AC, EXC_MC, EXC_XM };
+enum {
+    EXC_DE,
+    EXC_DB,
+    EXC_NMI,
+    EXC_BP,
+    EXC_OF,
+    EXC_BR,
+    EXC_UD,
+    EXC_NM,
+    EXC_DF,
+    EXC_TS = 10,
+    EXC_NP,
+    EXC_SS,
+    EXC_GP,
+    EXC_PF,
+    EXC_MF = 16,
+    EXC_AC,
+    EXC_MC,
+    EXC_XM
+};
 
-/* None of these returns; registers must be as before the instruction. o NULL: c->rip is the place. */
-G_GNUC_NORETURN void raise_fault(struct cpu *c, const struct op *o, int vector);           /* no code */
+/* None of these returns; registers must be as before the instruction. o NULL: c->rip is the place.
+ */
+G_GNUC_NORETURN void raise_fault(struct cpu *c, const struct op *o, int vector); /* no code */
 G_GNUC_NORETURN void raise_error(struct cpu *c, const struct op *o, int vector, uint32_t error);
-G_GNUC_NORETURN void raise_page_fault(struct cpu *c, const struct op *o, uint64_t cr2, uint32_t error);
+G_GNUC_NORETURN void raise_page_fault(struct cpu *c, const struct op *o, uint64_t cr2,
+                                      uint32_t error);
 /* The CPU cannot go on honestly: stops the machine with internal-error, text says why. (run.c) */
 G_GNUC_NORETURN void raise_internal(struct cpu *c, const struct op *o, const char *why);
 
 /* Delivers c->fault (nested faults, double fault inside). Returns false on a triple fault. */
 bool exception_deliver(struct cpu *c);
-/* soft_run's order at each boundary: leave if asked; soft_events() when c->req is not 0 or KEY_STEP is
- * set; block_find(); run.
- * At a boundary (c->rip set): requests, INIT, NMI, interrupts, traps in priority order. Returns true
- * when soft_run should return *exit. Delivers at most one event. Called by soft_run before each block
- * when something is pending: request word, shadow, TF. */
+/* soft_run's order at each boundary: leave if asked; soft_events() when c->req is not 0 or KEY_STEP
+ * is set; block_find(); run. At a boundary (c->rip set): requests, INIT, NMI, interrupts, traps in
+ * priority order. Returns true when soft_run should return *exit. Delivers at most one event.
+ * Called by soft_run before each block when something is pending: request word, shadow, TF. */
 bool soft_events(struct cpu *c, enum run_exit *exit);
 
 /* ---------------------------------------------------------------- x86 room helpers */
@@ -574,7 +628,7 @@ bool soft_events(struct cpu *c, enum run_exit *exit);
  * callbacks and anything that may use the host's floating point run between leave and enter. */
 void fp_enter(struct cpu *c);
 void fp_leave(struct cpu *c);
-void fp_reset(struct cpu *c);  /* FNINIT and MXCSR as at power-on */
+void fp_reset(struct cpu *c); /* FNINIT and MXCSR as at power-on */
 /* FXSAVE image (512 bytes), used by FXSAVE/FXRSTOR, XSAVE and state get/set. load ignores reserved
  * fields, and takes MXCSR as it is (the caller has checked reserved bits). */
 void fxsave_store(const struct cpu *c, uint8_t image[512], bool rex_w);
@@ -582,7 +636,8 @@ void fxsave_load(struct cpu *c, const uint8_t image[512], bool rex_w);
 
 void cpu_reset(struct cpu *c, bool init); /* init: INIT, else power-on */
 
-/* A struct cpu for tests and the oracle: no vCPU, no LAPIC; host supplies memory. NULL: no memory. */
+/* A struct cpu for tests and the oracle: no vCPU, no LAPIC; host supplies memory. NULL: no memory.
+ */
 struct cpu *soft_cpu_new(const struct cpu_model *model, const struct soft_host *host,
                          struct vcpu *vcpu);
 void soft_cpu_free(struct cpu *c);
