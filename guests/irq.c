@@ -8,15 +8,23 @@
 #define LAPIC  0xfee00000u
 #define IOAPIC 0xfec00000u
 
+/* A processor takes an interrupt right after the shadow of STI; a KVM that emulates the guest's
+ * instructions may do some more first. */
+#ifdef FAR_RETURN
+#define SELF_IPI_TRIES 100000
+#else
+#define SELF_IPI_TRIES 3
+#endif
+
 static volatile unsigned pit_ticks, rtc_ticks, apic_ticks, self_ticks, ud_count;
 
-__attribute__((interrupt)) static void on_pit(struct interrupt_frame *frame)
+INTERRUPT void on_pit(struct interrupt_frame *frame)
 {
     pit_ticks++;
     pic_eoi(0);
 }
 
-__attribute__((interrupt)) static void on_rtc(struct interrupt_frame *frame)
+INTERRUPT void on_rtc(struct interrupt_frame *frame)
 {
     rtc_ticks++;
     outb(0x70, 0x0c);
@@ -24,24 +32,24 @@ __attribute__((interrupt)) static void on_rtc(struct interrupt_frame *frame)
     pic_eoi(8);
 }
 
-__attribute__((interrupt)) static void on_apic(struct interrupt_frame *frame)
+INTERRUPT void on_apic(struct interrupt_frame *frame)
 {
     apic_ticks++;
     *mmio(LAPIC + 0xb0) = 0;
 }
 
-__attribute__((interrupt)) static void on_self(struct interrupt_frame *frame)
+INTERRUPT void on_self(struct interrupt_frame *frame)
 {
     self_ticks++;
     *mmio(LAPIC + 0xb0) = 0;
 }
 
-__attribute__((interrupt)) static void on_spurious(struct interrupt_frame *frame)
+INTERRUPT void on_spurious(struct interrupt_frame *frame)
 {
 }
 
 /* frame[0] is EIP: steps over the two bytes of UD2. */
-__attribute__((interrupt)) static void on_ud(struct interrupt_frame *frame)
+INTERRUPT void on_ud(struct interrupt_frame *frame)
 {
     ud_count++;
     *(volatile uint32_t *)frame += 2;
@@ -129,7 +137,7 @@ static void test_ioapic(void)
 static void test_self_ipi(void)
 {
     *mmio(LAPIC + 0x300) = 0x40042; /* to self, fixed, vector 0x42 */
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < SELF_IPI_TRIES && self_ticks == 0; i++) {
         __asm__ volatile("sti; nop; cli");
     }
     check("self-ipi", self_ticks == 1);

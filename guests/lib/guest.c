@@ -131,10 +131,29 @@ void idt_load(void)
     __asm__ volatile("lidt %0" : : "m"(idtr));
 }
 
+#ifdef FAR_RETURN
+/* start.S: 256 entries of 16 bytes; each calls interrupt_dispatch with its number. */
+extern const char interrupt_entries[];
+void interrupt_dispatch(uint32_t vector, struct interrupt_frame *frame);
+
+static void (*handlers[256])(struct interrupt_frame *);
+
+void interrupt_dispatch(uint32_t vector, struct interrupt_frame *frame)
+{
+    handlers[vector](frame);
+}
+
+void idt_set(uint8_t vector, void (*handler)(struct interrupt_frame *))
+{
+    handlers[vector] = handler;
+    idt_put(vector, (uint32_t)interrupt_entries + 16 * vector);
+}
+#else
 void idt_set(uint8_t vector, void (*handler)(struct interrupt_frame *))
 {
     idt_put(vector, (uint32_t)handler);
 }
+#endif
 
 void idt_set_error(uint8_t vector, void (*handler)(struct interrupt_frame *, unsigned))
 {

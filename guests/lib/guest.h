@@ -62,8 +62,14 @@ uint32_t parse_number(const char *text);
 uint32_t pm_timer(void);
 void delay_us(uint32_t us);
 
-/* Interrupt table: an IDT at a fixed place; handlers are __attribute__((interrupt)) functions. */
+/* Interrupt table: an IDT at a fixed place; handlers are functions that begin with INTERRUPT. With
+ * FAR_RETURN they return by POPF and a far RET instead of IRET, which some virtualised KVMs lack. */
 struct interrupt_frame;
+#ifdef FAR_RETURN
+#define INTERRUPT static
+#else
+#define INTERRUPT __attribute__((interrupt)) static
+#endif
 void idt_load(void);
 void idt_set(uint8_t vector, void (*handler)(struct interrupt_frame *));
 void idt_set_error(uint8_t vector, void (*handler)(struct interrupt_frame *, unsigned));

@@ -75,6 +75,31 @@ ap_start:
         hlt
         jmp     4b
 
+#ifdef FAR_RETURN
+        .globl  interrupt_entries
+        .align  16
+interrupt_entries:
+        .set    vector, 0
+        .rept   256
+        .align  16
+        push    $vector
+        jmp     interrupt_common
+        .set    vector, vector + 1
+        .endr
+interrupt_common:
+        pusha
+        lea     36(%esp), %eax          /* EIP, CS, EFLAGS */
+        push    %eax
+        push    36(%esp)                /* the vector */
+        call    interrupt_dispatch
+        add     $8, %esp
+        popa
+        add     $4, %esp
+        push    8(%esp)
+        popf
+        lret    $4
+#endif
+
         .data
         .align  8
 gdt:    .quad   0

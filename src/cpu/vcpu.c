@@ -28,7 +28,14 @@
 
 /* ---------------------------------------------------------------- accelerators */
 
-static const struct accel_ops *const accels[] = {&accel_soft, &accel_qtest, NULL};
+static const struct accel_ops *const accels[] = {
+    &accel_soft,
+#ifdef HAVE_KVM
+    &accel_kvm,
+#endif
+    &accel_qtest,
+    NULL,
+};
 
 const struct accel_ops *accel_find(const char *name)
 {

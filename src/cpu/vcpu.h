@@ -225,9 +225,9 @@ static inline bool vcpu_wants_exit(struct vcpu *vcpu)
             (VCPU_REQ_PAUSE | VCPU_REQ_EXCLUSIVE | VCPU_REQ_EXIT | VCPU_REQ_RUN)) != 0;
 }
 
-/* Accelerators built in, in one table ended by NULL: soft ("tcg", alias "soft"), qtest, later kvm.
- */
+/* Accelerators built in, in one table ended by NULL: soft ("tcg", alias "soft"), kvm
+ * (where the host is x86-64 Linux), qtest. */
 const struct accel_ops *accel_find(const char *name); /* NULL: unknown */
-extern const struct accel_ops accel_soft, accel_qtest;
+extern const struct accel_ops accel_soft, accel_kvm, accel_qtest;
 
 #endif

@@ -28,6 +28,12 @@ def run(*args, timeout=20, **kwargs):
                           timeout=timeout * TIME_FACTOR, **kwargs)
 
 
+def hardware_virtualisation():
+    """Whether the host's processor shows VMX or SVM. KVM without either emulates much of a guest."""
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as info:
+        return re.search(r"^flags\s*:.* (vmx|svm)( |$)", info.read(), re.MULTILINE) is not None
+
+
 class Qmp:
     """One QMP session. Events are kept in order until somebody waits for them."""
 

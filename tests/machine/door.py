@@ -103,7 +103,7 @@ class Harness(unittest.TestCase):
             process = subprocess.Popen(
                 [GODWIT, "-qtest", f"unix:{folder}/door", "-qtest-log", "/dev/null", "-chardev",
                  f"socket,path={folder}/qmp,id=char0", "-mon", "chardev=char0,mode=control",
-                 "-display", "none", "-machine", "q35", "-accel", "kvm", "-accel", "qtest"],
+                 "-display", "none", "-machine", "q35", "-accel", "qtest"],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             (qmp, _), (door, _) = listeners[1].accept(), listeners[0].accept()
             self.assertIn(b'"QMP"', qmp.recv(4096))

@@ -1,11 +1,32 @@
-"""Tiny bare-metal guests: each way to start one, to reset, to end, interrupts, SMP, stop and cont."""
+"""Tiny bare-metal guests: each way to start one, to reset, to end, interrupts, SMP, stop and cont.
+
+$ACCEL is the accelerator, tcg when not given: the list is the same for all. Where KVM cannot be used, the
+reason is printed and the tests count as skipped.
+"""
+import os
 import re
+import sys
 import tempfile
 import threading
 import time
 import unittest
 
-from godwit import Machine, Qmp, guest
+import godwit
+from godwit import Qmp, guest
+
+ACCEL = os.environ.get("ACCEL", "tcg")
+
+
+def Machine(*args, **kwargs):
+    return godwit.Machine("-accel", ACCEL, *args, **kwargs)
+
+
+def reason_to_skip():
+    """Why the accelerator cannot be used here, or None."""
+    if ACCEL != "kvm":
+        return None
+    result = godwit.run("-accel", "kvm", "-kernel", guest("hello"), "-display", "none")
+    return None if result.returncode == 0 else result.stderr.strip()
 
 
 class Start(unittest.TestCase):
@@ -104,11 +125,19 @@ class Reset(unittest.TestCase):
 
 
 class Interrupts(unittest.TestCase):
-    def test_irq(self):
-        with Machine("-kernel", guest("irq")) as m:
+    def irq(self, name):
+        with Machine("-kernel", guest(name)) as m:
             text = m.expect("(?s).*done\n", 60).group().decode()
             self.assertEqual(re.findall("FAIL.*", text), [])
             self.assertEqual(text.count("ok "), 7)
+
+    def test_irq(self):
+        if ACCEL == "kvm" and not godwit.hardware_virtualisation():
+            self.skipTest("this host's KVM emulates the kernel mode of guests, and has no IRET for it")
+        self.irq("irq")
+
+    def test_irq_far_return(self):
+        self.irq("irq-far")
 
     def smp(self, n):
         with Machine("-kernel", guest("smp"), "-append", str(n), "-smp", str(n)) as m:
@@ -352,5 +381,15 @@ class StopAndCont(unittest.TestCase):
             other.close()
 
 
+class Accelerator(unittest.TestCase):
+    def test_query_kvm(self):
+        with Machine("-S") as m:
+            self.assertEqual(m.qmp.command("query-kvm")["enabled"], ACCEL == "kvm")
+
+
 if __name__ == "__main__":
+    reason = reason_to_skip()
+    if reason:
+        print(f"skipped: {reason}")
+        sys.exit(77)
     unittest.main()

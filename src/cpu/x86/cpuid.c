@@ -155,6 +155,27 @@ static const struct feature *feature_find(const char *name)
     return NULL;
 }
 
+const char *cpu_model_bit_name(uint32_t leaf, unsigned reg, unsigned bit)
+{
+    static const struct {
+        uint32_t leaf;
+        unsigned reg;
+    } words[W__MAX] = {
+        [W_1_ECX] = {1, 2},           [W_1_EDX] = {1, 3}, [W_7_EBX] = {7, 1},
+        [W_7_ECX] = {7, 2},           [W_7_EDX] = {7, 3}, [W_81_ECX] = {0x80000001, 2},
+        [W_81_EDX] = {0x80000001, 3},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(features); i++) {
+        const struct feature *f = &features[i];
+
+        if (words[f->word].leaf == leaf && words[f->word].reg == reg && f->bit == bit) {
+            return f->name;
+        }
+    }
+    return NULL;
+}
+
 struct selection {
     bool on[G_N_ELEMENTS(features)];
 };

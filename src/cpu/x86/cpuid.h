@@ -107,6 +107,9 @@ void cpu_model_free(struct cpu_model *model);
 struct cpuid_leaf cpu_model_cpuid(const struct cpu_model *model, unsigned vcpu_index, uint32_t leaf,
                                   uint32_t subleaf);
 
+/* The name of a feature by its CPUID bit (reg 0 EAX to 3 EDX), or NULL. */
+const char *cpu_model_bit_name(uint32_t leaf, unsigned reg, unsigned bit);
+
 /* The APIC id of a vCPU: thread, core, die and package number, each in as many bits as it needs. */
 uint32_t cpu_topology_apic_id(const struct cpu_topology *topology, unsigned index);
 

@@ -1,0 +1,239 @@
+/*
+ * What CPUID answers under KVM: the model's leaves, less the features that the host cannot give.
+ *
+ * The processor is the host's, so vendor and signature (leaves 0 and 1) are the host's too: guests
+ * choose their defences against speculation by them. With a model that has arch-capabilities the
+ * host's bits for such defences are added.
+ *
+ * The local APIC's timer is KVM's, which counts at 1 GHz: that is the crystal of leaf 15H, and the
+ * TSC's frequency is the nearest ratio to it. Leaf 40000000H is KVM's, with kvmclock.
+ */
+#include "cpu/x86/cpuid.h"
+#include "base/log.h"
+#include "cpu/x86/kvm/kvm-priv.h"
+#include <asm/kvm_para.h>
+#include <errno.h>
+#include <string.h>
+
+#define ENTRIES_MAX  256
+#define APIC_BUS_KHZ 1000000u
+
+struct kvm_cpuid2 *kvm_cpuid_supported(int kvm_fd, GError **error)
+{
+    struct kvm_cpuid2 *table =
+        g_malloc0(sizeof(*table) + ENTRIES_MAX * sizeof(struct kvm_cpuid_entry2));
+    int err;
+
+    table->nent = ENTRIES_MAX;
+    err = kvm_call(kvm_fd, KVM_GET_SUPPORTED_CPUID, table);
+    if (err < 0) {
+        g_set_error(error, KVM_ERROR, -err, "accelerator 'kvm': KVM_GET_SUPPORTED_CPUID: %s",
+                    strerror(-err));
+        g_free(table);
+        return NULL;
+    }
+    return table;
+}
+
+/* Zeroes where the host has no such leaf. */
+static struct kvm_cpuid_entry2 host_leaf(const struct kvm *k, uint32_t leaf)
+{
+    for (uint32_t i = 0; i < k->supported->nent; i++) {
+        const struct kvm_cpuid_entry2 *e = &k->supported->entries[i];
+
+        if (e->function == leaf && e->index == 0) {
+            return *e;
+        }
+    }
+    return (struct kvm_cpuid_entry2){.function = leaf};
+}
+
+/* ---- features */
+
+/* Takes from *word what the host lacks, and notes the names in missing (NULL is fine). */
+static void filter_word(uint32_t *word, uint32_t supported, uint32_t leaf, unsigned reg,
+                        GString *missing)
+{
+    uint32_t lost = *word & ~supported;
+
+    *word &= supported;
+    for (unsigned bit = 0; missing && bit < 32; bit++) {
+        const char *name = lost >> bit & 1 ? cpu_model_bit_name(leaf, reg, bit) : NULL;
+
+        if (name) {
+            g_string_append_printf(missing, "%s%s", missing->len ? ", " : "", name);
+        }
+    }
+}
+
+#define LEAF_1_ECX_TSC_DEADLINE (1u << 24) /* not among the supported bits of older kernels */
+#define LEAF_1_ECX_X2APIC       (1u << 21)
+#define LEAF_1_ECX_HYPERVISOR   (1u << 31)
+#define LEAF_1_EDX_APIC         (1u << 9)
+#define LEAF_1_EDX_HT           (1u << 28) /* tells only how leaf 1 is to be read */
+#define LEAF_7_EDX_ARCH_CAPS    (1u << 29)
+/* md_clear, IBRS and IBPB, STIBP, L1D flush, SSBD */
+#define LEAF_7_EDX_DEFENCES     (1u << 10 | 1u << 26 | 1u << 27 | 1u << 28 | 1u << 31)
+/* IBPB, IBRS, STIBP, SSBD */
+#define LEAF_88_EBX_DEFENCES    (1u << 12 | 1u << 14 | 1u << 15 | 1u << 24)
+
+static void filter_leaf(const struct kvm *k, struct kvm_cpuid_entry2 *e, GString *missing)
+{
+    struct kvm_cpuid_entry2 host = host_leaf(k, e->function);
+
+    switch (e->function) {
+    case 0:
+        e->ebx = host.ebx;
+        e->ecx = host.ecx;
+        e->edx = host.edx;
+        break;
+    case 1:
+        e->eax = host.eax;
+        filter_word(&e->ecx,
+                    host.ecx | LEAF_1_ECX_TSC_DEADLINE | LEAF_1_ECX_X2APIC | LEAF_1_ECX_HYPERVISOR,
+                    1, 2, missing);
+        filter_word(&e->edx, host.edx | LEAF_1_EDX_APIC | LEAF_1_EDX_HT, 1, 3, missing);
+        break;
+    case 7:
+        if (e->edx & LEAF_7_EDX_ARCH_CAPS) {
+            e->edx |= host.edx & LEAF_7_EDX_DEFENCES;
+        }
+        filter_word(&e->ebx, host.ebx, 7, 1, missing);
+        filter_word(&e->ecx, host.ecx, 7, 2, missing);
+        filter_word(&e->edx, host.edx, 7, 3, missing);
+        break;
+    case 0x80000001:
+        filter_word(&e->ecx, host.ecx, 0x80000001, 2, missing);
+        filter_word(&e->edx, host.edx, 0x80000001, 3, missing);
+        break;
+    case 0x80000007:
+        filter_word(&e->edx, host.edx, 0x80000007, 3, NULL);
+        break;
+    case 0x80000008: {
+        uint32_t bits = host.eax & 0xff ? MIN(e->eax & 0xff, host.eax & 0xff) : e->eax & 0xff;
+
+        e->eax = (e->eax & ~0xffu) | bits;
+        e->ebx |= host.ebx & LEAF_88_EBX_DEFENCES;
+        break;
+    }
+    default:
+        break;
+    }
+}
+
+/* ---- frequencies */
+
+/* The fraction *ebx / *eax nearest to tsc_khz / APIC_BUS_KHZ whose product with the crystal in kHz
+ * fits in 32 bits: guests multiply like that. */
+static void tsc_ratio(uint64_t tsc_khz, uint32_t *eax, uint32_t *ebx)
+{
+    double wanted = (double)tsc_khz / APIC_BUS_KHZ, best = wanted;
+
+    *eax = 1;
+    *ebx = 0;
+    for (uint32_t below = 1; wanted * below < UINT32_MAX / APIC_BUS_KHZ; below++) {
+        uint32_t above = (uint32_t)(wanted * below + 0.5);
+        double off = (double)above / below - wanted;
+
+        off = off < 0 ? -off : off;
+        if (above && off < best) {
+            best = off;
+            *eax = below;
+            *ebx = above;
+        }
+        if (below >= 4096) {
+            break;
+        }
+    }
+}
+
+static void fill_frequencies(const struct kvm *k, struct kvm_cpuid_entry2 *e)
+{
+    uint32_t mhz = (uint32_t)(k->cpus->tsc_khz / 1000);
+
+    if (e->function == 0x15) {
+        e->ecx = APIC_BUS_KHZ * 1000;
+        tsc_ratio(k->cpus->tsc_khz, &e->eax, &e->ebx);
+    } else if (e->function == 0x16) {
+        e->eax = e->ebx = mhz & 0xffff;
+        e->ecx = 100;
+    }
+}
+
+/* ---- the table */
+
+struct table {
+    struct kvm_cpuid2 *cpuid;
+    GString *missing;
+};
+
+static void add_entry(struct kvm_vcpu *v, struct table *t, uint32_t leaf, uint32_t subleaf)
+{
+    const struct vcpu *vcpu = v->vcpu;
+    struct cpuid_leaf l = cpu_model_cpuid(vcpu->cpus->model, vcpu->index, leaf, subleaf);
+    struct kvm_cpuid_entry2 *e;
+
+    if (t->cpuid->nent == ENTRIES_MAX) {
+        return;
+    }
+    e = &t->cpuid->entries[t->cpuid->nent++];
+    *e = (struct kvm_cpuid_entry2){.function = leaf, .index = subleaf};
+    e->flags = leaf == 4 || leaf == 7 || leaf == 0xb ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0;
+    e->eax = l.eax;
+    e->ebx = l.ebx;
+    e->ecx = l.ecx;
+    e->edx = l.edx;
+    filter_leaf(v->kvm, e, t->missing);
+    fill_frequencies(v->kvm, e);
+}
+
+/* Behind Hyper-V's leaves, where the model has them. */
+static void add_kvm_leaves(struct kvm_vcpu *v, struct kvm_cpuid2 *cpuid)
+{
+    const uint32_t base =
+        cpu_model_has(v->vcpu->cpus->model, F_HV_CRASH) ? 0x40000100 : KVM_CPUID_SIGNATURE;
+    static const char signature[12] = "KVMKVMKVM\0\0";
+    const uint32_t wanted = 1u << KVM_FEATURE_CLOCKSOURCE | 1u << KVM_FEATURE_NOP_IO_DELAY |
+                            1u << KVM_FEATURE_CLOCKSOURCE2 | 1u << KVM_FEATURE_PV_EOI |
+                            1u << KVM_FEATURE_CLOCKSOURCE_STABLE_BIT;
+    struct kvm_cpuid_entry2 *e = &cpuid->entries[cpuid->nent];
+
+    cpuid->nent += 2;
+    e[0] = (struct kvm_cpuid_entry2){.function = base, .eax = base + 1};
+    memcpy(&e[0].ebx, signature, 4);
+    memcpy(&e[0].ecx, signature + 4, 4);
+    memcpy(&e[0].edx, signature + 8, 4);
+    e[1] = (struct kvm_cpuid_entry2){.function = base + 1};
+    e[1].eax = host_leaf(v->kvm, KVM_CPUID_FEATURES).eax & wanted;
+}
+
+bool kvm_vcpu_set_cpuid(struct kvm_vcpu *v, GError **error)
+{
+    const struct cpu_model *model = v->vcpu->cpus->model;
+    g_autofree struct kvm_cpuid2 *cpuid =
+        g_malloc0(sizeof(*cpuid) + (ENTRIES_MAX + 2) * sizeof(struct kvm_cpuid_entry2));
+    struct table t = {cpuid, v->vcpu->index == 0 ? g_string_new(NULL) : NULL};
+    int err;
+
+    for (unsigned i = 0; i < model->n_leaves; i++) {
+        if (model->leaf[i].leaf != KVM_CPUID_SIGNATURE || cpu_model_has(model, F_HV_CRASH)) {
+            add_entry(v, &t, model->leaf[i].leaf, model->leaf[i].subleaf);
+        }
+    }
+    for (uint32_t subleaf = 0; subleaf < 3; subleaf++) {
+        add_entry(v, &t, 0xb, subleaf);
+    }
+    add_kvm_leaves(v, cpuid);
+    if (t.missing && t.missing->len) {
+        log_warn("CPU model '%s': this host's KVM lacks %s", model->name, t.missing->str);
+    }
+    if (t.missing) {
+        g_string_free(t.missing, TRUE);
+    }
+    err = kvm_call(v->fd, KVM_SET_CPUID2, cpuid);
+    if (err < 0) {
+        g_set_error(error, KVM_ERROR, -err, "vCPU %u: KVM_SET_CPUID2: %s", v->vcpu->index,
+                    strerror(-err));
+    }
+    return err >= 0;
+}

@@ -1,0 +1,85 @@
+/*
+ * What the files of the KVM accelerator share (Linux Documentation/virt/kvm/api.rst).
+ */
+#ifndef CPU_X86_KVM_KVM_PRIV_H
+#define CPU_X86_KVM_KVM_PRIV_H
+
+#include "cpu/vcpu.h"
+#include "cpu/x86/state.h"
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define KVM_ERROR       (g_quark_from_static_string("kvm-error"))
+#define KVM_IOAPIC_PINS 24
+
+/* One KVM memory slot; bytes 0: free. */
+struct kvm_slot {
+    gpa_t gpa;
+    uint64_t bytes;
+    uint8_t *host;
+    bool read_only, wanted;
+};
+
+/* An interrupt message that is level-triggered; used numbers its last use. */
+struct kvm_level_route {
+    gpa_t addr;
+    uint32_t data;
+    uint64_t used; /* 0: none */
+};
+
+struct kvm {
+    struct cpus *cpus;
+    int fd, vm_fd;
+    size_t run_bytes; /* of the area shared with each vCPU */
+    bool has_xcrs, has_debugregs, has_payload, has_kvmclock_ctrl;
+    struct kvm_cpuid2 *supported; /* CPUID bits that this host can give */
+    struct map_listener listener;
+    struct kvm_slot *slot; /* machine lock */
+    unsigned n_slots;
+    _Atomic bool extint; /* the 8259's INTR */
+    GMutex mutex;        /* what follows */
+    struct kvm_level_route route[KVM_IOAPIC_PINS];
+    uint64_t route_uses;
+    /* Host time minus virtual time, as far as the guest's clocks have been set back by it. */
+    int64_t gap_ns;
+    int64_t lag_ns; /* sum of what guests' clocks were to be set back */
+};
+
+struct kvm_vcpu {
+    struct kvm *kvm;
+    struct vcpu *vcpu;
+    int fd;
+    struct kvm_run *run;
+    struct kvm_msrs *msrs; /* those that can be read here, with room for their values */
+    struct cpu_state *power_on;
+    int64_t lag_ns;         /* of kvm->lag_ns, what this TSC has been set back by */
+    bool unfinished;        /* an exit's access must still be completed by KVM_RUN */
+    bool rested;            /* was out for a pause: clocks may have to be set back */
+    bool ready;             /* this thread takes the kick signal */
+    _Atomic bool in_kvm;    /* in KVM_RUN or about to: a kick needs the signal */
+    _Atomic unsigned lint1; /* pulses not looked at */
+};
+
+/* ioctl() that is repeated after EINTR; -errno on failure. */
+int kvm_call(int fd, unsigned long request, void *arg);
+
+/* run.c */
+extern const struct vcpu_ops kvm_vcpu_ops;
+void kvm_kick_signal_init(void);
+void kvm_vcpu_describe(struct kvm_vcpu *v, const char *why);
+
+/* cpuid.c */
+struct kvm_cpuid2 *kvm_cpuid_supported(int kvm_fd, GError **error);
+bool kvm_vcpu_set_cpuid(struct kvm_vcpu *v, GError **error);
+
+/* state.c */
+void kvm_state_init(struct kvm_vcpu *v); /* finds out which MSRs there are */
+void kvm_state_get(struct kvm_vcpu *v, struct cpu_state *st, unsigned what);
+bool kvm_state_set(struct kvm_vcpu *v, const struct cpu_state *st, unsigned what, GError **error);
+bool kvm_msr_get(const struct kvm_vcpu *v, uint32_t index, uint64_t *value);
+/* clock: TSC and kvmclock stand still with the virtual clock. */
+void kvm_clock_init(struct kvm *k);
+void kvm_clock_resume(struct kvm_vcpu *v); /* before a vCPU runs again after a pause */
+
+#endif

@@ -1,0 +1,392 @@
+/*
+ * KVM as an accelerator: the VM, its memory slots, interrupt messages (Linux
+ * Documentation/virt/kvm/api.rst).
+ *
+ * Split interrupt controllers: the local APICs are the kernel's; I/O APIC, 8259 and 8254 are the
+ * board's, for every accelerator alike. Their messages go in by KVM_SIGNAL_MSI. The kernel reports
+ * an EOI only of vectors that its routing table has as level-triggered, so the table holds the
+ * level-triggered messages sent last: as many as the I/O APIC has pins, since each pin has at most
+ * one whose EOI is outstanding.
+ *
+ * Left out: irqfd, ioeventfd, coalesced MMIO, dirty logging, SMM, APIC ids above 254. RAM that does
+ * not begin and end on page boundaries is reached by MMIO exits there (slow; nothing executes from
+ * it).
+ */
+#include "base/log.h"
+#include "cpu/x86/kvm/kvm-priv.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define PAGE         4096ull
+
+/* Pages below the ROM that the kernel needs for real mode on older processors; the boards leave
+ * them free. */
+#define IDENTITY_MAP 0xfeffc000ull
+#define TSS_ADDR     0xfeffd000ull
+
+int kvm_call(int fd, unsigned long request, void *arg)
+{
+    int result;
+
+    do {
+        result = ioctl(fd, request, arg);
+    } while (result < 0 && errno == EINTR);
+    return result < 0 ? -errno : result;
+}
+
+static int kvm_call_value(int fd, unsigned long request, unsigned long value)
+{
+    return kvm_call(fd, request, (void *)value);
+}
+
+/* ---------------------------------------------------------------- memory slots */
+
+static bool slot_write(struct kvm *k, unsigned n, const struct kvm_slot *s)
+{
+    struct kvm_userspace_memory_region region = {
+        .slot = n,
+        .flags = s->read_only ? KVM_MEM_READONLY : 0,
+        .guest_phys_addr = s->gpa,
+        .memory_size = s->bytes,
+        .userspace_addr = (uintptr_t)s->host,
+    };
+    int err = kvm_call(k->vm_fd, KVM_SET_USER_MEMORY_REGION, &region);
+
+    if (err < 0) {
+        log_error("kvm: cannot map memory at 0x%" PRIx64 " (%" PRIu64 " bytes): %s", s->gpa,
+                  s->bytes, strerror(-err));
+    }
+    return err >= 0;
+}
+
+/* The whole pages of a range; false when there are none, or KVM could not map them. */
+static bool range_slot(const struct flat_range *range, struct kvm_slot *slot)
+{
+    const struct region *region = range->region;
+    gpa_t start = (range->start + PAGE - 1) & ~(PAGE - 1);
+    gpa_t end = (range->last + 1) & ~(PAGE - 1); /* 0: at the top of the space */
+    uint64_t offset;
+
+    if (region->kind == REGION_IO || start < range->start || end <= start) {
+        return false;
+    }
+    offset = region->ram_offset + range->offset + (start - range->start);
+    if (offset % PAGE != 0) {
+        return false;
+    }
+    *slot = (struct kvm_slot){.gpa = start,
+                              .bytes = end - start,
+                              .host = region->ram->host + offset,
+                              .read_only = region->kind == REGION_ROM};
+    return true;
+}
+
+static bool slot_equal(const struct kvm_slot *a, const struct kvm_slot *b)
+{
+    return a->bytes == b->bytes && a->gpa == b->gpa && a->host == b->host &&
+           a->read_only == b->read_only;
+}
+
+static bool slot_keep(struct kvm *k, const struct kvm_slot *wanted)
+{
+    for (unsigned i = 0; i < k->n_slots; i++) {
+        if (slot_equal(&k->slot[i], wanted)) {
+            k->slot[i].wanted = true;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void slot_add(struct kvm *k, const struct kvm_slot *slot)
+{
+    for (unsigned i = 0; i < k->n_slots; i++) {
+        if (k->slot[i].bytes == 0) {
+            if (slot_write(k, i, slot)) {
+                k->slot[i] = *slot;
+            }
+            return;
+        }
+    }
+    log_error("kvm: no memory slot is left for memory at 0x%" PRIx64, slot->gpa);
+}
+
+/* Slots that stay are left alone; the others go before new ones come, for slots never overlap. */
+static void map_changed(struct map_listener *listener, const struct flat_view *view)
+{
+    struct kvm *k = (void *)((uint8_t *)listener - offsetof(struct kvm, listener));
+    g_autofree struct kvm_slot *fresh = g_new(struct kvm_slot, view->n + 1);
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < k->n_slots; i++) {
+        k->slot[i].wanted = false;
+    }
+    for (unsigned i = 0; i < view->n; i++) {
+        if (range_slot(&view->range[i], &fresh[n]) && !slot_keep(k, &fresh[n])) {
+            n++;
+        }
+    }
+    for (unsigned i = 0; i < k->n_slots; i++) {
+        struct kvm_slot *s = &k->slot[i];
+
+        if (s->bytes != 0 && !s->wanted) {
+            s->bytes = 0;
+            slot_write(k, i, s);
+        }
+    }
+    for (unsigned i = 0; i < n; i++) {
+        slot_add(k, &fresh[i]);
+    }
+}
+
+/* ---------------------------------------------------------------- interrupt messages */
+
+static void routes_write(struct kvm *k)
+{
+    g_autofree struct kvm_irq_routing *table =
+        g_malloc0(sizeof(*table) + KVM_IOAPIC_PINS * sizeof(table->entries[0]));
+    int err;
+
+    for (unsigned i = 0; i < KVM_IOAPIC_PINS; i++) {
+        const struct kvm_level_route *r = &k->route[i];
+
+        if (r->used) {
+            struct kvm_irq_routing_entry *e = &table->entries[table->nr++];
+
+            e->gsi = i;
+            e->type = KVM_IRQ_ROUTING_MSI;
+            e->u.msi.address_lo = (uint32_t)r->addr;
+            e->u.msi.address_hi = (uint32_t)(r->addr >> 32);
+            e->u.msi.data = r->data;
+        }
+    }
+    err = kvm_call(k->vm_fd, KVM_SET_GSI_ROUTING, table);
+    if (err < 0) {
+        log_error("kvm: cannot set interrupt routes: %s", strerror(-err));
+    }
+}
+
+static void route_use(struct kvm *k, gpa_t addr, uint32_t data)
+{
+    struct kvm_level_route *oldest = &k->route[0];
+
+    g_mutex_lock(&k->mutex);
+    for (unsigned i = 0; i < KVM_IOAPIC_PINS; i++) {
+        struct kvm_level_route *r = &k->route[i];
+
+        if (r->used && r->addr == addr && r->data == data) {
+            r->used = ++k->route_uses;
+            g_mutex_unlock(&k->mutex);
+            return;
+        }
+        oldest = r->used < oldest->used ? r : oldest;
+    }
+    *oldest = (struct kvm_level_route){addr, data, ++k->route_uses};
+    routes_write(k);
+    g_mutex_unlock(&k->mutex);
+}
+
+#define MSI_DATA_LEVEL (1u << 15)
+
+static void kvm_send_msi(struct cpus *cpus, gpa_t addr, uint32_t data)
+{
+    struct kvm *k = cpus->accel_data;
+    struct kvm_msi msi = {
+        .address_lo = (uint32_t)addr, .address_hi = (uint32_t)(addr >> 32), .data = data};
+
+    if (data & MSI_DATA_LEVEL) {
+        route_use(k, addr, data);
+    }
+    /* An answer below 1 is a message that nobody takes: the guest's affair. */
+    kvm_call(k->vm_fd, KVM_SIGNAL_MSI, &msi);
+}
+
+static void kvm_set_extint(struct cpus *cpus, bool level)
+{
+    struct kvm *k = cpus->accel_data;
+
+    atomic_store(&k->extint, level);
+    if (level && cpus->n) {
+        vcpu_request(cpus->vcpu[0], VCPU_REQ_INTR);
+    }
+}
+
+static void kvm_pulse_lint1(struct cpus *cpus)
+{
+    for (unsigned i = 0; i < cpus->n; i++) {
+        struct kvm_vcpu *v = cpus->vcpu[i]->accel;
+
+        atomic_fetch_add(&v->lint1, 1);
+        vcpu_request(cpus->vcpu[i], VCPU_REQ_NMI);
+    }
+}
+
+/* ---------------------------------------------------------------- the VM */
+
+static bool kvm_open(struct kvm *k, GError **error)
+{
+    const char *hint = "";
+    int version;
+
+    k->fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (k->fd < 0) {
+        int err = errno;
+
+        if (err == ENOENT) {
+            hint = " (the host's kernel has no KVM, or its modules are not loaded)";
+        } else if (err == EACCES || err == EPERM) {
+            hint = " (this user may not use it; group 'kvm' usually may)";
+        }
+        g_set_error(error, KVM_ERROR, err, "accelerator 'kvm': cannot open /dev/kvm: %s%s",
+                    strerror(err), hint);
+        return false;
+    }
+    version = kvm_call(k->fd, KVM_GET_API_VERSION, NULL);
+    if (version != KVM_API_VERSION) {
+        g_set_error(error, KVM_ERROR, 0, "accelerator 'kvm': /dev/kvm has API version %d, not %d",
+                    version, KVM_API_VERSION);
+        return false;
+    }
+    return true;
+}
+
+static int kvm_capability(const struct kvm *k, unsigned long capability)
+{
+    return MAX(kvm_call_value(k->fd, KVM_CHECK_EXTENSION, capability), 0);
+}
+
+static bool kvm_check_capabilities(struct kvm *k, GError **error)
+{
+    static const struct {
+        unsigned capability;
+        const char *name;
+    } needed[] = {
+        {KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY"},
+        {KVM_CAP_SET_TSS_ADDR, "KVM_CAP_SET_TSS_ADDR"},
+        {KVM_CAP_SET_IDENTITY_MAP_ADDR, "KVM_CAP_SET_IDENTITY_MAP_ADDR"},
+        {KVM_CAP_READONLY_MEM, "KVM_CAP_READONLY_MEM"},
+        {KVM_CAP_SPLIT_IRQCHIP, "KVM_CAP_SPLIT_IRQCHIP"},
+        {KVM_CAP_SIGNAL_MSI, "KVM_CAP_SIGNAL_MSI"},
+        {KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
+        {KVM_CAP_EXT_CPUID, "KVM_CAP_EXT_CPUID"},
+        {KVM_CAP_MP_STATE, "KVM_CAP_MP_STATE"},
+        {KVM_CAP_VCPU_EVENTS, "KVM_CAP_VCPU_EVENTS"},
+        {KVM_CAP_XSAVE, "KVM_CAP_XSAVE"},
+        {KVM_CAP_GET_TSC_KHZ, "KVM_CAP_GET_TSC_KHZ"},
+        {KVM_CAP_USER_NMI, "KVM_CAP_USER_NMI"},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(needed); i++) {
+        if (kvm_capability(k, needed[i].capability) == 0) {
+            g_set_error(error, KVM_ERROR, 0, "accelerator 'kvm': this host's KVM lacks %s",
+                        needed[i].name);
+            return false;
+        }
+    }
+    k->has_xcrs = kvm_capability(k, KVM_CAP_XCRS) > 0;
+    k->has_debugregs = kvm_capability(k, KVM_CAP_DEBUGREGS) > 0;
+    k->has_payload = kvm_capability(k, KVM_CAP_EXCEPTION_PAYLOAD) > 0;
+    k->has_kvmclock_ctrl = kvm_capability(k, KVM_CAP_KVMCLOCK_CTRL) > 0;
+    return true;
+}
+
+static bool vm_check(int result, const char *what, GError **error)
+{
+    if (result < 0) {
+        g_set_error(error, KVM_ERROR, -result, "accelerator 'kvm': %s: %s", what,
+                    strerror(-result));
+    }
+    return result >= 0;
+}
+
+static int vm_enable(struct kvm *k, uint32_t capability, uint64_t arg)
+{
+    struct kvm_enable_cap cap = {.cap = capability, .args = {arg}};
+
+    return kvm_call(k->vm_fd, KVM_ENABLE_CAP, &cap);
+}
+
+static bool vm_create(struct kvm *k, GError **error)
+{
+    uint64_t identity = IDENTITY_MAP;
+
+    k->vm_fd = kvm_call_value(k->fd, KVM_CREATE_VM, 0);
+    if (!vm_check(k->vm_fd, "KVM_CREATE_VM", error) ||
+        !vm_check(kvm_call(k->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity),
+                  "KVM_SET_IDENTITY_MAP_ADDR", error) ||
+        !vm_check(kvm_call_value(k->vm_fd, KVM_SET_TSS_ADDR, TSS_ADDR), "KVM_SET_TSS_ADDR",
+                  error) ||
+        !vm_check(vm_enable(k, KVM_CAP_SPLIT_IRQCHIP, KVM_IOAPIC_PINS), "KVM_CAP_SPLIT_IRQCHIP",
+                  error)) {
+        return false;
+    }
+    if (k->has_payload && vm_enable(k, KVM_CAP_EXCEPTION_PAYLOAD, 1) < 0) {
+        k->has_payload = false;
+    }
+    k->run_bytes = (size_t)MAX(kvm_call(k->fd, KVM_GET_VCPU_MMAP_SIZE, NULL), 0);
+    if (k->run_bytes < sizeof(struct kvm_run)) {
+        g_set_error(error, KVM_ERROR, 0, "accelerator 'kvm': KVM_GET_VCPU_MMAP_SIZE says %zu bytes",
+                    k->run_bytes);
+        return false;
+    }
+    k->n_slots = (unsigned)CLAMP(kvm_capability(k, KVM_CAP_NR_MEMSLOTS), 32, 512);
+    k->slot = g_new0(struct kvm_slot, k->n_slots);
+    k->supported = kvm_cpuid_supported(k->fd, error);
+    return k->supported != NULL;
+}
+
+static void kvm_free(struct kvm *k)
+{
+    if (k->vm_fd >= 0) {
+        close(k->vm_fd);
+    }
+    if (k->fd >= 0) {
+        close(k->fd);
+    }
+    g_mutex_clear(&k->mutex);
+    g_free(k->supported);
+    g_free(k->slot);
+    g_free(k);
+}
+
+static bool kvm_init(struct cpus *cpus, GError **error)
+{
+    struct kvm *k = g_new0(struct kvm, 1);
+
+    k->cpus = cpus;
+    k->fd = k->vm_fd = -1;
+    g_mutex_init(&k->mutex);
+    if (!kvm_open(k, error) || !kvm_check_capabilities(k, error) || !vm_create(k, error)) {
+        kvm_free(k);
+        return false;
+    }
+    kvm_kick_signal_init();
+    kvm_clock_init(k);
+    k->listener.changed = map_changed;
+    cpus->accel_data = k;
+    address_space_add_listener(cpus->mem, &k->listener);
+    return true;
+}
+
+static void kvm_finish(struct cpus *cpus)
+{
+    struct kvm *k = cpus->accel_data;
+
+    address_space_remove_listener(cpus->mem, &k->listener);
+    kvm_free(k);
+    cpus->accel_data = NULL;
+}
+
+const struct accel_ops accel_kvm = {
+    .name = "kvm",
+    .init = kvm_init,
+    .finish = kvm_finish,
+    .vcpu = &kvm_vcpu_ops,
+    .send_msi = kvm_send_msi,
+    .set_extint = kvm_set_extint,
+    .pulse_lint1 = kvm_pulse_lint1,
+};

@@ -1,0 +1,382 @@
+/*
+ * A vCPU's state out of KVM and into it: struct cpu_state is laid out like KVM's own structs.
+ *
+ * Time: the guest's TSC and kvmclock are to stand still with the virtual clock. KVM's go on, so
+ * before a vCPU runs again after a pause they are set back by the time that the virtual clock
+ * stood. A local APIC timer that runs out meanwhile fires at once when the guest goes on.
+ *
+ * Left out: SMM and nested-virtualisation state; XSAVE areas beyond the first 4 KiB (no CPU model
+ * has the features that need them).
+ */
+#include "base/log.h"
+#include "cpu/x86/kvm/kvm-priv.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+
+#define SAME(ours, theirs, a, b)                                                                   \
+    _Static_assert(offsetof(struct ours, a) == offsetof(struct theirs, b),                         \
+                   #ours "." #a " is not where KVM has it")
+
+_Static_assert(sizeof(struct x_regs) == sizeof(struct kvm_regs), "x_regs");
+SAME(x_regs, kvm_regs, rsp, rsp);
+SAME(x_regs, kvm_regs, r15, r15);
+SAME(x_regs, kvm_regs, rflags, rflags);
+_Static_assert(sizeof(struct x_seg) == sizeof(struct kvm_segment), "x_seg");
+SAME(x_seg, kvm_segment, selector, selector);
+SAME(x_seg, kvm_segment, unusable, unusable);
+_Static_assert(sizeof(struct x_dtable) == sizeof(struct kvm_dtable), "x_dtable");
+_Static_assert(sizeof(struct x_sregs) == sizeof(struct kvm_sregs), "x_sregs");
+SAME(x_sregs, kvm_sregs, ldt, ldt);
+SAME(x_sregs, kvm_sregs, gdt, gdt);
+SAME(x_sregs, kvm_sregs, cr8, cr8);
+SAME(x_sregs, kvm_sregs, interrupt_bitmap, interrupt_bitmap);
+_Static_assert(sizeof(struct x_events) == sizeof(struct kvm_vcpu_events), "x_events");
+SAME(x_events, kvm_vcpu_events, nmi, nmi);
+SAME(x_events, kvm_vcpu_events, flags, flags);
+SAME(x_events, kvm_vcpu_events, smi, smi);
+SAME(x_events, kvm_vcpu_events, exception_payload, exception_payload);
+_Static_assert(sizeof(struct x_debugregs) == sizeof(struct kvm_debugregs), "x_debugregs");
+SAME(x_debugregs, kvm_debugregs, dr7, dr7);
+_Static_assert(sizeof(struct x_msr) == sizeof(struct kvm_msr_entry), "x_msr");
+_Static_assert(sizeof(((struct cpu_state *)0)->xsave) == sizeof(struct kvm_xsave), "xsave");
+_Static_assert(sizeof(((struct cpu_state *)0)->lapic) == sizeof(struct kvm_lapic_state), "lapic");
+_Static_assert((int)MP_HALTED == KVM_MP_STATE_HALTED &&
+                   (int)MP_SIPI_RECEIVED == KVM_MP_STATE_SIPI_RECEIVED,
+               "mp_state");
+
+#define MSR_TSC          0x10
+#define MSR_TSC_DEADLINE 0x6e0
+
+/* In the order of writing: the deadline last, for it counts on all before. */
+static const uint32_t saved_msrs[] = {
+    0x3a,       0x3b,       0x48,       0x8b,       0x174,      0x175,
+    0x176,      0x17a,      0x1a0,      0x200,      0x201,      0x202,
+    0x203,      0x204,      0x205,      0x206,      0x207,      0x208,
+    0x209,      0x20a,      0x20b,      0x20c,      0x20d,      0x20e,
+    0x20f,      0x250,      0x258,      0x259,      0x268,      0x269,
+    0x26a,      0x26b,      0x26c,      0x26d,      0x26e,      0x26f,
+    0x277,      0x2ff,      0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084,
+    0xc0000102, 0xc0000103, 0x4b564d00, 0x4b564d01, 0x4b564d04, MSR_TSC_DEADLINE,
+};
+_Static_assert(G_N_ELEMENTS(saved_msrs) <= X_MSRS_MAX, "room for the MSRs");
+
+bool kvm_msr_get(const struct kvm_vcpu *v, uint32_t index, uint64_t *value)
+{
+    struct {
+        struct kvm_msrs head;
+        struct kvm_msr_entry entry;
+    } m = {.head.nmsrs = 1, .entry.index = index};
+
+    if (kvm_call(v->fd, KVM_GET_MSRS, &m) != 1) {
+        return false;
+    }
+    *value = m.entry.data;
+    return true;
+}
+
+static bool msr_set(const struct kvm_vcpu *v, uint32_t index, uint64_t value)
+{
+    struct {
+        struct kvm_msrs head;
+        struct kvm_msr_entry entry;
+    } m = {.head.nmsrs = 1, .entry.index = index, .entry.data = value};
+
+    return kvm_call(v->fd, KVM_SET_MSRS, &m) == 1;
+}
+
+void kvm_state_init(struct kvm_vcpu *v)
+{
+    uint64_t value;
+
+    v->msrs = g_malloc0(sizeof(*v->msrs) +
+                        sizeof(saved_msrs) / sizeof(saved_msrs[0]) * sizeof(struct kvm_msr_entry));
+    for (size_t i = 0; i < G_N_ELEMENTS(saved_msrs); i++) {
+        if (kvm_msr_get(v, saved_msrs[i], &value)) {
+            v->msrs->entries[v->msrs->nmsrs++].index = saved_msrs[i];
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- time */
+
+static int64_t host_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * NS_PER_SEC + now.tv_nsec;
+}
+
+/* How long the virtual clock has stood beyond what guests' clocks know. k->mutex held. */
+static int64_t clock_gap(const struct kvm *k)
+{
+    return host_ns() - vclock_now(k->cpus->clock) - k->gap_ns;
+}
+
+void kvm_clock_init(struct kvm *k)
+{
+    k->gap_ns = clock_gap(k);
+}
+
+static uint64_t ticks(const struct kvm *k, int64_t ns)
+{
+    return muldiv64((uint64_t)MAX(ns, 0), k->cpus->tsc_khz, 1000000);
+}
+
+/* What this vCPU's TSC is ahead of guest time, in ticks. */
+static uint64_t tsc_ahead(struct kvm_vcpu *v)
+{
+    struct kvm *k = v->kvm;
+    int64_t ns;
+
+    g_mutex_lock(&k->mutex);
+    ns = clock_gap(k) + k->lag_ns - v->lag_ns;
+    g_mutex_unlock(&k->mutex);
+    return ticks(k, ns);
+}
+
+/* Moves the TSC by its offset where KVM shows it, so that vCPUs stay in step to the tick. */
+static void tsc_set_back(struct kvm_vcpu *v, uint64_t by)
+{
+    uint64_t value = 0;
+    struct kvm_device_attr attr = {
+        .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)&value};
+
+    if (kvm_call(v->fd, KVM_GET_DEVICE_ATTR, &attr) == 0) {
+        value -= by;
+        if (kvm_call(v->fd, KVM_SET_DEVICE_ATTR, &attr) == 0) {
+            return;
+        }
+    }
+    if (kvm_msr_get(v, MSR_TSC, &value)) {
+        msr_set(v, MSR_TSC, value - by);
+    }
+}
+
+static void kvmclock_set_back(struct kvm *k, int64_t by_ns)
+{
+    struct kvm_clock_data clock = {0};
+
+    if (kvm_call(k->vm_fd, KVM_GET_CLOCK, &clock) == 0) {
+        struct kvm_clock_data fresh = {
+            .clock = clock.clock > (uint64_t)by_ns ? clock.clock - (uint64_t)by_ns : 0};
+
+        kvm_call(k->vm_fd, KVM_SET_CLOCK, &fresh);
+    }
+}
+
+#define GAP_NOISE_NS 20000 /* two clocks are read one after the other */
+
+void kvm_clock_resume(struct kvm_vcpu *v)
+{
+    struct kvm *k = v->kvm;
+    int64_t gap, behind;
+    uint64_t deadline;
+
+    g_mutex_lock(&k->mutex);
+    gap = clock_gap(k);
+    if (gap > GAP_NOISE_NS) {
+        k->gap_ns += gap;
+        k->lag_ns += gap;
+        kvmclock_set_back(k, gap);
+    }
+    behind = k->lag_ns - v->lag_ns;
+    v->lag_ns = k->lag_ns;
+    g_mutex_unlock(&k->mutex);
+    if (behind == 0) {
+        return;
+    }
+    tsc_set_back(v, ticks(k, behind));
+    if (kvm_msr_get(v, MSR_TSC_DEADLINE, &deadline) && deadline) {
+        msr_set(v, MSR_TSC_DEADLINE, deadline); /* counted anew, from the TSC set back */
+    }
+    if (k->has_kvmclock_ctrl) {
+        kvm_call(v->fd, KVM_KVMCLOCK_CTRL, NULL); /* refused when the guest has no kvmclock */
+    }
+}
+
+/* ---------------------------------------------------------------- get */
+
+static void get_part(const struct kvm_vcpu *v, unsigned long request, void *to, const char *name)
+{
+    int err = kvm_call(v->fd, request, to);
+
+    if (err < 0) {
+        log_error("vCPU %u: %s: %s", v->vcpu->index, name, strerror(-err));
+    }
+}
+
+static void msrs_get(struct kvm_vcpu *v, struct cpu_state *st)
+{
+    int n = kvm_call(v->fd, KVM_GET_MSRS, v->msrs);
+
+    st->n_msrs = (uint32_t)CLAMP(n, 0, (int)v->msrs->nmsrs);
+    memcpy(st->msr, v->msrs->entries, st->n_msrs * sizeof(st->msr[0]));
+}
+
+static void xcr0_get(const struct kvm_vcpu *v, struct cpu_state *st)
+{
+    struct kvm_xcrs xcrs = {0};
+
+    st->xcr0 = 1;
+    if (v->kvm->has_xcrs && kvm_call(v->fd, KVM_GET_XCRS, &xcrs) == 0) {
+        for (uint32_t i = 0; i < MIN(xcrs.nr_xcrs, KVM_MAX_XCRS); i++) {
+            st->xcr0 = xcrs.xcrs[i].xcr == 0 ? xcrs.xcrs[i].value : st->xcr0;
+        }
+    }
+}
+
+static void events_get(const struct kvm_vcpu *v, struct x_events *e)
+{
+    memset(e, 0, sizeof(*e));
+    get_part(v, KVM_GET_VCPU_EVENTS, e, "KVM_GET_VCPU_EVENTS");
+    if (atomic_load(&v->vcpu->nmis) > 0) {
+        e->nmi.pending = 1;
+    }
+}
+
+void kvm_state_get(struct kvm_vcpu *v, struct cpu_state *st, unsigned what)
+{
+    if (what & ST_REGS) {
+        get_part(v, KVM_GET_REGS, &st->regs, "KVM_GET_REGS");
+    }
+    if (what & ST_SREGS) {
+        get_part(v, KVM_GET_SREGS, &st->sregs, "KVM_GET_SREGS");
+    }
+    if (what & ST_FPU) {
+        get_part(v, KVM_GET_XSAVE, st->xsave, "KVM_GET_XSAVE");
+        xcr0_get(v, st);
+    }
+    if (what & ST_MSRS) {
+        msrs_get(v, st);
+    }
+    if (what & ST_EVENTS) {
+        events_get(v, &st->events);
+    }
+    if (what & ST_DEBUG) {
+        memset(&st->debug, 0, sizeof(st->debug));
+        if (v->kvm->has_debugregs) {
+            get_part(v, KVM_GET_DEBUGREGS, &st->debug, "KVM_GET_DEBUGREGS");
+        }
+    }
+    if (what & ST_MP) {
+        struct kvm_mp_state mp = {0};
+
+        get_part(v, KVM_GET_MP_STATE, &mp, "KVM_GET_MP_STATE");
+        st->mp_state = mp.mp_state;
+        atomic_store(&v->vcpu->mp_state, (int)mp.mp_state);
+    }
+    if (what & ST_LAPIC) {
+        get_part(v, KVM_GET_LAPIC, st->lapic, "KVM_GET_LAPIC");
+    }
+    if ((what & ST_CLOCK) && kvm_msr_get(v, MSR_TSC, &st->tsc)) {
+        st->tsc -= MIN(tsc_ahead(v), st->tsc);
+    }
+}
+
+/* ---------------------------------------------------------------- set */
+
+static bool set_part(const struct kvm_vcpu *v, unsigned long request, const void *from,
+                     const char *name, GError **error)
+{
+    int err = kvm_call(v->fd, request, (void *)from);
+
+    if (err < 0) {
+        g_set_error(error, KVM_ERROR, -err, "vCPU %u: %s: %s", v->vcpu->index, name,
+                    strerror(-err));
+    }
+    return err >= 0;
+}
+
+/* An MSR that this host lacks may be left at 0. */
+static bool msrs_set(const struct kvm_vcpu *v, const struct cpu_state *st, GError **error)
+{
+    for (unsigned i = 0; i < MIN(st->n_msrs, X_MSRS_MAX); i++) {
+        const struct x_msr *m = &st->msr[i];
+        uint64_t now;
+
+        if (msr_set(v, m->index, m->data) || m->data == 0 ||
+            (kvm_msr_get(v, m->index, &now) && now == m->data)) {
+            continue;
+        }
+        g_set_error(error, KVM_ERROR, 0,
+                    "vCPU %u: KVM does not take the value 0x%" PRIx64 " for MSR 0x%x",
+                    v->vcpu->index, m->data, m->index);
+        return false;
+    }
+    return true;
+}
+
+static bool fpu_set(const struct kvm_vcpu *v, const struct cpu_state *st, GError **error)
+{
+    struct kvm_xcrs xcrs = {.nr_xcrs = 1, .xcrs[0] = {.xcr = 0, .value = st->xcr0}};
+
+    /* Without XSAVE in the CPU model XCR0 stays as at power-on, 1. */
+    if (st->xcr0 != 1 && v->kvm->has_xcrs &&
+        !set_part(v, KVM_SET_XCRS, &xcrs, "KVM_SET_XCRS", error)) {
+        return false;
+    }
+    return set_part(v, KVM_SET_XSAVE, st->xsave, "KVM_SET_XSAVE", error);
+}
+
+static bool events_set(const struct kvm_vcpu *v, const struct x_events *from, GError **error)
+{
+    struct kvm_vcpu_events e;
+
+    memcpy(&e, from, sizeof(e));
+    e.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR |
+              KVM_VCPUEVENT_VALID_SHADOW;
+    if (v->kvm->has_payload) {
+        e.flags |= KVM_VCPUEVENT_VALID_PAYLOAD;
+    }
+    memset(&e.smi, 0, sizeof(e.smi));
+    if (!set_part(v, KVM_SET_VCPU_EVENTS, &e, "KVM_SET_VCPU_EVENTS", error)) {
+        return false;
+    }
+    atomic_store(&v->vcpu->nmis, 0);
+    atomic_store(&v->lint1, 0);
+    return true;
+}
+
+/* The segment base and mode before the APIC, the APIC before its timer's MSR, registers before
+ * events (they drop a pending exception). */
+static bool set_core(struct kvm_vcpu *v, const struct cpu_state *st, unsigned what, GError **error)
+{
+    if ((what & ST_SREGS) && !set_part(v, KVM_SET_SREGS, &st->sregs, "KVM_SET_SREGS", error)) {
+        return false;
+    }
+    if ((what & ST_LAPIC) && !set_part(v, KVM_SET_LAPIC, st->lapic, "KVM_SET_LAPIC", error)) {
+        return false;
+    }
+    if ((what & ST_CLOCK) && !msr_set(v, MSR_TSC, st->tsc + tsc_ahead(v))) {
+        g_set_error(error, KVM_ERROR, 0, "vCPU %u: KVM does not take a TSC", v->vcpu->index);
+        return false;
+    }
+    if ((what & ST_MSRS) && !msrs_set(v, st, error)) {
+        return false;
+    }
+    return !(what & ST_REGS) || set_part(v, KVM_SET_REGS, &st->regs, "KVM_SET_REGS", error);
+}
+
+bool kvm_state_set(struct kvm_vcpu *v, const struct cpu_state *st, unsigned what, GError **error)
+{
+    if (!set_core(v, st, what, error) || ((what & ST_FPU) && !fpu_set(v, st, error)) ||
+        ((what & ST_EVENTS) && !events_set(v, &st->events, error)) ||
+        ((what & ST_DEBUG) && v->kvm->has_debugregs &&
+         !set_part(v, KVM_SET_DEBUGREGS, &st->debug, "KVM_SET_DEBUGREGS", error))) {
+        return false;
+    }
+    if (what & ST_MP) {
+        struct kvm_mp_state mp = {.mp_state = st->mp_state};
+
+        if (!set_part(v, KVM_SET_MP_STATE, &mp, "KVM_SET_MP_STATE", error)) {
+            return false;
+        }
+        atomic_store(&v->vcpu->mp_state, (int)st->mp_state);
+    }
+    v->unfinished = false;
+    v->run->ready_for_interrupt_injection = 0;
+    return true;
+}
