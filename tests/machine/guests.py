@@ -21,6 +21,11 @@ def Machine(*args, **kwargs):
     return godwit.Machine("-accel", ACCEL, *args, **kwargs)
 
 
+needs_iret = unittest.skipIf(
+    ACCEL == "kvm" and not godwit.hardware_virtualisation(),
+    "this host's KVM emulates the kernel mode of guests, with no IRET and no Hyper-V registers")
+
+
 def reason_to_skip():
     """Why the accelerator cannot be used here, or None."""
     if ACCEL != "kvm":
@@ -131,9 +136,8 @@ class Interrupts(unittest.TestCase):
             self.assertEqual(re.findall("FAIL.*", text), [])
             self.assertEqual(text.count("ok "), 7)
 
+    @needs_iret
     def test_irq(self):
-        if ACCEL == "kvm" and not godwit.hardware_virtualisation():
-            self.skipTest("this host's KVM emulates the kernel mode of guests, and has no IRET for it")
         self.irq("irq")
 
     def test_irq_far_return(self):
@@ -155,6 +159,7 @@ class Interrupts(unittest.TestCase):
         self.smp(4)
 
 
+@needs_iret
 class HyperVCrash(unittest.TestCase):
     INFO = {"type": "hyper-v", "arg1": 0x0020000000000001, "arg2": 0xfedcba9876543211,
             "arg3": 0x8000000000000003, "arg4": 0xffffffffffffffff, "arg5": 0x7ffffffffffffff5}

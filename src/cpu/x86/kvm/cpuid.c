@@ -187,11 +187,16 @@ static void add_entry(struct kvm_vcpu *v, struct table *t, uint32_t leaf, uint32
     fill_frequencies(v->kvm, e);
 }
 
-/* Behind Hyper-V's leaves, where the model has them. */
+/* The model has Hyper-V's leaves, and KVM its crash registers. */
+static bool has_hv_crash(const struct kvm_vcpu *v)
+{
+    return v->kvm->has_hyperv && cpu_model_has(v->vcpu->cpus->model, F_HV_CRASH);
+}
+
+/* Behind Hyper-V's leaves where those are. */
 static void add_kvm_leaves(struct kvm_vcpu *v, struct kvm_cpuid2 *cpuid)
 {
-    const uint32_t base =
-        cpu_model_has(v->vcpu->cpus->model, F_HV_CRASH) ? 0x40000100 : KVM_CPUID_SIGNATURE;
+    const uint32_t base = has_hv_crash(v) ? 0x40000100 : KVM_CPUID_SIGNATURE;
     static const char signature[12] = "KVMKVMKVM\0\0";
     const uint32_t wanted = 1u << KVM_FEATURE_CLOCKSOURCE | 1u << KVM_FEATURE_NOP_IO_DELAY |
                             1u << KVM_FEATURE_CLOCKSOURCE2 | 1u << KVM_FEATURE_PV_EOI |
@@ -216,7 +221,7 @@ bool kvm_vcpu_set_cpuid(struct kvm_vcpu *v, GError **error)
     int err;
 
     for (unsigned i = 0; i < model->n_leaves; i++) {
-        if (model->leaf[i].leaf != KVM_CPUID_SIGNATURE || cpu_model_has(model, F_HV_CRASH)) {
+        if (model->leaf[i].leaf >> 8 != KVM_CPUID_SIGNATURE >> 8 || has_hv_crash(v)) {
             add_entry(v, &t, model->leaf[i].leaf, model->leaf[i].subleaf);
         }
     }
@@ -224,6 +229,9 @@ bool kvm_vcpu_set_cpuid(struct kvm_vcpu *v, GError **error)
         add_entry(v, &t, 0xb, subleaf);
     }
     add_kvm_leaves(v, cpuid);
+    if (t.missing && cpu_model_has(model, F_HV_CRASH) && !has_hv_crash(v)) {
+        g_string_append_printf(t.missing, "%shv-crash", t.missing->len ? ", " : "");
+    }
     if (t.missing && t.missing->len) {
         log_warn("CPU model '%s': this host's KVM lacks %s", model->name, t.missing->str);
     }

@@ -32,7 +32,7 @@ struct kvm {
     struct cpus *cpus;
     int fd, vm_fd;
     size_t run_bytes; /* of the area shared with each vCPU */
-    bool has_xcrs, has_debugregs, has_payload, has_kvmclock_ctrl;
+    bool has_xcrs, has_debugregs, has_payload, has_kvmclock_ctrl, has_hyperv;
     struct kvm_cpuid2 *supported; /* CPUID bits that this host can give */
     struct map_listener listener;
     struct kvm_slot *slot; /* machine lock */
