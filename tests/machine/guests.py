@@ -26,6 +26,9 @@ needs_iret = unittest.skipIf(
     "this host's KVM emulates the kernel mode of guests, with no IRET and no Hyper-V registers")
 
 
+soft_only = unittest.skipIf(ACCEL == "kvm", "of the software CPU only")
+
+
 def reason_to_skip():
     """Why the accelerator cannot be used here, or None."""
     if ACCEL != "kvm":
@@ -204,6 +207,7 @@ class HyperVCrash(unittest.TestCase):
             self.assertEqual(m.wait(), 0)
 
 
+@soft_only
 class MachineCheck(unittest.TestCase):
     UC = "0xbd80000000000134"  # VAL UC EN MISCV ADDRV S AR
     AO = "0xbd000000000000c0"
@@ -272,6 +276,7 @@ class MachineCheck(unittest.TestCase):
             m.qmp.event("RESET")
 
 
+@soft_only
 class Hole(unittest.TestCase):
     """An instruction that CPUID offers, for -cpu asks for it, and the software CPU lacks."""
 
