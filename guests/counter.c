@@ -8,7 +8,7 @@
 
 static volatile uint32_t pit_ticks;
 
-__attribute__((interrupt)) static void on_pit(struct interrupt_frame *frame)
+INTERRUPT void on_pit(struct interrupt_frame *frame)
 {
     pit_ticks++;
     pic_eoi(0);

@@ -21,8 +21,10 @@ def Machine(*args, **kwargs):
     return godwit.Machine("-accel", ACCEL, *args, **kwargs)
 
 
+EMULATED_KVM = ACCEL == "kvm" and not godwit.hardware_virtualisation()
+COUNTER = "counter-far" if EMULATED_KVM else "counter"
 needs_iret = unittest.skipIf(
-    ACCEL == "kvm" and not godwit.hardware_virtualisation(),
+    EMULATED_KVM,
     "this host's KVM emulates the kernel mode of guests, with no IRET and no Hyper-V registers")
 
 
@@ -330,7 +332,7 @@ class StopAndCont(unittest.TestCase):
         self.assertEqual(len(m.output), before)
 
     def test_counter_and_clocks_stand_still(self):
-        with Machine("-kernel", guest("counter"), "-rtc", "clock=vm") as m:
+        with Machine("-kernel", guest(COUNTER), "-rtc", "clock=vm") as m:
             other = Qmp(m.socket)
             m.expect("\n50 .*\n")
             m.qmp.command("stop")
@@ -352,7 +354,8 @@ class StopAndCont(unittest.TestCase):
         step = [b - a for a, b in zip(lines[last], lines[last + 2])]
         limit = self.PAUSE_S * 1000 / 2
         self.assertLess(step[1], limit)
-        self.assertLess(step[2] * whole[1] / whole[2], limit)  # TSC at the rate seen before
+        if not EMULATED_KVM:  # there KVM takes a new TSC offset, and guests see the host's TSC all the same
+            self.assertLess(step[2] * whole[1] / whole[2], limit)  # TSC at the rate seen before
         self.assertLess(step[3] * 10, limit)
         self.assertLess(step[4] % 60, self.PAUSE_S - 0.5)
         after = [b - a for a, b in zip(lines[last], lines[-1])]
@@ -360,7 +363,7 @@ class StopAndCont(unittest.TestCase):
             self.assertGreater(after[clock], least)
 
     def test_two_at_once(self):
-        with Machine("-kernel", guest("counter")) as m:
+        with Machine("-kernel", guest(COUNTER)) as m:
             other = Qmp(m.socket)
             m.expect("\n10 ")
             failures = []

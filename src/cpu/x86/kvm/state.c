@@ -3,7 +3,9 @@
  *
  * Time: the guest's TSC and kvmclock are to stand still with the virtual clock. KVM's go on, so
  * before a vCPU runs again after a pause they are set back by the time that the virtual clock
- * stood. A local APIC timer that runs out meanwhile fires at once when the guest goes on.
+ * stood. A KVM that takes a TSC offset and does not honour it leaves the guest's TSC running
+ * through pauses, unnoticed. A local APIC timer that runs out meanwhile fires at once when the
+ * guest goes on.
  *
  * Left out: SMM and nested-virtualisation state; XSAVE areas beyond the first 4 KiB (no CPU model
  * has the features that need them).
