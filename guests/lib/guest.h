@@ -63,7 +63,8 @@ uint32_t pm_timer(void);
 void delay_us(uint32_t us);
 
 /* Interrupt table: an IDT at a fixed place; handlers are functions that begin with INTERRUPT. With
- * FAR_RETURN they return by POPF and a far RET instead of IRET, which some virtualised KVMs lack. */
+ * FAR_RETURN they return by POPF and a far RET instead of IRET, which some virtualised KVMs lack.
+ */
 struct interrupt_frame;
 #ifdef FAR_RETURN
 #define INTERRUPT static
