@@ -64,12 +64,16 @@ static const uint32_t saved_msrs[] = {
 };
 _Static_assert(G_N_ELEMENTS(saved_msrs) <= X_MSRS_MAX, "room for the MSRs");
 
+/* struct kvm_msrs with room for one. */
+struct one_msr {
+    uint32_t nmsrs, pad;
+    struct kvm_msr_entry entry;
+};
+_Static_assert(offsetof(struct one_msr, entry) == offsetof(struct kvm_msrs, entries), "layout");
+
 bool kvm_msr_get(const struct kvm_vcpu *v, uint32_t index, uint64_t *value)
 {
-    struct {
-        struct kvm_msrs head;
-        struct kvm_msr_entry entry;
-    } m = {.head.nmsrs = 1, .entry.index = index};
+    struct one_msr m = {.nmsrs = 1, .entry.index = index};
 
     if (kvm_call(v->fd, KVM_GET_MSRS, &m) != 1) {
         return false;
@@ -80,10 +84,7 @@ bool kvm_msr_get(const struct kvm_vcpu *v, uint32_t index, uint64_t *value)
 
 static bool msr_set(const struct kvm_vcpu *v, uint32_t index, uint64_t value)
 {
-    struct {
-        struct kvm_msrs head;
-        struct kvm_msr_entry entry;
-    } m = {.head.nmsrs = 1, .entry.index = index, .entry.data = value};
+    struct one_msr m = {.nmsrs = 1, .entry.index = index, .entry.data = value};
 
     return kvm_call(v->fd, KVM_SET_MSRS, &m) == 1;
 }
@@ -323,7 +324,7 @@ static bool fpu_set(const struct kvm_vcpu *v, const struct cpu_state *st, GError
     return set_part(v, KVM_SET_XSAVE, st->xsave, "KVM_SET_XSAVE", error);
 }
 
-static bool events_set(const struct kvm_vcpu *v, const struct x_events *from, GError **error)
+static bool events_set(struct kvm_vcpu *v, const struct x_events *from, GError **error)
 {
     struct kvm_vcpu_events e;
 

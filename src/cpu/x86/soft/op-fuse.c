@@ -88,14 +88,14 @@ DEFINE_CONDITIONS(64)
         NEXT;                                                                                      \
     }
 
+/* clang-format does not settle on one form of this. */
+/* clang-format off */
 #define EACH_CONDITION(M, ...)                                                                     \
-    M(__VA_ARGS__, 0)                                                                              \
-    M(__VA_ARGS__, 1)                                                                              \
-    M(__VA_ARGS__, 2)                                                                              \
-    M(__VA_ARGS__, 3)                                                                              \
-    M(__VA_ARGS__, 4) M(__VA_ARGS__, 5) M(__VA_ARGS__, 6) M(__VA_ARGS__, 7) M(__VA_ARGS__, 8)      \
-        M(__VA_ARGS__, 9) M(__VA_ARGS__, a) M(__VA_ARGS__, b) M(__VA_ARGS__, c) M(__VA_ARGS__, d)  \
-            M(__VA_ARGS__, e) M(__VA_ARGS__, f)
+    M(__VA_ARGS__, 0) M(__VA_ARGS__, 1) M(__VA_ARGS__, 2) M(__VA_ARGS__, 3) \
+    M(__VA_ARGS__, 4) M(__VA_ARGS__, 5) M(__VA_ARGS__, 6) M(__VA_ARGS__, 7) \
+    M(__VA_ARGS__, 8) M(__VA_ARGS__, 9) M(__VA_ARGS__, a) M(__VA_ARGS__, b) \
+    M(__VA_ARGS__, c) M(__VA_ARGS__, d) M(__VA_ARGS__, e) M(__VA_ARGS__, f)
+/* clang-format on */
 
 #define PAIR_RR(name, is, arith, bits, cc)                                                         \
     FUSED_PLAIN(name, is, arith, bits, cc, rr, RD##bits(o->dst), RD##bits(o->src))
