@@ -21,6 +21,11 @@
  *     segment's limit; how far an undefined opcode is fetched
  *   - operands that go past 4 GiB in compatibility mode (SDM vol. 3, 5.3)
  *   - FS and GS: whether the offset alone must be canonical, too (AMD); AMD's MXCSR.MM
+ *
+ * A case on which both sides disagree runs on the host again, alone. When the host then gives the
+ * software CPU's answer it has disagreed with itself, which proves nothing: such cases are counted
+ * and printed, but are no failures. (Seen on Zen 5: a short branch that ends at its code segment's
+ * limit, and is taken, raises #GP in some per cent of its runs.)
  */
 #include "oracle.h"
 #include "cpu/x86/state.h"
@@ -460,9 +465,32 @@ static int self_test(void)
 /* ---------------------------------------------------------------- main */
 
 struct totals {
-    uint64_t cases, failed;
+    uint64_t cases, failed, unsteady;
     uint64_t by_vector[32];
 };
+
+/* Does the host give the software CPU's answer when it is asked again? */
+static bool host_is_unsteady(const struct oracle_case *k, const struct template *t,
+                             uint64_t rflags_at_start, const struct outcome *soft)
+{
+    g_autofree struct outcome *kept = g_memdup2(native_outcomes(), BATCH * sizeof(*kept));
+    g_autofree struct outcome *again = g_new0(struct outcome, 1);
+    g_autofree struct outcome *other = g_new0(struct outcome, 1);
+    bool agrees = false;
+    for (unsigned i = 0; i < 4 && !agrees; i++) {
+        native_run(k, 1, t, again);
+        *other = *soft;
+        ignore_memory(k, again, other);
+        agrees = again->rflags_at_start == rflags_at_start && compare(k, again, other, NULL) == 0;
+    }
+    memcpy(native_outcomes(), kept, BATCH * sizeof(*kept));
+    if (agrees) {
+        printf("# case %" PRIu64 ", seed %" PRIu64 ": the host disagrees with itself\n", k->number,
+               k->seed);
+        print_code(k);
+    }
+    return agrees;
+}
 
 /* Runs cases first..first+n-1, all of one batch. Returns false to stop. */
 static bool run_batch(struct oracle_case *cases, uint64_t first, unsigned n, struct totals *total)
@@ -485,6 +513,10 @@ static bool run_batch(struct oracle_case *cases, uint64_t first, unsigned n, str
         ignore_memory(&cases[i], &native[i], soft);
         total->by_vector[native[i].vector & 31]++;
         if (compare(&cases[i], &native[i], soft, NULL) > 0) {
+            if (host_is_unsteady(&cases[i], t, native[i].rflags_at_start, soft)) {
+                total->unsteady++;
+                continue;
+            }
             total->failed++;
             report(&cases[i], &native[i], soft);
             if (total->failed >= 10 && !opt.keep_going) {
@@ -507,6 +539,10 @@ static void print_totals(const struct totals *total, double seconds)
         }
     }
     printf("\n");
+    if (total->unsteady) {
+        printf("# %" PRIu64 " cases on which the host disagrees with itself do not count\n",
+               total->unsteady);
+    }
 }
 
 int main(int argc, char **argv)

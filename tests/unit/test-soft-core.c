@@ -293,6 +293,33 @@ static void test_straddle(void)
     machine_end();
 }
 
+/* 32-bit code in a segment that ends in the middle of a block decoded when it was longer, and back.
+ */
+static void test_code_limit(void)
+{
+    static const uint8_t code[] = {0x40, 0x40, 0x40, 0x40, 0xf4}; /* inc eax four times; hlt */
+    machine_start();
+    struct cpu *c = present->c;
+    put_code(CODE, code, sizeof(code));
+    for (unsigned i = 0; i < 600; i++) {
+        bool cut = i & 1;
+        c->seg[SEG_CS].l = 0;
+        c->seg[SEG_CS].db = 1;
+        c->seg[SEG_CS].limit = cut ? CODE + 1 : CODE + 0x100 + i;
+        c->r[RAX] = 0;
+        mode_update(c);
+        uint64_t end = run_from(CODE);
+        g_assert_cmpuint(c->r[RAX], ==, cut ? 2 : 4);
+        if (cut) { /* #GP(0) at the first byte past the limit, delivered in 64-bit mode */
+            assert_vector(end, EXC_GP);
+            g_assert_cmphex(stacked(1), ==, CODE + 2);
+        } else {
+            g_assert_cmphex(end, ==, CODE + 4);
+        }
+    }
+    machine_end();
+}
+
 static void test_remap(void)
 {
     machine_start();
@@ -522,6 +549,7 @@ int main(int argc, char **argv)
     g_test_add_func("/soft/block/written", test_written_from_outside);
     g_test_add_func("/soft/block/other-vcpu", test_other_vcpu);
     g_test_add_func("/soft/block/straddle", test_straddle);
+    g_test_add_func("/soft/block/code-limit", test_code_limit);
     g_test_add_func("/soft/block/remap", test_remap);
     g_test_add_func("/soft/string/overlap", test_overlap);
     g_test_add_func("/soft/string/pages", test_string_pages);

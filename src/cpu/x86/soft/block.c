@@ -94,6 +94,22 @@ void blocks_flush(struct cpu *c)
     jump_cache_clear(c);
 }
 
+unsigned block_limit_number(struct cpu *c, uint32_t limit)
+{
+    struct block_cache *bc = c->blocks;
+    for (unsigned i = 0; i < bc->n_limits; i++) {
+        if (bc->limits[i] == limit) {
+            return i + 1;
+        }
+    }
+    if (bc->n_limits == BLOCK_LIMITS_MAX) {
+        blocks_flush(c);
+        bc->n_limits = 0;
+    }
+    bc->limits[bc->n_limits++] = limit;
+    return bc->n_limits;
+}
+
 /* Between blocks only: gives all memory back. */
 static void arena_empty(struct cpu *c)
 {

@@ -19,6 +19,7 @@ struct decoder;
 #define BLOCK_PAGE_HASH_SIZE 8192u
 #define BLOCK_ARENA_BYTES    (64u << 20)
 #define BLOCK_QUEUE_SIZE     64u
+#define BLOCK_LIMITS_MAX     255u
 
 struct code_range {
     struct ram_block *ram;
@@ -33,7 +34,9 @@ struct block_cache {
     struct op *link_from; /* soft_run shall link this op to the block that it finds next */
     uint64_t n_blocks;    /* decoded since the start, for statistics */
     uint64_t n_flushes;
-    uint64_t pauses; /* PAUSE instructions executed */
+    uint64_t pauses;                   /* PAUSE instructions executed */
+    uint32_t limits[BLOCK_LIMITS_MAX]; /* of code segments: entry i has number i + 1 */
+    unsigned n_limits;
     struct block *hash[BLOCK_HASH_SIZE];
     struct block *page[BLOCK_PAGE_HASH_SIZE]; /* lists through page_next */
     GMutex mutex;

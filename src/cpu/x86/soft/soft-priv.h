@@ -141,12 +141,13 @@ enum {                /* op.bits */
 };
 
 /* RIP of an op, and of the one after it (truncated to the code size by rip_wrap). */
-#define OP_RIP(c, o)      ((c)->r[R_BLOCK] + (o)->ip)
-#define OP_NEXT_RIP(c, o) rip_wrap((c), (c)->r[R_BLOCK] + (o)->ip + (o)->len)
+#define OP_RIP(c, o)       ((c)->r[R_BLOCK] + (o)->ip)
+#define OP_NEXT_RIP(c, o)  rip_wrap((c), (c)->r[R_BLOCK] + (o)->ip + (o)->len)
 
 /* ---------------------------------------------------------------- state */
 
 /* c->key: all that decoding and handlers assume about the mode. A change ends the block. */
+#define KEY_CS_LIMIT_SHIFT 24
 enum {
     KEY_CPL = 3,          /* two bits */
     KEY_LONG64 = 1u << 2, /* CS.L in long mode: 64-bit code */
@@ -167,6 +168,8 @@ enum {
     KEY_FPEXC = 1u << 15, /* an SSE floating-point exception is unmasked in MXCSR */
     KEY_LMA = 1u << 16,
     KEY_CS_FLAT = 1u << 17,
+    KEY_CS_LIMIT = 0xffu << KEY_CS_LIMIT_SHIFT, /* number of CS's limit when it is not flat: blocks
+                                                 * end there (block_limit_number) */
 };
 
 struct seg {
@@ -547,6 +550,9 @@ void blocks_finish(struct cpu *c);
 struct block *block_find(struct cpu *c);
 /* All blocks of this vCPU dropped. */
 void blocks_flush(struct cpu *c);
+/* A number from 1 to 255 for a code segment's limit: blocks decoded under one limit are not right
+ * under another. A guest that uses more of them has its blocks flushed now and then. */
+unsigned block_limit_number(struct cpu *c, uint32_t limit);
 /* Guest code in [gpa, gpa+len) was overwritten: drops the blocks of this vCPU that overlap. */
 void blocks_invalidate(struct cpu *c, gpa_t gpa, uint64_t len);
 /* Called by the MMU right after a store into a page that holds code (its first byte at `offset` of

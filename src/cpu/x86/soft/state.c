@@ -39,6 +39,8 @@ void mode_update(struct cpu *c)
         }
         if (cs->base == 0 && cs->limit == UINT32_MAX) {
             key |= KEY_CS_FLAT;
+        } else {
+            key |= block_limit_number(c, cs->limit) << KEY_CS_LIMIT_SHIFT;
         }
     }
     key |= c->cr0 & CR0_TS ? KEY_TS : 0;
