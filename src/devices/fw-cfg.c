@@ -2,10 +2,10 @@
  * fw_cfg: the firmware configuration interface (QEMU's docs/specs/fw_cfg): items by number and
  * files by name, read through ports 0x510 (selector), 0x511 (data) and 0x514 (DMA).
  *
- * Items are what the board and the user put there before the machine starts; nothing can be written
- * by the guest (the specification allows that: such a DMA command ends with its error bit). A DMA
- * read past the end of an item gives zeros; at most 16 MiB of them in one command, then the error
- * bit.
+ * Items are what the board and the user put there before the machine starts. A guest can write the
+ * files made for that, by DMA and within their length; anything else ends with the error bit and
+ * changes nothing. A DMA read past the end of an item gives zeros; at most 16 MiB of them in one
+ * command, then the error bit.
  */
 #include "devices/fw-cfg.h"
 #include <string.h>
@@ -32,20 +32,21 @@
 #define FILE_KEY       0x20
 #define MAX_FILES      64
 #define NAME_SIZE      56
+#define MAX_WRITABLE   8
+#define WRITABLE_BYTES 256 /* of all writable files together */
 
 struct fw_cfg_state {
     uint64_t dma_addr;
+    uint8_t writable[WRITABLE_BYTES]; /* contents of the writable files */
     uint32_t offset;
     uint16_t key;
     uint8_t pad[2];
 };
 
 static const struct state_field fw_cfg_fields[] = {
-    STATE(struct fw_cfg_state, dma_addr),
-    STATE(struct fw_cfg_state, offset),
-    STATE(struct fw_cfg_state, key),
-    STATE_PAD(struct fw_cfg_state, pad),
-    {0},
+    STATE(struct fw_cfg_state, dma_addr), STATE_ARRAY(struct fw_cfg_state, writable),
+    STATE(struct fw_cfg_state, offset),   STATE(struct fw_cfg_state, key),
+    STATE_PAD(struct fw_cfg_state, pad),  {0},
 };
 
 static const struct state_desc fw_cfg_desc = {
@@ -56,13 +57,23 @@ static const struct state_desc fw_cfg_desc = {
     .fields = fw_cfg_fields,
 };
 
+/* What may be written of a file. */
+struct writable {
+    uint16_t key;
+    uint16_t at, length; /* in the state's writable[] */
+    fw_cfg_written_fn written;
+    void *opaque;
+};
+
 struct fw_cfg {
     struct device dev;
     struct fw_cfg_state s;
     struct region region;
-    GBytes *item[2][N_ITEMS + MAX_FILES]; /* [1]: selectors with bit 15 */
+    GBytes *item[2][N_ITEMS + MAX_FILES]; /* [1]: selectors with bit 15; as after a reset */
     char *file_name[MAX_FILES];
     unsigned n_files;
+    struct writable writable[MAX_WRITABLE];
+    unsigned n_writable;
 };
 
 /* ---- items */
@@ -163,13 +174,79 @@ bool fw_cfg_add_file(struct device *fw, const char *name, const void *data, size
     return true;
 }
 
+/* ---- writable files */
+
+static struct writable *writable_find(struct fw_cfg *d, uint16_t key)
+{
+    for (unsigned i = 0; i < d->n_writable; i++) {
+        if (d->writable[i].key == key) {
+            return &d->writable[i];
+        }
+    }
+    return NULL;
+}
+
+static void writable_tell(struct fw_cfg *d, const struct writable *w)
+{
+    w->written(w->opaque, d->s.writable + w->at, w->length);
+}
+
+/* Back to what their owners put there. */
+static void writables_reset(struct fw_cfg *d)
+{
+    memset(d->s.writable, 0, sizeof(d->s.writable));
+    for (unsigned i = 0; i < d->n_writable; i++) {
+        const struct writable *w = &d->writable[i];
+
+        memcpy(d->s.writable + w->at, g_bytes_get_data(*item_at(d, w->key), NULL), w->length);
+        writable_tell(d, w);
+    }
+}
+
+bool fw_cfg_add_writable_file(struct device *fw, const char *name, const void *data, size_t length,
+                              fw_cfg_written_fn written, void *opaque, GError **error)
+{
+    struct fw_cfg *d = (struct fw_cfg *)fw;
+    unsigned used = 0, first = d->n_files;
+
+    for (unsigned i = 0; i < d->n_writable; i++) {
+        used += d->writable[i].length;
+    }
+    if (length == 0 || length > WRITABLE_BYTES - used || d->n_writable == MAX_WRITABLE) {
+        g_set_error(error, DEVICE_ERROR, 0,
+                    "fw_cfg: no room for the writable file '%s' of %zu bytes, there are %u bytes "
+                    "in %u files of %d already",
+                    name, length, used, d->n_writable, MAX_WRITABLE);
+        return false;
+    }
+    if (!fw_cfg_add_file(fw, name, data, length, error)) {
+        return false;
+    }
+    if (d->n_files == first) {
+        g_set_error(error, DEVICE_ERROR, 0, "fw_cfg: there is a file '%s' already", name);
+        return false;
+    }
+    d->writable[d->n_writable++] = (struct writable){.key = (uint16_t)(FILE_KEY + first),
+                                                     .at = (uint16_t)used,
+                                                     .length = (uint16_t)length,
+                                                     .written = written,
+                                                     .opaque = opaque};
+    memcpy(d->s.writable + used, data, length);
+    return true;
+}
+
 /* ---- reading */
 
 /* The selected item, NULL and 0 when there is none. */
 static const uint8_t *selected(struct fw_cfg *d, size_t *length)
 {
     GBytes **item = item_at(d, d->s.key);
+    const struct writable *w = writable_find(d, d->s.key);
 
+    if (w) {
+        *length = w->length;
+        return d->s.writable + w->at;
+    }
     *length = 0;
     return item && *item ? g_bytes_get_data(*item, length) : NULL;
 }
@@ -218,6 +295,22 @@ static bool dma_read(struct fw_cfg *d, gpa_t addr, uint32_t length)
     return ok;
 }
 
+/* All of it or nothing. */
+static bool dma_write(struct fw_cfg *d, gpa_t addr, uint32_t length)
+{
+    const struct writable *w = writable_find(d, d->s.key);
+    uint8_t bytes[WRITABLE_BYTES];
+
+    if (!w || d->s.offset > w->length || length > w->length - d->s.offset ||
+        !address_space_read(d->dev.env->mem, addr, bytes, length)) {
+        return false;
+    }
+    memcpy(d->s.writable + w->at + d->s.offset, bytes, length);
+    d->s.offset += length;
+    writable_tell(d, w);
+    return true;
+}
+
 static void fw_cfg_dma(struct fw_cfg *d, gpa_t addr)
 {
     struct address_space *mem = d->dev.env->mem;
@@ -243,7 +336,7 @@ static void fw_cfg_dma(struct fw_cfg *d, gpa_t addr)
     if (control & DMA_READ) {
         ok = dma_read(d, target, length);
     } else if (control & DMA_WRITE) {
-        ok = false;
+        ok = dma_write(d, target, length);
     } else if (control & DMA_SKIP) {
         selected(d, &size);
         left = d->s.offset < size ? (uint32_t)(size - d->s.offset) : 0;
@@ -322,7 +415,20 @@ static void fw_cfg_unrealize(struct device *dev)
 
 static void fw_cfg_reset(struct device *dev, enum reset_kind kind)
 {
-    memset(&((struct fw_cfg *)dev)->s, 0, sizeof(struct fw_cfg_state));
+    struct fw_cfg *d = (struct fw_cfg *)dev;
+
+    memset(&d->s, 0, sizeof(d->s));
+    writables_reset(d);
+}
+
+static bool fw_cfg_post_load(struct device *dev, GError **error)
+{
+    struct fw_cfg *d = (struct fw_cfg *)dev;
+
+    for (unsigned i = 0; i < d->n_writable; i++) {
+        writable_tell(d, &d->writable[i]);
+    }
+    return true;
 }
 
 const struct device_class fw_cfg_class = {
@@ -335,6 +441,7 @@ const struct device_class fw_cfg_class = {
     .realize = fw_cfg_realize,
     .unrealize = fw_cfg_unrealize,
     .reset = fw_cfg_reset,
+    .post_load = fw_cfg_post_load,
 };
 
 struct device *fw_cfg_create(struct device_env *env, GError **error)

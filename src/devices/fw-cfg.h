@@ -47,4 +47,14 @@ void fw_cfg_set_u64(struct device *fw, uint16_t key, uint64_t value);
 bool fw_cfg_add_file(struct device *fw, const char *name, const void *data, size_t length,
                      GError **error);
 
+/* What the guest has made of a writable file. Called after each of its writes, and after a reset
+ * (which puts the first content back) or a load. */
+typedef void (*fw_cfg_written_fn)(void *opaque, const uint8_t *data, size_t length);
+
+/* A file that the guest may write by DMA, within its length. data: its content after each reset,
+ * copied. All such files together have 256 bytes at most, and there are at most 8; more is an
+ * error, and so is a name that is taken. */
+bool fw_cfg_add_writable_file(struct device *fw, const char *name, const void *data, size_t length,
+                              fw_cfg_written_fn written, void *opaque, GError **error);
+
 #endif

@@ -418,6 +418,58 @@ static void test_fw_cfg(void)
     all_devices_free(&all);
 }
 
+static void note_written(void *opaque, const uint8_t *data, size_t length)
+{
+    g_string_append_printf(opaque, "%.*s;", (int)length, (const char *)data);
+}
+
+/* A guest writes within a writable file, by DMA only; a reset puts the first content back. */
+static void test_fw_cfg_write(void)
+{
+    g_autoptr(GString) told = g_string_new(NULL);
+    g_autoptr(GError) error = NULL;
+    struct all_devices all;
+    struct bare_bus *bus;
+    char big[300] = {0};
+
+    all_devices_new(&all);
+    bus = all.bus;
+    g_assert_true(fw_cfg_add_file(all.fw_cfg, "opt/plain", "plain", 5, &error));
+    g_assert_true(
+        fw_cfg_add_writable_file(all.fw_cfg, "opt/note", "abcd", 4, note_written, told, &error));
+    g_assert_false(fw_cfg_add_writable_file(all.fw_cfg, "opt/big", big, sizeof(big), note_written,
+                                            told, &error));
+    g_clear_error(&error);
+    g_assert_false(
+        fw_cfg_add_writable_file(all.fw_cfg, "opt/plain", "x", 1, note_written, told, &error));
+
+    memcpy(bus->ram->host + 0x9100, "WXYZ", 4);
+    dma_command(bus, 0x20 << 16 | 8 | 0x10, 1, 0x9100); /* not a writable one */
+    g_assert_cmphex(bus_readl(bus, 0x8000), ==, GUINT32_TO_BE(1u));
+    dma_command(bus, 0x21 << 16 | 8 | 4, 1, 0); /* select, skip a byte, write two */
+    dma_command(bus, 0x10, 2, 0x9100);
+    g_assert_cmphex(bus_readl(bus, 0x8000), ==, 0);
+    g_assert_cmpstr(told->str, ==, "aWXd;");
+    dma_command(bus, 0x10, 2, 0x9100); /* one byte too many: none of it */
+    g_assert_cmphex(bus_readl(bus, 0x8000), ==, GUINT32_TO_BE(1u));
+    dma_command(bus, 0x21 << 16 | 8 | 0x10, 4, 0xfec00000); /* from no RAM */
+    g_assert_cmphex(bus_readl(bus, 0x8000), ==, GUINT32_TO_BE(1u));
+    dma_command(bus, 0x21 << 16 | 8 | 2, 5, 0x9200);
+    g_assert_cmpmem(bus->ram->host + 0x9200, 5, "aWXd\0", 5);
+    bus_outw(bus, 0x510, 0x21);
+    bus_outb(bus, 0x511, 'q');
+    g_assert_cmphex(bus_inb(bus, 0x511), ==, 'a');
+
+    devices_pause(&bus->env);
+    devices_reset(&bus->env, RESET_WARM);
+    devices_resume(&bus->env);
+    bus_outw(bus, 0x510, 0x21);
+    bus_inb(bus, 0x511);
+    g_assert_cmphex(bus_inb(bus, 0x511), ==, 'b');
+    g_assert_cmpstr(told->str, ==, "aWXd;abcd;");
+    all_devices_free(&all);
+}
+
 /* ---- keyboard controller */
 
 static unsigned kbd_get(struct bare_bus *bus)
@@ -557,6 +609,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hpet/timers", test_hpet);
     g_test_add_func("/hpet/level", test_hpet_level);
     g_test_add_func("/fw-cfg", test_fw_cfg);
+    g_test_add_func("/fw-cfg-write", test_fw_cfg_write);
     g_test_add_func("/i8042", test_i8042);
     g_test_add_func("/testdev", test_testdev);
     g_test_add_func("/debugcon", test_debugcon);
