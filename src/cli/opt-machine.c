@@ -1,6 +1,8 @@
 /* Options about the machine itself: -machine, -accel, -cpu, -smp, -m, -boot, -rtc, -name, ... */
 #include "cli/options-priv.h"
 
+#include "base/data-file.h"
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -246,22 +248,80 @@ bool opt_memory(struct options *o, const char *arg, GError **error)
 
 /* ---------------------------------------------------------------- the rest */
 
+/* "cdn": devices of QEMU's letters, none twice; the board knows which of them it has. */
+static bool boot_order_valid(const char *order, GError **error)
+{
+    unsigned seen = 0;
+
+    for (const char *c = order; *c; c++) {
+        if (*c < 'a' || *c > 'p') {
+            g_set_error(error, CLI_ERROR, 0, "invalid boot device '%c' (a letter from a to p)", *c);
+            return false;
+        }
+        if (seen & 1u << (*c - 'a')) {
+            g_set_error(error, CLI_ERROR, 0, "boot device '%c' was given twice", *c);
+            return false;
+        }
+        seen |= 1u << (*c - 'a');
+    }
+    return true;
+}
+
+static bool boot_letters(struct params *p, const char *key, char **field, GError **error)
+{
+    const char *order = params_take(p, key);
+
+    if (!order) {
+        return true;
+    }
+    replace(field, order);
+    return boot_order_valid(order, error);
+}
+
+/* -1 (when `never` is allowed) or milliseconds up to 65535. */
+static bool boot_time(struct params *p, const char *key, bool never, bool *given, int32_t *ms,
+                      GError **error)
+{
+    const char *text = params_take(p, key);
+    char *end;
+
+    if (!text) {
+        return true;
+    }
+    long value = strtol(text, &end, 10);
+    if (*end || end == text || value < (never ? -1 : 0) || value > 0xffff) {
+        g_set_error(error, CLI_ERROR, 0, "%s '%s' is not a number of milliseconds (%d to 65535)",
+                    key, text, never ? -1 : 0);
+        return false;
+    }
+    *given = true;
+    *ms = (int32_t)value;
+    return true;
+}
+
 bool opt_boot(struct options *o, const char *arg, GError **error)
 {
+    struct boot_options *boot = &o->config->boot;
     struct params *p = params_parse(arg, "order", error);
-    bool strict = false, menu = false;
-    bool ok = p && params_take_bool(p, "strict", &strict, error) &&
-              params_take_bool(p, "menu", &menu, error);
+    int32_t splash = boot->splash_time_ms;
+    bool given;
+    bool ok = p && boot_letters(p, "order", &boot->order, error) &&
+              boot_letters(p, "once", &boot->once, error) &&
+              params_take_bool(p, "strict", &boot->strict, error) &&
+              params_take_bool(p, "menu", &boot->menu, error) &&
+              boot_time(p, "splash-time", false, &boot->has_splash_time, &splash, error) &&
+              boot_time(p, "reboot-timeout", true, &given, &boot->reboot_timeout_ms, error) &&
+              params_end(p, error);
 
-    if (ok && (menu || params_take(p, "order") || params_take(p, "once"))) {
-        g_set_error(error, CLI_ERROR, 0,
-                    "nothing to choose from: -kernel or -bios is what starts (only 'strict' is "
-                    "taken)");
-        ok = false;
-    }
-    ok = ok && params_end(p, error);
+    boot->splash_time_ms = (uint16_t)splash;
     params_free(p);
     return ok;
+}
+
+bool opt_data_dir(struct options *o, const char *arg, GError **error)
+{
+    g_ptr_array_add(o->config->data_dirs, g_strdup(arg));
+    return true;
 }
 
 static bool rtc_base_valid(const char *text)
@@ -391,6 +451,24 @@ bool opt_action(struct options *o, const char *arg, GError **error)
     return ok;
 }
 
+/* The firmware's path. Without a kernel there is SeaBIOS, but where nothing executes. */
+static bool firmware_choose(struct machine_config *config, const struct board *board,
+                            GError **error)
+{
+    g_autofree char *name = config->firmware;
+
+    config->firmware = NULL;
+    if (!name && board->firmware && !config->kernel &&
+        strcmp(config->accels->pdata[0], "qtest") != 0) {
+        name = g_strdup(board->firmware);
+    }
+    if (name) {
+        config->firmware = data_file_find(config->data_dirs, name, error);
+        g_prefix_error(error, "firmware: ");
+    }
+    return !name || config->firmware;
+}
+
 static uint64_t host_memory_bytes(void)
 {
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
@@ -441,5 +519,5 @@ bool opt_machine_finish(struct options *o, GError **error)
                     "firmware");
         return false;
     }
-    return true;
+    return firmware_choose(config, board, error);
 }

@@ -14,6 +14,7 @@ bool opt_cpu(struct options *o, const char *arg, GError **error);
 bool opt_smp(struct options *o, const char *arg, GError **error);
 bool opt_memory(struct options *o, const char *arg, GError **error);
 bool opt_boot(struct options *o, const char *arg, GError **error);
+bool opt_data_dir(struct options *o, const char *arg, GError **error);
 bool opt_rtc(struct options *o, const char *arg, GError **error);
 bool opt_global(struct options *o, const char *arg, GError **error);
 bool opt_name(struct options *o, const char *arg, GError **error);

@@ -6,9 +6,10 @@
  * 0x28 GPE0_EN (8 bytes), 0x30 SMI_EN, 0x34 SMI_STS.
  *
  * The machine is in ACPI mode from the start: SCI_EN is always set, there is no SMI_CMD port and no
- * system management interrupt (SMI_EN keeps what is written, nothing comes of it). Sleep types: 0
- * is soft off (S5), 1 suspend to RAM (S3), 2 suspend to disk (S4). The power button and the clock's
- * alarm wake from S3. The TCO watchdog's registers at 0x60 are the LPC bridge's.
+ * system management interrupt (SMI_EN keeps what is written, nothing comes of it; after a reset its
+ * APMC_EN is set, by which firmware knows that management mode is not its to set up). Sleep types:
+ * 0 is soft off (S5), 1 suspend to RAM (S3), 2 suspend to disk (S4). The power button and the
+ * clock's alarm wake from S3. The TCO watchdog's registers at 0x60 are the LPC bridge's.
  */
 #include "devices/acpi-pm.h"
 #include <string.h>
@@ -20,6 +21,7 @@
 #define GPE0_STS      0x20
 #define GPE0_EN       0x28
 #define SMI_EN        0x30
+#define SMI_EN_APMC   0x20
 #define SMI_STS       0x34
 #define PM_SIZE       0x80
 
@@ -371,6 +373,7 @@ static void acpi_pm_reset(struct device *dev, enum reset_kind kind)
     d->s.en = en;
     d->s.cnt = CNT_SCI_EN;
     d->s.toggles = pm_ticks(d) >> (PM_TIMER_BITS - 1);
+    d->s.smi_en = SMI_EN_APMC;
     pm_update(d);
 }
 

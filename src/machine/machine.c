@@ -50,6 +50,8 @@ struct machine_config *machine_config_new(void)
 
     config->accels = g_ptr_array_new_with_free_func(g_free);
     config->globals = g_ptr_array_new_with_free_func(global_free);
+    config->data_dirs = g_ptr_array_new_with_free_func(g_free);
+    config->boot.reboot_timeout_ms = -1;
     return config;
 }
 
@@ -67,6 +69,9 @@ void machine_config_free(struct machine_config *config)
     g_free(config->initrd);
     g_free(config->append);
     g_free(config->firmware);
+    g_free(config->boot.order);
+    g_free(config->boot.once);
+    g_ptr_array_unref(config->data_dirs);
     g_free(config->rtc_base);
     g_free(config->rtc_clock);
     g_ptr_array_unref(config->globals);
@@ -144,6 +149,7 @@ static void env_init(struct machine *m)
     m->env.system = &machine_system_ops;
     m->env.system_opaque = m;
     m->env.globals = m->config->globals;
+    m->env.data_dirs = m->config->data_dirs;
 }
 
 /* They may be for devices that could be there: no error. */

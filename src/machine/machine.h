@@ -22,6 +22,15 @@ struct machine;
 #define MACHINE_ERROR (machine_error_quark())
 GQuark machine_error_quark(void);
 
+/* -boot. Text as given, owned; NULL: not given. */
+struct boot_options {
+    char *order, *once; /* letters: a floppy, c disk, d CD, n network */
+    bool menu, strict;
+    uint16_t splash_time_ms; /* how long the firmware's menu prompt stays */
+    bool has_splash_time;
+    int32_t reboot_timeout_ms; /* when nothing boots; -1: never */
+};
+
 struct machine_config { /* what the command line said; strings owned */
     char *machine_type; /* "q35", "none" */
     char *name;         /* -name; NULL */
@@ -31,7 +40,9 @@ struct machine_config { /* what the command line said; strings owned */
     char *cpu_spec;    /* -cpu; NULL: default */
     GPtrArray *accels; /* names in order of preference */
     char *kernel, *initrd, *append;
-    char *firmware;             /* -bios */
+    char *firmware; /* a path: -bios, or the default firmware's; NULL: none */
+    struct boot_options boot;
+    GPtrArray *data_dirs;       /* -L: where firmware files are looked for first */
     bool start_paused;          /* -S */
     char *rtc_base, *rtc_clock; /* -rtc; NULL: defaults */
     GPtrArray *globals;         /* struct device_global */
@@ -51,6 +62,7 @@ void machine_config_free(struct machine_config *config); /* NULL is fine */
 struct board {
     const char *name, *alias; /* "pc-q35-7.2", "q35" */
     const char *desc;
+    const char *firmware; /* what starts when there is no -kernel: a file name; NULL: nothing */
     bool is_default;
     unsigned max_cpus;
     bool wakeup_suspend;

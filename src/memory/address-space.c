@@ -424,7 +424,7 @@ void address_space_io_write(struct address_space *as, gpa_t addr, uint64_t value
             if (region->kind == REGION_RAM) {
                 ram_store(region->ram->host + region->ram_offset + offset, part, n);
                 notify_ram_written(as, region, offset, n);
-            } else if (region->kind == REGION_IO && region->ops->write) {
+            } else if (region->ops && region->ops->write) {
                 struct io_piece p = io_piece_of(region->ops, offset, n);
 
                 region->ops->write(region->opaque, p.offset, (part & size_mask(p.n)) << p.shift,

@@ -26,13 +26,15 @@ struct region_ops {
     uint8_t min_size, max_size;
 };
 
-enum region_kind { REGION_RAM, REGION_ROM /* writes are dropped */, REGION_IO };
+/* REGION_ROM is read as RAM is; a vCPU's writes go to ops->write (flash memory), without ops they
+ * are dropped. */
+enum region_kind { REGION_RAM, REGION_ROM, REGION_IO };
 
 struct region {
     const char *name;
     enum region_kind kind;
     uint64_t size; /* bytes */
-    /* REGION_IO */
+    /* REGION_IO; REGION_ROM: write only, or NULL */
     const struct region_ops *ops;
     void *opaque;
     /* REGION_RAM, REGION_ROM */

@@ -68,7 +68,7 @@ static inline void all_devices_new(struct all_devices *all)
     all->null[1] = chardev_new("n1", "null", bus->loop, NULL);
     all->pic = i8259_create(env, &intr, NULL);
     all->ioapic = ioapic_create(env, NULL);
-    g_assert_nonnull(q35_host_create(env, NULL));
+    g_assert_nonnull(q35_host_create(env, NULL, NULL));
     all->pit = i8254_create(env, &env->isa_irq[0], NULL);
     all->rtc = mc146818rtc_create(env, &env->isa_irq[8], "2026-01-01", "vm", NULL);
     all->pm = acpi_pm_create(env, &env->isa_irq[9], NULL);

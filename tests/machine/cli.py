@@ -68,7 +68,6 @@ BAD = [
     (["-rtc", "base=yesterday"], "invalid base 'yesterday'"),
     (["-action", "foo=bar"], "invalid parameter 'foo'"),
     (["-action", "reboot=bar"], "there is no action 'bar'"),
-    (["-boot", "order=c"], "nothing to choose from"),
     (["-d", "foo"], "there is no log item 'foo'"),
     (["-M", "none", "-kernel", "/etc/passwd"], "can't start anything"),
     (["-M", "none", "-serial", "null"], "has no bus"),

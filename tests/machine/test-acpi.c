@@ -2,6 +2,7 @@
 #include "machine/x86/acpi.h"
 
 #include "machine/x86/q35-map.h"
+#include "machine/x86/smbios.h"
 #include <glib/gstdio.h>
 #include <string.h>
 
@@ -24,20 +25,27 @@ static uint8_t sum(const uint8_t *p, size_t n)
     return s;
 }
 
-static GByteArray *build(unsigned n_cpus)
+static const struct acpi_config *config_of(unsigned n_cpus)
 {
-    uint32_t ids[ACPI_MAX_CPUS];
+    static uint32_t ids[ACPI_MAX_CPUS];
+    static struct acpi_config config;
+
     for (unsigned i = 0; i < ACPI_MAX_CPUS; i++) {
         ids[i] = i;
     }
-    struct acpi_config config = {.n_cpus = n_cpus,
-                                 .apic_id = ids,
-                                 .hpet = true,
-                                 .i8042 = true,
-                                 .pvpanic_port = 0x1234,
-                                 .s3 = true,
-                                 .s4 = true};
-    return acpi_build(&config, Q35_TABLES);
+    config = (struct acpi_config){.n_cpus = n_cpus,
+                                  .apic_id = ids,
+                                  .hpet = true,
+                                  .i8042 = true,
+                                  .pvpanic_port = 0x1234,
+                                  .s3 = true,
+                                  .s4 = true};
+    return &config;
+}
+
+static GByteArray *build(unsigned n_cpus)
+{
+    return acpi_build(config_of(n_cpus), Q35_TABLES);
 }
 
 /* The table at guest address addr, checked to lie within all. */
@@ -95,6 +103,118 @@ static void test_links(void)
         g_assert_cmphex(le64(fadt + 120), ==, 0xcf9);
         g_assert_cmphex(fadt[128], ==, 0x0f);
     }
+}
+
+/* ---- the files for firmware, put together as firmware does */
+
+static void add_to(uint8_t *p, unsigned size, uint64_t value)
+{
+    uint64_t sum_of = value + (size == 8 ? le64(p) : le32(p));
+
+    for (unsigned i = 0; i < size; i++) {
+        p[i] = (uint8_t)(sum_of >> (8 * i));
+    }
+}
+
+static GByteArray *loader_file(struct acpi_files *files, const char *name)
+{
+    if (strcmp(name, ACPI_FILE_TABLES) == 0) {
+        return files->tables;
+    }
+    g_assert_cmpstr(name, ==, ACPI_FILE_RSDP);
+    return files->rsdp;
+}
+
+static void loader_run(struct acpi_files *files, uint64_t base)
+{
+    unsigned allocated = 0;
+
+    g_assert_cmpuint(files->loader->len % 128, ==, 0);
+    for (guint at = 0; at < files->loader->len; at += 128) {
+        const uint8_t *e = files->loader->data + at;
+        GByteArray *file = loader_file(files, (const char *)e + 4);
+        uint32_t offset = le32(e + 60), start = le32(e + 64), length = le32(e + 68);
+
+        switch (le32(e)) {
+        case 1:
+            allocated++;
+            g_assert_cmpuint(e[64], ==, file == files->rsdp ? 2 : 1);
+            break;
+        case 2:
+            g_assert_cmpuint(allocated, ==, 2);
+            g_assert_cmpstr((const char *)e + 60, ==, ACPI_FILE_TABLES);
+            offset = le32(e + 116);
+            g_assert_cmpuint(offset + e[120], <=, file->len);
+            add_to(file->data + offset, e[120], base);
+            break;
+        case 3:
+            g_assert_cmpuint(start + length, <=, file->len);
+            g_assert_cmpuint(file->data[offset], ==, 0);
+            file->data[offset] = (uint8_t)-sum(file->data + start, length);
+            break;
+        default:
+            g_assert_not_reached();
+        }
+    }
+}
+
+static void test_loader(void)
+{
+    struct acpi_files files;
+    g_autoptr(GByteArray) all = build(5);
+
+    acpi_build_files(config_of(5), &files);
+    loader_run(&files, Q35_TABLES);
+    g_assert_cmpmem(files.rsdp->data, files.rsdp->len, all->data, 36);
+    memcpy(files.tables->data, files.rsdp->data, files.rsdp->len);
+    g_assert_cmpmem(files.tables->data, files.tables->len, all->data, all->len);
+    acpi_files_clear(&files);
+}
+
+static void test_smbios(void)
+{
+    const struct smbios_config config = {.product = "board",
+                                         .version = "v1",
+                                         .uuid = "00112233-4455-6677-8899-aabbccddeeff",
+                                         .sockets = 2,
+                                         .cores = 3,
+                                         .threads = 2,
+                                         .low_bytes = 2ull << 30,
+                                         .high_bytes = 30ull << 30};
+    static const uint8_t uuid[16] = {0x33, 0x22, 0x11, 0x00, 0x55, 0x44, 0x77, 0x66,
+                                     0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff};
+    g_autoptr(GByteArray) tables = NULL;
+    g_autoptr(GByteArray) anchor = NULL;
+    unsigned seen[128] = {0}, n = 0, at = 0, largest = 0;
+
+    smbios_build(&config, &tables, &anchor);
+    g_assert_cmpuint(sum(anchor->data, 31), ==, 0);
+    g_assert_cmpuint(sum(anchor->data + 16, 15), ==, 0);
+    g_assert_cmpuint(anchor->data[22] | anchor->data[23] << 8, ==, tables->len);
+    while (at < tables->len) {
+        const uint8_t *t = tables->data + at;
+        unsigned end = at + t[1];
+
+        g_assert_cmpuint(t[0], <, 128);
+        seen[t[0]]++;
+        if (t[0] == 1) {
+            g_assert_cmpmem(t + 8, 16, uuid, 16);
+            g_assert_cmpstr((const char *)t + t[1] + strlen("Godwit") + 1, ==, "board");
+        }
+        while (tables->data[end] || tables->data[end + 1]) {
+            end++;
+        }
+        largest = MAX(largest, end + 2 - at);
+        at = end + 2;
+        n++;
+    }
+    g_assert_cmpuint(at, ==, tables->len);
+    g_assert_cmpuint(anchor->data[28], ==, n);
+    g_assert_cmpuint(anchor->data[8], ==, largest);
+    g_assert_cmpuint(seen[4], ==, 2);
+    g_assert_cmpuint(seen[17], ==, 2);
+    g_assert_cmpuint(seen[19], ==, 2);
+    g_assert_cmpuint(seen[127], ==, 1);
 }
 
 static void test_madt_counts_cpus(void)
@@ -163,5 +283,7 @@ int main(int argc, char **argv)
     g_test_add_func("/acpi/links", test_links);
     g_test_add_func("/acpi/madt", test_madt_counts_cpus);
     g_test_add_func("/acpi/iasl", test_iasl);
+    g_test_add_func("/acpi/loader", test_loader);
+    g_test_add_func("/smbios", test_smbios);
     return g_test_run();
 }

@@ -354,6 +354,60 @@ static void test_hpet_level(void)
     all_devices_free(&all);
 }
 
+/* ---- PAM */
+
+static void pci_write8(struct bare_bus *bus, unsigned devfn, unsigned offset, uint8_t value)
+{
+    bus_outl(bus, 0xcf8, 0x80000000 | devfn << 8 | (offset & 0xfc));
+    bus_outb(bus, (uint16_t)(0xcfc + (offset & 3)), value);
+}
+
+/* ROM below what the bridge shows, and a bridge that shows it or RAM by halves of a register. */
+static void test_pam(void)
+{
+    struct bare_bus *bus = bus_new();
+    struct ram_block *ram = ram_block_new("pc", 0x100000, NULL);
+    struct ram_block *rom = ram_block_new("rom", 0x20000, NULL);
+    struct region alias = {.name = "rom", .kind = REGION_ROM, .size = 0x20000, .ram = rom};
+    struct pam_wiring wiring = {.ram = ram, .rom = &alias, .rom_base = 0xe0000};
+    struct address_space *mem = bus->env.mem;
+
+    address_space_unmap(mem, &bus->ram_region);
+    memset(rom->host, 0x77, rom->size);
+    address_space_map(mem, 0xe0000, &alias, 1);
+    g_assert_nonnull(q35_host_create(&bus->env, &wiring, NULL));
+    bus_start(bus);
+    g_assert_cmphex(address_space_io_read(mem, 0xf0000, 1), ==, 0x77);
+    g_assert_cmphex(address_space_io_read(mem, 0xc4000, 1), ==, 0xff);
+
+    pci_write8(bus, 0, 0x90, 0x20); /* copy the last 64 KiB onto itself: reads ROM, writes RAM */
+    address_space_io_write(mem, 0xffffc, address_space_io_read(mem, 0xffffc, 4) + 1, 4);
+    g_assert_cmphex(address_space_io_read(mem, 0xffffc, 4), ==, 0x77777777);
+    pci_write8(bus, 0, 0x90, 0x30);
+    g_assert_cmphex(address_space_io_read(mem, 0xffffc, 4), ==, 0x77777778);
+    address_space_io_write(mem, 0xf1234, 0x55, 1);
+    pci_write8(bus, 0, 0x90, 0x10); /* and lock it */
+    address_space_io_write(mem, 0xf1234, 0xaa, 1);
+    g_assert_cmphex(address_space_io_read(mem, 0xf1234, 1), ==, 0x55);
+    g_assert_cmphex(address_space_io_read(mem, 0xec000, 1), ==, 0x77); /* its neighbour is ROM */
+
+    pci_write8(bus, 0, 0x91, 0x20); /* 0xc4000 alone: nothing to read there, RAM to write */
+    address_space_io_write(mem, 0xc4010, 0x1234, 2);
+    g_assert_cmphex(address_space_io_read(mem, 0xc4010, 2), ==, 0xffff);
+    pci_write8(bus, 0, 0x91, 0x30);
+    g_assert_cmphex(address_space_io_read(mem, 0xc4010, 2), ==, 0x1234);
+    g_assert_cmphex(address_space_io_read(mem, 0xc0000, 1), ==, 0xff);
+
+    devices_pause(&bus->env);
+    devices_reset(&bus->env, RESET_WAKE); /* firmware wakes in its shadow */
+    g_assert_cmphex(address_space_io_read(mem, 0xc4010, 2), ==, 0x1234);
+    devices_reset(&bus->env, RESET_WARM);
+    g_assert_cmphex(address_space_io_read(mem, 0xf1234, 1), ==, 0x77);
+    bus_free(bus);
+    ram_block_free(ram);
+    ram_block_free(rom);
+}
+
 /* ---- fw_cfg */
 
 static void dma_command(struct bare_bus *bus, uint32_t control, uint32_t length, uint32_t target)
@@ -608,6 +662,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pci/interrupts", test_pci_interrupts);
     g_test_add_func("/hpet/timers", test_hpet);
     g_test_add_func("/hpet/level", test_hpet_level);
+    g_test_add_func("/pam", test_pam);
     g_test_add_func("/fw-cfg", test_fw_cfg);
     g_test_add_func("/fw-cfg-write", test_fw_cfg_write);
     g_test_add_func("/i8042", test_i8042);

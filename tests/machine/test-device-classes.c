@@ -19,7 +19,7 @@ static struct bare_bus *class_bus(const struct device_class *class)
     bus->env.find_chardev = find_null;
     null_chardev = chardev_new("null", "null", bus->loop, NULL);
     if (class != &q35_host_class) {
-        g_assert_nonnull(q35_host_create(&bus->env, NULL));
+        g_assert_nonnull(q35_host_create(&bus->env, NULL, NULL));
     }
     return bus;
 }

@@ -155,7 +155,7 @@ static struct bare_bus *lpc_bus(const char *noreboot)
 
     bus->env.globals = g_ptr_array_new();
     g_ptr_array_add(bus->env.globals, &strap);
-    g_assert_nonnull(q35_host_create(&bus->env, NULL));
+    g_assert_nonnull(q35_host_create(&bus->env, NULL, NULL));
     pm = acpi_pm_create(&bus->env, &sci, NULL);
     g_assert_nonnull(ich9_lpc_create(&bus->env, pm, &none, NULL));
     g_assert_true(strap.used);

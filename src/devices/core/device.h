@@ -101,6 +101,7 @@ struct device_env {
     struct irq_line isa_irq[16]; /* into 8259 and I/O APIC together */
     void (*send_msi)(struct device_env *, gpa_t addr, uint32_t data);
     GPtrArray *globals;          /* struct device_global; NULL: none */
+    const GPtrArray *data_dirs;  /* char *: where option ROMs are first; NULL: none */
     struct device_list *devices; /* realized, in order of creation; the core makes it */
     struct pci_bus *pci;         /* NULL: none */
     struct qtest *qtest;         /* the register door; NULL: none */

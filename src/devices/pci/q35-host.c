@@ -7,8 +7,11 @@
  * no firmware. Port 0xcf9 lies within 0xcf8's doubleword: a byte access there is the reset control
  * register of the LPC bridge and is handed on.
  *
- * Left out, as a guest would notice: PAM and SMRAM registers keep what is written but change
- * nothing; graphics, DMI and the performance counters do not exist.
+ * PAM registers decide about 0xc0000 to 0xfffff (pam.c); they keep their values while the machine
+ * sleeps (S3), so that firmware finds itself in its shadow.
+ *
+ * Left out, as a guest would notice: SMRAM registers keep what is written but change nothing (there
+ * is no system management mode); graphics, DMI and the performance counters do not exist.
  */
 #include "devices/pci/q35-host.h"
 #include "devices/pci/ich9-lpc.h"
@@ -50,6 +53,8 @@ struct q35_host {
     struct q35_host_state s;
     struct pci_bus *bus;
     struct region ports, ecam;
+    struct pam_wiring wiring;
+    struct pam pam;
 };
 
 /* ---- ports */
@@ -134,6 +139,9 @@ static void q35_host_config_written(struct pci_device *dev, unsigned offset, uns
     if (offset < MCH_PCIEXBAR + 8 && offset + size > MCH_PCIEXBAR) {
         ecam_update((struct q35_host *)dev);
     }
+    if (offset < MCH_PAM + PAM_REGISTERS && offset + size > MCH_PAM) {
+        pam_update(&((struct q35_host *)dev)->pam, dev->s->config + MCH_PAM);
+    }
 }
 
 /* ---- class */
@@ -155,7 +163,9 @@ static bool q35_host_realize(struct device *dev, GError **error)
     d->pci.writable[MCH_PCIEXBAR] = PCIEXBAR_ENABLE | PCIEXBAR_LENGTH;
     d->pci.writable[MCH_PCIEXBAR + 3] = 0xfc;
     d->pci.writable[MCH_PCIEXBAR + 4] = 0x0f;
-    memset(d->pci.writable + MCH_PAM, 0x33, 7);
+    memset(d->pci.writable + MCH_PAM, 0x33, PAM_REGISTERS);
+    d->pci.writable[MCH_PAM] = 0x30;
+    pam_init(&d->pam, dev->env, &d->wiring);
     d->pci.writable[MCH_SMRAM] = 0x78;
     d->pci.writable[MCH_ESMRAMC] = 0x87;
     d->pci.config_written = q35_host_config_written;
@@ -174,6 +184,7 @@ static void q35_host_unrealize(struct device *dev)
 
     address_space_unmap(dev->env->io, &d->ports);
     address_space_unmap(dev->env->mem, &d->ecam);
+    pam_finish(&d->pam);
     pci_finish(&d->pci);
     pci_bus_free(d->bus);
 }
@@ -181,11 +192,19 @@ static void q35_host_unrealize(struct device *dev)
 static void q35_host_reset(struct device *dev, enum reset_kind kind)
 {
     struct q35_host *d = (struct q35_host *)dev;
+    uint8_t *pam = d->s.pci.config + MCH_PAM, kept[PAM_REGISTERS];
 
+    memcpy(kept, pam, sizeof(kept));
     pci_reset(&d->pci);
     d->s.address = 0;
     pci_put32(&d->pci, MCH_PCIEXBAR, Q35_HOST_ECAM | PCIEXBAR_ENABLE);
     ecam_update(d);
+    if (kind == RESET_WAKE) {
+        memcpy(pam, kept, sizeof(kept));
+    } else {
+        pam_reset(&d->pam, pam);
+    }
+    pam_update(&d->pam, pam);
 }
 
 static bool q35_host_post_load(struct device *dev, GError **error)
@@ -193,6 +212,7 @@ static bool q35_host_post_load(struct device *dev, GError **error)
     struct q35_host *d = (struct q35_host *)dev;
 
     ecam_update(d);
+    pam_update(&d->pam, d->s.pci.config + MCH_PAM);
     return pci_post_load(&d->pci, error);
 }
 
@@ -209,9 +229,12 @@ const struct device_class q35_host_class = {
     .post_load = q35_host_post_load,
 };
 
-struct device *q35_host_create(struct device_env *env, GError **error)
+struct device *q35_host_create(struct device_env *env, const struct pam_wiring *pam, GError **error)
 {
     struct device *dev = device_new(&q35_host_class, env);
 
+    if (pam) {
+        ((struct q35_host *)dev)->wiring = *pam;
+    }
     return device_realize(dev, error) ? dev : NULL;
 }

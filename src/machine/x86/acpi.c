@@ -2,6 +2,10 @@
  * ACPI tables, built byte by byte: see acpi.h. Section numbers are those of ACPI 5.0.
  *
  * There is no SMI command port: the machine is in ACPI mode from the start (4.8.2.5, SMI_CMD zero).
+ *
+ * Firmware gets the same tables as files, laid out from address 0, with a list of commands that say
+ * where addresses stand in them and which sums to make right once they have a place (the linker and
+ * loader interface of QEMU's firmware configuration: 128-byte entries, little-endian).
  * Left out: SRAT/SLIT (one node), BERT/HEST, SPCR, TPM.
  */
 #include "machine/x86/acpi.h"
@@ -26,11 +30,24 @@
 
 #define MAX_TABLES   12
 
+/* An address in the tables. */
+struct link {
+    uint32_t at;
+    uint8_t size;
+};
+
+/* A table that has addresses in it: its sum changes with them. */
+struct linked_table {
+    uint32_t at, length;
+};
+
 struct builder {
     GByteArray *out;
     gpa_t base;
     unsigned n;
     gpa_t table[MAX_TABLES]; /* what RSDT and XSDT list */
+    GArray *links;           /* struct link */
+    GArray *linked;          /* struct linked_table */
 };
 
 static void checksum_set(uint8_t *p, size_t length, size_t at)
@@ -171,6 +188,24 @@ static gpa_t facs_place(struct builder *b)
     return addr;
 }
 
+/* The table that was placed last has addresses of `size` bytes from `at` in it on. */
+static void links_add(struct builder *b, gpa_t table, uint32_t at, unsigned n, uint8_t size)
+{
+    for (unsigned i = 0; i < n; i++) {
+        struct link link = {(uint32_t)(table - b->base) + at + i * size, size};
+
+        g_array_append_val(b->links, link);
+    }
+}
+
+static void linked_add(struct builder *b, gpa_t table)
+{
+    uint32_t at = (uint32_t)(table - b->base);
+    struct linked_table linked = {at, get_le32(b->out->data + at + 4)};
+
+    g_array_append_val(b->linked, linked);
+}
+
 enum { /* FADT flags (5.2.9, table 5-35) */
        FADT_WBINVD = 1u << 0,
        FADT_PROC_C1 = 1u << 2,
@@ -220,7 +255,8 @@ static void fadt_place(struct builder *b, const struct acpi_config *config, gpa_
     add8(t, 0);                   /* DAY_ALRM */
     add8(t, 0);                   /* MON_ALRM */
     add8(t, 0x32);                /* CENTURY: CMOS byte */
-    add16(t, IAPC_LEGACY_DEVICES | IAPC_NO_VGA | (config->i8042 ? IAPC_8042 : 0));
+    add16(t,
+          IAPC_LEGACY_DEVICES | (config->vga ? 0 : IAPC_NO_VGA) | (config->i8042 ? IAPC_8042 : 0));
     add8(t, 0);
     add32(t, FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_RESET_REG);
     add_gas_io(t, Q35_RESET_PORT, 8, 1);
@@ -237,7 +273,10 @@ static void fadt_place(struct builder *b, const struct acpi_config *config, gpa_
     add_gas_io(t, Q35_PM_BASE + 0x20, 128, 1);
     add_gas_io(t, 0, 0, 0);
     g_assert(t->len == FADT_BYTES);
-    table_place(b, t, true);
+    gpa_t addr = table_place(b, t, true);
+    links_add(b, addr, 36, 2, 4);
+    links_add(b, addr, 132, 2, 8);
+    linked_add(b, addr);
 }
 
 /* Interrupt source override (5.2.12.5). flags 0: as the bus says; 0xd: active high, level. */
@@ -363,6 +402,10 @@ static void root_place(struct builder *b)
     }
     gpa_t rsdt_addr = table_place(b, rsdt, false);
     gpa_t xsdt_addr = table_place(b, xsdt, false);
+    links_add(b, rsdt_addr, HEADER_BYTES, b->n, 4);
+    linked_add(b, rsdt_addr);
+    links_add(b, xsdt_addr, HEADER_BYTES, b->n, 8);
+    linked_add(b, xsdt_addr);
 
     uint8_t *rsdp = b->out->data;
     memcpy(rsdp, "RSD PTR ", 8);
@@ -375,29 +418,154 @@ static void root_place(struct builder *b)
     checksum_set(rsdp, RSDP_BYTES, 32);
 }
 
-GByteArray *acpi_build(const struct acpi_config *config, gpa_t base)
+static void tables_place(struct builder *b, const struct acpi_config *config)
 {
-    struct builder b = {.out = g_byte_array_new(), .base = base};
-
-    add_zeroes(b.out, RSDP_BYTES);
-    gpa_t facs = facs_place(&b);
-    gpa_t dsdt = aml_place(&b, dsdt_aml_code, sizeof(dsdt_aml_code), false);
-    fadt_place(&b, config, facs, dsdt);
-    madt_place(&b, config);
-    mcfg_place(&b);
+    add_zeroes(b->out, RSDP_BYTES);
+    gpa_t facs = facs_place(b);
+    gpa_t dsdt = aml_place(b, dsdt_aml_code, sizeof(dsdt_aml_code), false);
+    fadt_place(b, config, facs, dsdt);
+    madt_place(b, config);
+    mcfg_place(b);
     if (config->hpet) {
-        hpet_place(&b);
+        hpet_place(b);
     }
-    ssdt_place(&b, config);
+    ssdt_place(b, config);
     if (config->pvpanic_port) {
-        pvpanic_place(&b, config->pvpanic_port);
+        pvpanic_place(b, config->pvpanic_port);
     }
     if (config->s3) {
-        aml_place(&b, ssdt_s3_aml_code, sizeof(ssdt_s3_aml_code), true);
+        aml_place(b, ssdt_s3_aml_code, sizeof(ssdt_s3_aml_code), true);
     }
     if (config->s4) {
-        aml_place(&b, ssdt_s4_aml_code, sizeof(ssdt_s4_aml_code), true);
+        aml_place(b, ssdt_s4_aml_code, sizeof(ssdt_s4_aml_code), true);
     }
-    root_place(&b);
+    root_place(b);
+}
+
+static void builder_init(struct builder *b, gpa_t base)
+{
+    *b = (struct builder){.out = g_byte_array_new(),
+                          .base = base,
+                          .links = g_array_new(FALSE, FALSE, sizeof(struct link)),
+                          .linked = g_array_new(FALSE, FALSE, sizeof(struct linked_table))};
+}
+
+/* All but the tables themselves. */
+static void builder_finish(struct builder *b)
+{
+    g_array_unref(b->links);
+    g_array_unref(b->linked);
+}
+
+GByteArray *acpi_build(const struct acpi_config *config, gpa_t base)
+{
+    struct builder b;
+
+    builder_init(&b, base);
+    tables_place(&b, config);
+    builder_finish(&b);
     return b.out;
+}
+
+/* ---------------------------------------------------------------- for firmware */
+
+#define LOADER_ENTRY_BYTES  128
+#define LOADER_FILE_BYTES   56
+#define LOADER_ALLOCATE     1
+#define LOADER_ADD_POINTER  2
+#define LOADER_ADD_CHECKSUM 3
+#define LOADER_ZONE_HIGH    1
+#define LOADER_ZONE_FSEG    2
+
+static uint8_t *loader_entry(GByteArray *loader, uint32_t command, const char *file)
+{
+    uint8_t *entry;
+
+    add_zeroes(loader, LOADER_ENTRY_BYTES);
+    entry = loader->data + loader->len - LOADER_ENTRY_BYTES;
+    put_le32(entry, command);
+    g_strlcpy((char *)entry + 4, file, LOADER_FILE_BYTES);
+    return entry + 4 + LOADER_FILE_BYTES;
+}
+
+static void loader_allocate(GByteArray *loader, const char *file, uint32_t align, uint8_t zone)
+{
+    uint8_t *rest = loader_entry(loader, LOADER_ALLOCATE, file);
+
+    put_le32(rest, align);
+    rest[4] = zone;
+}
+
+/* The address at `at` in file is one within the tables. */
+static void loader_pointer(GByteArray *loader, const char *file, uint32_t at, uint8_t size)
+{
+    uint8_t *rest = loader_entry(loader, LOADER_ADD_POINTER, file);
+
+    g_strlcpy((char *)rest, ACPI_FILE_TABLES, LOADER_FILE_BYTES);
+    put_le32(rest + LOADER_FILE_BYTES, at);
+    rest[LOADER_FILE_BYTES + 4] = size;
+}
+
+static void loader_checksum(GByteArray *loader, const char *file, uint32_t at, uint32_t start,
+                            uint32_t length)
+{
+    uint8_t *rest = loader_entry(loader, LOADER_ADD_CHECKSUM, file);
+
+    put_le32(rest, at);
+    put_le32(rest + 4, start);
+    put_le32(rest + 8, length);
+}
+
+static GByteArray *loader_make(const struct builder *b)
+{
+    GByteArray *loader = g_byte_array_new();
+
+    loader_allocate(loader, ACPI_FILE_TABLES, 64, LOADER_ZONE_HIGH);
+    loader_allocate(loader, ACPI_FILE_RSDP, 16, LOADER_ZONE_FSEG);
+    for (guint i = 0; i < b->links->len; i++) {
+        const struct link *link = &g_array_index(b->links, struct link, i);
+
+        loader_pointer(loader, ACPI_FILE_TABLES, link->at, link->size);
+    }
+    for (guint i = 0; i < b->linked->len; i++) {
+        const struct linked_table *t = &g_array_index(b->linked, struct linked_table, i);
+
+        loader_checksum(loader, ACPI_FILE_TABLES, t->at + 9, t->at, t->length);
+    }
+    loader_pointer(loader, ACPI_FILE_RSDP, 16, 4);
+    loader_pointer(loader, ACPI_FILE_RSDP, 24, 8);
+    loader_checksum(loader, ACPI_FILE_RSDP, 8, 0, 20);
+    loader_checksum(loader, ACPI_FILE_RSDP, 32, 0, RSDP_BYTES);
+    return loader;
+}
+
+/* A sum that firmware is told to make is of bytes that hold no sum yet. */
+static void sums_clear(struct builder *b, GByteArray *rsdp)
+{
+    for (guint i = 0; i < b->linked->len; i++) {
+        b->out->data[g_array_index(b->linked, struct linked_table, i).at + 9] = 0;
+    }
+    rsdp->data[8] = 0;
+    rsdp->data[32] = 0;
+}
+
+void acpi_build_files(const struct acpi_config *config, struct acpi_files *files)
+{
+    struct builder b;
+
+    builder_init(&b, 0);
+    tables_place(&b, config);
+    files->loader = loader_make(&b);
+    files->rsdp = g_byte_array_append(g_byte_array_new(), b.out->data, RSDP_BYTES);
+    memset(b.out->data, 0, RSDP_BYTES); /* there is one, and it is in its own file */
+    files->tables = b.out;
+    sums_clear(&b, files->rsdp);
+    builder_finish(&b);
+}
+
+void acpi_files_clear(struct acpi_files *files)
+{
+    g_byte_array_unref(files->tables);
+    g_byte_array_unref(files->rsdp);
+    g_byte_array_unref(files->loader);
 }

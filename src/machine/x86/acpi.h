@@ -19,6 +19,7 @@ struct acpi_config {
     uint16_t pvpanic_port; /* of the ISA panic device; 0: there is none */
     bool s3, s4;           /* the guest may suspend to RAM, to disk */
     bool i8042;            /* a keyboard controller that answers commands */
+    bool vga;              /* a VGA adapter */
 };
 
 /* Where the firmware ACPI control structure (FACS) is behind base, and the 32-bit waking vector in
@@ -28,5 +29,17 @@ struct acpi_config {
 
 /* All tables, one behind the other, as they will lie at base (a multiple of 64), the RSDP first. */
 GByteArray *acpi_build(const struct acpi_config *config, gpa_t base);
+
+/* The same for firmware to place: each is a fw_cfg file. */
+#define ACPI_FILE_TABLES "etc/acpi/tables"
+#define ACPI_FILE_RSDP   "etc/acpi/rsdp"
+#define ACPI_FILE_LOADER "etc/table-loader"
+
+struct acpi_files {
+    GByteArray *tables, *rsdp, *loader;
+};
+
+void acpi_build_files(const struct acpi_config *config, struct acpi_files *files);
+void acpi_files_clear(struct acpi_files *files); /* frees what the call above made */
 
 #endif

@@ -1,524 +1,67 @@
 /*
- * The q35 board: a PC with PCI Express, as parts list and wiring.
- *
- * What a PC's firmware does before it starts a system is done here at every reset, because there is
- * no firmware: ACPI tables and BIOS data are put into RAM, then the -kernel with what its boot
- * protocol wants, and vCPU 0 is set to its entry point. With -bios none of that is done: the image
- * is mapped below 4 GiB (its last 128 KiB also below 1 MiB) and vCPU 0 starts at the reset vector.
- * With neither, vCPU 0 finds a HLT there, as a PC without anything to boot ends.
- *
- * What a guest would miss: no VGA, no SMBIOS tables, no DMA controller, no parallel or floppy
- * ports.
+ * The q35 board: a PC with PCI Express, after Intel's Q35 (MCH) and ICH9. What it has in common
+ * with other PCs is in pc.c.
  */
-#include "machine/x86/boards.h"
+#include "machine/x86/pc-priv.h"
 
-#include "cpu/x86/state.h"
 #include "devices/acpi-pm.h"
-#include "devices/fw-cfg.h"
-#include "devices/hpet.h"
-#include "devices/ioapic.h"
-#include "devices/isa/i8042.h"
-#include "devices/isa/i8254.h"
-#include "devices/isa/i8259.h"
 #include "devices/isa/mc146818rtc.h"
-#include "devices/isa/port92.h"
-#include "devices/isa/pvpanic.h"
 #include "devices/pci/ich9-lpc.h"
+#include "devices/pci/pam.h"
 #include "devices/pci/q35-host.h"
-#include "machine/x86/acpi.h"
-#include "machine/x86/boot-priv.h"
-#include "machine/x86/q35-map.h"
-#include <fcntl.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#define CMOS_SHUTDOWN_STATUS 0x0f
-#define SHUTDOWN_S3_RESUME   0xfe /* as QEMU's firmware expects it */
-
-#define ROM_MAX_BYTES        (16u << 20)
-#define ROM_ALIAS_BYTES      (128u << 10)
-
-struct q35 {
-    struct ram_block *ram, *rom;
-    struct region low, shadow, high; /* of ram */
-    struct region rom_top, rom_alias;
-    uint64_t low_bytes, high_bytes;
-    struct device *pic, *ioapic, *pit, *pm, *lpc, *rtc, *fw_cfg;
-    struct irq_line pic_intr;
-    GByteArray *tables; /* ACPI; NULL with firmware */
-    struct boot_image *image;
-    bool laid_out; /* a start before has written to RAM */
-};
-
-/* ---------------------------------------------------------------- interrupts */
-
-static void isa_irq_set(void *opaque, int n, bool level)
-{
-    struct q35 *q = opaque;
-
-    i8259_set_irq(q->pic, n, level);
-    ioapic_set_irq(q->ioapic, n == 0 ? 2 : n, level); /* the MADT's override says the same */
-}
-
-static void pic_intr_set(void *opaque, int n, bool level)
-{
-    struct machine *m = opaque;
-    m->cpus->accel->set_extint(m->cpus, level);
-}
-
-static void send_msi(struct device_env *env, gpa_t addr, uint32_t data)
-{
-    struct machine *m = env->system_opaque;
-    m->cpus->accel->send_msi(m->cpus, addr, data);
-}
-
-static int pic_ack(void *opaque)
-{
-    struct machine *m = opaque;
-    struct q35 *q = m->board_data;
-    return i8259_ack(q->pic);
-}
-
-static void eoi(void *opaque, uint8_t vector)
-{
-    struct machine *m = opaque;
-    struct q35 *q = m->board_data;
-    ioapic_eoi(q->ioapic, vector);
-}
-
-static const struct cpus_hooks q35_hooks = {
-    .triple_fault = machine_triple_fault,
-    .internal_error = machine_internal_error,
-    .crash = machine_crash,
-    .pic_ack = pic_ack,
-    .eoi = eoi,
-};
-
-/* ---------------------------------------------------------------- memory */
-
-static bool ram_init(struct machine *m, struct q35 *q, GError **error)
-{
-    uint64_t bytes = m->config->ram_bytes;
-
-    q->low_bytes = bytes > Q35_RAM_HOLE ? Q35_RAM_SPLIT : bytes;
-    q->high_bytes = bytes - q->low_bytes;
-    q->ram = ram_block_new("ram", bytes, error);
-    if (!q->ram) {
-        return false;
-    }
-    q->low = (struct region){
-        .name = "ram-640k", .kind = REGION_RAM, .size = Q35_LOW_RAM_END, .ram = q->ram};
-    q->shadow = (struct region){.name = "ram-low",
-                                .kind = REGION_RAM,
-                                .size = q->low_bytes - Q35_SHADOW,
-                                .ram = q->ram,
-                                .ram_offset = Q35_SHADOW};
-    q->high = (struct region){.name = "ram-high",
-                              .kind = REGION_RAM,
-                              .size = q->high_bytes,
-                              .ram = q->ram,
-                              .ram_offset = q->low_bytes};
-    address_space_map(m->mem, 0, &q->low, 0);
-    address_space_map(m->mem, Q35_SHADOW, &q->shadow, 0);
-    if (q->high_bytes) {
-        address_space_map(m->mem, Q35_HIGH_RAM, &q->high, 0);
-    }
-    return true;
-}
-
-static bool rom_read(const char *path, struct ram_block **rom, GError **error)
-{
-    struct boot_file file = {.fd = open(path, O_RDONLY | O_CLOEXEC), .path = (char *)path};
-    struct stat st;
-    bool ok = false;
-
-    if (file.fd < 0 || fstat(file.fd, &st) < 0) {
-        g_set_error(error, MACHINE_ERROR, 0, "firmware '%s': %s", path, g_strerror(errno));
-    } else if (!S_ISREG(st.st_mode) || st.st_size == 0 || st.st_size > ROM_MAX_BYTES ||
-               st.st_size % 4096 != 0) {
-        g_set_error(error, MACHINE_ERROR, 0,
-                    "firmware '%s': %lld bytes: it must be a file of whole 4 KiB pages, at most "
-                    "%u MiB",
-                    path, (long long)st.st_size, ROM_MAX_BYTES >> 20);
-    } else {
-        *rom = ram_block_new("rom", (uint64_t)st.st_size, error);
-        ok = *rom && boot_file_read(&file, 0, (*rom)->host, (size_t)st.st_size, error);
-    }
-    if (file.fd >= 0) {
-        close(file.fd);
-    }
-    return ok;
-}
-
-/* What is at the reset vector when nothing else is: cli; hlt; jmp to the hlt. */
-static bool rom_make(struct ram_block **rom, GError **error)
-{
-    static const uint8_t stop[] = {0xfa, 0xf4, 0xeb, 0xfd};
-
-    *rom = ram_block_new("rom", 4096, error);
-    if (*rom) {
-        memcpy((*rom)->host + 0xff0, stop, sizeof(stop));
-    }
-    return *rom != NULL;
-}
-
-static bool rom_init(struct machine *m, struct q35 *q, GError **error)
-{
-    const char *path = m->config->firmware;
-    bool ok = path ? rom_read(path, &q->rom, error) : rom_make(&q->rom, error);
-
-    if (!ok) {
-        return false;
-    }
-    uint64_t bytes = q->rom->size, alias = MIN(bytes, ROM_ALIAS_BYTES);
-    q->rom_top = (struct region){.name = "rom", .kind = REGION_ROM, .size = bytes, .ram = q->rom};
-    q->rom_alias = (struct region){.name = "rom-alias",
-                                   .kind = REGION_ROM,
-                                   .size = alias,
-                                   .ram = q->rom,
-                                   .ram_offset = bytes - alias};
-    address_space_map(m->mem, Q35_HIGH_RAM - bytes, &q->rom_top, 1);
-    if (path) {
-        address_space_map(m->mem, HIGH_RAM - alias, &q->rom_alias, 1);
-    }
-    return true;
-}
-
-/* ---------------------------------------------------------------- what to start */
-
-static unsigned memory_map(const struct q35 *q, struct e820_entry *map)
-{
-    const struct e820_entry entry[] = {
-        {0, Q35_EBDA, E820_RAM},
-        {Q35_EBDA, Q35_LOW_RAM_END - Q35_EBDA, E820_RESERVED},
-        {Q35_TABLES, Q35_TABLES_BYTES, E820_RESERVED},
-        {HIGH_RAM, q->low_bytes - HIGH_RAM, E820_RAM},
-        {Q35_ECAM, Q35_ECAM_BYTES, E820_RESERVED},
-        {Q35_HIGH_RAM, q->high_bytes, E820_RAM},
-    };
-    unsigned n = 0;
-
-    for (unsigned i = 0; i < G_N_ELEMENTS(entry); i++) {
-        if (entry[i].size) {
-            map[n++] = entry[i];
-        }
-    }
-    return n;
-}
-
-static bool image_init(struct machine *m, struct q35 *q, GError **error)
-{
-    struct boot_request request = {
-        .kernel = m->config->kernel,
-        .initrd = m->config->initrd,
-        .append = m->config->append,
-        .low_top = q->low_bytes,
-        .rsdp = Q35_TABLES,
-    };
-
-    request.n_e820 = memory_map(q, request.e820);
-    q->image = boot_image_new(&request, error);
-    return q->image != NULL;
-}
-
-/* When all devices are there: at the first reset. */
-static GByteArray *tables_make(struct machine *m)
-{
-    const struct q35 *q = m->board_data;
-    const struct device *panic = devices_find_class(&m->env, &pvpanic_isa_class);
-    uint32_t apic_id[ACPI_MAX_CPUS];
-    const struct acpi_config config = {
-        .n_cpus = m->cpus->n,
-        .apic_id = apic_id,
-        .hpet = true,
-        .i8042 = true,
-        .pvpanic_port = panic ? pvpanic_isa_port(panic) : 0,
-        .s3 = ich9_lpc_offers_s3(q->lpc),
-        .s4 = ich9_lpc_offers_s4(q->lpc),
-    };
-
-    for (unsigned i = 0; i < m->cpus->n; i++) {
-        apic_id[i] = m->cpus->vcpu[i]->apic_id;
-    }
-    GByteArray *tables = acpi_build(&config, Q35_TABLES);
-    g_assert(tables->len <= Q35_TABLES_BYTES);
-    return tables;
-}
-
-static bool start_vcpu(struct machine *m, const struct boot_image *image, GError **error)
-{
-    struct vcpu *vcpu = m->cpus->vcpu[0];
-    struct cpu_state *state = g_new0(struct cpu_state, 1);
-    bool ok;
-
-    vcpu->ops->get(vcpu, state, ST_ALL);
-    boot_image_start(image, state);
-    ok = vcpu->ops->set(vcpu, state, ST_REGS | ST_SREGS | ST_MP, error);
-    g_free(state);
-    return ok;
-}
-
-/* BIOS data that systems look at whatever started them: COM1, base memory, EBDA. */
-static void bios_data_write(struct machine *m)
-{
-    uint8_t word[2];
-
-    put_le16(word, 0x3f8);
-    address_space_write(m->mem, 0x400, word, 2);
-    put_le16(word, Q35_EBDA >> 4);
-    address_space_write(m->mem, 0x40e, word, 2);
-    put_le16(word, Q35_EBDA >> 10);
-    address_space_write(m->mem, 0x413, word, 2);
-}
-
-/* What firmware is told of the devices that the command line has added. */
-static bool fw_cfg_finish(struct machine *m, GError **error)
-{
-    const struct q35 *q = m->board_data;
-    const struct device *panic = devices_find_class(&m->env, &pvpanic_isa_class);
-    uint8_t port[2];
-
-    if (!panic) {
-        return true;
-    }
-    put_le16(port, pvpanic_isa_port(panic));
-    return fw_cfg_add_file(q->fw_cfg, "etc/pvpanic-port", port, sizeof(port), error);
-}
-
-static bool q35_reset(struct machine *m, GError **error)
-{
-    struct q35 *q = m->board_data;
-    bool fresh = !q->laid_out;
-
-    mc146818rtc_set_cmos(q->rtc, CMOS_SHUTDOWN_STATUS, 0);
-    q->laid_out = true;
-    if (fresh && !fw_cfg_finish(m, error)) {
-        return false;
-    }
-    if (!q->image) {
-        return true;
-    }
-    if (fresh) {
-        q->tables = tables_make(m);
-    }
-    bios_data_write(m);
-    address_space_write(m->mem, Q35_TABLES, q->tables->data, q->tables->len);
-    return boot_image_load(q->image, m->mem, fresh, error) && start_vcpu(m, q->image, error);
-}
-
-/* ---------------------------------------------------------------- sleep */
-
-static void q35_asleep(struct machine *m, bool asleep)
-{
-    struct q35 *q = m->board_data;
-
-    mc146818rtc_asleep(q->rtc, asleep);
-    if (asleep) {
-        mc146818rtc_set_cmos(q->rtc, CMOS_SHUTDOWN_STATUS, SHUTDOWN_S3_RESUME);
-        acpi_pm_sleeping(q->pm);
-    }
-}
-
-static void rtc_alarm_set(void *opaque, int n, bool level)
-{
-    const struct q35 *q = opaque;
-
-    if (level) {
-        acpi_pm_rtc_alarm(q->pm);
-    }
-}
-
-/* vCPU 0 goes on in real mode at the guest's waking vector (ACPI 5.0, 5.2.10). */
-static bool wake_vcpu(struct machine *m, uint32_t vector, GError **error)
-{
-    struct vcpu *vcpu = m->cpus->vcpu[0];
-    struct cpu_state *state = g_new0(struct cpu_state, 1);
-    bool ok;
-
-    vcpu->ops->get(vcpu, state, ST_REGS | ST_SREGS);
-    state->sregs.cs.selector = (uint16_t)(vector >> 4);
-    state->sregs.cs.base = vector & ~0xfu;
-    state->regs.rip = vector & 0xf;
-    ok = vcpu->ops->set(vcpu, state, ST_REGS | ST_SREGS, error);
-    g_free(state);
-    return ok;
-}
-
-/* Memory is as the guest left it. With firmware that finds the way itself, from the reset vector,
- * by the shutdown status. */
-static bool q35_wake(struct machine *m, GError **error)
-{
-    struct q35 *q = m->board_data;
-    uint8_t word[4];
-    uint32_t vector;
-
-    acpi_pm_wake(q->pm);
-    if (!q->image) {
-        return true;
-    }
-    mc146818rtc_set_cmos(q->rtc, CMOS_SHUTDOWN_STATUS, 0);
-    address_space_read(m->mem, Q35_TABLES + ACPI_FACS + ACPI_FACS_WAKING_VECTOR, word, 4);
-    vector = get_le32(word);
-    if (vector == 0 || vector >= HIGH_RAM) {
-        g_set_error(error, MACHINE_ERROR, 0, "the waking vector 0x%x is not below 1 MiB", vector);
-        return false;
-    }
-    return wake_vcpu(m, vector, error);
-}
-
-/* ---------------------------------------------------------------- parts */
-
-static void gsi_set(void *opaque, int n, bool level)
-{
-    struct q35 *q = opaque;
-
-    ioapic_set_irq(q->ioapic, n, level);
-}
-
-/* HPET legacy replacement: its timers 0 and 1 take the interrupts of the 8254 and the clock. */
-static void hpet_legacy(void *opaque, bool on)
-{
-    struct q35 *q = opaque;
-
-    i8254_enable_irq(q->pit, !on);
-    mc146818rtc_enable_irq(q->rtc, !on);
-}
-
-static bool interrupts_init(struct machine *m, struct q35 *q, GError **error)
+static bool q35_chipset_init(struct machine *m, struct pc *q, GError **error)
 {
     struct device_env *env = &m->env;
-
-    env->send_msi = send_msi;
-    q->pic_intr = (struct irq_line){.set = pic_intr_set, .opaque = m};
-    for (int i = 0; i < 16; i++) {
-        env->isa_irq[i] = (struct irq_line){.set = isa_irq_set, .opaque = q, .n = i};
-    }
-    return (q->pic = i8259_create(env, &q->pic_intr, error)) &&
-           (q->ioapic = ioapic_create(env, error));
-}
-
-static bool timers_init(struct machine *m, struct q35 *q, GError **error)
-{
-    struct device_env *env = &m->env;
-    struct hpet_wiring hpet = {
-        .gsi = {.set = gsi_set, .opaque = q}, .legacy = hpet_legacy, .legacy_opaque = q};
-
-    return (q->pit = i8254_create(env, &env->isa_irq[0], error)) &&
-           (q->rtc = mc146818rtc_create(env, &env->isa_irq[8], m->config->rtc_base,
-                                        m->config->rtc_clock, error)) &&
-           hpet_create(env, &hpet, error);
-}
-
-static bool chipset_init(struct machine *m, struct q35 *q, GError **error)
-{
-    struct device_env *env = &m->env;
-    struct irq_line gsi = {.set = gsi_set, .opaque = q};
-    struct irq_line alarm = {.set = rtc_alarm_set, .opaque = q};
+    struct irq_line gsi = {.set = pc_gsi_set, .opaque = q};
+    struct irq_line alarm = {.set = pc_rtc_alarm, .opaque = q};
+    const struct pam_wiring pam = {.ram = q->ram,
+                                   .rom = q->rom_alias_base ? &q->rom_alias : NULL,
+                                   .rom_base = q->rom_alias_base,
+                                   .open = !m->config->firmware};
 
     mc146818rtc_set_alarm(q->rtc, &alarm);
-    return q35_host_create(env, error) &&
+    return q35_host_create(env, &pam, error) &&
            (q->pm = acpi_pm_create(env, &env->isa_irq[Q35_SCI_IRQ], error)) &&
-           (q->lpc = ich9_lpc_create(env, q->pm, &gsi, error)) && i8042_create(env, error) &&
-           port92_create(env, error);
+           (q->lpc = ich9_lpc_create(env, q->pm, &gsi, error));
 }
 
-static bool fw_cfg_init(struct machine *m, struct q35 *q, GError **error)
+static bool q35_offers_s3(const struct pc *q)
 {
-    struct device *fw = fw_cfg_create(&m->env, error);
-
-    q->fw_cfg = fw;
-    if (!fw) {
-        return false;
-    }
-    fw_cfg_set_u64(fw, FW_CFG_RAM_SIZE, m->config->ram_bytes);
-    fw_cfg_set_u16(fw, FW_CFG_NB_CPUS, (uint16_t)m->cpus->n);
-    fw_cfg_set_u16(fw, FW_CFG_MAX_CPUS, (uint16_t)m->cpus->max);
-    fw_cfg_set_u16(fw, FW_CFG_NOGRAPHIC, 1);
-    fw_cfg_set_u32(fw, FW_CFG_IRQ0_OVERRIDE, 1);
-    /* By ACPI sleep state: bit 7 offered, bits 0 to 6 its SLP_TYP. */
-    const uint8_t sleep[6] = {
-        0x80,
-        0,
-        0,
-        ich9_lpc_offers_s3(q->lpc) ? 0x81 : 0x01,
-        ich9_lpc_offers_s4(q->lpc) ? 0x82 : 0x02,
-        0x80,
-    };
-    return fw_cfg_add_file(fw, "etc/system-states", sleep, sizeof(sleep), error);
+    return ich9_lpc_offers_s3(q->lpc);
 }
 
-static bool devices_init(struct machine *m, struct q35 *q, GError **error)
+static bool q35_offers_s4(const struct pc *q)
 {
-    return interrupts_init(m, q, error) && timers_init(m, q, error) && chipset_init(m, q, error) &&
-           fw_cfg_init(m, q, error);
-}
-
-/* Where firmware looks for the size of memory. */
-static void cmos_init(const struct q35 *q)
-{
-    uint64_t above_1m = MIN((q->low_bytes - HIGH_RAM) >> 10, 0xffff);
-    uint64_t above_16m = q->low_bytes > 16u << 20 ? (q->low_bytes - (16u << 20)) >> 16 : 0;
-    uint64_t above_4g = q->high_bytes >> 16;
-
-    mc146818rtc_set_cmos(q->rtc, 0x15, 640 & 0xff);
-    mc146818rtc_set_cmos(q->rtc, 0x16, 640 >> 8);
-    mc146818rtc_set_cmos(q->rtc, 0x17, (uint8_t)above_1m);
-    mc146818rtc_set_cmos(q->rtc, 0x18, (uint8_t)(above_1m >> 8));
-    mc146818rtc_set_cmos(q->rtc, 0x30, (uint8_t)above_1m);
-    mc146818rtc_set_cmos(q->rtc, 0x31, (uint8_t)(above_1m >> 8));
-    mc146818rtc_set_cmos(q->rtc, 0x34, (uint8_t)above_16m);
-    mc146818rtc_set_cmos(q->rtc, 0x35, (uint8_t)(above_16m >> 8));
-    mc146818rtc_set_cmos(q->rtc, 0x5b, (uint8_t)above_4g);
-    mc146818rtc_set_cmos(q->rtc, 0x5c, (uint8_t)(above_4g >> 8));
-    mc146818rtc_set_cmos(q->rtc, 0x5d, (uint8_t)(above_4g >> 16));
+    return ich9_lpc_offers_s4(q->lpc);
 }
 
 static bool q35_init(struct machine *m, GError **error)
 {
-    struct q35 *q = g_new0(struct q35, 1);
+    static const struct pc_chipset chipset = {
+        .init = q35_chipset_init,
+        .ram_hole = Q35_RAM_HOLE,
+        .ram_split = Q35_RAM_SPLIT,
+        .ecam = true,
+        .offers_s3 = q35_offers_s3,
+        .offers_s4 = q35_offers_s4,
+    };
 
-    m->board_data = q;
-    if (!ram_init(m, q, error) || !rom_init(m, q, error) ||
-        !machine_create_cpus(m, &q35_hooks, error) || !devices_init(m, q, error)) {
-        return false;
-    }
-    cmos_init(q);
-    return !m->config->kernel || image_init(m, q, error);
-}
-
-static void q35_power_button(struct machine *m)
-{
-    struct q35 *q = m->board_data;
-    acpi_pm_power_button(q->pm);
-}
-
-static void q35_finish(struct machine *m)
-{
-    struct q35 *q = m->board_data;
-
-    if (q) {
-        boot_image_free(q->image);
-        if (q->tables) {
-            g_byte_array_unref(q->tables);
-        }
-        ram_block_free(q->ram);
-        ram_block_free(q->rom);
-        g_free(q);
-    }
+    return pc_init(m, &chipset, error);
 }
 
 const struct board board_q35 = {
     .name = "pc-q35-7.2",
     .alias = "q35",
     .desc = "Standard PC with PCI Express (Q35 + ICH9)",
+    .firmware = "bios-256k.bin",
     .is_default = true,
     .max_cpus = ACPI_MAX_CPUS,
     .wakeup_suspend = true,
     .init = q35_init,
-    .reset = q35_reset,
-    .power_button = q35_power_button,
-    .asleep = q35_asleep,
-    .wake = q35_wake,
-    .finish = q35_finish,
+    .reset = pc_reset,
+    .power_button = pc_power_button,
+    .asleep = pc_asleep,
+    .wake = pc_wake,
+    .finish = pc_finish,
 };

@@ -1,0 +1,276 @@
+/*
+ * What a PC tells its firmware: fw_cfg items and files (QEMU's docs/specs/fw_cfg, and the names
+ * that SeaBIOS and OVMF look for), and the CMOS bytes that PC firmware has always read.
+ *
+ * Nothing here depends on which firmware it is, and a -kernel that is started without firmware
+ * finds the same items.
+ */
+#include "machine/x86/pc-priv.h"
+
+#include "devices/fw-cfg.h"
+#include "devices/isa/mc146818rtc.h"
+#include "devices/isa/pvpanic.h"
+#include "machine/x86/smbios.h"
+#include <string.h>
+
+/* CMOS bytes, as SeaBIOS knows them. */
+#define CMOS_FLOPPY      0x10
+#define CMOS_EQUIPMENT   0x14
+#define CMOS_BASE_MEMORY 0x15
+#define CMOS_EXTENDED    0x17 /* KiB above 1 MiB; again at 0x30 */
+#define CMOS_EXTENDED_2  0x30
+#define CMOS_ABOVE_16M   0x34 /* in 64 KiB */
+#define CMOS_BOOT_THIRD  0x38
+#define CMOS_BOOT_FIRST  0x3d
+#define CMOS_ABOVE_4G    0x5b /* in 64 KiB */
+#define CMOS_CPUS        0x5f /* less one */
+
+#define EQUIPMENT_FPU    0x02
+#define EQUIPMENT_PS2    0x04
+
+#define E820_ENTRY_BYTES 20
+
+static void cmos_put16(const struct pc *q, uint8_t index, uint64_t value)
+{
+    mc146818rtc_set_cmos(q->rtc, index, (uint8_t)value);
+    mc146818rtc_set_cmos(q->rtc, index + 1, (uint8_t)(value >> 8));
+}
+
+static void cmos_init(const struct machine *m, const struct pc *q)
+{
+    uint64_t above_1m = MIN((q->low_bytes - HIGH_RAM) >> 10, 0xffff);
+    uint64_t above_16m = q->low_bytes > 16u << 20 ? (q->low_bytes - (16u << 20)) >> 16 : 0;
+    uint64_t above_4g = q->high_bytes >> 16;
+
+    cmos_put16(q, CMOS_BASE_MEMORY, 640);
+    cmos_put16(q, CMOS_EXTENDED, above_1m);
+    cmos_put16(q, CMOS_EXTENDED_2, above_1m);
+    cmos_put16(q, CMOS_ABOVE_16M, above_16m);
+    cmos_put16(q, CMOS_ABOVE_4G, above_4g);
+    mc146818rtc_set_cmos(q->rtc, CMOS_ABOVE_4G + 2, (uint8_t)(above_4g >> 16));
+    mc146818rtc_set_cmos(q->rtc, CMOS_CPUS, (uint8_t)(m->cpus->n - 1));
+    mc146818rtc_set_cmos(q->rtc, CMOS_FLOPPY, 0);
+    mc146818rtc_set_cmos(q->rtc, CMOS_EQUIPMENT, EQUIPMENT_FPU | EQUIPMENT_PS2);
+}
+
+/* ---------------------------------------------------------------- what to boot from */
+
+/* The number of a kind of boot device in CMOS; 0: a PC cannot boot from that. */
+static unsigned boot_device(char letter)
+{
+    switch (letter) {
+    case 'a':
+        return 1;
+    case 'c':
+        return 2;
+    case 'd':
+        return 3;
+    case 'n':
+        return 4;
+    default:
+        return 0;
+    }
+}
+
+static bool boot_order_set(const struct pc *q, const char *order, GError **error)
+{
+    unsigned device[3] = {0};
+
+    if (strlen(order) > 3) {
+        g_set_error(error, MACHINE_ERROR, 0,
+                    "boot order '%s': a PC takes three kinds of device at most", order);
+        return false;
+    }
+    for (unsigned i = 0; order[i]; i++) {
+        device[i] = boot_device(order[i]);
+        if (!device[i]) {
+            g_set_error(
+                error, MACHINE_ERROR, 0,
+                "boot order '%s': '%c' is none of a (floppy), c (disk), d (CD), n (network)", order,
+                order[i]);
+            return false;
+        }
+    }
+    mc146818rtc_set_cmos(q->rtc, CMOS_BOOT_FIRST, (uint8_t)(device[1] << 4 | device[0]));
+    mc146818rtc_set_cmos(q->rtc, CMOS_BOOT_THIRD, (uint8_t)(device[2] << 4));
+    return true;
+}
+
+static const char *boot_order(const struct machine *m)
+{
+    return m->config->boot.order ? m->config->boot.order : "cad";
+}
+
+bool pc_boot_again(struct machine *m, GError **error)
+{
+    return boot_order_set(m->board_data, boot_order(m), error);
+}
+
+static bool boot_init(struct machine *m, const struct pc *q, GError **error)
+{
+    const struct boot_options *boot = &m->config->boot;
+    uint8_t word[4];
+
+    fw_cfg_set_u16(q->fw_cfg, FW_CFG_BOOT_MENU, boot->menu);
+    put_le16(word, boot->splash_time_ms);
+    if (boot->has_splash_time &&
+        !fw_cfg_add_file(q->fw_cfg, "etc/boot-menu-wait", word, 2, error)) {
+        return false;
+    }
+    put_le32(word, (uint32_t)boot->reboot_timeout_ms);
+    if (!fw_cfg_add_file(q->fw_cfg, "etc/boot-fail-wait", word, 4, error)) {
+        return false;
+    }
+    /* Both are looked at, so that a mistake in the one shows while the other is in force. */
+    return boot_order_set(q, boot_order(m), error) &&
+           (!boot->once || boot_order_set(q, boot->once, error));
+}
+
+/* ---------------------------------------------------------------- fw_cfg */
+
+static bool e820_add(const struct pc *q, GError **error)
+{
+    const struct e820_entry entry[] = {
+        {0, q->low_bytes, E820_RAM},
+        {Q35_HIGH_RAM, q->high_bytes, E820_RAM},
+    };
+    uint8_t bytes[G_N_ELEMENTS(entry) * E820_ENTRY_BYTES];
+    size_t length = 0;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(entry); i++) {
+        if (entry[i].size) {
+            put_le64(bytes + length, entry[i].base);
+            put_le64(bytes + length + 8, entry[i].size);
+            put_le32(bytes + length + 16, entry[i].type);
+            length += E820_ENTRY_BYTES;
+        }
+    }
+    return fw_cfg_add_file(q->fw_cfg, "etc/e820", bytes, length, error);
+}
+
+static bool smbios_add(const struct machine *m, const struct pc *q, GError **error)
+{
+    const struct cpu_topology *t = &m->config->topology;
+    const struct smbios_config config = {
+        .product = m->board->desc,
+        .version = m->board->name,
+        .uuid = m->config->uuid,
+        .sockets = t->sockets,
+        .cores = t->dies * t->cores,
+        .threads = t->threads,
+        .low_bytes = q->low_bytes,
+        .high_bytes = q->high_bytes,
+    };
+    g_autoptr(GByteArray) tables = NULL;
+    g_autoptr(GByteArray) anchor = NULL;
+
+    smbios_build(&config, &tables, &anchor);
+    return fw_cfg_add_file(q->fw_cfg, SMBIOS_FILE_TABLES, tables->data, tables->len, error) &&
+           fw_cfg_add_file(q->fw_cfg, SMBIOS_FILE_ANCHOR, anchor->data, anchor->len, error);
+}
+
+bool pc_firmware_init(struct machine *m, GError **error)
+{
+    struct pc *q = m->board_data;
+    struct device *fw = fw_cfg_create(&m->env, error);
+
+    q->fw_cfg = fw;
+    if (!fw) {
+        return false;
+    }
+    fw_cfg_set_u64(fw, FW_CFG_RAM_SIZE, m->config->ram_bytes);
+    fw_cfg_set_u16(fw, FW_CFG_NB_CPUS, (uint16_t)m->cpus->n);
+    fw_cfg_set_u16(fw, FW_CFG_MAX_CPUS, (uint16_t)m->cpus->max);
+    fw_cfg_set_u32(fw, FW_CFG_IRQ0_OVERRIDE, 1);
+    /* By ACPI sleep state: bit 7 offered, bits 0 to 6 its SLP_TYP. */
+    const uint8_t sleep[6] = {
+        0x80, 0, 0, q->chipset->offers_s3(q) ? 0x81 : 0x01, q->chipset->offers_s4(q) ? 0x82 : 0x02,
+        0x80,
+    };
+    cmos_init(m, q);
+    return fw_cfg_add_file(fw, "etc/system-states", sleep, sizeof(sleep), error) &&
+           e820_add(q, error) && smbios_add(m, q, error) && boot_init(m, q, error);
+}
+
+/* ---------------------------------------------------------------- when all devices are there */
+
+/* Calls with the machine's ACPI description. */
+static void with_acpi_config(struct machine *m,
+                             void (*fn)(const struct acpi_config *config, void *opaque),
+                             void *opaque)
+{
+    const struct pc *q = m->board_data;
+    const struct device *panic = devices_find_class(&m->env, &pvpanic_isa_class);
+    uint32_t apic_id[ACPI_MAX_CPUS];
+    const struct acpi_config config = {
+        .n_cpus = m->cpus->n,
+        .apic_id = apic_id,
+        .hpet = true,
+        .i8042 = true,
+        .pvpanic_port = panic ? pvpanic_isa_port(panic) : 0,
+        .s3 = q->chipset->offers_s3(q),
+        .s4 = q->chipset->offers_s4(q),
+    };
+
+    for (unsigned i = 0; i < m->cpus->n; i++) {
+        apic_id[i] = m->cpus->vcpu[i]->apic_id;
+    }
+    fn(&config, opaque);
+}
+
+static void build_tables(const struct acpi_config *config, void *opaque)
+{
+    *(GByteArray **)opaque = acpi_build(config, Q35_TABLES);
+}
+
+static void build_files(const struct acpi_config *config, void *opaque)
+{
+    acpi_build_files(config, opaque);
+}
+
+GByteArray *pc_tables_make(struct machine *m)
+{
+    GByteArray *tables;
+
+    with_acpi_config(m, build_tables, &tables);
+    g_assert(tables->len <= Q35_TABLES_BYTES);
+    return tables;
+}
+
+static bool acpi_add(struct machine *m, const struct pc *q, GError **error)
+{
+    struct acpi_files files;
+    bool ok;
+
+    with_acpi_config(m, build_files, &files);
+    ok = fw_cfg_add_file(q->fw_cfg, ACPI_FILE_TABLES, files.tables->data, files.tables->len,
+                         error) &&
+         fw_cfg_add_file(q->fw_cfg, ACPI_FILE_RSDP, files.rsdp->data, files.rsdp->len, error) &&
+         fw_cfg_add_file(q->fw_cfg, ACPI_FILE_LOADER, files.loader->data, files.loader->len, error);
+    acpi_files_clear(&files);
+    return ok;
+}
+
+static bool bootorder_add(const struct machine *m, const struct pc *q, GError **error)
+{
+    static const char halt[] = "HALT";
+
+    return !m->config->boot.strict ||
+           fw_cfg_add_file(q->fw_cfg, "bootorder", halt, sizeof(halt), error);
+}
+
+bool pc_firmware_finish(struct machine *m, GError **error)
+{
+    const struct pc *q = m->board_data;
+    const struct device *panic = devices_find_class(&m->env, &pvpanic_isa_class);
+    uint8_t port[2];
+
+    fw_cfg_set_u16(q->fw_cfg, FW_CFG_NOGRAPHIC, 1);
+    if (panic) {
+        put_le16(port, pvpanic_isa_port(panic));
+        if (!fw_cfg_add_file(q->fw_cfg, "etc/pvpanic-port", port, sizeof(port), error)) {
+            return false;
+        }
+    }
+    return bootorder_add(m, q, error) && (!m->config->firmware || acpi_add(m, q, error));
+}

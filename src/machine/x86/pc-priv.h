@@ -1,0 +1,56 @@
+/* Between the files of the PC boards: pc.c, pc-firmware.c and one file per chipset. */
+#ifndef MACHINE_X86_PC_PRIV_H
+#define MACHINE_X86_PC_PRIV_H
+
+#include "machine/x86/acpi.h"
+#include "machine/x86/boards.h"
+#include "machine/x86/boot-priv.h"
+#include "machine/x86/q35-map.h"
+
+struct pc;
+
+/* What a chipset is to the rest of its board. */
+struct pc_chipset {
+    /* Makes host bridge, ISA or LPC bridge and power management: sets q->pm. */
+    bool (*init)(struct machine *m, struct pc *q, GError **error);
+    uint64_t ram_hole;  /* RAM below 4 GiB ends here at the latest... */
+    uint64_t ram_split; /* ...or here when there is more RAM than that */
+    bool ecam;          /* configuration space in memory, at Q35_ECAM */
+    bool (*offers_s3)(const struct pc *q);
+    bool (*offers_s4)(const struct pc *q);
+};
+
+struct pc {
+    const struct pc_chipset *chipset;
+    struct ram_block *ram, *rom;
+    struct region low, extended, high; /* of ram; between low and extended is the chipset's */
+    struct region rom_top, rom_alias;
+    gpa_t rom_alias_base; /* 0: the ROM is not seen below 1 MiB */
+    uint64_t low_bytes, high_bytes;
+    struct device *pic, *ioapic, *pit, *pm, *lpc, *rtc, *fw_cfg;
+    struct irq_line pic_intr;
+    GByteArray *tables; /* ACPI; NULL with firmware */
+    struct boot_image *image;
+    bool laid_out; /* a start before has written to RAM */
+};
+
+/* For struct board. */
+bool pc_init(struct machine *m, const struct pc_chipset *chipset, GError **error);
+bool pc_reset(struct machine *m, GError **error);
+void pc_power_button(struct machine *m);
+void pc_asleep(struct machine *m, bool asleep);
+bool pc_wake(struct machine *m, GError **error);
+void pc_finish(struct machine *m);
+
+/* Interrupt lines for a chipset; opaque: struct pc. */
+void pc_gsi_set(void *opaque, int n, bool level);
+void pc_rtc_alarm(void *opaque, int n, bool level);
+
+/* pc-firmware.c: fw_cfg and CMOS. pc_firmware_finish() comes at the first reset, when all devices
+ * are there, pc_boot_again() at each later one. */
+bool pc_firmware_init(struct machine *m, GError **error);
+bool pc_firmware_finish(struct machine *m, GError **error);
+bool pc_boot_again(struct machine *m, GError **error);
+GByteArray *pc_tables_make(struct machine *m);
+
+#endif

@@ -1,0 +1,25 @@
+/*
+ * SMBIOS 2.8 tables for firmware to put into memory (DMTF DSP0134): type 0 is the firmware's own,
+ * here are 1 system, 3 chassis, 4 processors, 16 memory array, 17 memory devices, 19 mapped
+ * addresses, 32 boot status and 127 end.
+ */
+#ifndef MACHINE_X86_SMBIOS_H
+#define MACHINE_X86_SMBIOS_H
+
+#include <glib.h>
+#include <stdint.h>
+
+#define SMBIOS_FILE_TABLES "etc/smbios/smbios-tables"
+#define SMBIOS_FILE_ANCHOR "etc/smbios/smbios-anchor"
+
+struct smbios_config {
+    const char *product, *version; /* of the system: "Standard PC ...", "pc-q35-7.2" */
+    const char *uuid;              /* canonical text; NULL: none */
+    unsigned sockets, cores, threads;
+    uint64_t low_bytes, high_bytes; /* RAM below and from 4 GiB */
+};
+
+/* tables, and the entry point whose address field firmware fills in. The caller frees both. */
+void smbios_build(const struct smbios_config *config, GByteArray **tables, GByteArray **anchor);
+
+#endif
