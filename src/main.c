@@ -50,6 +50,7 @@ static bool set_up(struct godwit *g, GError **error)
         !assemble_monitors(g->monitor, o, error)) {
         return false;
     }
+    o->config->prepare = assemble_block;
     o->config->populate = assemble_devices;
     o->config->populate_opaque = &g->assembly;
     g->machine = machine_new(o->config, loop_new, monitor_event_sink(g->monitor), error);

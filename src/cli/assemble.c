@@ -4,6 +4,7 @@
 #include "cli/console.h"
 #include "devices/isa/serial.h"
 #include "devices/qtest.h"
+#include "qapi-visit.h"
 #include <string.h>
 
 #define DEBUGCON_PORT "0xe9"
@@ -148,6 +149,55 @@ static struct chardev *chardev_for(struct machine *m, struct assembly *a, const 
         }
     }
     return chr;
+}
+
+/* ---------------------------------------------------------------- block nodes */
+
+static bool add_blockdev(struct machine *m, const char *text, GError **error)
+{
+    struct blockdev_options *options = blockdev_options_from_keyval(text, "driver", error);
+    bool ok = options && block_node_add(m->block, options, error);
+
+    blockdev_options_free(options);
+    return ok;
+}
+
+bool assemble_block(struct machine *m, void *assembly, GError **error)
+{
+    const struct options *o = ((struct assembly *)assembly)->options;
+
+    for (guint i = 0; i < o->blockdevs->len; i++) {
+        const struct option_text *option = o->blockdevs->pdata[i];
+        if (!add_blockdev(m, option->text, error)) {
+            g_prefix_error(error, "%s: ", option->given);
+            return false;
+        }
+    }
+    for (guint i = 0; i < o->drives->len; i++) {
+        const struct option_text *option = o->drives->pdata[i];
+        if (!block_drive_add(m->block, option->text, &m->board->drives, error)) {
+            g_prefix_error(error, "%s: ", option->given);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Every drive of an interface must have found its device. */
+static bool check_drives(struct machine *m, GError **error)
+{
+    static const char *const names[] = {"none", "virtio", "ide", "pflash"};
+    struct drive *d;
+
+    for (unsigned i = 0; (d = block_drive_nth(m->block, i)); i++) {
+        if (d->interface != DRIVE_NONE && !d->taken) {
+            g_set_error(error, CLI_ERROR, 0,
+                        "-drive %s: machine type '%s' does not support if=%s,bus=%d,unit=%d", d->id,
+                        m->board->name, names[d->interface], d->bus, d->unit);
+            return false;
+        }
+    }
+    return true;
 }
 
 /* ---------------------------------------------------------------- devices */
@@ -323,7 +373,7 @@ bool assemble_devices(struct machine *m, void *assembly, GError **error)
                         m->board->name);
             return false;
         }
-        return add_consoles(m, a, error) && add_qtest(m, a, error);
+        return add_consoles(m, a, error) && check_drives(m, error) && add_qtest(m, a, error);
     }
     if (!add_serials(m, a, error) || !add_debugcons(m, a, error) || !add_consoles(m, a, error)) {
         return false;
@@ -335,7 +385,7 @@ bool assemble_devices(struct machine *m, void *assembly, GError **error)
             return false;
         }
     }
-    return add_qtest(m, a, error);
+    return check_drives(m, error) && add_qtest(m, a, error);
 }
 
 /* ---------------------------------------------------------------- monitors */

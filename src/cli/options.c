@@ -114,6 +114,18 @@ static bool opt_monitor(struct options *o, const char *arg, GError **error)
     return true;
 }
 
+static bool opt_blockdev(struct options *o, const char *arg, GError **error)
+{
+    add_text(o->blockdevs, "blockdev", arg);
+    return true;
+}
+
+static bool opt_drive(struct options *o, const char *arg, GError **error)
+{
+    add_text(o->drives, "drive", arg);
+    return true;
+}
+
 static bool opt_chardev(struct options *o, const char *arg, GError **error)
 {
     add_text(o->chardevs, "chardev", arg);
@@ -353,6 +365,8 @@ static const struct option options[] = {
     {"qmp-pretty", "DEV", opt_qmp_pretty, "the same with indented output"},
     {"mon", "chardev=ID,mode=control", opt_mon, "a monitor on a chardev"},
     {"chardev", "KIND,id=ID[,...]", opt_chardev, "a character device back end"},
+    {"blockdev", "driver=DRIVER,node-name=NAME[,...]", opt_blockdev, "a block node"},
+    {"drive", "file=FILE[,if=IF][,format=FORMAT][,...]", opt_drive, "a disk, or a drive for one"},
     {"device", "NAME[,PROPERTY=VALUE]", opt_device, "a device (help lists them)"},
     {"global", "DRIVER.PROPERTY=VALUE", opt_global,
      "a default for all devices of that name, the board's own too"},
@@ -468,6 +482,8 @@ struct options *options_parse(int argc, char **argv, GError **error)
     o->chardevs = g_ptr_array_new_with_free_func(option_text_free);
     o->serials = g_ptr_array_new_with_free_func(option_text_free);
     o->debugcons = g_ptr_array_new_with_free_func(option_text_free);
+    o->blockdevs = g_ptr_array_new_with_free_func(option_text_free);
+    o->drives = g_ptr_array_new_with_free_func(option_text_free);
     o->devices = g_ptr_array_new_with_free_func(option_text_free);
     o->monitors = g_ptr_array_new_with_free_func(monitor_option_free);
     if (!parse_all(o, argc, argv, error)) {
@@ -487,6 +503,8 @@ void options_free(struct options *o)
     g_ptr_array_unref(o->serials);
     g_ptr_array_unref(o->debugcons);
     g_ptr_array_unref(o->devices);
+    g_ptr_array_unref(o->blockdevs);
+    g_ptr_array_unref(o->drives);
     g_ptr_array_unref(o->monitors);
     g_free(o->human_monitor);
     g_free(o->qtest);

@@ -26,9 +26,10 @@ struct option_text { /* an option with its argument still as text */
 enum options_action { OPTIONS_RUN, OPTIONS_DONE /* help or version was printed */ };
 
 struct options {
-    struct machine_config *config;                       /* given away to machine_new() */
-    GPtrArray *chardevs, *serials, *debugcons, *devices; /* struct option_text */
-    GPtrArray *monitors;                                 /* struct monitor_option */
+    struct machine_config *config; /* given away to machine_new() */
+    /* struct option_text */
+    GPtrArray *chardevs, *serials, *debugcons, *devices, *blockdevs, *drives;
+    GPtrArray *monitors; /* struct monitor_option */
     char *human_monitor; /* -monitor: a chardev spec, "none", or NULL */
     char *qtest, *qtest_log;
     char *pidfile, *log_file, *event_log;

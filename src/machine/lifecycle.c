@@ -227,6 +227,7 @@ static void park(struct machine *m)
 static void unpark(struct machine *m)
 {
     devices_resume(&m->env);
+    block_resume_all(m->block);
     if (m->cpus) {
         vcpus_resume_all(m->cpus);
     }
@@ -237,6 +238,8 @@ static void stop_guest(struct machine *m, enum run_state state)
     runstate_set(m->run, state);
     vclock_stop(m->clock);
     park(m);
+    block_drain_begin(m->block); /* guest memory changes no more */
+    block_drain_end(m->block);
 }
 
 void vm_stop(struct machine *m, enum run_state state)
@@ -246,6 +249,7 @@ void vm_stop(struct machine *m, enum run_state state)
         stop_guest(m, state);
         qapi_event_send_stop(m->events);
     }
+    block_flush_all(m->block);
 }
 
 static bool take_request(struct machine *m, enum request_bit bit)
@@ -308,6 +312,7 @@ bool vm_start(struct machine *m, GError **error)
         if (stop_pending) {
             qapi_event_send_stop(m->events);
             qapi_event_send_resume(m->events);
+            block_resume_all(m->block);
         }
         return true;
     }
@@ -664,6 +669,7 @@ int machine_run(struct machine *m)
     if (runstate_is_running(m->run)) {
         stop_guest(m, RUN_STATE_SHUTDOWN); /* no STOP: the end of the connection says it */
     }
+    block_flush_all(m->block);
     cause_leave(m, &scope);
     big_lock_release(&m->lock);
     last_words(m);

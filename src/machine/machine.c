@@ -150,6 +150,7 @@ static void env_init(struct machine *m)
     m->env.system_opaque = m;
     m->env.globals = m->config->globals;
     m->env.data_dirs = m->config->data_dirs;
+    m->env.block = m->block;
 }
 
 /* They may be for devices that could be there: no error. */
@@ -173,6 +174,9 @@ static bool build(struct machine *m, GError **error)
     m->mem = address_space_new("memory", UINT64_MAX);
     m->io = address_space_new("I/O", 0xffff);
     env_init(m);
+    if (m->config->prepare && !m->config->prepare(m, m->config->populate_opaque, error)) {
+        return false;
+    }
     if (!m->board->init(m, error)) {
         return false;
     }
@@ -193,6 +197,11 @@ static void note_state(void *causes, enum run_state from, enum run_state to)
     causes_note_state(causes, from, to);
 }
 
+static void stop_for_error(void *opaque)
+{
+    machine_request_stop(opaque, RUN_STATE_IO_ERROR, "block");
+}
+
 static struct machine *machine_alloc(const struct board *board,
                                      struct loop *(*make_loop)(struct big_lock *),
                                      struct event_sink *events)
@@ -207,6 +216,8 @@ static struct machine *machine_alloc(const struct board *board,
     m->run = runstate_new(RUN_STATE_PRELAUNCH);
     runstate_observe(m->run, note_state, m->causes);
     m->requests = requests_new();
+    m->block = block_graph_new(m->events, m->loop);
+    block_graph_on_stop(m->block, stop_for_error, m);
     m->chardevs = g_ptr_array_new_with_free_func((GDestroyNotify)chardev_free);
     return m;
 }
@@ -254,6 +265,7 @@ void machine_free(struct machine *m)
     if (m->board->finish) {
         m->board->finish(m);
     }
+    block_graph_free(m->block);
     g_ptr_array_unref(m->chardevs);
     big_lock_release(&m->lock);
     cpu_model_free(m->cpu_model);

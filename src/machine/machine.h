@@ -46,6 +46,9 @@ struct machine_config { /* what the command line said; strings owned */
     bool start_paused;          /* -S */
     char *rtc_base, *rtc_clock; /* -rtc; NULL: defaults */
     GPtrArray *globals;         /* struct device_global */
+    /* Makes what devices stand on (block nodes): before the board's own devices. Machine lock held.
+     * NULL: none. */
+    bool (*prepare)(struct machine *m, void *opaque, GError **error);
     /* Adds devices that the command line asks for: after the board's own, before the first reset.
      * Machine lock held. NULL: none. */
     bool (*populate)(struct machine *m, void *opaque, GError **error);
@@ -66,6 +69,7 @@ struct board {
     bool is_default;
     unsigned max_cpus;
     bool wakeup_suspend;
+    struct drive_rules drives; /* of -drive without if= */
     /* Builds memory map and devices; config is checked. Errors name what is wrong. */
     bool (*init)(struct machine *, GError **);
     /* After devices were reset: puts kernel and tables back, sets vCPU 0's start state. */
@@ -95,6 +99,7 @@ struct machine {
     struct runstate *run;      /* runstate.c */
     struct requests *requests; /* lifecycle.c */
     void *board_data;
+    struct block_graph *block;
     GPtrArray *chardevs; /* struct chardev *, owned: freed after the devices */
     int exit_status;
 };

@@ -48,6 +48,7 @@ static void property_set_default(struct device *dev, const struct property *p)
         *(uint16_t *)field = (uint16_t)p->def;
         break;
     case PROP_U32:
+    case PROP_ENUM:
         *(uint32_t *)field = (uint32_t)p->def;
         break;
     case PROP_U64:

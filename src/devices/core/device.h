@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/state.h"
+#include "block/block.h"
 #include "chardev/chardev.h"
 #include "cpu/vcpu.h"
 #include "devices/core/irq.h"
@@ -39,6 +40,7 @@ enum property_type {
     PROP_U64,
     PROP_SIZE,   /* uint64_t, k/M/G suffixes */
     PROP_STRING, /* char * */
+    PROP_ENUM,   /* an enum of the schema, 4 bytes, by the names in `values` */
     PROP_CHARDEV /* struct chardev *, by id */
 };
 
@@ -49,6 +51,7 @@ struct property {
     uint64_t def;      /* default of a scalar */
     uint64_t min, max; /* inclusive, checked when max != 0 */
     const char *help;
+    const struct qapi_type *values; /* PROP_ENUM */
 };
 
 struct device;
@@ -96,6 +99,7 @@ struct device_env {
     struct cpus *cpus; /* NULL on a bare bus (tests) */
     struct big_lock *lock;
     struct loop *loop;
+    struct block_graph *block; /* NULL on a bare bus that has none */
     const struct system_ops *system;
     void *system_opaque;
     struct irq_line isa_irq[16]; /* into 8259 and I/O APIC together */

@@ -105,6 +105,22 @@ static bool set_chardev(struct device *dev, const struct property *p, const char
     return true;
 }
 
+static bool set_enum(struct device *dev, const struct property *p, const char *value,
+                     GError **error)
+{
+    g_autofree char *names = NULL;
+    int number;
+
+    if (qapi_enum_parse(p->values, value, &number)) {
+        *(uint32_t *)((uint8_t *)dev + p->offset) = (uint32_t)number;
+        return true;
+    }
+    names = g_strjoinv(", ", (char **)p->values->values);
+    g_set_error(error, DEVICE_ERROR, 0, "%s: property '%s': there is no '%s', only %s",
+                dev->class->name, p->name, value, names);
+    return false;
+}
+
 static const struct property *property_find(const struct device_class *class, const char *name)
 {
     for (const struct property *p = class->props; p && p->type != PROP_END; p++) {
@@ -139,6 +155,8 @@ bool device_set_property(struct device *dev, const char *name, const char *value
         g_free(*(char **)field);
         *(char **)field = g_strdup(value);
         return true;
+    case PROP_ENUM:
+        return set_enum(dev, p, value, error);
     case PROP_CHARDEV:
         return set_chardev(dev, p, value, error);
     default:

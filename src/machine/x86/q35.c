@@ -58,6 +58,7 @@ const struct board board_q35 = {
     .is_default = true,
     .max_cpus = ACPI_MAX_CPUS,
     .wakeup_suspend = true,
+    .drives = {.interface = DRIVE_IDE, .ide_units = 1},
     .init = q35_init,
     .reset = pc_reset,
     .power_button = pc_power_button,

@@ -1,0 +1,165 @@
+/*
+ * Between the files of the block room: nodes, their drivers, and the I/O thread.
+ *
+ * A driver's open() and close() run on the main thread, close() with no request under way. submit()
+ * runs on the I/O thread, and ends each request by block_request_done(), at once or later.
+ */
+#ifndef BLOCK_BLOCK_PRIV_H
+#define BLOCK_BLOCK_PRIV_H
+
+#include "block/block.h"
+#include <stdatomic.h>
+
+#define BLOCK_MAX_NODES 1000
+#define BLOCK_MAX_DEPTH 100 /* of nodes standing on nodes */
+
+struct uring;
+
+struct block_child { /* an edge: a user of a node */
+    char *role;      /* "file", "root" */
+    struct block_node *node;
+    struct block_node *parent; /* NULL: a back end */
+    struct block_backend *backend;
+    unsigned perm, shared; /* enum block_perm */
+};
+
+struct block_driver {
+    enum blockdev_driver id;
+    size_t size; /* of node->state */
+    /* Opens children with block_node_open_child(). node->read_only says what is wanted; with
+     * node->auto_read_only the driver may set it. Sets node->bytes and filename. On failure close()
+     * follows. */
+    bool (*open)(struct block_node *, const struct blockdev_options *, GError **);
+    void (*close)(struct block_node *); /* children are closed by the graph */
+    void (*submit)(struct block_node *, struct block_request *);
+    /* What the node wants of a child and lets others do with it, when its own users together want
+     * perm and let others do shared. NULL: just that. */
+    void (*child_perm)(const struct block_node *, const struct block_child *, unsigned perm,
+                       unsigned shared, unsigned *child_perm, unsigned *child_shared);
+    /* Users now want and share this; false: the host refuses (locks). NULL: fine. */
+    bool (*set_perm)(struct block_node *, unsigned perm, unsigned shared, GError **);
+    /* A child may have another length now. NULL: the length is the child's. */
+    void (*refresh)(struct block_node *);
+    int (*resize)(struct block_node *, uint64_t bytes, GError **); /* drained; NULL: can't be */
+    int64_t (*allocated_bytes)(
+        struct block_node *); /* on the host; NULL: the child's; -1 unknown */
+    void (*image_info)(struct block_node *, struct image_info *); /* NULL: nothing special */
+};
+
+struct block_node {
+    const struct block_driver *driver;
+    struct block_graph *graph;
+    char *name;
+    char *filename; /* for people */
+    void *state;    /* the driver's */
+    bool owned;     /* by the monitor: counts as a use */
+    bool visible;   /* in the graph's list */
+    bool read_only, auto_read_only, force_share, direct, no_flush, unmap;
+    enum blockdev_detect_zeroes_options detect_zeroes;
+    GPtrArray *children;   /* struct block_child, owned */
+    GPtrArray *parents;    /* struct block_child of those above */
+    _Atomic unsigned perm; /* all parents' together, as set_perm() has last seen them */
+    unsigned shared;
+    unsigned depth; /* the longest way down */
+    _Atomic uint64_t bytes;
+    _Atomic uint64_t highest; /* end of the farthest write */
+};
+
+struct block_graph {
+    struct event_sink *events;
+    struct loop *main, *io;
+    GThread *thread;
+    GPtrArray *nodes;    /* visible ones, in order of making */
+    GPtrArray *backends; /* all */
+    GPtrArray *drives;   /* struct drive, owned */
+    unsigned next_name;
+    void (*stop)(void *opaque);
+    void *stop_opaque;
+    /* the I/O thread's */
+    struct uring *uring; /* NULL: not allowed by the host */
+    unsigned plugged;
+    GThreadPool *workers; /* NULL until needed; I/O thread */
+    /* any thread, under mutex */
+    GMutex mutex;
+    GCond idle;
+    unsigned in_flight;                            /* requests of back ends */
+    unsigned drained;                              /* depth of drained sections */
+    struct block_request *waiting, **waiting_tail; /* until the drained section ends */
+};
+
+extern const struct block_driver block_file, block_host_device, block_null, block_raw;
+
+/* raw.c: the format of this raw node was guessed. */
+void block_raw_set_guessed(struct block_node *node);
+
+/* ---- graph.c */
+
+/* Opens a node; ref as BlockdevRef. NULL and *error. The caller makes an edge to it, or frees it by
+ * block_node_unref(). */
+struct block_node *block_node_open(struct block_graph *graph,
+                                   const struct blockdev_options *options,
+                                   const struct block_node *parent, GError **error);
+struct block_child *block_node_open_child(struct block_node *parent, const char *role,
+                                          const struct blockdev_ref *ref, GError **error);
+void block_child_close(struct block_child *child);
+/* An edge from a back end. false and *error when permissions conflict. */
+struct block_child *block_child_attach(struct block_backend *backend, struct block_node *node,
+                                       unsigned perm, unsigned shared, GError **error);
+/* Closes the node if nothing uses it. */
+void block_node_unref(struct block_node *node);
+/* Has the permissions of the node's children follow its own. */
+bool block_node_update_perm(struct block_node *node, GError **error);
+void block_node_refresh(
+    struct block_node *node); /* its length and that of all above; main thread */
+struct block_node *block_node_below(const struct block_node *node, const char *role); /* or NULL */
+
+/* ---- request.c: I/O thread */
+
+void block_node_submit(struct block_node *node, struct block_request *request);
+static inline void block_request_done(struct block_request *request, int result)
+{
+    request->done(request, result);
+}
+/* Runs fn(arg) on a worker thread. */
+void block_worker_run(struct block_graph *graph, void (*fn)(void *arg), void *arg);
+
+/* From any thread but the I/O thread: waits for the result. offset and bytes as a request's. */
+int block_node_pread(struct block_node *node, uint64_t offset, void *buf, uint64_t bytes);
+int block_node_pwrite(struct block_node *node, uint64_t offset, const void *buf, uint64_t bytes);
+int block_node_sync(struct block_node *node, enum block_op op, uint64_t offset, uint64_t bytes,
+                    unsigned flags);
+
+/* ---- uring.c: I/O thread */
+
+struct uring_request {
+    void (*done)(struct uring_request *, int result); /* bytes or -errno */
+};
+
+/* NULL when the host does not allow it. */
+struct uring *uring_new(struct loop *loop);
+void uring_free(struct uring *uring);
+void uring_rw(struct uring *uring, struct uring_request *request, int fd, bool write,
+              const struct iovec *iov, unsigned n_iov, uint64_t offset);
+void uring_fsync(struct uring *uring, struct uring_request *request, int fd);
+/* Has the host begin what was queued, and completes what is done already. */
+void uring_kick(struct uring *uring);
+
+/* ---- backend.c */
+
+struct block_backend *block_backend_new(struct block_graph *graph, const char *name);
+void block_backend_free(struct block_backend *backend);
+/* The medium of a -drive. */
+bool block_backend_insert(struct block_backend *backend, struct block_node *node, GError **error);
+void block_backend_set_policy(struct block_backend *backend, enum blockdev_on_error rerror,
+                              enum blockdev_on_error werror, bool writethrough, bool read_only);
+struct block_node *block_backend_node(const struct block_backend *backend); /* NULL: no medium */
+struct block_info *block_backend_info(struct block_backend *backend);
+struct block_stats *block_backend_stats(struct block_backend *backend);
+/* I/O thread: submits what waited for the end of a drained section. */
+void block_backend_start(struct block_request *request);
+
+/* ---- query.c */
+struct block_device_info *block_node_info(struct block_node *node, bool flat);
+struct block_stats *block_node_stats(struct block_node *node);
+
+#endif

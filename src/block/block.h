@@ -1,0 +1,208 @@
+/*
+ * The block layer: a graph of named nodes, and the back ends through which devices use it.
+ *
+ * A node is storage or a view of it: "file" reaches a host file, "raw" stands on another node.
+ * Nodes are made by -blockdev, blockdev-add and -drive. A device attaches a back end to one node;
+ * the back end counts, applies the error policy (rerror, werror) and keeps failed requests until
+ * the machine goes on.
+ *
+ * Threads: the graph belongs to the main thread, under the machine lock. Requests run on the
+ * graph's own I/O thread, which never takes the machine lock; so whoever holds it may wait for that
+ * thread. A request may be submitted from any thread; its completion is called on the loop that the
+ * back end was given.
+ */
+#ifndef BLOCK_BLOCK_H
+#define BLOCK_BLOCK_H
+
+#include "base/loop.h"
+#include "qapi-types.h"
+#include "qapi/event.h"
+#include <sys/uio.h>
+
+#define BLOCK_ERROR (block_error_quark())
+GQuark block_error_quark(void);
+
+#define BLOCK_SECTOR_BYTES 512u
+/* The longest read or write; longer requests are refused with -EINVAL. */
+#define BLOCK_MAX_BYTES    (1u << 30)
+
+struct block_graph;
+struct block_node;
+struct block_backend;
+
+/* What a user of a node does, and what it lets others do. The numbers are those of the bytes that
+ * are locked in image files (100 + bit, 200 + bit), which other programs know. */
+enum block_perm {
+    BLOCK_PERM_CONSISTENT_READ = 1 << 0,
+    BLOCK_PERM_WRITE = 1 << 1,
+    BLOCK_PERM_WRITE_UNCHANGED = 1 << 2, /* writes what is there already */
+    BLOCK_PERM_RESIZE = 1 << 3,
+    BLOCK_PERM_ALL = 15,
+};
+
+/* ---- requests */
+
+enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_WRITE_ZEROES, BLOCK_DISCARD, BLOCK_FLUSH };
+
+enum block_request_flags {
+    BLOCK_MAY_UNMAP = 1 << 0, /* write-zeroes: the storage may be given back */
+    BLOCK_FUA = 1 << 1,       /* write, write-zeroes: done when it is on stable storage */
+};
+
+/* Owned by whoever submits it, and not touched by it from submission to done(). */
+struct block_request {
+    enum block_op op;
+    unsigned flags;         /* enum block_request_flags */
+    uint64_t offset, bytes; /* flush: both 0 */
+    struct iovec *iov;      /* read, write: n_iov pieces of `bytes` bytes together */
+    int n_iov;
+    /* 0 or -errno. May be called before the submitting function returns. */
+    void (*done)(struct block_request *, int result);
+    void *opaque; /* the submitter's */
+    /* private to the layer that has the request */
+    struct block_request *next;
+    struct block_backend *backend;
+    void (*user_done)(struct block_request *, int result);
+    int64_t begun_ns;
+    int result;
+    enum block_op user_op;
+};
+
+/* ---- the graph; main thread with the machine lock */
+
+/* events: where BLOCK_IO_ERROR and others go; main: the loop of the machine's main thread. The I/O
+ * thread is started when the first node is made. */
+struct block_graph *block_graph_new(struct event_sink *events, struct loop *main);
+/* Closes what -blockdev and -drive made. The devices must be gone. NULL is fine. */
+void block_graph_free(struct block_graph *graph);
+/* The loop of the I/O thread; starts it. */
+struct loop *block_graph_loop(struct block_graph *graph);
+
+/* What the machine does for an error with the action stop: stop in io-error. Called on the main
+ * thread. NULL: nothing. */
+void block_graph_on_stop(struct block_graph *graph, void (*stop)(void *opaque), void *opaque);
+
+/* Waits until no request is under way and lets none begin until the matching end; they nest.
+ * Requests that are submitted meanwhile wait. */
+void block_drain_begin(struct block_graph *graph);
+void block_drain_end(struct block_graph *graph);
+/* Tries requests again that were held for an error with the action stop: the machine goes on. */
+void block_resume_all(struct block_graph *graph);
+/* Flushes every back end that can be written; the first error, logged, as -errno. */
+int block_flush_all(struct block_graph *graph);
+
+/* Makes a node and those defined inside it. It stays until block_node_delete(). */
+bool block_node_add(struct block_graph *graph, const struct blockdev_options *options,
+                    GError **error);
+bool block_node_delete(struct block_graph *graph, const char *name, GError **error);
+struct block_node *block_node_find(struct block_graph *graph, const char *name); /* NULL: none */
+const char *block_node_name(const struct block_node *node);
+bool block_node_read_only(const struct block_node *node);
+uint64_t block_node_bytes(const struct block_node *node); /* any thread */
+
+struct block_device_info_list *block_query_nodes(struct block_graph *graph, bool flat);
+struct block_info_list *block_query_backends(struct block_graph *graph);
+struct block_stats_list *block_query_stats(struct block_graph *graph, bool nodes);
+
+/* ---- -drive */
+
+enum drive_interface { DRIVE_NONE, DRIVE_VIRTIO, DRIVE_IDE, DRIVE_PFLASH };
+
+struct drive {
+    char *id; /* of -drive, or made: "virtio0", "ide0-hd0", "pflash1" */
+    enum drive_interface interface;
+    int bus, unit; /* where on its interface; unit counts within a bus for ide, else bus is 0 */
+    bool cdrom;    /* media=cdrom */
+    struct block_backend *backend; /* never NULL; without file= it has no medium */
+    bool taken;                    /* a device uses it */
+};
+
+/* What a board says of drives that do not say where they belong. */
+struct drive_rules {
+    enum drive_interface interface;
+    unsigned ide_units; /* on one bus: 2, or 1 where an IDE bus is a port of an AHCI */
+};
+
+/* One -drive, from its text. Makes its nodes and back end. Errors name what is not supported. */
+bool block_drive_add(struct block_graph *graph, const char *text, const struct drive_rules *rules,
+                     GError **error);
+/* The drive at that place; NULL: none. */
+struct drive *block_drive_at(struct block_graph *graph, enum drive_interface interface, int bus,
+                             int unit);
+/* The nth drive in order of the command line; NULL: no more. */
+struct drive *block_drive_nth(struct block_graph *graph, unsigned n);
+
+/* ---- back ends */
+
+/* What a back end tells its device; main thread with the machine lock. NULL functions are fine. */
+struct block_dev_ops {
+    void (*resized)(void *opaque);
+    void (*medium_changed)(void *opaque, bool loaded); /* in or out of a drive */
+    bool (*tray_is_open)(void *opaque);                /* NULL: there is no tray */
+    bool (*medium_is_locked)(void *opaque);            /* NULL: never */
+    void (*eject_request)(void *opaque, bool force);   /* somebody pressed the button */
+};
+
+struct block_attach {
+    const struct block_dev_ops *ops;
+    void *opaque;
+    struct loop *loop;   /* where completions are called: the main loop or block_graph_loop() */
+    const char *qdev;    /* the device's path in query-block; copied */
+    bool read_only;      /* the device never writes: a CD-ROM */
+    bool share_rw;       /* others may write too */
+    bool removable;      /* a drive whose medium can be taken out; it may be empty */
+    bool no_write_cache; /* writes are done when they are on stable storage */
+    /* auto: what -drive said, else enospc and report */
+    enum blockdev_on_error rerror, werror;
+};
+
+/*
+ * Attaches a device to what its property drive=NAME names: a -drive's id or a node. Fails when
+ * there is none, when it is in use, when the device would write a read-only node (it asks
+ * block_backend_read_only() first if that is no error for it), or when permissions conflict.
+ * name NULL: an empty removable drive.
+ */
+struct block_backend *block_backend_attach(struct block_graph *graph, const char *name,
+                                           const struct block_attach *attach, GError **error);
+/* Cancels held requests with -ECANCELED, waits for those under way. NULL is fine. */
+void block_backend_detach(struct block_backend *backend);
+
+/* Whether drive=NAME is read-only; false when there is no such thing. */
+bool block_name_is_read_only(struct block_graph *graph, const char *name);
+
+bool block_backend_has_medium(const struct block_backend *backend); /* main thread */
+/* The next four: any thread. */
+uint64_t block_backend_bytes(const struct block_backend *backend); /* 0 without a medium */
+bool block_backend_read_only(const struct block_backend *backend);
+void block_backend_set_write_cache(struct block_backend *backend, bool enabled);
+bool block_backend_write_cache(const struct block_backend *backend);
+/* The id of -drive, else the node's name; for messages. Main thread. */
+const char *block_backend_name(const struct block_backend *backend);
+
+/*
+ * Submits a request; any thread. done() is called on the attached loop: for the main loop with the
+ * machine lock held. Result: -ENOMEDIUM without a medium, -EINVAL beyond its end, -EROFS for a
+ * write where nothing may be written, else what the nodes say. With the error action `stop` done()
+ * is not called: the request is held and tried again by block_resume_all(). With `ignore` a
+ * write's result is 0, and so is a read's.
+ */
+void block_backend_submit(struct block_backend *backend, struct block_request *request);
+
+/* Completes held requests with -ECANCELED and waits for those under way: from the device's reset().
+ * done() has been called for all requests when this returns, if the attached loop is the I/O
+ * thread's; else they come with the next turn of the main loop. */
+void block_backend_cancel(struct block_backend *backend);
+/* A request that made no sense, for the statistics. Any thread. */
+void block_backend_account_invalid(struct block_backend *backend, enum block_op op);
+
+/* Between these two, requests of the calling I/O thread are gathered and reach the host together.
+ */
+void block_graph_plug(struct block_graph *graph);
+void block_graph_unplug(struct block_graph *graph);
+
+/* Reads all of a small medium now (firmware images); main thread, blocks. */
+int block_backend_read(struct block_backend *backend, uint64_t offset, void *buf, uint64_t bytes);
+int block_backend_write(struct block_backend *backend, uint64_t offset, const void *buf,
+                        uint64_t bytes);
+
+#endif

@@ -1,0 +1,493 @@
+/*
+ * -drive: a back end and its nodes from one line of text.
+ *
+ * What it says of the image becomes BlockdevOptions, as a -blockdev would give them: one format
+ * node on one protocol node. So there is one way to open an image.
+ *
+ * Left out, with an error that says so: snapshot=on, throttling, copy-on-read, remote images.
+ */
+#include "block/block-priv.h"
+
+#include "base/log.h"
+#include "qapi-visit.h"
+#include "qapi/keyval.h"
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct drive_text { /* values by key; the last of one key counts */
+    GPtrArray *keys, *values;
+    GArray *taken; /* bool */
+};
+
+/* ---- the text */
+
+/* Up to a single comma; a doubled one stands for one. */
+static char *take_word(const char **text)
+{
+    GString *word = g_string_new(NULL);
+    const char *p = *text;
+
+    for (; *p; p++) {
+        if (*p == ',' && *++p != ',') {
+            *text = p;
+            return g_string_free(word, FALSE);
+        }
+        g_string_append_c(word, *p);
+    }
+    *text = NULL;
+    return g_string_free(word, FALSE);
+}
+
+static void text_clear(struct drive_text *t)
+{
+    g_ptr_array_unref(t->keys);
+    g_ptr_array_unref(t->values);
+    g_array_unref(t->taken);
+}
+
+static bool text_parse(struct drive_text *t, const char *text, GError **error)
+{
+    t->keys = g_ptr_array_new_with_free_func(g_free);
+    t->values = g_ptr_array_new_with_free_func(g_free);
+    t->taken = g_array_new(FALSE, FALSE, sizeof(bool));
+    while (text && *text) {
+        g_autofree char *word = take_word(&text);
+        char *equals = strchr(word, '=');
+        bool no = false;
+
+        if (!equals || equals == word) {
+            g_set_error(error, BLOCK_ERROR, 0, "expected key=value, not '%s'", word);
+            return false;
+        }
+        g_ptr_array_add(t->keys, g_strndup(word, (gsize)(equals - word)));
+        g_ptr_array_add(t->values, g_strdup(equals + 1));
+        g_array_append_val(t->taken, no);
+    }
+    return true;
+}
+
+static const char *text_take(struct drive_text *t, const char *key)
+{
+    const char *value = NULL;
+
+    for (guint i = 0; i < t->keys->len; i++) {
+        if (strcmp(t->keys->pdata[i], key) == 0) {
+            g_array_index(t->taken, bool, i) = true;
+            value = t->values->pdata[i];
+        }
+    }
+    return value;
+}
+
+static bool text_take_bool(struct drive_text *t, const char *key, bool *value, GError **error)
+{
+    const char *text = text_take(t, key);
+
+    if (text && !qapi_parse_bool(text, value)) {
+        g_set_error(error, BLOCK_ERROR, 0, "parameter '%s' expects 'on' or 'off', not '%s'", key,
+                    text);
+        return false;
+    }
+    return true;
+}
+
+/* -1: not given */
+static bool text_take_int(struct drive_text *t, const char *key, int *value, GError **error)
+{
+    const char *text = text_take(t, key);
+    bool negative;
+    uint64_t n;
+
+    *value = -1;
+    if (!text) {
+        return true;
+    }
+    if (!qapi_parse_int(text, &negative, &n) || negative || n > 255) {
+        g_set_error(error, BLOCK_ERROR, 0,
+                    "parameter '%s' expects a number from 0 to 255, not '%s'", key, text);
+        return false;
+    }
+    *value = (int)n;
+    return true;
+}
+
+/* ---- where it belongs */
+
+static const char *const interface_names[] = {"none", "virtio", "ide", "pflash"};
+
+static bool parse_interface(const char *text, enum drive_interface *interface, GError **error)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(interface_names); i++) {
+        if (strcmp(text, interface_names[i]) == 0) {
+            *interface = (enum drive_interface)i;
+            return true;
+        }
+    }
+    g_set_error(error, BLOCK_ERROR, 0,
+                "unsupported bus type '%s' (there are none, virtio, ide and pflash)", text);
+    return false;
+}
+
+struct drive *block_drive_nth(struct block_graph *graph, unsigned n)
+{
+    return n < graph->drives->len ? graph->drives->pdata[n] : NULL;
+}
+
+struct drive *block_drive_at(struct block_graph *graph, enum drive_interface interface, int bus,
+                             int unit)
+{
+    struct drive *d;
+
+    for (unsigned i = 0; (d = block_drive_nth(graph, i)); i++) {
+        if (d->interface == interface && d->bus == bus && d->unit == unit) {
+            return d;
+        }
+    }
+    return NULL;
+}
+
+static bool place(struct block_graph *graph, struct drive *d, struct drive_text *t,
+                  const struct drive_rules *rules, GError **error)
+{
+    int units = d->interface == DRIVE_IDE ? (int)rules->ide_units : 0; /* 0: one endless bus */
+    int bus, unit, index;
+
+    if (!text_take_int(t, "bus", &bus, error) || !text_take_int(t, "unit", &unit, error) ||
+        !text_take_int(t, "index", &index, error)) {
+        return false;
+    }
+    if (index >= 0 && (bus >= 0 || unit >= 0)) {
+        g_set_error(error, BLOCK_ERROR, 0, "index cannot be used with bus and unit");
+        return false;
+    }
+    if (index >= 0) {
+        bus = units ? index / units : 0;
+        unit = units ? index % units : index;
+    }
+    d->bus = MAX(bus, 0);
+    d->unit = MAX(unit, 0);
+    while (unit < 0 && block_drive_at(graph, d->interface, d->bus, d->unit)) {
+        d->unit++;
+        if (units && d->unit >= units) {
+            d->unit = 0;
+            d->bus++;
+        }
+    }
+    if (units && d->unit >= units) {
+        g_set_error(error, BLOCK_ERROR, 0, "unit %d too big (max is %d)", d->unit, units - 1);
+        return false;
+    }
+    if (block_drive_at(graph, d->interface, d->bus, d->unit)) {
+        g_set_error(error, BLOCK_ERROR, 0, "drive with bus=%d, unit=%d exists", d->bus, d->unit);
+        return false;
+    }
+    return true;
+}
+
+static char *default_id(const struct drive *d)
+{
+    const char *name = interface_names[d->interface];
+
+    if (d->interface == DRIVE_IDE) {
+        return g_strdup_printf("%s%d-%s%d", name, d->bus, d->cdrom ? "cd" : "hd", d->unit);
+    }
+    return g_strdup_printf("%s%d", name, d->unit);
+}
+
+static bool check_id(struct block_graph *graph, const struct drive *d, GError **error)
+{
+    if (block_node_find(graph, d->id)) {
+        g_set_error(error, BLOCK_ERROR, 0, "Device name '%s' conflicts with an existing node name",
+                    d->id);
+        return false;
+    }
+    for (guint i = 0; i < graph->drives->len; i++) {
+        if (strcmp(((struct drive *)graph->drives->pdata[i])->id, d->id) == 0) {
+            g_set_error(error, BLOCK_ERROR, 0, "Device with id '%s' already exists", d->id);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- the image */
+
+static void add_option(GString *out, const char *key, const char *value)
+{
+    g_string_append_printf(out, "%s%s=", out->len ? "," : "", key);
+    for (const char *c = value; *c; c++) {
+        g_string_append_len(out, ",,", *c == ',' ? 2 : 0);
+        if (*c != ',') {
+            g_string_append_c(out, *c);
+        }
+    }
+}
+
+/* cache=MODE: what it means for nodes and back end. */
+static bool cache_mode(const char *mode, bool *direct, bool *no_flush, bool *writethrough,
+                       GError **error)
+{
+    static const struct {
+        const char *name;
+        bool direct, no_flush, writethrough;
+    } modes[] = {
+        {"none", true, false, false},       {"off", true, false, false},
+        {"writeback", false, false, false}, {"writethrough", false, false, true},
+        {"directsync", true, false, true},  {"unsafe", false, true, false},
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(modes); i++) {
+        if (strcmp(mode, modes[i].name) == 0) {
+            *direct = modes[i].direct;
+            *no_flush = modes[i].no_flush;
+            *writethrough = modes[i].writethrough;
+            return true;
+        }
+    }
+    g_set_error(error, BLOCK_ERROR, 0,
+                "invalid cache option '%s' (none, writeback, writethrough, directsync, unsafe)",
+                mode);
+    return false;
+}
+
+static bool add_cache(struct drive_text *t, GString *out, bool *writethrough, GError **error)
+{
+    const char *mode = text_take(t, "cache");
+    bool direct = false, no_flush = false, writeback;
+
+    if (mode && !cache_mode(mode, &direct, &no_flush, writethrough, error)) {
+        return false;
+    }
+    writeback = !*writethrough;
+    if (!text_take_bool(t, "cache.direct", &direct, error) ||
+        !text_take_bool(t, "cache.no-flush", &no_flush, error) ||
+        !text_take_bool(t, "cache.writeback", &writeback, error)) {
+        return false;
+    }
+    *writethrough = !writeback;
+    add_option(out, "cache.direct", direct ? "on" : "off");
+    add_option(out, "cache.no-flush", no_flush ? "on" : "off");
+    return true;
+}
+
+/* Strips "file:"; other protocols are errors. */
+static const char *local_path(const char *file, GError **error)
+{
+    size_t n = strspn(file, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.");
+
+    if (n == 0 || file[n] != ':') {
+        return file;
+    }
+    if (n == 4 && strncmp(file, "file", 4) == 0) {
+        return file + 5;
+    }
+    g_set_error(error, BLOCK_ERROR, 0, "Unknown protocol '%.*s': only local files are supported",
+                (int)n, file);
+    return NULL;
+}
+
+static bool is_device(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode));
+}
+
+/* Without format=: by what the image begins with. */
+static const char *guess_format(const char *path)
+{
+    char magic[4] = {0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+    if (fd >= 0) {
+        if (read(fd, magic, sizeof(magic)) < 0) {
+            magic[0] = 0;
+        }
+        close(fd);
+    }
+    return memcmp(magic, "QFI\xfb", 4) == 0 ? "qcow2" : "raw";
+}
+
+struct image_text {
+    GString *options; /* of the format node, as key=value text */
+    bool writethrough, read_only, guessed;
+};
+
+static bool image_file(struct drive_text *t, struct image_text *image, const char *file,
+                       GError **error)
+{
+    const char *format = text_take(t, "format"), *driver = text_take(t, "driver");
+    const char *path = local_path(file, error), *aio = text_take(t, "aio");
+
+    if (!path) {
+        return false;
+    }
+    format = format ? format : driver;
+    if (!format) {
+        format = guess_format(path);
+        image->guessed = strcmp(format, "raw") == 0;
+        if (image->guessed) {
+            log_warn("Image format was not specified for '%s' and probing guessed raw: writes to "
+                     "its first block are restricted; format=raw takes that away",
+                     file);
+        }
+    }
+    add_option(image->options, "driver", format);
+    add_option(image->options, "file.driver", is_device(path) ? "host_device" : "file");
+    add_option(image->options, "file.filename", path);
+    if (aio) {
+        add_option(image->options, "file.aio", aio);
+    }
+    return true;
+}
+
+/* What -drive has that a node's options have too. */
+static bool image_flags(struct drive_text *t, struct image_text *image, bool cdrom, GError **error)
+{
+    bool auto_read_only = false;
+    const char *read_only = text_take(t, "read-only");
+
+    image->read_only = cdrom;
+    if (!text_take_bool(t, "readonly", &image->read_only, error)) {
+        return false;
+    }
+    if (read_only && !qapi_parse_bool(read_only, &image->read_only)) {
+        g_set_error(error, BLOCK_ERROR, 0, "parameter 'read-only' expects 'on' or 'off', not '%s'",
+                    read_only);
+        return false;
+    }
+    if (!text_take_bool(t, "auto-read-only", &auto_read_only, error)) {
+        return false;
+    }
+    add_option(image->options, "read-only", image->read_only ? "on" : "off");
+    add_option(image->options, "auto-read-only", auto_read_only ? "on" : "off");
+    return true;
+}
+
+static bool unsupported(struct drive_text *t, GError **error)
+{
+    static const char *const prefixes[] = {"throttling.", "bps", "iops", "copy-on-read", NULL};
+    bool snapshot = false;
+
+    if (!text_take_bool(t, "snapshot", &snapshot, error)) {
+        return true;
+    }
+    if (snapshot) {
+        g_set_error(error, BLOCK_ERROR, 0, "snapshot=on is not supported");
+        return true;
+    }
+    for (guint i = 0; i < t->keys->len; i++) {
+        for (unsigned k = 0; prefixes[k]; k++) {
+            if (g_str_has_prefix(t->keys->pdata[i], prefixes[k])) {
+                g_set_error(error, BLOCK_ERROR, 0, "'%s' is not supported",
+                            (const char *)t->keys->pdata[i]);
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static bool open_image(struct block_graph *graph, struct drive *d, struct image_text *image,
+                       GError **error)
+{
+    struct blockdev_options *options =
+        blockdev_options_from_keyval(image->options->str, NULL, error);
+    struct block_node *node = options ? block_node_open(graph, options, NULL, error) : NULL;
+
+    blockdev_options_free(options);
+    if (!node) {
+        return false;
+    }
+    if (image->guessed) {
+        block_raw_set_guessed(node);
+    }
+    if (!block_backend_insert(d->backend, node, error)) {
+        block_node_unref(node);
+        return false;
+    }
+    return true;
+}
+
+static bool parse_policy(struct drive_text *t, const char *key, bool read,
+                         enum blockdev_on_error *policy, GError **error)
+{
+    const char *text = text_take(t, key);
+
+    *policy = BLOCKDEV_ON_ERROR_AUTO;
+    if (text &&
+        (!blockdev_on_error_parse(text, policy) || (read && *policy == BLOCKDEV_ON_ERROR_ENOSPC))) {
+        g_set_error(error, BLOCK_ERROR, 0, "'%s' invalid %s error action", text,
+                    read ? "read" : "write");
+        return false;
+    }
+    return true;
+}
+
+/* ---- a drive */
+
+static bool drive_fill(struct block_graph *graph, struct drive *d, struct drive_text *t,
+                       struct image_text *image, const struct drive_rules *rules, GError **error)
+{
+    const char *interface = text_take(t, "if"), *media = text_take(t, "media");
+    const char *id = text_take(t, "id"), *file = text_take(t, "file");
+    enum blockdev_on_error rerror, werror;
+
+    d->interface = rules->interface;
+    if (interface && !parse_interface(interface, &d->interface, error)) {
+        return false;
+    }
+    if (media && strcmp(media, "disk") != 0 && strcmp(media, "cdrom") != 0) {
+        g_set_error(error, BLOCK_ERROR, 0, "'%s' invalid media (disk, cdrom)", media);
+        return false;
+    }
+    d->cdrom = media && strcmp(media, "cdrom") == 0;
+    if (unsupported(t, error) || !place(graph, d, t, rules, error) ||
+        !parse_policy(t, "rerror", true, &rerror, error) ||
+        !parse_policy(t, "werror", false, &werror, error)) {
+        return false;
+    }
+    d->id = id ? g_strdup(id) : default_id(d);
+    if (!check_id(graph, d, error)) {
+        return false;
+    }
+    if (file && !image_file(t, image, file, error)) {
+        return false;
+    }
+    if (!image_flags(t, image, d->cdrom, error) ||
+        !add_cache(t, image->options, &image->writethrough, error)) {
+        return false;
+    }
+    for (guint i = 0; i < t->keys->len; i++) { /* the rest is the node's */
+        if (!g_array_index(t->taken, bool, i)) {
+            add_option(image->options, t->keys->pdata[i], t->values->pdata[i]);
+        }
+    }
+    d->backend = block_backend_new(graph, d->id);
+    block_backend_set_policy(d->backend, rerror, werror, image->writethrough, image->read_only);
+    /* file.filename= and the like name an image too */
+    return (!file && !strstr(image->options->str, "driver=")) || open_image(graph, d, image, error);
+}
+
+bool block_drive_add(struct block_graph *graph, const char *text, const struct drive_rules *rules,
+                     GError **error)
+{
+    struct drive *d = g_new0(struct drive, 1);
+    struct image_text image = {.options = g_string_new(NULL)};
+    struct drive_text t;
+    bool ok;
+
+    ok = text_parse(&t, text, error) && drive_fill(graph, d, &t, &image, rules, error);
+    text_clear(&t);
+    g_string_free(image.options, TRUE);
+    if (!ok) {
+        block_backend_free(d->backend);
+        g_free(d->id);
+        g_free(d);
+        return false;
+    }
+    g_ptr_array_add(graph->drives, d);
+    return true;
+}

@@ -1,0 +1,572 @@
+/*
+ * The graph: nodes, the edges between them, and who may do what with a node.
+ *
+ * An edge carries what its user does with the node (perm) and what it lets others do (shared). A
+ * node's users together decide what the node asks of its children, down to the file, which locks
+ * its bytes accordingly. A change that conflicts anywhere below is undone as a whole.
+ *
+ * A node lives while it has an owner: the monitor, or an edge from above.
+ */
+#include "block/block-priv.h"
+
+#include "base/log.h"
+#include <string.h>
+
+static const struct block_driver *const drivers[] = {
+    &block_file,
+    &block_host_device,
+    &block_null,
+    &block_raw,
+};
+
+GQuark block_error_quark(void)
+{
+    return g_quark_from_static_string("godwit-block");
+}
+
+/* ---- permissions */
+
+static const char *perm_name(unsigned perm)
+{
+    static const char *const names[] = {"consistent read", "write", "write unchanged", "resize"};
+
+    return names[__builtin_ctz(perm) & 3];
+}
+
+/* perm and shared of all users of a node together. */
+static void node_cumulative(const struct block_node *node, unsigned *perm, unsigned *shared)
+{
+    *perm = 0;
+    *shared = BLOCK_PERM_ALL;
+    for (guint i = 0; i < node->parents->len; i++) {
+        const struct block_child *edge = node->parents->pdata[i];
+
+        *perm |= edge->perm;
+        *shared &= edge->shared;
+    }
+}
+
+static const char *edge_user(const struct block_child *edge)
+{
+    return edge->parent ? edge->parent->name : block_backend_name(edge->backend);
+}
+
+static bool edge_check(const struct block_child *edge, GError **error)
+{
+    const struct block_node *node = edge->node;
+
+    if ((edge->perm & BLOCK_PERM_WRITE) && node->read_only) {
+        g_set_error(error, BLOCK_ERROR, 0, "Block node '%s' is read-only", node->name);
+        return false;
+    }
+    for (guint i = 0; i < node->parents->len; i++) {
+        const struct block_child *other = node->parents->pdata[i];
+        unsigned bad = edge->perm & ~other->shared;
+        const struct block_child *strict = other;
+
+        if (other == edge) {
+            continue;
+        }
+        if (!bad) {
+            bad = other->perm & ~edge->shared;
+            strict = edge;
+        }
+        if (bad) {
+            g_set_error(error, BLOCK_ERROR, 0,
+                        "Conflicts with use by '%s' as '%s', which does not allow '%s' on %s",
+                        edge_user(other), other->role, perm_name(bad), node->name);
+            (void)strict;
+            return false;
+        }
+    }
+    return true;
+}
+
+static void child_wants(const struct block_node *node, const struct block_child *child,
+                        unsigned perm, unsigned shared, unsigned *child_perm,
+                        unsigned *child_shared)
+{
+    *child_perm = perm;
+    *child_shared = shared;
+    if (node->driver->child_perm) {
+        node->driver->child_perm(node, child, perm, shared, child_perm, child_shared);
+    }
+    if (node->read_only) {
+        *child_perm &= ~(unsigned)(BLOCK_PERM_WRITE | BLOCK_PERM_RESIZE);
+    }
+    if (node->force_share) {
+        *child_shared = BLOCK_PERM_ALL;
+    }
+}
+
+static bool child_set(struct block_child *child, unsigned perm, unsigned shared, GError **error)
+{
+    unsigned old_perm = child->perm, old_shared = child->shared;
+
+    child->perm = perm;
+    child->shared = shared;
+    if (edge_check(child, error) && block_node_update_perm(child->node, error)) {
+        return true;
+    }
+    child->perm = old_perm;
+    child->shared = old_shared;
+    block_node_update_perm(child->node, NULL);
+    return false;
+}
+
+bool block_node_update_perm(struct block_node *node, GError **error)
+{
+    unsigned perm, shared, old_perm = node->perm, old_shared = node->shared;
+    guint n = 0;
+
+    node_cumulative(node, &perm, &shared);
+    if (node->force_share) {
+        shared = BLOCK_PERM_ALL;
+    }
+    if (node->driver->set_perm && !node->driver->set_perm(node, perm, shared, error)) {
+        return false;
+    }
+    for (; n < node->children->len; n++) {
+        struct block_child *child = node->children->pdata[n];
+        unsigned want, allow;
+
+        child_wants(node, child, perm, shared, &want, &allow);
+        if (!child_set(child, want, allow, error)) {
+            break;
+        }
+    }
+    if (n == node->children->len) {
+        node->perm = perm;
+        node->shared = shared;
+        return true;
+    }
+    for (guint i = 0; i < n; i++) { /* what was is possible again */
+        struct block_child *child = node->children->pdata[i];
+        unsigned want, allow;
+
+        child_wants(node, child, old_perm, old_shared, &want, &allow);
+        child_set(child, want, allow, NULL);
+    }
+    if (node->driver->set_perm) {
+        node->driver->set_perm(node, old_perm, old_shared, NULL);
+    }
+    return false;
+}
+
+/* ---- edges */
+
+static void child_free(struct block_child *child)
+{
+    struct block_node *node = child->node;
+
+    g_ptr_array_remove(node->parents, child);
+    block_node_update_perm(node, NULL);
+    g_free(child->role);
+    g_free(child);
+    block_node_unref(node);
+}
+
+void block_child_close(struct block_child *child)
+{
+    if (child->parent) {
+        g_ptr_array_remove(child->parent->children, child);
+    }
+    child_free(child);
+}
+
+static struct block_child *child_new(struct block_node *node, const char *role)
+{
+    struct block_child *child = g_new0(struct block_child, 1);
+
+    child->role = g_strdup(role);
+    child->node = node;
+    child->shared = BLOCK_PERM_ALL;
+    g_ptr_array_add(node->parents, child);
+    return child;
+}
+
+struct block_child *block_child_attach(struct block_backend *backend, struct block_node *node,
+                                       unsigned perm, unsigned shared, GError **error)
+{
+    struct block_child *child = child_new(node, "root");
+
+    child->backend = backend;
+    if (!child_set(child, perm, shared, error)) {
+        child_free(child);
+        return NULL;
+    }
+    return child;
+}
+
+struct block_child *block_node_open_child(struct block_node *parent, const char *role,
+                                          const struct blockdev_ref *ref, GError **error)
+{
+    struct block_graph *graph = parent->graph;
+    struct block_node *node;
+    struct block_child *child;
+
+    if (ref->type == Q_TYPE_QSTRING) {
+        node = block_node_find(graph, ref->u.reference);
+        if (!node) {
+            g_set_error(error, BLOCK_ERROR, 0, "Cannot find device='%s' nor node-name='%s'",
+                        ref->u.reference, ref->u.reference);
+            return NULL;
+        }
+    } else {
+        node = block_node_open(graph, ref->u.definition, parent, error);
+        if (!node) {
+            return NULL;
+        }
+    }
+    if (node->depth + 1 > BLOCK_MAX_DEPTH) {
+        g_set_error(error, BLOCK_ERROR, 0, "'%s' stands on %u nodes one below the other already",
+                    node->name, node->depth);
+        block_node_unref(node);
+        return NULL;
+    }
+    child = child_new(node, role);
+    child->parent = parent;
+    parent->depth = MAX(parent->depth, node->depth + 1);
+    g_ptr_array_add(parent->children, child);
+    return child;
+}
+
+struct block_node *block_node_below(const struct block_node *node, const char *role)
+{
+    for (guint i = 0; i < node->children->len; i++) {
+        const struct block_child *child = node->children->pdata[i];
+
+        if (strcmp(child->role, role) == 0) {
+            return child->node;
+        }
+    }
+    return NULL;
+}
+
+/* ---- nodes */
+
+static void node_free(struct block_node *node)
+{
+    struct block_graph *graph = node->graph;
+
+    block_drain_begin(graph);
+    if (node->driver->close) {
+        node->driver->close(node);
+    }
+    while (node->children->len) {
+        block_child_close(node->children->pdata[node->children->len - 1]);
+    }
+    g_ptr_array_remove(graph->nodes, node);
+    g_ptr_array_unref(node->children);
+    g_ptr_array_unref(node->parents);
+    g_free(node->name);
+    g_free(node->filename);
+    g_free(node->state);
+    g_free(node);
+    block_drain_end(graph);
+}
+
+void block_node_unref(struct block_node *node)
+{
+    if (!node->owned && node->parents->len == 0) {
+        node_free(node);
+    }
+}
+
+static bool name_is_valid(const char *name)
+{
+    if (!g_ascii_isalpha(name[0]) || strlen(name) > 31) {
+        return false;
+    }
+    for (const char *c = name; *c; c++) {
+        if (!g_ascii_isalnum(*c) && !strchr("-._", *c)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool check_name(struct block_graph *graph, const char *name, GError **error)
+{
+    if (!name_is_valid(name)) {
+        g_set_error(error, BLOCK_ERROR, 0, "Invalid node-name: '%s'", name);
+        return false;
+    }
+    if (block_node_find(graph, name)) {
+        g_set_error(error, BLOCK_ERROR, 0, "Duplicate nodes with node-name='%s'", name);
+        return false;
+    }
+    for (unsigned i = 0; block_drive_nth(graph, i); i++) {
+        if (strcmp(block_drive_nth(graph, i)->id, name) == 0) {
+            g_set_error(error, BLOCK_ERROR, 0, "node-name=%s is conflicting with a device id",
+                        name);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What a node defined inside another takes from it. */
+static void node_inherit(struct block_node *node, const struct blockdev_options *o,
+                         const struct block_node *parent)
+{
+    const struct blockdev_cache_options *cache = o->cache;
+
+    node->read_only = o->has_read_only ? o->read_only : parent && parent->read_only;
+    node->auto_read_only =
+        o->has_auto_read_only ? o->auto_read_only : parent && parent->auto_read_only;
+    node->force_share = o->has_force_share ? o->force_share : parent && parent->force_share;
+    node->direct = cache && cache->has_direct ? cache->direct : parent && parent->direct;
+    node->no_flush = cache && cache->has_no_flush ? cache->no_flush : parent && parent->no_flush;
+    /* What the upper node lets through has been wanted. */
+    node->unmap = o->has_discard ? o->discard == BLOCKDEV_DISCARD_OPTIONS_UNMAP : parent != NULL;
+    node->detect_zeroes =
+        o->has_detect_zeroes ? o->detect_zeroes : BLOCKDEV_DETECT_ZEROES_OPTIONS_OFF;
+}
+
+static const struct block_driver *driver_of(enum blockdev_driver id)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(drivers); i++) {
+        if (drivers[i]->id == id) {
+            return drivers[i];
+        }
+    }
+    return NULL;
+}
+
+static struct block_node *node_new(struct block_graph *graph, const struct blockdev_options *o,
+                                   const struct block_node *parent)
+{
+    struct block_node *node = g_new0(struct block_node, 1);
+
+    node->graph = graph;
+    node->driver = driver_of(o->driver);
+    g_assert(node->driver); /* the enumeration has none but ours */
+    node->name =
+        o->node_name ? g_strdup(o->node_name) : g_strdup_printf("#block%03u", graph->next_name++);
+    node->state = g_malloc0(node->driver->size);
+    node->children = g_ptr_array_new();
+    node->parents = g_ptr_array_new();
+    node->shared = BLOCK_PERM_ALL;
+    node_inherit(node, o, parent);
+    return node;
+}
+
+struct block_node *block_node_open(struct block_graph *graph, const struct blockdev_options *o,
+                                   const struct block_node *parent, GError **error)
+{
+    struct block_node *node;
+
+    if (graph->nodes->len >= BLOCK_MAX_NODES) {
+        g_set_error(error, BLOCK_ERROR, 0, "there are %u block nodes already", BLOCK_MAX_NODES);
+        return NULL;
+    }
+    if (o->node_name && !check_name(graph, o->node_name, error)) {
+        return NULL;
+    }
+    if (o->has_detect_zeroes && o->detect_zeroes == BLOCKDEV_DETECT_ZEROES_OPTIONS_UNMAP &&
+        !(o->has_discard && o->discard == BLOCKDEV_DISCARD_OPTIONS_UNMAP)) {
+        g_set_error(error, BLOCK_ERROR, 0,
+                    "setting detect-zeroes to unmap is not allowed without setting discard "
+                    "operation to unmap");
+        return NULL;
+    }
+    block_graph_loop(graph);
+    node = node_new(graph, o, parent);
+    if (node->force_share && !node->read_only) {
+        g_set_error(error, BLOCK_ERROR, 0, "force-share=on can only be used with read-only images");
+        node_free(node);
+        return NULL;
+    }
+    g_ptr_array_add(graph->nodes, node);
+    if (!node->driver->open(node, o, error) || !block_node_update_perm(node, error)) {
+        node_free(node);
+        return NULL;
+    }
+    return node;
+}
+
+bool block_node_add(struct block_graph *graph, const struct blockdev_options *options,
+                    GError **error)
+{
+    struct block_node *node;
+
+    if (!options->node_name) {
+        g_set_error(error, BLOCK_ERROR, 0, "'node-name' must be specified for the root node");
+        return false;
+    }
+    node = block_node_open(graph, options, NULL, error);
+    if (node) {
+        node->owned = true;
+    }
+    return node != NULL;
+}
+
+bool block_node_delete(struct block_graph *graph, const char *name, GError **error)
+{
+    struct block_node *node = block_node_find(graph, name);
+
+    if (!node) {
+        g_set_error(error, BLOCK_ERROR, 0, "Failed to find node with node-name='%s'", name);
+        return false;
+    }
+    for (guint i = 0; i < node->parents->len; i++) {
+        const struct block_child *edge = node->parents->pdata[i];
+
+        if (edge->backend) {
+            g_set_error(error, BLOCK_ERROR, 0, "Node %s is in use", name);
+            return false;
+        }
+    }
+    if (!node->owned) {
+        g_set_error(error, BLOCK_ERROR, 0, "Node %s is not owned by the monitor", name);
+        return false;
+    }
+    if (node->parents->len) {
+        const struct block_child *edge = node->parents->pdata[0];
+
+        g_set_error(error, BLOCK_ERROR, 0, "Block device %s is in use (by %s as '%s')", name,
+                    edge_user(edge), edge->role);
+        return false;
+    }
+    node->owned = false;
+    block_node_unref(node);
+    return true;
+}
+
+struct block_node *block_node_find(struct block_graph *graph, const char *name)
+{
+    for (guint i = 0; i < graph->nodes->len; i++) {
+        struct block_node *node = graph->nodes->pdata[i];
+
+        if (strcmp(node->name, name) == 0) {
+            return node;
+        }
+    }
+    return NULL;
+}
+
+const char *block_node_name(const struct block_node *node)
+{
+    return node->name;
+}
+
+bool block_node_read_only(const struct block_node *node)
+{
+    return node->read_only;
+}
+
+uint64_t block_node_bytes(const struct block_node *node)
+{
+    return atomic_load_explicit(&node->bytes, memory_order_relaxed);
+}
+
+void block_node_refresh(struct block_node *node)
+{
+    if (node->driver->refresh) {
+        node->driver->refresh(node);
+    }
+    for (guint i = 0; i < node->parents->len; i++) {
+        const struct block_child *edge = node->parents->pdata[i];
+
+        if (edge->parent) {
+            block_node_refresh(edge->parent);
+        }
+    }
+}
+
+/* ---- the graph and its thread */
+
+static void drive_free(gpointer data)
+{
+    struct drive *drive = data;
+
+    block_backend_free(drive->backend);
+    g_free(drive->id);
+    g_free(drive);
+}
+
+struct block_graph *block_graph_new(struct event_sink *events, struct loop *main)
+{
+    struct block_graph *graph = g_new0(struct block_graph, 1);
+
+    graph->events = events;
+    graph->main = main;
+    graph->nodes = g_ptr_array_new();
+    graph->backends = g_ptr_array_new();
+    graph->drives = g_ptr_array_new_with_free_func(drive_free);
+    graph->waiting_tail = &graph->waiting;
+    g_mutex_init(&graph->mutex);
+    g_cond_init(&graph->idle);
+    return graph;
+}
+
+static gpointer io_thread(gpointer data)
+{
+    struct block_graph *graph = data;
+
+    loop_run(graph->io);
+    return NULL;
+}
+
+static void make_uring(void *arg)
+{
+    struct block_graph *graph = arg;
+
+    graph->uring = uring_new(graph->io);
+}
+
+struct loop *block_graph_loop(struct block_graph *graph)
+{
+    if (!graph->io) {
+        graph->io = loop_new(NULL);
+        graph->thread = g_thread_new("io", io_thread, graph);
+        loop_call(graph->io, make_uring, graph);
+    }
+    return graph->io;
+}
+
+static void free_uring(void *arg)
+{
+    struct block_graph *graph = arg;
+
+    uring_free(graph->uring);
+    graph->uring = NULL;
+}
+
+void block_graph_free(struct block_graph *graph)
+{
+    if (!graph) {
+        return;
+    }
+    g_ptr_array_unref(graph->drives);
+    for (guint i = graph->nodes->len; i-- > 0;) { /* owned ones; the last may stand on others */
+        struct block_node *node = graph->nodes->pdata[i];
+
+        if (node->owned) {
+            node->owned = false;
+            block_node_unref(node);
+            i = graph->nodes->len;
+        }
+    }
+    if (graph->io) {
+        loop_call(graph->io, free_uring, graph);
+        loop_quit(graph->io);
+        g_thread_join(graph->thread);
+        loop_free(graph->io);
+    }
+    if (graph->workers) {
+        g_thread_pool_free(graph->workers, FALSE, TRUE);
+    }
+    g_ptr_array_unref(graph->nodes);
+    g_ptr_array_unref(graph->backends);
+    g_mutex_clear(&graph->mutex);
+    g_cond_clear(&graph->idle);
+    g_free(graph);
+}
+
+void block_graph_on_stop(struct block_graph *graph, void (*stop)(void *opaque), void *opaque)
+{
+    graph->stop = stop;
+    graph->stop_opaque = opaque;
+}

@@ -1,0 +1,155 @@
+/*
+ * The driver raw: the bytes of another node as they are, or a window of them (offset, size).
+ *
+ * When the format was guessed, the guest must not be able to make its disk look like another
+ * format, which the next start would then take it for: such a write of the first bytes is refused.
+ */
+#include "block/block-priv.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+struct raw {
+    struct block_child *file;
+    uint64_t offset, size;
+    bool window, has_size;
+    bool guessed;
+};
+
+struct raw_request {              /* in a window: the child's request */
+    struct block_request request; /* first */
+    struct block_request *upper;
+};
+
+static bool raw_open(struct block_node *node, const struct blockdev_options *o, GError **error)
+{
+    const struct blockdev_options_raw *opt = &o->u.raw;
+    struct raw *raw = node->state;
+    uint64_t bytes;
+
+    raw->file = block_node_open_child(node, "file", opt->file, error);
+    if (!raw->file) {
+        return false;
+    }
+    if (node->auto_read_only && raw->file->node->read_only) {
+        node->read_only = true;
+    }
+    node->filename = g_strdup(raw->file->node->filename);
+    bytes = block_node_bytes(raw->file->node);
+    if ((opt->has_offset && opt->offset < 0) || (opt->has_size && opt->size < 0)) {
+        g_set_error(error, BLOCK_ERROR, 0, "raw: offset and size must not be negative");
+        return false;
+    }
+    raw->offset = opt->has_offset ? (uint64_t)opt->offset : 0;
+    raw->has_size = opt->has_size;
+    raw->size = opt->has_size ? (uint64_t)opt->size : 0;
+    raw->window = opt->has_offset || opt->has_size;
+    if (raw->offset > bytes) {
+        g_set_error(error, BLOCK_ERROR, 0,
+                    "Offset (%" PRIu64 ") cannot be greater than size of the containing file "
+                    "(%" PRIu64 ")",
+                    raw->offset, bytes);
+        return false;
+    }
+    if (raw->has_size && raw->size > bytes - raw->offset) {
+        g_set_error(error, BLOCK_ERROR, 0,
+                    "The sum of offset (%" PRIu64 ") and size (%" PRIu64
+                    ") has to be smaller or equal to the actual size of the containing file "
+                    "(%" PRIu64 ")",
+                    raw->offset, raw->size, bytes);
+        return false;
+    }
+    if (raw->has_size && raw->size % BLOCK_SECTOR_BYTES) {
+        g_set_error(error, BLOCK_ERROR, 0, "Specified size is not multiple of %u",
+                    BLOCK_SECTOR_BYTES);
+        return false;
+    }
+    node->driver->refresh(node);
+    return true;
+}
+
+static void raw_refresh(struct block_node *node)
+{
+    const struct raw *raw = node->state;
+    uint64_t bytes = block_node_bytes(raw->file->node);
+
+    bytes = bytes > raw->offset ? bytes - raw->offset : 0;
+    atomic_store(&node->bytes, raw->has_size ? MIN(raw->size, bytes) : bytes);
+}
+
+static void window_done(struct block_request *request, int result)
+{
+    struct raw_request *rr = (struct raw_request *)request;
+    struct block_request *upper = rr->upper;
+
+    g_free(rr);
+    block_request_done(upper, result);
+}
+
+static bool looks_like_format(const struct block_request *r)
+{
+    static const char qcow2[4] = {'Q', 'F', 'I', '\xfb'};
+    char first[4];
+
+    if (r->op != BLOCK_WRITE || r->offset != 0 || r->n_iov == 0 || r->iov[0].iov_len < 4) {
+        return false;
+    }
+    memcpy(first, r->iov[0].iov_base, 4);
+    return memcmp(first, qcow2, 4) == 0;
+}
+
+static void raw_submit(struct block_node *node, struct block_request *r)
+{
+    const struct raw *raw = node->state;
+    struct raw_request *rr;
+
+    if (raw->guessed && looks_like_format(r)) {
+        block_request_done(r, -EPERM);
+        return;
+    }
+    if (!raw->window || r->op == BLOCK_FLUSH) {
+        block_node_submit(raw->file->node, r);
+        return;
+    }
+    rr = g_new0(struct raw_request, 1);
+    rr->request.op = r->op;
+    rr->request.flags = r->flags;
+    rr->request.offset = r->offset + raw->offset;
+    rr->request.bytes = r->bytes;
+    rr->request.iov = r->iov;
+    rr->request.n_iov = r->n_iov;
+    rr->request.done = window_done;
+    rr->upper = r;
+    block_node_submit(raw->file->node, &rr->request);
+}
+
+static int raw_resize(struct block_node *node, uint64_t bytes, GError **error)
+{
+    const struct raw *raw = node->state;
+    struct block_node *file = raw->file->node;
+    int ret;
+
+    if (raw->has_size || !file->driver->resize) {
+        g_set_error(error, BLOCK_ERROR, 0, "%s",
+                    raw->has_size ? "Cannot resize fixed-size raw disks"
+                                  : "Image format driver does not support resize");
+        return -ENOTSUP;
+    }
+    ret = file->driver->resize(file, bytes + raw->offset, error);
+    raw_refresh(node);
+    return ret;
+}
+
+void block_raw_set_guessed(struct block_node *node)
+{
+    ((struct raw *)node->state)->guessed = true;
+}
+
+const struct block_driver block_raw = {
+    .id = BLOCKDEV_DRIVER_RAW,
+    .size = sizeof(struct raw),
+    .open = raw_open,
+    .submit = raw_submit,
+    .refresh = raw_refresh,
+    .resize = raw_resize,
+};

@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""Block nodes over QMP and on the command line: making, asking, deleting.
+
+Usage: test-block.py PROGRAM [unittest arguments]
+
+PROGRAM is godwit, or QEMU as the oracle.
+"""
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from qmpwire import Emulator  # noqa: E402
+
+PROGRAM = sys.argv.pop(1)
+if not shutil.which(PROGRAM):
+    print(f"{PROGRAM} is not there: skipped")
+    sys.exit(77)
+IS_GODWIT = "qemu" not in os.path.basename(PROGRAM)
+SIZE = 1 << 20
+
+
+class Block(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="block-test-")
+        self.addCleanup(shutil.rmtree, self.dir)
+        self.image = os.path.join(self.dir, "a.raw")
+        with open(self.image, "wb") as file:
+            file.truncate(SIZE)
+
+    def start(self, *args):
+        self.emulator = Emulator(PROGRAM, *args)
+        self.addCleanup(self.emulator.close)
+        self.wire = self.emulator.wire()
+
+    def error(self, command, arguments):
+        reply = self.wire.ask(command, arguments)
+        self.assertIn("error", reply)
+        self.assertEqual(reply["error"]["class"], "GenericError")
+        return reply["error"]["desc"]
+
+    def nodes(self):
+        return {n["node-name"]: n for n in self.wire.value("query-named-block-nodes")}
+
+    def add_file(self, name="file0"):
+        self.wire.value("blockdev-add",
+                        {"driver": "file", "node-name": name, "filename": self.image})
+
+    def test_life(self):
+        self.start()
+        self.assertEqual(self.wire.value("query-named-block-nodes"), [])
+        self.assertEqual(self.wire.value("query-block"), [])
+        self.add_file()
+        self.wire.value("blockdev-add", {"driver": "raw", "node-name": "fmt", "file": "file0",
+                                         "read-only": True, "discard": "unmap"})
+        nodes = self.nodes()
+        self.assertEqual(sorted(nodes), ["file0", "fmt"])
+        fmt = nodes["fmt"]
+        self.assertEqual((fmt["drv"], fmt["ro"], fmt["file"]), ("raw", True, self.image))
+        self.assertEqual(fmt["image"]["virtual-size"], SIZE)
+        self.assertEqual(fmt["image"]["actual-size"], 0)
+        self.assertEqual(fmt["cache"], {"writeback": True, "direct": False, "no-flush": False})
+        for key in ("backing_file_depth", "bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr",
+                    "write_threshold"):
+            self.assertEqual(fmt[key], 0)
+        self.assertEqual(fmt["detect_zeroes"], "off")
+        self.assertEqual(nodes["file0"]["drv"], "file")
+        self.assertIn("in use", self.error("blockdev-del", {"node-name": "file0"})
+                      .replace("busy", "in use"))
+        self.wire.value("blockdev-del", {"node-name": "fmt"})
+        self.wire.value("blockdev-del", {"node-name": "file0"})
+        self.assertEqual(self.nodes(), {})
+
+    def test_inline_child(self):
+        self.start()
+        self.wire.value("blockdev-add", {
+            "driver": "raw", "node-name": "fmt", "cache": {"direct": False, "no-flush": True},
+            "file": {"driver": "file", "filename": self.image}})
+        nodes = self.nodes()
+        self.assertEqual(len(nodes), 2)
+        inner = next(n for name, n in nodes.items() if name != "fmt")
+        self.assertTrue(inner["node-name"].startswith("#block"))
+        self.assertTrue(inner["cache"]["no-flush"])
+        self.wire.value("blockdev-del", {"node-name": "fmt"})
+        self.assertEqual(self.nodes(), {})
+
+    def test_errors(self):
+        self.start()
+        missing = os.path.join(self.dir, "missing")
+        cases = [
+            ({"driver": "file", "node-name": "x", "filename": missing},
+             f"Could not open '{missing}': No such file or directory"),
+            ({"driver": "raw", "node-name": "x", "file": "nope"},
+             "nor node-name='nope'"),
+            ({"driver": "null-co"}, "'node-name' must be specified for the root node"),
+            ({"driver": "null-co", "node-name": "#bad"}, "Invalid node-name: '#bad'"),
+            ({"driver": "nonsense", "node-name": "x"}, "does not accept value 'nonsense'"),
+            ({"driver": "null-co", "node-name": "x", "colour": "red"},
+             "Parameter 'colour' is unexpected"),
+            ({"driver": "null-co", "node-name": "x", "force-share": True},
+             "force-share=on can only be used with read-only images"),
+        ]
+        for arguments, part in cases:
+            self.assertIn(part, self.error("blockdev-add", arguments))
+        self.assertEqual(self.nodes(), {})
+        self.assertEqual(self.error("blockdev-del", {"node-name": "x"}),
+                         "Failed to find node with node-name='x'")
+        self.add_file("x")
+        self.assertEqual(self.error("blockdev-add", {"driver": "null-co", "node-name": "x"}),
+                         "Duplicate nodes with node-name='x'")
+
+    def test_command_line(self):
+        self.start("-blockdev", f'{{"driver":"file","filename":"{self.image}","node-name":"f"}}',
+                   "-blockdev", "raw,node-name=r,file=f,read-only=on",
+                   "-drive", "if=none,id=cd,media=cdrom",
+                   "-drive", f"file={self.image},if=none,id=d0,format=raw,cache=unsafe")
+        nodes = self.nodes()
+        self.assertIn("f", nodes)
+        self.assertTrue(nodes["r"]["ro"])
+        drives = {d["device"]: d for d in self.wire.value("query-block")}
+        self.assertEqual(sorted(drives), ["cd", "d0"])
+        self.assertNotIn("inserted", drives["cd"])
+        self.assertEqual(drives["d0"]["inserted"]["image"]["virtual-size"], SIZE)
+        self.assertTrue(drives["d0"]["inserted"]["cache"]["no-flush"])
+        self.assertFalse(drives["d0"]["inserted"]["ro"])
+        stats = self.wire.value("query-blockstats")
+        self.assertEqual([s["device"] for s in stats], ["cd", "d0"])
+        for key, value in stats[1]["stats"].items():
+            self.assertIn(value, (0, True, False, []), key)
+        self.assertEqual(self.error("blockdev-del",
+                                    {"node-name": drives["d0"]["inserted"]["node-name"]})[:5],
+                         "Node ")
+        by_node = self.wire.value("query-blockstats", {"query-nodes": True})
+        self.assertEqual(sorted(s["node-name"] for s in by_node), sorted(self.nodes()))
+
+    def test_bad_command_line(self):
+        for args, part in [
+                (["-drive", f"file={self.image},if=none,format=nonsense"], "nonsense"),
+                (["-drive", f"file={self.image}x,if=none,format=raw"], "Could not open"),
+                (["-blockdev", "raw,node-name=r"], "file"),
+                (["-blockdev", "file,filename=x"], "node-name"),
+                (["-drive", f"file={self.image},if=floppy,format=raw"], ""),
+        ]:
+            run = subprocess.run([PROGRAM, "-machine", "none", "-display", "none", *args],
+                                 stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            self.assertEqual(run.returncode, 1, args)
+            self.assertIn(part, run.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
