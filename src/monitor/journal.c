@@ -115,7 +115,7 @@ int64_t journal_next(const struct journal *j)
 
 /* ---- adding */
 
-/* Less the closing brace. */
+/* What every client gets, less the closing brace. */
 static void append_event(GString *out, const char *name, const char *data_json, int64_t now_us)
 {
     g_string_append_printf(out,
@@ -128,21 +128,38 @@ static void append_event(GString *out, const char *name, const char *data_json, 
     }
 }
 
+static void append_own_members(GString *out, const char *boot_id, int64_t seq)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    g_string_append_printf(out,
+                           ", \"seq\": %" G_GINT64_FORMAT ", \"boot-id\": \"%s\""
+                           ", \"monotonic-ns\": %" G_GINT64_FORMAT,
+                           seq, boot_id, (gint64)now.tv_sec * 1000000000 + now.tv_nsec);
+}
+
+GString *journal_unkept_event(const char *boot_id, int64_t seq, unsigned event,
+                              const char *data_json)
+{
+    GString *text = g_string_sized_new(256);
+
+    append_event(text, qapi_event_str((enum qapi_event)event), data_json, g_get_real_time());
+    append_own_members(text, boot_id, seq);
+    g_string_append(text, "}\r\n");
+    return text;
+}
+
 static struct event_line *make_line(const struct journal *j, unsigned event, const char *data_json,
                                     const char *cause_json)
 {
     g_autoptr(GString) text = g_string_sized_new(384);
     struct event_line *line;
-    struct timespec now;
     size_t plain_length;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
     append_event(text, qapi_event_str((enum qapi_event)event), data_json, g_get_real_time());
     plain_length = text->len;
-    g_string_append_printf(text,
-                           ", \"seq\": %" G_GINT64_FORMAT ", \"boot-id\": \"%s\""
-                           ", \"monotonic-ns\": %" G_GINT64_FORMAT,
-                           j->next, j->boot_id, (gint64)now.tv_sec * 1000000000 + now.tv_nsec);
+    append_own_members(text, j->boot_id, j->next);
     if (cause_json) {
         g_string_append(text, ", \"cause\": ");
         g_string_append(text, cause_json);

@@ -47,6 +47,11 @@ const char *journal_boot_id(const struct journal *j); /* a UUID, 36 characters *
 struct event_line *journal_add(struct journal *j, unsigned event, const char *data_json,
                                const char *cause_json);
 
+/* The line of an event that happens now and concerns one client only: it is not kept and has the
+ * number of another. */
+GString *journal_unkept_event(const char *boot_id, int64_t seq, unsigned event,
+                              const char *data_json);
+
 /* Number of the oldest event that is kept and of the one that comes next; equal: none is kept. */
 int64_t journal_first(const struct journal *j);
 int64_t journal_next(const struct journal *j);

@@ -11,16 +11,15 @@
 
 #include "monitor/journal.h"
 #include "monitor/json-stream.h"
+#include "monitor/output.h"
 #include "monitor/rate-limit.h"
 #include "qapi/command.h"
 #include <glib.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 
-/* A session whose output is longer than this is not read from until the client has caught up. */
+/* A session with more unread replies than this is not read from until the client has caught up. */
 #define SESSION_HIGH_WATER_BYTES (1u << 20)
-/* A session whose output is longer than this, with events that nobody reads, is ended. */
-#define SESSION_LIMIT_BYTES      (16u << 20)
 /* With the oob capability: in-band requests read ahead. */
 #define SESSION_QUEUE_MAX        8
 /* Sessions of one monitor; more clients wait in the sockets' backlogs. */
@@ -69,7 +68,7 @@ void qmp_request_run(const struct qmp_request *request, struct qmp_call *call, G
 
 void qmp_append_error(GString *out, const struct qmp_request *request, const GError *error);
 void qmp_append_greeting(GString *out, bool oob);
-/* Appends text, one line of JSON, indented by four spaces a level. */
+/* Appends text, one line of JSON, indented by four spaces a level. (pretty.c) */
 void qmp_append_pretty(GString *out, const char *text);
 
 /* false and *error when the command is not permitted in the machine's state: the text that QEMU's
@@ -93,16 +92,16 @@ struct session {
     struct json_stream *in;
     bool starved; /* the stream has no complete value */
     bool eof, broken /* output: the peer is gone */, closed;
-    GQueue waiting;   /* struct job, in-band, behind the running one */
-    struct job *job;  /* on the main thread, or NULL */
-    GString *sending; /* being written, from sent on */
-    size_t sent;
+    GQueue waiting;      /* struct qmp_request, in-band, behind the running one */
+    struct job *job;     /* on the main thread, or NULL */
+    int64_t stuck_us;    /* since when the client takes nothing of what waits; 0: it does */
+    uint64_t unlogged;   /* events that were left out and that the log does not tell of */
+    int64_t next_log_us; /* when it may */
 
     /* mutex */
     struct qmp_mode mode;
-    GString *pending; /* to be written after sending */
-    size_t queued;    /* bytes of sending and pending that are not written */
-    bool overrun;
+    struct output *out;
+    bool writing; /* the control thread writes what output_peek() gave */
 };
 
 struct session *session_new(struct monitor *mon, const char *label, bool pretty, int in_fd,
@@ -117,9 +116,9 @@ bool session_flush(struct session *s); /* false when something remains */
 /* Main thread, mutex held: writes what is pending if it can. false when something remains. */
 bool session_write_now(struct session *s);
 
-/* Any thread, mutex held. */
-void session_append(struct session *s, const char *text, size_t length);
-void session_append_event(struct session *s, const struct event_line *line);
+/* Any thread, mutex held. The text is taken over. */
+void session_append(struct session *s, GString *text);
+void session_append_event(struct session *s, struct event_line *line);
 
 /* ---- the monitor (monitor.c) */
 

@@ -12,8 +12,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* How long monitor_free() waits for clients to take what is left for them. */
-#define FLUSH_US 1000000
+/*
+ * At the end clients get what is left for them: a client that takes nothing for STUCK_US gets no
+ * more of it, one that was stuck before has the grace, and END_US is for those that take it byte by
+ * byte.
+ */
+#define STUCK_US (3 * G_USEC_PER_SEC)
+#define GRACE_US (G_USEC_PER_SEC / 4)
+#define END_US   (10 * G_USEC_PER_SEC)
 
 struct endpoint {
     struct monitor *mon;
@@ -147,7 +153,7 @@ void monitor_write_batch(struct monitor *mon)
     for (guint i = 0; i < mon->sessions->len; i++) {
         struct session *s = mon->sessions->pdata[i];
 
-        all = session_write_now(s) && !s->overrun && all;
+        all = session_write_now(s) && all;
     }
     if (!all) {
         monitor_post_service(mon);
@@ -402,38 +408,50 @@ void monitor_start(struct monitor *mon, struct machine *m)
     mon->thread = g_thread_new("control", control_thread, mon);
 }
 
+/* Until when an unflushed session is waited for. */
+static gint64 flush_deadline_us(const struct session *s, gint64 begin_us)
+{
+    return MIN(MAX(s->stuck_us + STUCK_US, begin_us + GRACE_US), begin_us + END_US);
+}
+
 /* Writes to all sessions as they take it: one that reads nothing takes no time from the others. */
-static void flush_all(struct monitor *mon, gint64 deadline_us)
+static void flush_all(struct monitor *mon)
 {
     g_autofree struct pollfd *fds = g_new0(struct pollfd, mon->sessions->len);
-    gint64 left_us;
+    gint64 begin_us = g_get_monotonic_time();
+    gint64 now_us, last_us;
+    unsigned n;
 
     do {
-        unsigned n = 0;
-
+        n = 0;
+        last_us = 0;
         for (guint i = 0; i < mon->sessions->len; i++) {
             struct session *s = mon->sessions->pdata[i];
+            gint64 until_us;
 
-            if (!session_flush(s)) {
+            if (session_flush(s)) {
+                continue;
+            }
+            until_us = flush_deadline_us(s, begin_us);
+            if (until_us > g_get_monotonic_time()) {
                 fds[n++] = (struct pollfd){.fd = s->out_fd, .events = POLLOUT};
+                last_us = MAX(last_us, until_us);
             }
         }
-        left_us = deadline_us - g_get_monotonic_time();
-        if (n == 0 || left_us <= 0) {
-            return;
+        now_us = g_get_monotonic_time();
+        if (n && last_us > now_us) {
+            poll(fds, n, (int)((last_us - now_us) / 1000) + 1);
         }
-        poll(fds, n, (int)(left_us / 1000) + 1);
-    } while (left_us > 0);
+    } while (n);
 }
 
 /* Control thread: the last words, first to those who take them, then the end of every session. */
 static void end_sessions(void *arg)
 {
     struct monitor *mon = arg;
-    gint64 deadline_us = g_get_monotonic_time() + FLUSH_US;
 
     mon->stopping = true;
-    flush_all(mon, deadline_us);
+    flush_all(mon);
     while (mon->sessions->len) {
         struct session *s = mon->sessions->pdata[0];
 

@@ -32,7 +32,8 @@ bool monitor_add_stdio(struct monitor *mon, bool pretty, GError **error);
 
 /* Starts the control thread. m may be NULL no longer from here on. */
 void monitor_start(struct monitor *mon, struct machine *m);
-/* Flushes replies and events (a second at most), closes all sessions, ends the thread. */
+/* Flushes replies and events as far as clients take them (ten seconds at most, three from those
+ * that take nothing), closes all sessions, ends the thread. */
 void monitor_free(struct monitor *mon);
 
 /* Runs a human monitor command line; output text, owned by the caller. Main thread, lock held. */

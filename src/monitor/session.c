@@ -5,17 +5,19 @@
  * as a job, one at a time, and the session waits for it: it reads nothing more, or with the oob
  * capability at most SESSION_QUEUE_MAX requests, so that an out-of-band one can overtake.
  *
- * A client that sends much and reads little is throttled: over the high-water mark of its output
- * its input stays in the socket. Only events can grow the output beyond that, and a client that
- * leaves them unread up to the limit is disconnected. Nobody else waits for it at any time.
+ * A client that sends much and reads little is throttled: over the high-water mark of its unread
+ * replies its input stays in the socket. Events do not count for that: they have a bound of their
+ * own, above which they are left out (output.h). Nobody else waits for a client at any time, and
+ * none is disconnected for what it does not read.
  *
- * Output is two buffers: any thread appends to `pending` under the mutex, the control thread swaps
- * it with `sending` and writes that one without it.
+ * Any thread adds to the output under the mutex. The control thread takes a piece of it to write it
+ * without the mutex; `writing` says so meanwhile.
  */
 #include "monitor/monitor-priv.h"
 
 #include "base/log.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <json-c/json.h>
 #include <netdb.h>
 #include <poll.h>
@@ -24,13 +26,16 @@
 #include <unistd.h>
 
 #define READ_BYTES        (64u << 10)
-/* Buffers that grew beyond this are given back when empty. */
-#define KEEP_BYTES        (64u << 10)
+/* Taken from the output at once. */
+#define WRITE_BYTES       (256u << 10)
 /* What a pipe takes at once when poll() says that it is writable. */
 #define STDIO_WRITE_BYTES 4096
 
 /* Of a request's id that is kept in the records. */
 #define ID_MAX_BYTES      128
+
+/* How often the log tells of events that were left out for one client. */
+#define LOSS_LOG_US       (10 * G_USEC_PER_SEC)
 
 struct job {
     struct session *session;
@@ -40,11 +45,14 @@ struct job {
 
 /* ---- output */
 
-void session_append(struct session *s, const char *text, size_t length)
+void session_append(struct session *s, GString *text)
 {
-    if (!s->closed && !s->broken) {
-        g_string_append_len(s->pending, text, (gssize)length);
-        s->queued += length;
+    size_t length = text->len;
+
+    if (s->closed || s->broken || !length) {
+        g_string_free(text, TRUE);
+    } else {
+        output_add_reply(s->out, g_string_free(text, FALSE), length);
     }
 }
 
@@ -54,154 +62,156 @@ static bool event_is_own(const struct event_line *line)
     return g_str_has_prefix(line->name, "GODWIT_");
 }
 
-/* Appends the event's text as this session gets it. */
-static void append_line(const struct session *s, const struct event_line *line, GString *out)
+static struct output_form session_form(const struct session *s)
 {
-    if (s->mode.own_events) {
-        g_string_append_len(out, line->text, (gssize)line->length);
-    } else {
-        g_string_append_len(out, line->text, (gssize)line->plain_length);
-        g_string_append(out, "}\r\n");
+    return (struct output_form){.own_events = s->mode.own_events, .pretty = s->pretty};
+}
+
+void session_append_event(struct session *s, struct event_line *line)
+{
+    if (s->mode.negotiated && !s->closed && !s->broken &&
+        (s->mode.own_events || !event_is_own(line))) {
+        output_add_event(s->out, line, session_form(s));
     }
 }
 
-void session_append_event(struct session *s, const struct event_line *line)
-{
-    g_autoptr(GString) text = NULL;
-
-    if (!s->mode.negotiated || s->overrun || s->closed || s->broken ||
-        (event_is_own(line) && !s->mode.own_events)) {
-        return;
-    }
-    if (s->queued + line->length > SESSION_LIMIT_BYTES) {
-        s->overrun = true;
-        return;
-    }
-    text = g_string_sized_new(line->length + 1);
-    append_line(s, line, text);
-    if (s->pretty) {
-        g_autoptr(GString) plain = g_steal_pointer(&text);
-
-        text = g_string_sized_new(2 * plain->len);
-        qmp_append_pretty(text, plain->str);
-    }
-    session_append(s, text->str, text->len);
-}
-
-bool session_write_now(struct session *s)
-{
-    ssize_t n;
-
-    if (s->closed || s->broken || !s->pending->len) {
-        return true;
-    }
-    if (s->is_stdio || s->queued != s->pending->len) {
-        return false;
-    }
-    n = send(s->out_fd, s->pending->str, s->pending->len, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n > 0) {
-        g_string_erase(s->pending, 0, n);
-        s->queued -= (size_t)n;
-    }
-    return !s->pending->len;
-}
-
-/* A reply of the control thread's own. */
-static void session_send(struct session *s, const GString *text)
-{
-    g_autoptr(GString) pretty = NULL;
-
-    if (s->pretty) {
-        pretty = g_string_new(NULL);
-        qmp_append_pretty(pretty, text->str);
-        text = pretty;
-    }
-    g_mutex_lock(&s->mon->mutex);
-    session_append(s, text->str, text->len);
-    g_mutex_unlock(&s->mon->mutex);
-}
-
-/* Makes what is pending the buffer to send. false when there is nothing. */
-static bool take_pending(struct session *s)
-{
-    GString *empty = s->sending;
-
-    g_string_truncate(empty, 0);
-    s->sent = 0;
-    if (empty->allocated_len > KEEP_BYTES) {
-        g_string_free(empty, TRUE);
-        empty = g_string_new(NULL);
-    }
-    g_mutex_lock(&s->mon->mutex);
-    s->sending = s->pending;
-    s->pending = empty;
-    g_mutex_unlock(&s->mon->mutex);
-    return s->sending->len > 0;
-}
-
-static ssize_t write_some(struct session *s, const char *text, size_t length)
+static ssize_t write_some(struct session *s, struct iovec *iov, unsigned n)
 {
     struct pollfd ready = {.fd = s->out_fd, .events = POLLOUT};
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = n};
 
     if (!s->is_stdio) {
-        return send(s->out_fd, text, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+        return sendmsg(s->out_fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
     }
     /* Others may share this open file, so it stays in blocking mode. */
     if (poll(&ready, 1, 0) != 1) {
         errno = EAGAIN;
         return -1;
     }
-    return write(s->out_fd, text, MIN(length, STDIO_WRITE_BYTES));
+    return write(s->out_fd, iov[0].iov_base, MIN(iov[0].iov_len, STDIO_WRITE_BYTES));
 }
 
-/* The peer is gone: what is left has nobody to read it. Requests that came before are still done.
- */
-static void session_break(struct session *s)
+bool session_write_now(struct session *s)
 {
+    struct iovec iov[OUTPUT_IOVECS];
+    ssize_t n;
+
+    if (s->closed || s->broken || (!s->writing && output_is_empty(s->out))) {
+        return true;
+    }
+    if (s->is_stdio || s->writing) {
+        return false;
+    }
+    n = write_some(s, iov, output_peek(s->out, iov, WRITE_BYTES));
+    if (n > 0) {
+        output_advance(s->out, (size_t)n, session_form(s));
+    }
+    return output_is_empty(s->out);
+}
+
+/* A reply of the control thread's own; takes the text. */
+static void session_send(struct session *s, GString *text)
+{
+    if (s->pretty && text->len) {
+        GString *plain = text;
+
+        text = g_string_new(NULL);
+        qmp_append_pretty(text, plain->str);
+        g_string_free(plain, TRUE);
+    }
     g_mutex_lock(&s->mon->mutex);
-    s->broken = true;
-    s->queued = 0;
-    g_string_truncate(s->pending, 0);
+    session_append(s, text);
     g_mutex_unlock(&s->mon->mutex);
-    g_string_truncate(s->sending, 0);
-    s->sent = 0;
+}
+
+/* Writes some of what waits. false when the socket takes nothing, or the client is gone. */
+static bool flush_some(struct session *s, const struct iovec *iov, unsigned n)
+{
+    ssize_t written = write_some(s, (struct iovec *)iov, n);
+    bool again = written < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
+
+    g_mutex_lock(&s->mon->mutex);
+    s->writing = false;
+    if (written >= 0) {
+        output_advance(s->out, (size_t)written, session_form(s));
+        s->stuck_us = 0;
+    } else if (!again) {
+        /* The peer is gone: what is left has nobody to read it. Requests that came before are still
+         * done. */
+        s->broken = true;
+        output_clear(s->out);
+    } else if (!s->stuck_us) {
+        s->stuck_us = g_get_monotonic_time();
+    }
+    g_mutex_unlock(&s->mon->mutex);
+    return written >= 0;
+}
+
+/* Fills iov with what is to be written. */
+static unsigned flush_begin(struct session *s, struct iovec *iov)
+{
+    unsigned n;
+
+    g_mutex_lock(&s->mon->mutex);
+    n = output_peek(s->out, iov, WRITE_BYTES);
+    s->writing = n > 0;
+    g_mutex_unlock(&s->mon->mutex);
+    return n;
 }
 
 bool session_flush(struct session *s)
 {
-    while (!s->broken) {
-        ssize_t n;
+    struct iovec iov[OUTPUT_IOVECS];
+    unsigned n;
 
-        if (s->sent == s->sending->len && !take_pending(s)) {
-            return true;
+    while ((n = flush_begin(s, iov))) {
+        if (!flush_some(s, iov, n)) {
+            return s->broken;
         }
-        n = write_some(s, s->sending->str + s->sent, s->sending->len - s->sent);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n < 0) {
-            if (errno == EAGAIN || errno == EWOULDBLOCK) {
-                return false;
-            }
-            session_break(s);
-            break;
-        }
-        s->sent += (size_t)n;
-        g_mutex_lock(&s->mon->mutex);
-        s->queued -= (size_t)n;
-        g_mutex_unlock(&s->mon->mutex);
     }
     return true;
 }
 
-static size_t session_queued(struct session *s)
+static bool session_drained(struct session *s)
 {
-    size_t queued;
+    bool drained;
 
     g_mutex_lock(&s->mon->mutex);
-    queued = s->queued;
+    drained = output_is_empty(s->out);
     g_mutex_unlock(&s->mon->mutex);
-    return queued;
+    return drained;
+}
+
+static size_t session_reply_bytes(struct session *s)
+{
+    size_t bytes;
+
+    g_mutex_lock(&s->mon->mutex);
+    bytes = output_reply_bytes(s->out);
+    g_mutex_unlock(&s->mon->mutex);
+    return bytes;
+}
+
+/* Clients that take Godwit's own events are told there, the others' events are missed in the log.
+ */
+static void log_losses(struct session *s, bool last)
+{
+    int64_t now_us;
+
+    g_mutex_lock(&s->mon->mutex);
+    s->unlogged += output_take_dropped(s->out);
+    g_mutex_unlock(&s->mon->mutex);
+    if (!s->unlogged || s->mode.own_events) {
+        return;
+    }
+    now_us = g_get_monotonic_time();
+    if (last || now_us >= s->next_log_us) {
+        log_warn("monitor '%s': a client%s%s does not read its events; left out for it: %" PRIu64,
+                 s->label, s->peer_address ? " at " : "", s->peer_address ? s->peer_address : "",
+                 s->unlogged);
+        s->unlogged = 0;
+        s->next_log_us = now_us + LOSS_LOG_US;
+    }
 }
 
 /* ---- requests */
@@ -209,7 +219,9 @@ static size_t session_queued(struct session *s)
 static void job_free(struct job *job)
 {
     qmp_request_clear(&job->request);
-    g_string_free(job->reply, TRUE);
+    if (job->reply) {
+        g_string_free(job->reply, TRUE);
+    }
     g_free(job);
 }
 
@@ -291,7 +303,7 @@ static void job_run(void *arg)
         g_string_free(plain, TRUE);
     }
     g_mutex_lock(&mon->mutex);
-    session_append(s, job->reply->str, job->reply->len);
+    session_append(s, g_steal_pointer(&job->reply));
     monitor_write_batch(mon);
     g_mutex_unlock(&mon->mutex);
     loop_post(mon->loop, job_done, job);
@@ -304,7 +316,7 @@ static void session_start(struct session *s, struct qmp_request *request)
     struct job *job;
 
     if (request->oob || qmp_command_thread(request->command) == QMP_ON_CONTROL) {
-        g_autoptr(GString) reply = g_string_sized_new(128);
+        GString *reply = g_string_sized_new(128);
 
         qmp_request_run(request, &call, reply);
         session_send(s, reply);
@@ -322,7 +334,7 @@ static void session_start(struct session *s, struct qmp_request *request)
 static void session_reply_error(struct session *s, const struct qmp_request *request,
                                 const GError *error)
 {
-    g_autoptr(GString) reply = g_string_new(NULL);
+    GString *reply = g_string_new(NULL);
 
     qmp_append_error(reply, request, error);
     session_send(s, reply);
@@ -369,7 +381,7 @@ static bool session_may_take(struct session *s)
     if (s->job && (!s->mode.oob || s->waiting.length >= SESSION_QUEUE_MAX)) {
         return false;
     }
-    return session_queued(s) < SESSION_HIGH_WATER_BYTES;
+    return session_reply_bytes(s) < SESSION_HIGH_WATER_BYTES;
 }
 
 static void session_dispatch_input(struct session *s)
@@ -460,7 +472,7 @@ static bool session_finished(struct session *s)
     if (s->is_stdio) {
         return s->broken; /* events go on to stdout when stdin has ended */
     }
-    return s->eof && drained && session_queued(s) == 0;
+    return s->eof && drained && session_drained(s);
 }
 
 /* Waits for what the session can deal with now. A hang-up cannot be masked, so where nothing is
@@ -511,11 +523,8 @@ void session_service(struct session *s)
         session_dispatch_input(s);
         flushed = session_flush(s);
     } while (!s->starved && session_may_take(s));
-    if (s->overrun) {
-        log_warn("monitor '%s': a client leaves %u MiB unread and is disconnected", s->label,
-                 SESSION_LIMIT_BYTES >> 20);
-    }
-    if (s->overrun || session_finished(s)) {
+    log_losses(s, false);
+    if (session_finished(s)) {
         session_close(s);
     } else {
         session_update_poll(s, flushed);
@@ -564,7 +573,7 @@ struct session *session_new(struct monitor *mon, const char *label, bool pretty,
                             int out_fd)
 {
     struct session *s = g_new0(struct session, 1);
-    g_autoptr(GString) greeting = g_string_new(NULL);
+    GString *greeting = g_string_new(NULL);
 
     s->mon = mon;
     s->label = label;
@@ -578,8 +587,7 @@ struct session *session_new(struct monitor *mon, const char *label, bool pretty,
     s->offers_oob = !s->is_stdio;
     s->in = json_stream_new();
     s->starved = true;
-    s->sending = g_string_new(NULL);
-    s->pending = g_string_new(NULL);
+    s->out = output_new(journal_boot_id(mon->journal));
     g_queue_init(&s->waiting);
     s->source = g_source_new(&session_source_funcs, sizeof(struct session_source));
     ((struct session_source *)s->source)->session = s;
@@ -607,14 +615,14 @@ static void session_free(struct session *s)
     }
     json_stream_free(s->in);
     g_free(s->peer_address);
-    g_string_free(s->sending, TRUE);
-    g_string_free(s->pending, TRUE);
+    output_free(s->out);
     g_free(s);
 }
 
 void session_close(struct session *s)
 {
     if (!s->closed) {
+        log_losses(s, true);
         monitor_session_ended(s->mon, s);
         g_source_destroy(s->source);
         g_source_unref(s->source);

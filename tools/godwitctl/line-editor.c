@@ -4,6 +4,11 @@
  * libedit calls read_character() whenever it wants one; waiting for the server happens there, and
  * so does printing above the line: the line is wiped, the output printed, the line drawn again. A
  * line that wraps over several rows leaves its upper rows behind.
+ *
+ * While a line is edited the keys for signals (Ctrl-C) are characters in their place among the
+ * others, and become signals when it is their turn. A terminal that makes signals of them throws
+ * away what was typed before, at a moment of its own: a reader that has just been told of a
+ * character would get one that was typed after Ctrl-C, and take it for the old line's.
  */
 #include "line-editor.h"
 
@@ -11,10 +16,12 @@
 
 #include <errno.h>
 #include <glib/gstdio.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <termios.h>
 #include <unistd.h>
 #include <wchar.h>
 #ifdef HAVE_LIBEDIT
@@ -110,6 +117,37 @@ static void redraw_line(struct line_editor *editor)
     fflush(stdout);
 }
 
+/* Makes the signal of a key that asks for one. */
+static bool key_signals(char byte)
+{
+    static const struct {
+        unsigned key;
+        int number;
+    } keys[] = {{VINTR, SIGINT}, {VQUIT, SIGQUIT}, {VSUSP, SIGTSTP}};
+    struct termios mode;
+    if (tcgetattr(STDIN_FILENO, &mode) < 0 || mode.c_lflag & ISIG) {
+        return false;
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(keys); i++) {
+        cc_t key = mode.c_cc[keys[i].key];
+        if (key != _POSIX_VDISABLE && key == (cc_t)byte) {
+            raise(keys[i].number); /* blocked: it acts in wait_input() */
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether the terminal makes signals of keys at once: for what may take long. */
+static void set_key_signals(bool on)
+{
+    struct termios mode;
+    if (tcgetattr(STDIN_FILENO, &mode) == 0) {
+        mode.c_lflag = on ? mode.c_lflag | ISIG : mode.c_lflag & ~(tcflag_t)ISIG;
+        tcsetattr(STDIN_FILENO, TCSANOW, &mode);
+    }
+}
+
 /* The next character: 1, or 0 or -1 at the end of the line's reading. */
 static int read_character(EditLine *edit, wchar_t *character)
 {
@@ -129,6 +167,9 @@ static int read_character(EditLine *edit, wchar_t *character)
         if (got <= 0) {
             editor->result = LINE_END;
             return got == 0 ? 0 : -1;
+        }
+        if (key_signals(byte)) {
+            continue;
         }
         size_t used = mbrtowc(character, &byte, 1, &state);
         if (used == (size_t)-1) { /* no character of this locale: dropped */
@@ -152,7 +193,9 @@ static unsigned char complete_line(EditLine *edit, int key)
     const LineInfo *info = el_line(edit);
     g_autofree char *line = g_strndup(info->buffer, (gsize)(info->cursor - info->buffer));
     struct completion completion;
+    set_key_signals(true);
     editor->ops->complete(editor->data, line, &completion);
+    set_key_signals(false);
 
     size_t there = strlen(line) - completion.start;
     g_autofree char *common = completion_common(&completion);
@@ -199,6 +242,7 @@ static void open_editor(struct line_editor *editor, const char *history_file)
     el_set(editor->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
     el_source(editor->edit, NULL); /* the user's own ~/.editrc */
     el_set(editor->edit, EL_BIND, "^I", "godwitctl-complete", NULL);
+    el_set(editor->edit, EL_SETTY, "-d", "-isig", NULL);
     el_set(editor->edit, EL_GETCFN, read_character);
 }
 

@@ -119,6 +119,16 @@ static void arena_empty(struct cpu *c)
     c->blocks->n_flushes++;
 }
 
+void blocks_reset(struct cpu *c)
+{
+    size_t used = c->blocks->arena_used;
+    arena_empty(c);
+    if (used > BLOCK_KEEP_BYTES) {
+        madvise(c->blocks->arena + BLOCK_KEEP_BYTES, BLOCK_ARENA_BYTES - BLOCK_KEEP_BYTES,
+                MADV_DONTNEED);
+    }
+}
+
 /* ---------------------------------------------------------------- shared page table */
 
 static struct code_page *code_pages(struct ram_block *ram)

@@ -18,6 +18,7 @@ struct decoder;
 #define BLOCK_HASH_SIZE      32768u
 #define BLOCK_PAGE_HASH_SIZE 8192u
 #define BLOCK_ARENA_BYTES    (64u << 20)
+#define BLOCK_KEEP_BYTES     (1u << 20) /* of the arena, through a reset */
 #define BLOCK_QUEUE_SIZE     64u
 #define BLOCK_LIMITS_MAX     255u
 

@@ -553,6 +553,8 @@ void blocks_flush(struct cpu *c);
 /* A number from 1 to 255 for a code segment's limit: blocks decoded under one limit are not right
  * under another. A guest that uses more of them has its blocks flushed now and then. */
 unsigned block_limit_number(struct cpu *c, uint32_t limit);
+/* For a machine's reset: the same, and gives their memory back. Parked only. */
+void blocks_reset(struct cpu *c);
 /* Guest code in [gpa, gpa+len) was overwritten: drops the blocks of this vCPU that overlap. */
 void blocks_invalidate(struct cpu *c, gpa_t gpa, uint64_t len);
 /* Called by the MMU right after a store into a page that holds code (its first byte at `offset` of

@@ -123,6 +123,7 @@ static void soft_reset(struct vcpu *vcpu)
 {
     atomic_store(&vcpu->mp_state, vcpu->index == 0 ? MP_RUNNABLE : MP_UNINITIALIZED);
     cpu_reset(vcpu->accel, false);
+    blocks_reset(vcpu->accel);
 }
 
 static enum run_exit soft_vcpu_run(struct vcpu *vcpu)
