@@ -42,6 +42,7 @@ static bool open_log(struct godwit *g, GError **error)
 static bool set_up(struct godwit *g, GError **error)
 {
     struct options *o = g->options;
+    bool ok;
 
     assembly_init(&g->assembly, o);
     g->monitor = monitor_new();
@@ -60,7 +61,11 @@ static bool set_up(struct godwit *g, GError **error)
     o->config = NULL;
     big_lock_acquire(&g->machine->lock);
     assemble_actions(g->machine, o);
+    ok = assemble_debugger(g->machine, o, error);
     big_lock_release(&g->machine->lock);
+    if (!ok) {
+        return false;
+    }
     g->pidfile_written = o->pidfile && pidfile_write(o->pidfile, error);
     return !o->pidfile || g->pidfile_written;
 }

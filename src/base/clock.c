@@ -29,6 +29,8 @@ struct vclock {
     _Atomic int64_t base_ns; /* running: add to CLOCK_MONOTONIC; else: the time itself */
     _Atomic bool running;
 
+    _Atomic bool held; /* no timer fires */
+
     GMutex mutex; /* the rest, and the writers of the above */
     GPtrArray *heap;
     int fd; /* -1: timers fire by vclock_step() only */
@@ -162,7 +164,7 @@ static void clock_arm(struct vclock *clock)
     struct itimerspec when = {{0}};
     int64_t deadline, host;
 
-    if (clock->fd < 0 || clock->heap->len == 0) {
+    if (clock->fd < 0 || clock->heap->len == 0 || atomic_load(&clock->held)) {
         return;
     }
     deadline = heap_at(clock, 0)->deadline_ns;
@@ -214,7 +216,8 @@ static bool clock_expired(int fd, GIOCondition condition, void *arg)
     }
     g_mutex_lock(&clock->mutex);
     clock->armed_ns = -1;
-    for (unsigned i = 0; i < TIMERS_PER_DISPATCH && (clock->stepped || vclock_running(clock));
+    for (unsigned i = 0; i < TIMERS_PER_DISPATCH && !atomic_load(&clock->held) &&
+                         (clock->stepped || vclock_running(clock));
          i++) {
         struct vtimer *timer = clock_pop_due(clock, vclock_now(clock));
         void (*fn)(void *) = timer ? timer->fn : NULL;
@@ -297,6 +300,18 @@ void vclock_stop(struct vclock *clock)
     if (vclock_running(clock)) {
         clock_write(clock, vclock_now(clock), false);
         clock_disarm(clock);
+    }
+    g_mutex_unlock(&clock->mutex);
+}
+
+void vclock_hold_timers(struct vclock *clock, bool on)
+{
+    g_mutex_lock(&clock->mutex);
+    atomic_store(&clock->held, on);
+    if (on) {
+        clock_disarm(clock);
+    } else {
+        clock_arm(clock);
     }
     g_mutex_unlock(&clock->mutex);
 }

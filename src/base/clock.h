@@ -46,6 +46,9 @@ void vclock_stop(struct vclock *clock);
 bool vclock_running(struct vclock *clock);
 bool vclock_stepped(struct vclock *clock);
 
+/* While on, time goes on but no timer fires; afterwards those that are due do. Main thread. */
+void vclock_hold_timers(struct vclock *clock, bool on);
+
 /* Sets a stopped clock to now_ns, as after loading a saved machine. */
 void vclock_set(struct vclock *clock, int64_t now_ns);
 

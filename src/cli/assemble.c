@@ -4,6 +4,7 @@
 #include "cli/console.h"
 #include "devices/isa/serial.h"
 #include "devices/qtest.h"
+#include "monitor/gdbserver.h"
 #include "qapi-visit.h"
 #include <string.h>
 
@@ -444,6 +445,15 @@ bool assemble_monitors(struct monitor *mon, const struct options *o, GError **er
             g_prefix_error(error, "%s: ", option->given);
             return false;
         }
+    }
+    return true;
+}
+
+bool assemble_debugger(struct machine *m, const struct options *o, GError **error)
+{
+    if (o->gdb && !gdbserver_open(m, o->gdb, error)) {
+        g_prefix_error(error, "-gdb %s: ", o->gdb);
+        return false;
     }
     return true;
 }

@@ -23,6 +23,9 @@ bool assemble_devices(struct machine *m, void *assembly, GError **error);
 /* Every -qmp and -mon; sockets listen when it returns. Before the machine is made. */
 bool assemble_monitors(struct monitor *mon, const struct options *options, GError **error);
 
+/* -gdb; machine lock held. */
+bool assemble_debugger(struct machine *m, const struct options *options, GError **error);
+
 /* -no-reboot, -no-shutdown, -action. */
 void assemble_actions(struct machine *m, const struct options *options);
 

@@ -231,6 +231,18 @@ static bool opt_device(struct options *o, const char *arg, GError **error)
     return class && class->bus != BUS_SYSTEM;
 }
 
+static bool opt_gdb(struct options *o, const char *arg, GError **error)
+{
+    replace(&o->gdb, arg);
+    return true;
+}
+
+static bool opt_gdb_default(struct options *o, const char *arg, GError **error)
+{
+    replace(&o->gdb, "tcp::1234");
+    return true;
+}
+
 static bool opt_qtest(struct options *o, const char *arg, GError **error)
 {
     replace(&o->qtest, arg);
@@ -370,6 +382,8 @@ static const struct option options[] = {
     {"device", "NAME[,PROPERTY=VALUE]", opt_device, "a device (help lists them)"},
     {"global", "DRIVER.PROPERTY=VALUE", opt_global,
      "a default for all devices of that name, the board's own too"},
+    {"gdb", "DEV", opt_gdb, "wait for gdb: tcp::PORT, unix:PATH,server=on, stdio, chardev:ID"},
+    {"s", NULL, opt_gdb_default, "the same as -gdb tcp::1234"},
     {"qtest", "DEV", opt_qtest, "the register door for device tests"},
     {"qtest-log", "FILE", opt_qtest_log, "where its log goes (stderr)"},
     {"rtc", "[base=utc|localtime|DATE][,clock=host|vm]", opt_rtc, "the guest's wall clock"},
@@ -428,7 +442,8 @@ static bool check_stdio(const struct options *o, GError **error)
     unsigned serials = count_stdio(o->serials) + options_default_console(o);
     bool shared = serials > 0 && o->human_monitor && strcmp(o->human_monitor, "mon:stdio") == 0;
     unsigned n = serials + count_stdio(o->chardevs) + count_stdio(o->debugcons) +
-                 spec_is_stdio(o->qtest) + (!shared && spec_is_stdio(o->human_monitor));
+                 spec_is_stdio(o->qtest) + spec_is_stdio(o->gdb) +
+                 (!shared && spec_is_stdio(o->human_monitor));
 
     for (guint i = 0; i < o->monitors->len; i++) {
         n += ((const struct monitor_option *)o->monitors->pdata[i])->kind == MONITOR_STDIO;
@@ -508,6 +523,7 @@ void options_free(struct options *o)
     g_ptr_array_unref(o->monitors);
     g_free(o->human_monitor);
     g_free(o->qtest);
+    g_free(o->gdb);
     g_free(o->qtest_log);
     g_free(o->pidfile);
     g_free(o->log_file);

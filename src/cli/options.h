@@ -32,6 +32,7 @@ struct options {
     GPtrArray *monitors; /* struct monitor_option */
     char *human_monitor; /* -monitor: a chardev spec, "none", or NULL */
     char *qtest, *qtest_log;
+    char *gdb; /* -gdb: a device, or NULL */
     char *pidfile, *log_file, *event_log;
     bool nographic, no_display, no_defaults, daemonize, log_guest;
     bool debug_threads; /* -name debug-threads=on */

@@ -379,6 +379,11 @@ static void vcpu_run_once(struct vcpu *vcpu)
     case RUN_ERROR:
         vcpu->stuck = true;
         break;
+    case RUN_DEBUG:
+        if (cpus->hooks->debug) {
+            cpus->hooks->debug(cpus->hooks_opaque, vcpu);
+        }
+        break;
     default:
         break;
     }
@@ -453,10 +458,19 @@ void vcpus_resume_all(struct cpus *cpus)
     g_mutex_lock(&cpus->mutex);
     cpus->paused = false;
     for (unsigned i = 0; i < cpus->n; i++) {
-        atomic_fetch_and(&cpus->vcpu[i]->req, ~(uint32_t)VCPU_REQ_PAUSE);
-        g_cond_signal(&cpus->vcpu[i]->wake);
+        if (!cpus->vcpu[i]->held) {
+            atomic_fetch_and(&cpus->vcpu[i]->req, ~(uint32_t)VCPU_REQ_PAUSE);
+            g_cond_signal(&cpus->vcpu[i]->wake);
+        }
     }
     g_mutex_unlock(&cpus->mutex);
+}
+
+void vcpu_hold(struct vcpu *vcpu, bool held)
+{
+    g_mutex_lock(&vcpu->cpus->mutex);
+    vcpu->held = held;
+    g_mutex_unlock(&vcpu->cpus->mutex);
 }
 
 void vcpus_reset_all(struct cpus *cpus)
@@ -587,6 +601,7 @@ void cpus_free(struct cpus *cpus)
         g_free(cpus->vcpu[i]);
     }
     g_free(cpus->vcpu);
+    g_free(cpus->debug.list);
     g_mutex_clear(&cpus->mutex);
     g_cond_clear(&cpus->all_parked);
     g_free(cpus);

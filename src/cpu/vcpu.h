@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/lock.h"
 #include "base/loop.h"
+#include "cpu/debug.h"
 #include "memory/address-space.h"
 #include <glib.h>
 #include <stdatomic.h>
@@ -96,6 +97,11 @@ struct vcpu_ops {
     /* RIP of the instruction that is being executed. The vCPU's own thread, or parked. NULL: not
      * known. */
     uint64_t (*instruction_pointer)(struct vcpu *);
+    /* Where a linear address is, as read_linear() has it. Parked only. */
+    bool (*translate)(struct vcpu *, gva_t addr, gpa_t *gpa);
+    /* cpus->debug, or vcpu->step, changed. Parked only. NULL: nothing is executed here. */
+    bool (*debug_points)(struct vcpu *, GError **);
+    void (*debug_step)(struct vcpu *);
 };
 
 struct accel_ops {
@@ -103,6 +109,7 @@ struct accel_ops {
     bool (*init)(struct cpus *, GError **);
     void (*finish)(struct cpus *);
     const struct vcpu_ops *vcpu;
+    bool patches_code; /* a software breakpoint is INT3 in the guest's memory: cpu/debug.h */
     /* Delivers a message-signalled interrupt to the local APICs. Any thread. */
     void (*send_msi)(struct cpus *, gpa_t addr, uint32_t data);
     /* The 8259 pair's INTR output, to the boot CPU. Machine lock held. */
@@ -119,6 +126,8 @@ struct cpus_hooks {
     /* The guest reported a crash of its own through the Hyper-V crash registers; arg is P0 to P4.
      */
     void (*crash)(void *opaque, struct vcpu *, const uint64_t arg[5]);
+    /* The vCPU met what the host's debugger waits for: vcpu->hit says what. */
+    void (*debug)(void *opaque, struct vcpu *);
     int (*pic_ack)(void *opaque); /* machine lock held: vector from the 8259, -1 none */
     void (*eoi)(void *opaque, uint8_t vector); /* machine lock held: level EOI to the I/O APIC */
 };
@@ -145,7 +154,10 @@ struct vcpu {
     GCond wake;                /* with cpus->mutex */
     GQueue run_queue;          /* under cpus->mutex */
     struct vcpu_access access; /* the vCPU's thread only */
-    int fatal_exception;       /* RUN_SHUTDOWN: the vector that could not be delivered at first */
+    unsigned step;             /* enum debug_step; changed while parked */
+    struct debug_hit hit;
+    bool held;           /* the debugger keeps it parked while others run; under cpus->mutex */
+    int fatal_exception; /* RUN_SHUTDOWN: the vector that could not be delivered at first */
 };
 
 struct cpus {
@@ -160,6 +172,7 @@ struct cpus {
     uint64_t tsc_khz;
     unsigned n, max;
     struct vcpu **vcpu; /* by index */
+    struct debug_points debug;
     GMutex mutex;
     GCond all_parked;         /* a vCPU parked, or left guest code */
     bool paused;              /* vcpus_pause_all() is in force; under mutex */
@@ -185,7 +198,9 @@ void cpus_free(
 /* Parks all vCPUs and waits until they are; machine lock held by the caller (released while waiting
  * for a vCPU that needs it). Idempotent. */
 void vcpus_pause_all(struct cpus *cpus);
-void vcpus_resume_all(struct cpus *cpus);
+void vcpus_resume_all(struct cpus *cpus); /* but for those that the debugger holds */
+/* Whether the debugger holds a vCPU. All parked. */
+void vcpu_hold(struct vcpu *vcpu, bool held);
 /* When the calling thread is a vCPU: it stops at the next instruction boundary until
  * vcpus_resume_all(). For a guest's own request (reset, power-off, panic), after which it is not to
  * run on while the main thread gets to it. */

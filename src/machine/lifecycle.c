@@ -19,6 +19,7 @@
 #include "machine/machine-priv.h"
 
 #include "base/log.h"
+#include "machine/debugger.h"
 #include "qapi-events.h"
 #include <errno.h>
 #include <signal.h>
@@ -237,6 +238,7 @@ static void stop_guest(struct machine *m, enum run_state state)
 {
     runstate_set(m->run, state);
     vclock_stop(m->clock);
+    vclock_hold_timers(m->clock, false);
     park(m);
     block_drain_begin(m->block); /* guest memory changes no more */
     block_drain_end(m->block);
@@ -248,6 +250,7 @@ void vm_stop(struct machine *m, enum run_state state)
     if (runstate_is_running(m->run)) {
         stop_guest(m, state);
         qapi_event_send_stop(m->events);
+        debugger_stopped(m);
     }
     block_flush_all(m->block);
 }
@@ -316,6 +319,7 @@ bool vm_start(struct machine *m, GError **error)
         }
         return true;
     }
+    take_request(m, REQUEST_DEBUG); /* of a vCPU's while it was being stopped for another reason */
     qapi_event_send_resume(m->events);
     vclock_start(m->clock);
     runstate_set(m->run, RUN_STATE_RUNNING);
@@ -440,6 +444,7 @@ static void end(struct machine *m, int status)
     m->requests->ended = true;
     m->requests->why_ended = cause_now(m, GODWIT_CAUSE_WHO_MACHINE, "end");
     m->exit_status = status;
+    debugger_exited(m, status);
     loop_quit(m->loop);
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "cpu/x86/cpuid.h"
+#include "machine/debugger.h"
 #include <string.h>
 
 GQuark machine_error_quark(void)
@@ -258,6 +259,7 @@ void machine_free(struct machine *m)
     if (m->cpus) {
         vcpus_pause_all(m->cpus);
     }
+    debugger_close(m);
     devices_free(&m->env);
     if (m->cpus) {
         cpus_free(m->cpus);

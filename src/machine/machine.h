@@ -18,6 +18,7 @@
 #include "qapi/event.h"
 
 struct machine;
+struct debugger;
 
 #define MACHINE_ERROR (machine_error_quark())
 GQuark machine_error_quark(void);
@@ -100,7 +101,8 @@ struct machine {
     struct requests *requests; /* lifecycle.c */
     void *board_data;
     struct block_graph *block;
-    GPtrArray *chardevs; /* struct chardev *, owned: freed after the devices */
+    struct debugger *debugger; /* debugger.c; NULL: none */
+    GPtrArray *chardevs;       /* struct chardev *, owned: freed after the devices */
     int exit_status;
 };
 
@@ -120,6 +122,7 @@ void machine_free(struct machine *m);
 bool machine_create_cpus(struct machine *m, const struct cpus_hooks *hooks, GError **error);
 void machine_triple_fault(void *machine, struct vcpu *vcpu);
 void machine_internal_error(void *machine, struct vcpu *vcpu, const char *text);
+void machine_debug_stop(void *machine, struct vcpu *vcpu);
 struct mce;
 /* Injects a machine check into a vCPU, and with broadcast one that says nothing more into all
  * others; MEMORY_FAILURE tells. What goes wrong is added to `out`, a line each. Main thread. */

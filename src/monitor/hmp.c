@@ -8,6 +8,7 @@
 
 #include "cpu/x86/mce.h"
 #include "cpu/x86/print.h"
+#include "monitor/gdbserver.h"
 #include "monitor/monitor-priv.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -354,6 +355,23 @@ static void run_mce(struct hmp *h, const struct hmp_command *command, const char
     }
 }
 
+/* ---- the debugger */
+
+static void run_gdbserver(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    const char *device = *args ? args : GDBSERVER_DEFAULT;
+    g_autoptr(GError) error = NULL;
+
+    if (!gdbserver_open(h->m, device, &error)) {
+        g_string_append_printf(h->out, "Could not open gdbserver on device '%s': %s\n", device,
+                               error->message);
+    } else if (strcmp(device, "none") == 0) {
+        g_string_append(h->out, "Disabled gdbserver\n");
+    } else {
+        g_string_append_printf(h->out, "Waiting for gdb connection on device '%s'\n", device);
+    }
+}
+
 /* ---- the table */
 
 static void run_help(struct hmp *h, const struct hmp_command *command, const char *args);
@@ -361,6 +379,9 @@ static void run_help(struct hmp *h, const struct hmp_command *command, const cha
 /* An entry whose name begins with "info " is found by its second word. */
 static const struct hmp_command commands[] = {
     {"cont", "c", "", "let the guest run", false, run_cont},
+    {"gdbserver", NULL, "[device]",
+     "open the machine to gdb on a device (tcp::1234), or with 'none' to nobody", true,
+     run_gdbserver},
     {"help", "?", "[cmd]", "list the commands, or tell about one", true, run_help},
     {"info registers", NULL, "[-a|vcpu]", "registers of this vCPU, of all, or of one", true,
      info_registers},

@@ -77,6 +77,7 @@ static const struct cpus_hooks pc_hooks = {
     .triple_fault = machine_triple_fault,
     .internal_error = machine_internal_error,
     .crash = machine_crash,
+    .debug = machine_debug_stop,
     .pic_ack = pic_ack,
     .eoi = eoi,
 };

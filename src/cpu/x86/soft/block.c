@@ -396,6 +396,8 @@ void soft_ram_written(struct cpus *cpus, struct ram_block *ram, uint64_t offset,
 
 /* ---------------------------------------------------------------- making blocks */
 
+static OP(op_host_break);
+
 /* Where the bytes of a new block come from. */
 struct source {
     uint64_t lin;
@@ -488,7 +490,7 @@ static void block_frame(struct cpu *c, struct block *b, unsigned n, unsigned byt
         if (!(b->op[i].bits & OB_DIRECT)) {
             continue;
         }
-        if ((b->op[i].disp & 16) && i > 1 && is_long64(c)) {
+        if ((b->op[i].disp & 16) && i > 1 && is_long64(c) && !c->host_watches) {
             op_fn fused = fused_with_branch(b->op[i - 1].fn, b->op[i].disp & 15);
             b->op[i - 1].fn = fused ? fused : b->op[i - 1].fn;
         }
@@ -511,6 +513,13 @@ static uint64_t bytes_to_limit(const struct cpu *c, uint64_t rip)
     return c->key & (KEY_LONG64 | KEY_CS_FLAT) ? G_MAXUINT32 : c->seg[SEG_CS].limit - rip + 1;
 }
 
+/* Single steps go by without stopping at breakpoints, and look at them where blocks begin when they
+ * are not the debugger's (run.c). */
+static bool host_breaks_at(const struct cpu *c, uint64_t lin)
+{
+    return !(c->key & KEY_STEP) && debug_break_at(c->vcpu->cpus, lin) != NULL;
+}
+
 /* Decodes from one page. Returns the number of bytes, 0 when the first instruction straddles, or -1
  * when the lookups are stale. */
 static int decode_page(struct cpu *c, struct source *src, struct block *b)
@@ -521,6 +530,13 @@ static int decode_page(struct cpu *c, struct source *src, struct block *b)
     bool ends = false;
     while (n < insns && at < most && !ends) {
         struct op *op = &b->op[n + 1];
+        if (unlikely(c->host_breaks) && host_breaks_at(c, src->lin + at)) {
+            if (n == 0) {
+                *op = (struct op){.fn = op_host_break, .len = 1};
+                n = at = 1;
+            }
+            break;
+        }
         unsigned left = MIN(most - at, 15);
         if (chunks_mark(c, src, in_page + at, in_page + at + left - 1)) {
             return -1;
@@ -717,6 +733,14 @@ OP(op_fall)
 OP(op_fall_step)
 {
     c->rip = rip_wrap(c, c->r[R_BLOCK] + o->imm);
+    LEAVE;
+}
+
+/* Stands at the debugger's breakpoint in place of the instruction. */
+static OP(op_host_break)
+{
+    c->rip = rip_wrap(c, OP_RIP(c, o));
+    host_break(c);
     LEAVE;
 }
 

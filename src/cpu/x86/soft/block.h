@@ -57,6 +57,7 @@ OP(op_dead_first);
 OP(op_forward);
 OP(op_gp0);
 OP(op_nm);
+void host_break(struct cpu *c); /* leaves for the debugger, at c->rip (run.c) */
 
 /* Goes on with the block whose head is `first`, unless something is requested: sets r[R_BLOCK] and
  * counts the block's instructions; `fix` takes off what the present block counted but does not

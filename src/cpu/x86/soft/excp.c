@@ -410,10 +410,16 @@ bool exception_deliver(struct cpu *c)
 
 /* ---------------------------------------------------------------- between instructions */
 
+/* An interrupt waits that can be taken. */
+static bool wakes(struct cpu *c)
+{
+    return (c->nmi_pending > 0 && !c->nmi_masked) ||
+           (c->lapic != NULL && (c->sysflags & RFLAGS_IF) && lapic_has_interrupt(c->lapic));
+}
+
 void intr_recheck(struct cpu *c)
 {
-    if ((c->nmi_pending > 0 && !c->nmi_masked) ||
-        (c->lapic != NULL && (c->sysflags & RFLAGS_IF) && lapic_has_interrupt(c->lapic))) {
+    if (wakes(c)) {
         atomic_fetch_or(c->req, VCPU_REQ_INTR);
     }
 }
@@ -470,6 +476,7 @@ static void startup_requests(struct cpu *c)
 static bool event_now(struct cpu *c, uint8_t vector, enum event_kind kind, enum run_exit *exit)
 {
     struct event e = {.vector = vector, .kind = kind, .rip = c->rip};
+    c->host_stepped = true;
     if (c->vcpu != NULL && c->halted) {
         atomic_store(&c->vcpu->mp_state, MP_RUNNABLE);
     }
@@ -491,6 +498,17 @@ static uint32_t code_breakpoints(const struct cpu *c)
         }
     }
     return hit;
+}
+
+/* The debugger's step goes without interrupts: one that is pending ends HLT, but is not delivered.
+ */
+static void host_holds_interrupts(struct cpu *c)
+{
+    request_take(c, VCPU_REQ_INTR); /* intr_recheck() after the step */
+    if (c->halted && wakes(c)) {
+        c->halted = false;
+        atomic_store(&c->vcpu->mp_state, MP_RUNNABLE);
+    }
 }
 
 /* The events between two instructions, in the order that the SDM gives (volume 3, table 6-2):
@@ -545,12 +563,15 @@ bool soft_events(struct cpu *c, enum run_exit *exit)
         }
         return event_now(c, EXC_MC, EVENT_EXTERNAL, exit);
     }
-    if (c->nmi_pending > 0 && !c->nmi_masked) {
+    if (unlikely(c->host_noirq)) {
+        host_holds_interrupts(c);
+    } else if (c->nmi_pending > 0 && !c->nmi_masked) {
         c->nmi_pending--;
         c->nmi_masked = true;
         return event_now(c, EXC_NMI, EVENT_EXTERNAL, exit);
     }
-    if (request_take(c, VCPU_REQ_INTR) && (c->sysflags & RFLAGS_IF) && c->lapic != NULL) {
+    if (!c->host_noirq && request_take(c, VCPU_REQ_INTR) && (c->sysflags & RFLAGS_IF) &&
+        c->lapic != NULL) {
         int vector = lapic_take_interrupt(c->lapic);
         if (vector >= 0) {
             bool shutdown = event_now(c, vector, EVENT_EXTERNAL, exit);

@@ -619,8 +619,30 @@ static uint32_t watch_match(const struct cpu *c, uint64_t lin, uint64_t size, bo
     return hit;
 }
 
+static bool host_watches_page(const struct cpu *c, uint64_t page)
+{
+    const struct cpus *cpus = c->vcpu->cpus;
+    return debug_watch_match(cpus, page, GUEST_PAGE_SIZE, true) != NULL ||
+           debug_watch_match(cpus, page, GUEST_PAGE_SIZE, false) != NULL;
+}
+
+/* The debugger's watchpoints: the instruction is finished, then the vCPU stops. All decoded code is
+ * dropped so that the block does not go on. */
+static void host_watch_access(struct cpu *c, uint64_t lin, unsigned size, bool write)
+{
+    const struct debug_point *p = debug_watch_match(c->vcpu->cpus, lin, size, write);
+    if (p != NULL && c->vcpu->hit.kind == DEBUG_NONE) {
+        c->vcpu->hit = (struct debug_hit){p->kind, MAX(lin, p->addr)};
+        atomic_fetch_or(c->req, VCPU_REQ_DEBUG);
+        blocks_flush(c);
+    }
+}
+
 void watch_access(struct cpu *c, uint64_t lin, unsigned size, bool write)
 {
+    if (unlikely(c->host_watches)) {
+        host_watch_access(c, lin, size, write);
+    }
     if (unlikely(c->watch)) {
         c->pending_db |= watch_match(c, lin, size, write);
     }
@@ -635,7 +657,8 @@ static void l1_fill(struct cpu *c, uint64_t lin, const struct xlate *x, enum acc
     unsigned set = (lin >> GUEST_PAGE_BITS) & (TLB_SIZE - 1);
     if (x->ref->host == NULL || how == ACCESS_FETCH ||
         (c->lapic != NULL && lapic_claims(c->lapic, x->gpa)) ||
-        (c->watch && watch_match(c, page, GUEST_PAGE_SIZE, true) != 0)) {
+        (c->watch && watch_match(c, page, GUEST_PAGE_SIZE, true) != 0) ||
+        (c->host_watches && host_watches_page(c, page))) {
         return;
     }
     struct tlbe *e = &c->tlb_mode[mode][set];
@@ -899,7 +922,7 @@ void *mem_rmw_slow(struct cpu *c, const struct op *o, uint64_t lin, unsigned siz
         translate(c, o, next_page(c, lin), ACCESS_WRITE, mode, &x);
         return NULL;
     }
-    if (is_device(c, &x) || !x.ref->writable || c->watch ||
+    if (is_device(c, &x) || !x.ref->writable || c->watch || c->host_watches ||
         (x.ref->ram != NULL && !code_page_allow_write(x.ref->ram, x.ref->offset))) {
         return NULL;
     }

@@ -26,6 +26,56 @@ static void run_block(struct cpu *c, struct block *b)
 #endif
 }
 
+/* ---------------------------------------------------------------- the debugger */
+
+static enum run_exit host_stop(struct cpu *c, enum debug_kind kind)
+{
+    struct debug_hit *hit = &c->vcpu->hit;
+    if (hit->kind == DEBUG_NONE) {
+        *hit = (struct debug_hit){kind, rip_linear(c, c->rip)};
+    }
+    return RUN_DEBUG;
+}
+
+void host_break(struct cpu *c)
+{
+    const struct debug_point *p = debug_break_at(c->vcpu->cpus, rip_linear(c, c->rip));
+    c->exit = host_stop(c, p ? p->kind : DEBUG_BREAK_SOFT);
+    c->leave = true;
+}
+
+/* Before the events of a boundary: has the debugger's step, or an instruction that met a
+ * watchpoint, ended here? */
+static bool host_stop_due(struct cpu *c, uint32_t req)
+{
+    if (unlikely(req & VCPU_REQ_DEBUG)) {
+        atomic_fetch_and(c->req, ~(uint32_t)VCPU_REQ_DEBUG);
+        return c->vcpu != NULL && c->vcpu->hit.kind != DEBUG_NONE;
+    }
+    return c->host_step && c->host_stepped;
+}
+
+/* After them: an exception or interrupt that was delivered is a step, too. */
+static bool host_stop_now(struct cpu *c, enum run_exit *exit)
+{
+    if (c->host_step) {
+        if (c->host_stepped) {
+            *exit = host_stop(c, DEBUG_STEP);
+            return true;
+        }
+        c->host_stepped = true;
+        return false;
+    }
+    if (c->host_breaks && (c->key & KEY_STEP) &&
+        debug_break_at(c->vcpu->cpus, rip_linear(c, c->rip))) {
+        host_break(c);
+        c->leave = false;
+        *exit = RUN_DEBUG;
+        return true;
+    }
+    return false;
+}
+
 /* Runs until an exit, or until insn_count reaches the limit. */
 static __attribute__((noinline)) enum run_exit run_loop(struct cpu *c)
 {
@@ -45,7 +95,13 @@ static __attribute__((noinline)) enum run_exit run_loop(struct cpu *c)
             if (req & VCPU_REQ_CODE) {
                 blocks_drain(c);
             }
+            if (unlikely(host_stop_due(c, req))) {
+                return host_stop(c, DEBUG_STEP);
+            }
             if (soft_events(c, &exit)) {
+                return exit;
+            }
+            if (unlikely(c->host_step || c->host_breaks) && host_stop_now(c, &exit)) {
                 return exit;
             }
         }

@@ -297,11 +297,15 @@ struct cpu {
     bool nmi_masked;
     uint8_t nmi_pending; /* at most two: one to be taken, one latched behind it */
     bool halted;
-    bool trap_armed;     /* TF was set when the last instruction began: #DB after it */
-    bool watch;          /* DR7 enables a data or I/O breakpoint */
-    uint32_t pending_db; /* DR6 bits of data breakpoints met by the last instruction */
-    uint64_t insn_count; /* instructions executed (whole blocks counted at entry) */
-    uint64_t insn_limit; /* soft_execute stops there */
+    bool trap_armed;                /* TF was set when the last instruction began: #DB after it */
+    bool host_breaks, host_watches; /* the debugger has some: cpu/debug.h */
+    bool host_step;                 /* it wants one instruction or event, ... */
+    bool host_stepped;              /* ... which has begun */
+    bool host_noirq;                /* no interrupts meanwhile */
+    bool watch;                     /* DR7 enables a data or I/O breakpoint */
+    uint32_t pending_db;            /* DR6 bits of data breakpoints met by the last instruction */
+    uint64_t insn_count;            /* instructions executed (whole blocks counted at entry) */
+    uint64_t insn_limit;            /* soft_execute stops there */
 
     struct x87 fpu;
     union vec xmm[16];

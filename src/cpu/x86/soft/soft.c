@@ -145,6 +145,34 @@ static bool soft_set(struct vcpu *vcpu, const struct cpu_state *state, unsigned 
     return soft_state_set(vcpu->accel, state, what, error);
 }
 
+static bool soft_translate(struct vcpu *vcpu, gva_t addr, gpa_t *gpa)
+{
+    return mmu_translate_debug(vcpu->accel, addr, gpa);
+}
+
+/* Decoded code knows of breakpoints, and the TLB of watchpoints. */
+static bool soft_debug_points(struct vcpu *vcpu, GError **error)
+{
+    struct cpu *c = vcpu->accel;
+    c->host_breaks = vcpu->cpus->debug.n_breaks > 0;
+    c->host_watches = vcpu->cpus->debug.n_watches > 0;
+    blocks_flush(c);
+    tlb_flush_all(c);
+    mode_update(c);
+    return true;
+}
+
+static void soft_debug_step(struct vcpu *vcpu)
+{
+    struct cpu *c = vcpu->accel;
+    c->host_step = vcpu->step & DEBUG_STEP_ENABLE;
+    c->host_noirq = c->host_step && (vcpu->step & DEBUG_STEP_NOIRQ);
+    c->host_stepped = false;
+    atomic_fetch_and(c->req, ~(uint32_t)VCPU_REQ_DEBUG);
+    mode_update(c);
+    intr_recheck(c);
+}
+
 static bool soft_read_linear(struct vcpu *vcpu, gva_t addr, void *buf, size_t length)
 {
     struct cpu *c = vcpu->accel;
@@ -180,6 +208,9 @@ static const struct vcpu_ops soft_vcpu_ops = {
     .set = soft_set,
     .read_linear = soft_read_linear,
     .instruction_pointer = soft_instruction_pointer,
+    .translate = soft_translate,
+    .debug_points = soft_debug_points,
+    .debug_step = soft_debug_step,
 };
 
 /* ---------------------------------------------------------------- the accelerator */

@@ -52,6 +52,11 @@ void mode_update(struct cpu *c)
         (c->dr[7] & 0xff)) {
         key |= KEY_STEP;
     }
+    /* Blocks know addresses by RIP: where that does not tell the linear address, breakpoints of the
+     * debugger are looked for at each instruction. */
+    if (c->host_step || (c->host_breaks && !(key & (KEY_LONG64 | KEY_CS_FLAT)))) {
+        key |= KEY_STEP;
+    }
     if (c->cpl == 3 && (c->cr0 & CR0_AM) && (c->sysflags & RFLAGS_AC)) {
         key |= KEY_ALIGN;
     }
