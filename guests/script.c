@@ -9,14 +9,17 @@
  *   out8 PORT VALUE     in hexadecimal; out16, out32 too
  *   panic BITS, pcipanic BITS      the panic device at port 505, the one on PCI
  *   ib700 N, ib700off   arms the watchdog for (15 - N) * 2 seconds; disarms it
- *   esb N1 N2           arms the i6300esb with two stages of N * 0.97 microseconds; esboff
+ *   esb N1 N2           arms the i6300esb with two stages of N * 0.96 microseconds; esboff
+ *   esbmute N1 N2       the same, but that it is not to reboot
  *   tco N               arms the chipset's watchdog with two stages of N * 0.6 seconds; tcooff
  *   nmi                 from now on an NMI prints "nmi"
  *   clock               sets the clock one hour ahead (23:xx becomes 00:xx)
  *   alarm SECONDS       sets the clock's alarm and lets it wake the machine
+ *   button              prints "waiting", waits for the power button, prints "button"
  *   s3 s4 s5            sleeps; after S3 it prints "awake" with the reason and goes on
  *   badwake             S3 without a waking vector
  *   cf9 acpi 8042 port92 triple    resets, each by its route
+ *   orders              takes orders from the serial port, for ever: see take_orders()
  */
 #include "lib/guest.h"
 
@@ -24,8 +27,12 @@
 #define PM1_EN    0x602
 #define PM1_CNT   0x604
 #define TCO       0x660
-#define WAKE_PAGE 0x9000u
+#define WAKE_PAGE 0x7000u
+#define WAKE_TEXT ((char *)0x20000) /* outside the image, which QEMU loads anew on waking up */
 #define CMOS_ONCE 0x7e
+#define COM1      0x3f8
+
+static bool do_plain(const char *word);
 
 void script_wake(void); /* called by the code below */
 
@@ -153,7 +160,7 @@ __asm__(".pushsection .text\n"
         "    cli\n"
         "    xor %ax, %ax\n"
         "    mov %ax, %ds\n"
-        "    lgdtl (wake_gdtr - wake_code + 0x9000)\n"
+        "    lgdtl (wake_gdtr - wake_code + 0x7000)\n"
         "    mov %cr0, %eax\n"
         "    or $1, %al\n"
         "    mov %eax, %cr0\n"
@@ -177,6 +184,13 @@ __asm__(".pushsection .text\n"
         ".comm wake_stack, 4096, 16\n");
 extern const uint8_t wake_code[], wake_code_end[];
 
+static void text_copy(char *to, const char *from)
+{
+    do {
+        *to++ = *from;
+    } while (*from++);
+}
+
 static void sleep_s3(bool vector)
 {
     uint32_t facs = *(const uint32_t *)(fadt_find() + 36);
@@ -184,6 +198,7 @@ static void sleep_s3(bool vector)
     for (const uint8_t *from = wake_code; from < wake_code_end; from++) {
         *(uint8_t *)(WAKE_PAGE + (uint32_t)(from - wake_code)) = *from;
     }
+    text_copy(WAKE_TEXT, script);
     *(volatile uint32_t *)(facs + 12) = vector ? WAKE_PAGE : 0;
     outw(PM1_STS, 0x8121); /* all but the alarm, which may have gone off by now */
     outw(PM1_CNT, 1u << 13 | 1u << 10);
@@ -249,18 +264,21 @@ static volatile uint8_t *pci_memory(uint32_t id)
 
 /* ---------------------------------------------------------------- watchdogs */
 
+#define ESB_REBOOT 0x0007 /* 1 MHz, no interrupt */
+#define ESB_MUTE   0x0027
+
 static void esb_unlock(volatile uint8_t *esb)
 {
     *(volatile uint16_t *)(esb + 0x0c) = 0x80;
     *(volatile uint16_t *)(esb + 0x0c) = 0x86;
 }
 
-static void esb_arm(uint32_t first, uint32_t second)
+static void esb_arm(uint16_t config, uint32_t first, uint32_t second)
 {
     uint32_t at = pci_find(0x25ab8086);
     volatile uint8_t *esb = pci_memory(0x25ab8086);
 
-    pci_write16(at + 0x60, 0x0007); /* reboot enabled, 1 MHz, no interrupt */
+    pci_write16(at + 0x60, config);
     esb_unlock(esb);
     *(volatile uint32_t *)esb = first;
     esb_unlock(esb);
@@ -315,6 +333,74 @@ __attribute__((interrupt)) static void on_nmi(struct interrupt_frame *frame)
     print("nmi\n");
 }
 
+static void button_wait(void)
+{
+    outw(PM1_EN, 0x0100);
+    print("waiting\n");
+    while (!(inw(PM1_STS) & 0x0100)) {
+        __asm__ volatile("pause");
+    }
+    outw(PM1_STS, 0x0100);
+    print("button\n");
+}
+
+/*
+ * One letter each: r cf9, a acpi, k 8042, q port92, t triple; 3 4 5 sleep; p panic, l crash loaded,
+ * b both; w the ib700 at once, e the i6300esb soon; h halts for good; others nothing. What lets the
+ * guest go on is followed by the letter as an echo, and so is waking up.
+ */
+static void obey(char letter)
+{
+    static const char resets[][2][8] = {
+        {"r", "cf9"},    {"a", "acpi"}, {"k", "8042"}, {"q", "port92"},
+        {"t", "triple"}, {"4", "s4"},   {"5", "s5"},
+    };
+
+    for (unsigned i = 0; i < sizeof(resets) / sizeof(resets[0]); i++) {
+        if (letter == resets[i][0][0]) {
+            do_plain(resets[i][1]);
+            for (;;) {
+            }
+        }
+    }
+    switch (letter) {
+    case 'p':
+    case 'l':
+    case 'b':
+        outb(0x505, letter == 'p' ? 1 : letter == 'l' ? 2 : 3);
+        break;
+    case 'w':
+        outb(0x443, 15);
+        break;
+    case 'e':
+        esb_arm(ESB_REBOOT, 10, 10);
+        break;
+    case 'h':
+        halt();
+    default:
+        break;
+    }
+}
+
+static void take_orders(void)
+{
+    char echo[] = "?";
+
+    for (;;) {
+        while (!(inb(COM1 + 5) & 1)) {
+            __asm__ volatile("pause");
+        }
+        echo[0] = (char)inb(COM1);
+        if (echo[0] == '3') {
+            script = "nmi say 3 orders";
+            sleep_s3(true);
+        }
+        obey(echo[0]);
+        print(echo);
+        print("\n");
+    }
+}
+
 static bool do_plain(const char *word)
 {
     if (text_equal(word, "clock")) {
@@ -334,6 +420,10 @@ static bool do_plain(const char *word)
         outw(PM1_CNT, 1u << 13 | 2u << 10);
     } else if (text_equal(word, "s5")) {
         outw(PM1_CNT, 1u << 13);
+    } else if (text_equal(word, "button")) {
+        button_wait();
+    } else if (text_equal(word, "orders")) {
+        take_orders();
     } else if (text_equal(word, "cf9")) {
         outb(0xcf9, 0x02);
         outb(0xcf9, 0x06);
@@ -372,7 +462,10 @@ static bool do_with_numbers(const char *word)
         outb(0x443, (uint8_t)next_number(10));
     } else if (text_equal(word, "esb")) {
         uint32_t first = next_number(10);
-        esb_arm(first, next_number(10));
+        esb_arm(ESB_REBOOT, first, next_number(10));
+    } else if (text_equal(word, "esbmute")) {
+        uint32_t first = next_number(10);
+        esb_arm(ESB_MUTE, first, next_number(10));
     } else if (text_equal(word, "tco")) {
         tco_arm(next_number(10));
     } else if (text_equal(word, "alarm")) {
@@ -410,8 +503,14 @@ static void run_script(void)
 
 void script_wake(void)
 {
-    uint16_t status = inw(PM1_STS);
+    uint16_t status;
 
+    script = WAKE_TEXT;
+
+    pci_write32(0x1f << 11 | 0x40,
+                0x601); /* where firmware put it, which it may not have done now */
+    pci_write8(0x1f << 11 | 0x44, 0x80);
+    status = inw(PM1_STS);
     print(status & 0x8000 ? "awake" : "FAIL no WAK_STS");
     print(status & 0x0400 ? " alarm" : status & 0x0100 ? " button" : " FAIL no reason");
     print("\n");

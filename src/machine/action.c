@@ -123,9 +123,7 @@ static void watchdog_expired(void *machine, const char *source)
         log_warn("watchdog: timer fired (%s)", source);
         break;
     case WATCHDOG_ACTION_INJECT_NMI:
-        if (m->cpus) {
-            cpus_inject_nmi(m->cpus);
-        }
+        machine_inject_nmi(m);
         break;
     default:
         break;
@@ -151,6 +149,14 @@ const struct system_ops machine_system_ops = {
 };
 
 /* ---- vCPUs */
+
+bool machine_inject_nmi(struct machine *m)
+{
+    if (m->cpus && runstate_get(m->run) != RUN_STATE_PRELAUNCH) {
+        cpus_inject_nmi(m->cpus);
+    }
+    return m->cpus != NULL;
+}
 
 void machine_triple_fault(void *machine, struct vcpu *vcpu)
 {

@@ -46,6 +46,8 @@ enum request_bit {
 struct slots {
     unsigned pending; /* enum request_bit */
     enum shutdown_cause shutdown, reset;
+    bool reset_last;   /* the reset was asked for after the shutdown */
+    bool ends_process; /* somebody outside asked for that: holds whatever cause comes later */
     enum run_state stop;
     int exit_status;
     struct cause *why[REQUEST_KINDS]; /* by bit of pending */
@@ -152,19 +154,31 @@ static enum godwit_cause_who who_of(enum shutdown_cause cause)
     }
 }
 
+/* Whoever asks from outside for the process to end gets that, whatever -no-shutdown says. */
+static bool cause_ends_process(enum shutdown_cause cause)
+{
+    return cause == SHUTDOWN_CAUSE_HOST_QMP_QUIT || cause == SHUTDOWN_CAUSE_HOST_SIGNAL ||
+           cause == SHUTDOWN_CAUSE_HOST_UI;
+}
+
 void machine_request_shutdown(struct machine *m, enum shutdown_cause cause, const char *source)
 {
     struct cause *why = cause_now(m, who_of(cause), source);
+    struct slots *slots = request_begin(m);
 
-    request_begin(m)->shutdown = cause;
+    slots->shutdown = cause;
+    slots->reset_last = false;
+    slots->ends_process |= cause_ends_process(cause);
     request_end(m, REQUEST_SHUTDOWN, why);
 }
 
 void machine_request_reset(struct machine *m, enum shutdown_cause cause, const char *source)
 {
     struct cause *why = cause_now(m, who_of(cause), source);
+    struct slots *slots = request_begin(m);
 
-    request_begin(m)->reset = cause;
+    slots->reset = cause;
+    slots->reset_last = true;
     request_end(m, REQUEST_RESET, why);
 }
 
@@ -400,19 +414,25 @@ static void run_wakeup(struct machine *m)
     }
 }
 
-static void run_reset(struct machine *m, enum shutdown_cause cause)
+/* waking: asked for at the same moment. A machine that wakes counts as running. */
+static void run_reset(struct machine *m, enum shutdown_cause cause, bool waking)
 {
-    bool ok;
+    bool asleep = runstate_get(m->run) == RUN_STATE_SUSPENDED, ok;
 
     park(m);
     take_request(m, REQUEST_SUSPEND);
-    if (runstate_get(m->run) == RUN_STATE_SUSPENDED) {
+    if (asleep) {
         note_asleep(m, false);
     }
     ok = machine_reset(m, RESET_WARM);
     if (cause != SHUTDOWN_CAUSE_NONE && cause != SHUTDOWN_CAUSE_SUBSYSTEM_RESET &&
         cause != SHUTDOWN_CAUSE_SNAPSHOT_LOAD) {
         qapi_event_send_reset(m->events, cause_is_guest(cause), cause);
+    }
+    if (asleep && waking) {
+        vclock_start(m->clock);
+        runstate_set(m->run, RUN_STATE_RUNNING);
+        qapi_event_send_wakeup(m->events);
     }
     switch (runstate_get(m->run)) {
     case RUN_STATE_RUNNING:
@@ -448,18 +468,11 @@ static void end(struct machine *m, int status)
     loop_quit(m->loop);
 }
 
-/* Whoever asks from outside for the process to end gets that, whatever -no-shutdown says. */
-static bool cause_ends_process(enum shutdown_cause cause)
-{
-    return cause == SHUTDOWN_CAUSE_HOST_QMP_QUIT || cause == SHUTDOWN_CAUSE_HOST_SIGNAL ||
-           cause == SHUTDOWN_CAUSE_HOST_UI;
-}
-
-static void run_shutdown(struct machine *m, enum shutdown_cause cause)
+static void run_shutdown(struct machine *m, enum shutdown_cause cause, bool ends_process)
 {
     struct machine_actions *actions = machine_actions(m);
 
-    if (cause_ends_process(cause)) {
+    if (ends_process) {
         actions->shutdown = SHUTDOWN_ACTION_POWEROFF;
     }
     qapi_event_send_shutdown(m->events, cause_is_guest(cause), cause);
@@ -481,7 +494,8 @@ static struct slots take_requests(struct machine *m)
     r->posted = false;
     g_mutex_unlock(&r->mutex);
     if (taken.pending & REQUEST_RESET && actions_reset_is_shutdown(&r->actions, taken.reset)) {
-        if (!(taken.pending & REQUEST_SHUTDOWN)) {
+        if (!(taken.pending & REQUEST_SHUTDOWN) || taken.reset_last) {
+            cause_unref(*slot_why(&taken, REQUEST_SHUTDOWN));
             taken.shutdown = taken.reset;
             *slot_why(&taken, REQUEST_SHUTDOWN) = g_steal_pointer(slot_why(&taken, REQUEST_RESET));
         }
@@ -517,13 +531,13 @@ static void carry_out(struct machine *m, struct slots *s, enum request_bit bit)
         run_suspend(m);
         break;
     case REQUEST_SHUTDOWN:
-        run_shutdown(m, s->shutdown);
+        run_shutdown(m, s->shutdown, s->ends_process);
         break;
     case REQUEST_EXIT:
         end(m, s->exit_status);
         break;
     case REQUEST_RESET:
-        run_reset(m, s->reset);
+        run_reset(m, s->reset, s->pending & REQUEST_WAKEUP);
         break;
     case REQUEST_WAKEUP:
         run_wakeup(m);

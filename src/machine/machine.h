@@ -126,6 +126,9 @@ void machine_debug_stop(void *machine, struct vcpu *vcpu);
 struct mce;
 /* Injects a machine check into a vCPU, and with broadcast one that says nothing more into all
  * others; MEMORY_FAILURE tells. What goes wrong is added to `out`, a line each. Main thread. */
+/* The NMI button. A machine in prelaunch is where its firmware would be, which takes an NMI and
+ * goes on: nothing comes of it. false: there are no vCPUs. Any thread. */
+bool machine_inject_nmi(struct machine *m);
 void machine_inject_mce(struct machine *m, struct vcpu *vcpu, const struct mce *mce, bool broadcast,
                         GString *out);
 void machine_crash(void *machine, struct vcpu *vcpu, const uint64_t arg[5]);

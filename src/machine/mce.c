@@ -41,7 +41,7 @@ static bool inject_one(struct machine *m, struct vcpu *vcpu, const struct mce *m
     case MCE_SHUTDOWN_OFF:
     case MCE_SHUTDOWN_NESTED:
         tell(m, MEMORY_FAILURE_ACTION_RESET, mce, nested);
-        g_string_append_printf(out, "CPU %u: %s, raising triple fault\n", vcpu->index,
+        g_string_append_printf(out, "CPU %u: %s, raising triple fault", vcpu->index,
                                nested ? "Previous MCE still in progress"
                                       : "MCE capability is not enabled");
         machine_request_reset(m, SHUTDOWN_CAUSE_GUEST_RESET, "machine check");

@@ -148,11 +148,11 @@ bool qmp_system_wakeup(struct qmp_call *call, GError **errp)
 
 bool qmp_inject_nmi(struct qmp_call *call, GError **errp)
 {
-    if (!call->machine->cpus) {
-        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "machine does not provide NMIs");
+    if (!machine_inject_nmi(call->machine)) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
+                    "this feature or command is not currently supported");
         return false;
     }
-    cpus_inject_nmi(call->machine->cpus);
     return true;
 }
 

@@ -10,6 +10,7 @@
 #include "cpu/x86/print.h"
 #include "monitor/gdbserver.h"
 #include "monitor/monitor-priv.h"
+#include "qapi-commands.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +90,43 @@ static void run_reset(struct hmp *h, const struct hmp_command *command, const ch
 static void run_powerdown(struct hmp *h, const struct hmp_command *command, const char *args)
 {
     machine_request_powerdown(h->m);
+}
+
+static void run_wakeup(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    struct qmp_call call = {.machine = h->m};
+    g_autoptr(GError) error = NULL;
+
+    if (!qmp_system_wakeup(&call, &error)) {
+        g_string_append_printf(h->out, "Error: %s\n", error->message);
+    }
+}
+
+static void run_nmi(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    struct qmp_call call = {.machine = h->m};
+    g_autoptr(GError) error = NULL;
+
+    if (!qmp_inject_nmi(&call, &error)) {
+        g_string_append_printf(h->out, "Error: %s\n", error->message);
+    }
+}
+
+static void run_watchdog_action(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    enum watchdog_action action;
+
+    if (!*args) {
+        g_string_append(h->out, "watchdog_action: string expected\n");
+        print_try_help(h, command);
+    } else if (strchr(args, ' ')) {
+        g_string_append(h->out, "watchdog_action: extraneous characters at the end of line\n");
+        print_try_help(h, command);
+    } else if (!watchdog_action_parse(args, &action)) {
+        g_string_append_printf(h->out, "Error: invalid parameter value: %s\n", args);
+    } else {
+        machine_actions(h->m)->watchdog = action;
+    }
 }
 
 /* ---- registers */
@@ -389,10 +427,15 @@ static const struct hmp_command commands[] = {
     {"info version", NULL, "", "the program's version", false, info_version},
     {"mce", NULL, "[-b] cpu bank status mcgstatus addr misc",
      "inject a machine check into a vCPU [-b: and tell all the others]", true, run_mce},
+    {"nmi", NULL, "", "press the NMI button", false, run_nmi},
     {"quit", "q", "", "end the program", false, run_quit},
     {"stop", "s", "", "pause the guest", false, run_stop},
     {"system_powerdown", NULL, "", "press the power button", false, run_powerdown},
     {"system_reset", NULL, "", "reset the machine", false, run_reset},
+    {"system_wakeup", NULL, "", "wake the machine from suspend to RAM", false, run_wakeup},
+    {"watchdog_action", NULL, "action",
+     "what a watchdog does [reset|shutdown|poweroff|pause|debug|none|inject-nmi]", true,
+     run_watchdog_action},
     {"x", NULL, "/fmt addr", "show memory at a virtual address", true, run_x},
     {"xp", NULL, "/fmt addr", "show memory at a physical address", true, run_xp},
 };

@@ -285,6 +285,33 @@ static void test_order(struct fixture *f, gconstpointer unused)
            RUN_STATE_PRELAUNCH);
 }
 
+/* With reboot=shutdown a reset takes the shutdown's place, and the latest cause counts. */
+static void test_reset_after_shutdown(struct fixture *f, gconstpointer unused)
+{
+    machine_actions(f->m)->reboot = REBOOT_ACTION_SHUTDOWN;
+    machine_actions(f->m)->shutdown = SHUTDOWN_ACTION_PAUSE;
+    start(f);
+    machine_request_shutdown(f->m, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, "test");
+    machine_request_reset(f->m, SHUTDOWN_CAUSE_GUEST_RESET, "test");
+    machine_run_requests(f->m);
+    expect(f, SHUTDOWN_OF("guest-reset", "true") "@running STOP@shutdown ", RUN_STATE_SHUTDOWN);
+    machine_request_reset(f->m, SHUTDOWN_CAUSE_GUEST_RESET, "test");
+    machine_request_shutdown(f->m, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, "test");
+    machine_run_requests(f->m);
+    expect(f, SHUTDOWN_OF("guest-shutdown", "true") "@shutdown ", RUN_STATE_SHUTDOWN);
+}
+
+/* Whatever the guest asks for behind it, a quit ends the process. */
+static void test_quit_then_guest_shutdown(struct fixture *f, gconstpointer unused)
+{
+    machine_actions(f->m)->shutdown = SHUTDOWN_ACTION_PAUSE;
+    start(f);
+    machine_request_shutdown(f->m, SHUTDOWN_CAUSE_HOST_QMP_QUIT, "test");
+    machine_request_shutdown(f->m, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, "test");
+    g_assert_false(machine_run_requests(f->m));
+    expect(f, SHUTDOWN_OF("guest-shutdown", "true") "@running ", RUN_STATE_RUNNING);
+}
+
 /* A shutdown wins over a stop: the process ends without STOP. */
 static void test_shutdown_over_stop(struct fixture *f, gconstpointer unused)
 {
@@ -401,6 +428,22 @@ static void test_suspended_and_reset(struct fixture *f, gconstpointer unused)
     start(f);
 }
 
+/* Woken and reset at the same moment it counts as running, and starts anew. */
+static void test_wakeup_with_reset(struct fixture *f, gconstpointer unused)
+{
+    start(f);
+    machine_request_suspend(f->m);
+    machine_run_requests(f->m);
+    expect(f, "SUSPEND@suspended ", RUN_STATE_SUSPENDED);
+    machine_request_wakeup(f->m, "test");
+    machine_request_reset(f->m, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET, "test");
+    machine_run_requests(f->m);
+    expect(f, RESET_OF("host-qmp-system-reset", "false") "@suspended WAKEUP@running ",
+           RUN_STATE_RUNNING);
+    g_assert_false(f->r.asleep);
+    g_assert_cmpuint(f->r.wakes, ==, 0);
+}
+
 /* Stopped before it could fall asleep, the machine does so when it goes on. */
 static void test_suspend_when_stopped(struct fixture *f, gconstpointer unused)
 {
@@ -475,6 +518,9 @@ int main(int argc, char **argv)
     ADD("/lifecycle/suspend", test_suspend);
     ADD("/lifecycle/suspended-and-reset", test_suspended_and_reset);
     ADD("/lifecycle/suspend-when-stopped", test_suspend_when_stopped);
+    ADD("/lifecycle/reset-after-shutdown", test_reset_after_shutdown);
+    ADD("/lifecycle/quit-then-guest-shutdown", test_quit_then_guest_shutdown);
+    ADD("/lifecycle/wakeup-with-reset", test_wakeup_with_reset);
     ADD("/lifecycle/wakeup-without-vector", test_wakeup_without_vector);
     g_test_add_func("/lifecycle/unknown-machine", test_unknown_machine);
     return g_test_run();

@@ -51,8 +51,8 @@ static uint16_t esb_status(struct bare_bus *bus)
     return (uint16_t)address_space_io_read(bus->env.mem, BAR + 0xc, 2);
 }
 
-/* Preloads of 33 and 66 at 1 kHz: 33 * 2^15 cycles of 33 MHz. */
-#define FIRST_NS  32768000ll
+/* Preloads of 33 and 66 at 1 kHz: 33 * 2^15 cycles of 30 ns. */
+#define FIRST_NS  (33ll * 30 << 15)
 #define SECOND_NS (2 * FIRST_NS)
 
 static uint32_t esb_arm(struct bare_bus *bus)

@@ -250,6 +250,11 @@ static void test_startup_messages(struct fixture *f, gconstpointer data)
     cpus_inject_nmi(f->cpus);
     g_assert_cmphex(requests(f, 2), ==, VCPU_REQ_NMI);
     g_assert_cmphex(requests(f, 1), ==, 0); /* masked there */
+    g_assert_true(lapic_set_base(apic(f, 1), lapic_get_base(apic(f, 1)) & ~(uint64_t)0x800));
+    atomic_store(&f->cpus->vcpu[1]->nmis, 0);
+    cpus_inject_nmi(f->cpus); /* switched off it lets the pin through */
+    g_assert_cmphex(requests(f, 1), ==, VCPU_REQ_NMI);
+    g_assert_cmpuint(atomic_load(&f->cpus->vcpu[1]->nmis), ==, 1);
 }
 
 static void test_errors(struct fixture *f, gconstpointer data)

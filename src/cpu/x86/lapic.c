@@ -338,7 +338,7 @@ void lapic_bus_lint1(struct lapic_bus *bus)
         if (apic && atomic_load(&apic->base) & APIC_BASE_ENABLE) {
             lvt_fire(apic, LVT_LINT1);
         } else if (apic) {
-            vcpu_request(apic->vcpu, VCPU_REQ_NMI);
+            vcpu_nmi(apic->vcpu);
         }
     }
 }

@@ -112,6 +112,7 @@ struct serial {
     struct {
         struct chardev *chr;
         uint32_t index, iobase, irq;
+        bool wakeup;
     } cfg;
     struct serial_state s;
     struct region region;
@@ -275,6 +276,9 @@ static void serial_receive(void *opaque, const uint8_t *buf, size_t length)
         rx_push(u, buf[i]);
     }
     serial_update_irq(u);
+    if (u->cfg.wakeup) {
+        system_request_wakeup(u->dev.env, "isa-serial");
+    }
 }
 
 static void serial_event(void *opaque, enum chardev_event event)
@@ -642,6 +646,7 @@ static const struct property serial_props[] = {
     PROP("index", PROP_U32, index, UINT32_MAX, 3, "COM port, from 0; default: the next"),
     PROP("iobase", PROP_U32, iobase, UINT32_MAX, 0xfff8, "first port; default: by index"),
     PROP("irq", PROP_U32, irq, UINT32_MAX, 15, "ISA interrupt; default: by index"),
+    PROP("wakeup", PROP_BOOL, wakeup, false, 1, "input wakes the machine from suspend to RAM"),
     {.type = PROP_END},
 };
 

@@ -3,7 +3,7 @@
  * drivers/watchdog/i6300esb.c).
  *
  * Two stages, each with a preload of 20 bits that counts down in guest time, in units of 2^15 or
- * 2^5 cycles of 33 MHz. The first makes an interrupt at best, of which there is none here; the
+ * 2^5 cycles of 30 ns. The first makes an interrupt at best, of which there is none here; the
  * second acts, if the guest has enabled that. Registers behind the BAR take a write only after the
  * unlock sequence 0x80, 0x86 to the reload register.
  *
@@ -36,7 +36,7 @@
 #define UNLOCK_FIRST     0x80
 #define UNLOCK_SECOND    0x86
 #define PRELOAD_MAX      0xfffff
-#define CLOCK_HZ         33000000u
+#define CYCLE_NS         30 /* QEMU's; 33 MHz in the data sheet */
 
 enum { UNLOCK_NONE, UNLOCK_HALF, UNLOCK_DONE };
 
@@ -96,12 +96,11 @@ static void timer_arm(struct i6300esb *d, int64_t deadline_ns)
 static void stage_start(struct i6300esb *d, uint8_t stage)
 {
     unsigned shift = d->s.pci.config[ESB_CONFIG] & CONFIG_FAST ? 5 : 15;
-    uint64_t cycles = (uint64_t)MAX(d->s.preload[stage], 1) << shift;
+    int64_t cycles = (int64_t)MAX(d->s.preload[stage], 1) << shift;
 
     if (d->s.enabled) {
         d->s.stage = stage;
-        timer_arm(d, vclock_now(d->pci.dev.env->clock) +
-                         (int64_t)muldiv64(cycles, (uint64_t)NS_PER_SEC, CLOCK_HZ));
+        timer_arm(d, vclock_now(d->pci.dev.env->clock) + cycles * CYCLE_NS);
     }
 }
 

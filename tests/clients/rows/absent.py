@@ -1,0 +1,46 @@
+"""What the schema declares and no row brings about, each with the reason."""
+
+COLO = "checkpointing of two machines in step does not exist yet"
+MIGRATION = "there is no migration yet"
+BLOCK = "no device has a disk yet"
+S390 = "needs a guest of that architecture"
+SIGBUS = "failures of the host's memory are not told yet"
+FATAL = "nothing of the machine's own fails for good yet"
+
+ABSENT = {
+    "RunState.colo": COLO,
+    "RunState.debug": "there is no debugger's stub yet",
+    "RunState.finish-migrate": MIGRATION,
+    "RunState.inmigrate": MIGRATION,
+    "RunState.io-error": BLOCK,
+    "RunState.postmigrate": MIGRATION,
+    "RunState.restore-vm": "there are no snapshots yet",
+    "RunState.save-vm": "there are no dumps and snapshots yet",
+    "ShutdownCause.host-error": FATAL,
+    "ShutdownCause.none": "never on the wire: no request is pending",
+    "ShutdownCause.snapshot-load": "never on the wire, and there are no snapshots yet",
+    "ShutdownCause.subsystem-reset": "never on the wire; " + S390,
+    "StatusInfo.singlestep=true": "no accelerator executes one instruction per translated block",
+    "GUEST_CRASHLOADED.info": "the panic device that reports it has none",
+    "GuestPanicInformation.s390": S390,
+    "GuestPanicInformationS390.core": S390,
+    "GuestPanicInformationS390.psw-addr": S390,
+    "GuestPanicInformationS390.psw-mask": S390,
+    "GuestPanicInformationS390.reason": S390,
+    "GuestPanicInformationType.s390": S390,
+    "MemoryFailureAction.fatal": SIGBUS,
+    "MemoryFailureRecipient.hypervisor": SIGBUS,
+    **{f"S390CrashReason.{reason}": S390 for reason in (
+        "disabled-wait", "extint-loop", "opint-loop", "pgmint-loop", "unknown")},
+}
+
+# Events of other modules that clients of this one know: rows are due when something brings them about.
+ABSENT_EVENTS = {
+    "DUMP_COMPLETED": "there are no dumps yet",
+    "MEM_UNPLUG_ERROR": "memory cannot be unplugged yet",
+    "QUORUM_FAILURE": BLOCK,
+    "QUORUM_REPORT_BAD": BLOCK,
+    "MIGRATION_PASS": MIGRATION,
+    "VSERPORT_CHANGE": "there is no virtio-serial yet",
+    "BLOCK_IO_ERROR": BLOCK,
+}

@@ -1,0 +1,111 @@
+"""What of the schema the rows have really brought about: noted as it is seen on the wire.
+
+Items are `Enum.value`, `Struct.member` (of booleans `Struct.member=true` and `=false`), `command NAME`,
+`event NAME`, `NAME.member` for what commands take and events tell.
+"""
+import ast
+import re
+
+
+def schema_parse(path):
+    """The definitions of a QAPI module: JSON in single quotes, with comments."""
+    with open(path, encoding="utf-8") as file:
+        text = re.sub(r"^\s*#.*$", "", file.read(), flags=re.MULTILINE)
+    text = re.sub(r"\btrue\b", "True", re.sub(r"\bfalse\b", "False", text))
+    result, at = [], text.find("{")
+    while at >= 0:
+        depth, end = 0, at
+        while True:
+            depth += {"{": 1, "}": -1}.get(text[end], 0)
+            end += 1
+            if depth == 0:
+                break
+        result.append(ast.literal_eval(text[at:end]))
+        at = text.find("{", end)
+    return result
+
+
+class Coverage:
+    def __init__(self, path):
+        self.types, self.commands, self.events, self.seen = {}, {}, {}, set()
+        for d in schema_parse(path):
+            kind = next(k for k in ("enum", "struct", "union", "command", "event", "include",
+                                    "pragma") if k in d)
+            if kind in ("enum", "struct", "union"):
+                self.types[d[kind]] = d
+            elif kind == "command":
+                self.commands[d[kind]] = d
+            elif kind == "event":
+                self.events[d[kind]] = d
+
+    # ---- all there is
+
+    def members(self, data):
+        data = self.types[data].get("data", {}) if isinstance(data, str) else data or {}
+        return {name.lstrip("*"): t if isinstance(t, str) else t["type"]
+                for name, t in data.items()}
+
+    def member_items(self, owner, members):
+        for name, t in members.items():
+            if t == "bool":
+                yield f"{owner}.{name}=true"
+                yield f"{owner}.{name}=false"
+            else:
+                yield f"{owner}.{name}"
+
+    def all(self):
+        items = set()
+        for name, d in self.types.items():
+            if "enum" in d:
+                items |= {f"{name}.{v if isinstance(v, str) else v['name']}" for v in d["data"]}
+            elif "union" in d:
+                items |= {f"{name}.{branch}" for branch in d["data"]}
+            else:
+                items |= set(self.member_items(name, self.members(d["data"])))
+        for kind, all_of in (("command", self.commands), ("event", self.events)):
+            for name, d in all_of.items():
+                items.add(f"{kind} {name}")
+                items |= set(self.member_items(name, self.members(d.get("data"))))
+        return items
+
+    # ---- what was seen
+
+    def walk(self, owner, members, value):
+        for name, item in value.items():
+            t = members.get(name)
+            if t is None:
+                continue
+            if t == "bool":
+                self.seen.add(f"{owner}.{name}={str(item).lower()}")
+            else:
+                self.seen.add(f"{owner}.{name}")
+                self.walk_type(t, item)
+
+    def walk_type(self, t, value):
+        d = self.types.get(t) if isinstance(t, str) else None
+        if d is None:
+            return
+        if "enum" in d:
+            self.seen.add(f"{t}.{value}")
+        elif "union" in d:
+            branch = value[d["discriminator"]]
+            self.seen.add(f"{t}.{branch}")
+            base = d["base"]
+            self.walk(base if isinstance(base, str) else t, self.members(base), value)
+            self.walk_type(d["data"][branch], value)
+        else:
+            self.walk(t, self.members(d["data"]), value)
+
+    def command(self, name, arguments, value):
+        d = self.commands.get(name)
+        if d:
+            self.seen.add(f"command {name}")
+            self.walk(name, self.members(d.get("data")), arguments or {})
+            if "returns" in d:
+                self.walk_type(d["returns"], value)
+
+    def event(self, name, data):
+        d = self.events.get(name)
+        if d:
+            self.seen.add(f"event {name}")
+            self.walk(name, self.members(d.get("data")), data or {})

@@ -1,0 +1,272 @@
+"""What a row of the table is, and how it is run against a program with a real guest.
+
+A row is a machine (options, a tiny guest, what that guest does) and steps, one a line:
+
+    > COMMAND {ARGUMENTS} : WIRE    gives a command; WIRE is all that comes up to its reply
+    < WIRE                          waits for events
+    = STATE                         query-status says so; no event has come before
+    ? COMMAND {ARGUMENTS} => VALUE  the command returns exactly that; VALUE may be ... (anything)
+    $ REGEX                         the guest prints that
+    kill NAME                       sends the process a signal
+    type TEXT                       types a line at the guest's serial port
+    quiet SECONDS                   nothing comes for so long
+    . STATUS                        the connection ends without another word, so does the process
+
+WIRE is a list of events in order, in a command's step with the reply at its end: R for an empty success,
+R=VALUE for another, !TEXT for an error of class GenericError. An event stands as its name with its data
+behind a colon in the short form of SHORT below, as JSON, or as ... (anything): STOP, SHUTDOWN:guest-reset,
+WATCHDOG:pause, GUEST_PANICKED{"action": "run"}, RTC_CHANGE...
+
+A line that begins with `godwit|` or `qemu|` is for that program only: where the two differ on purpose. The
+row then names the line of docs/compatibility.md that gives the reason.
+"""
+import json
+import re
+import signal
+import time
+
+import godwit
+from godwit import Machine, guest
+
+IS_GODWIT = "qemu" not in godwit.GODWIT
+
+CAUSE = ("guest", "reason")
+
+
+def cause(reason):
+    return {"guest": reason.startswith("guest-"), "reason": reason}
+
+
+def failure(text):
+    recipient, action, required, recursive = text.split(",")
+    return {"recipient": recipient, "action": action,
+            "flags": {"action-required": required == "required",
+                      "recursive": recursive == "recursive"}}
+
+
+def action(text):
+    return {"action": text}
+
+
+SHORT = {"SHUTDOWN": cause, "RESET": cause, "WATCHDOG": action, "GUEST_PANICKED": action,
+         "GUEST_CRASHLOADED": action, "MEMORY_FAILURE": failure}
+TOKEN = re.compile(r"\s*(![^\n]*|[A-Z_]+|R)(=|:|\.\.\.|(?=\{))?")
+ANY = object()
+
+
+class Row:
+    def __init__(self, name, steps, *, args="", kernel="script", does="", start="-S", only=None,
+                 differs=None, why_only=None, memory=32):
+        self.name, self.args, self.kernel, self.does = name, args.split(), kernel, does
+        self.start, self.only, self.differs, self.memory = start, only, differs, memory
+        self.why_only = why_only
+        self.steps = [line.strip() for line in steps.strip().splitlines()
+                      if line.strip() and not line.strip().startswith("#")]
+        two_sided = any(re.match(r"(godwit|qemu)\|", line) for line in self.steps)
+        if two_sided != bool(differs):
+            raise ValueError(f"{name}: a row that differs names its reason, and only such a row")
+        if bool(only) != bool(why_only):
+            raise ValueError(f"{name}: a row for one program says why")
+
+
+def wire_parse(text):
+    """[(name, data)], the reply's name being R or !, its data the value or the text."""
+    result, decoder = [], json.JSONDecoder()
+    while text.strip():
+        match = TOKEN.match(text)
+        if not match:
+            raise ValueError(f"cannot read {text!r}")
+        name, mark = match.groups()
+        text = text[match.end():]
+        if name.startswith("!"):
+            result.append(("!", name[1:].strip()))
+        elif mark == "...":
+            result.append((name, ANY))
+        elif mark == ":":
+            word = re.match(r"\S+", text).group()
+            text = text[len(word):]
+            result.append((name, SHORT[name](word)))
+        elif mark is not None:
+            text = text.lstrip()
+            value, end = decoder.raw_decode(text)
+            text = text[end:]
+            result.append((name, value))
+        else:
+            result.append((name, {} if name == "R" else None))
+    return result
+
+
+def command_parse(text):
+    match = re.match(r"(\S+)\s*", text)
+    name, text = match.group(1), text[match.end():]
+    arguments = None
+    if text.startswith("{"):
+        arguments, end = json.JSONDecoder().raw_decode(text)
+        text = text[end:]
+    return name, arguments, text.strip()
+
+
+class Run:
+    """One row being run."""
+
+    def __init__(self, row, coverage):
+        self.row, self.coverage = row, coverage
+        self.resets = 0
+        args = ["-nodefaults", "-machine", "q35", "-accel", "tcg", "-m", str(row.memory)]
+        if row.kernel:
+            args += ["-kernel", guest(row.kernel)]
+            if row.does:
+                args += ["-append", row.does]
+        self.m = Machine(*args, *row.start.split(), *row.args, 
+                         serial="-serial" not in row.args and "-machine none" not in " ".join(row.args))
+
+    def go(self):
+        with self.m:
+            for self.line in self.row.steps:
+                side = re.match(r"(godwit|qemu)\|\s*", self.line)
+                if side and (side.group(1) == "godwit") != IS_GODWIT:
+                    continue
+                self.step(self.line[side.end():] if side else self.line)
+            self.last_look()
+
+    def fail(self, text):
+        raise AssertionError(f"at '{self.line}': {text}\n"
+                             f"guest: {self.m.output[-300:].decode(errors='replace')!r}\n"
+                             f"log: {self.m.errors[-600:].decode(errors='replace')!r}")
+
+    # ---- the wire
+
+    def message(self, timeout=30):
+        """The next message; None at the connection's end."""
+        try:
+            message = self.m.qmp.read(timeout)
+        except (EOFError, ConnectionResetError):
+            return None
+        except TimeoutError:
+            self.fail("nothing comes")
+        if "event" in message:
+            self.check_shape(message)
+        return message
+
+    def check_shape(self, event):
+        stamp = event.get("timestamp", {})
+        if set(stamp) != {"seconds", "microseconds"} or not 0 <= stamp["microseconds"] < 1000000:
+            self.fail(f"time stamp of {event}")
+        if abs(stamp["seconds"] - time.time()) > 600:
+            self.fail(f"time stamp of {event}: not the host's time")
+        if set(event) - {"event", "data", "timestamp"}:
+            self.fail(f"members of {event}")
+        if event.get("data", True) == {}:
+            self.fail(f"data of {event}: to be left out when there are none")
+
+    def is_firmware_reset(self, message, expected):
+        """PC firmware answers a reset with further ones of its own, where there is firmware."""
+        return (not IS_GODWIT and self.resets and message.get("event") == "RESET"
+                and message["data"] == cause("guest-reset") and expected[0] != "RESET")
+
+    def expect(self, expected, command=None, arguments=None):
+        while True:
+            message = self.message()
+            if message is None:
+                self.fail(f"{expected}: the connection ended")
+            if not self.is_firmware_reset(message, expected):
+                break
+        name, value = expected
+        if name == "R":
+            if message.get("return", None) != value or "error" in message:
+                self.fail(f"{expected}: got {message}")
+            self.coverage.command(command, arguments, value)
+        elif name == "!":
+            if message.get("error") != {"class": "GenericError", "desc": value}:
+                self.fail(f"{expected}: got {message}")
+        elif message.get("event") != name or value not in (ANY, message.get("data")):
+            self.fail(f"{expected}: got {message}")
+        else:
+            self.resets += name == "RESET"
+            self.coverage.event(name, message.get("data"))
+
+    def send(self, name, arguments):
+        message = {"execute": name, **({"arguments": arguments} if arguments is not None else {})}
+        self.m.qmp.sock.sendall(json.dumps(message).encode() + b"\n")
+
+    def query(self, name, arguments=None):
+        self.send(name, arguments)
+        while True:
+            message = self.message()
+            if message is None or not self.is_firmware_reset(message, ("R", None)):
+                break
+        if not message or "return" not in message:
+            self.fail(f"{name}: got {message}")
+        self.coverage.command(name, arguments, message["return"])
+        return message["return"]
+
+    # ---- steps
+
+    def step(self, line):
+        word, _, rest = line.partition(" ")
+        getattr(self, {">": "do_command", "<": "do_events", "=": "do_state", "?": "do_query",
+                       "$": "do_print", ".": "do_end"}.get(word, "do_" + word))(rest)
+
+    def do_command(self, text):
+        name, arguments, text = command_parse(text)
+        self.send(name, arguments)
+        for token in wire_parse(text.lstrip(":")):
+            self.expect(token, name, arguments)
+
+    def do_events(self, text):
+        for token in wire_parse(text):
+            self.expect(token)
+
+    def do_state(self, state):
+        expected = {"status": state, "running": state == "running", "singlestep": False}
+        status = self.query("query-status")
+        if status != expected:
+            self.fail(f"status is {status}")
+
+    def do_query(self, text):
+        name, arguments, text = command_parse(text)
+        value = self.query(name, arguments)
+        text = text.removeprefix("=>").strip()
+        if text != "..." and value != json.loads(text):
+            self.fail(f"returned {value}")
+
+    def do_print(self, regex):
+        try:
+            self.m.expect(regex)
+        except AssertionError as e:
+            self.fail(str(e))
+
+    def do_kill(self, name):
+        self.m.process.send_signal(getattr(signal, "SIG" + name))
+
+    def do_type(self, text):
+        self.m.send(text.replace("\\n", "\n"))
+
+    def do_quiet(self, seconds):
+        end = time.monotonic() + float(seconds)
+        while time.monotonic() < end:
+            time.sleep(min(0.1, float(seconds)))
+            self.query("query-status")  # fails when an event comes before its reply
+
+    def do_log(self, regex):
+        end = time.monotonic() + 30 * godwit.TIME_FACTOR
+        while not re.search(regex.encode(), self.m.errors):
+            if time.monotonic() > end:
+                self.fail("not in the log")
+            time.sleep(0.01)
+
+    def do_end(self, status):
+        message = self.message()
+        while message and self.is_firmware_reset(message, (".", None)):
+            message = self.message()
+        if message is not None:
+            self.fail(f"got {message}")
+        ended = self.m.wait()
+        if ended != int(status):
+            self.fail(f"exit status {ended}")
+
+    def last_look(self):
+        """Nothing has come that no step asked for."""
+        if not self.row.steps[-1].split("|")[-1].strip().startswith("."):
+            self.line = "end of the row"
+            self.query("query-status")
