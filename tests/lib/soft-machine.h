@@ -105,7 +105,7 @@ static void tables_build(void)
 
 static void machine_start(void)
 {
-    static const enum cpu_feature absent[] = {F_AVX, F_AVX2, F_FMA, F_F16C, F_VME};
+    static const enum cpu_feature absent[] = {F_VME};
     struct fixture *f = g_new0(struct fixture, 1);
     present = f;
     memset(f->model.features, 0xff, sizeof(f->model.features));

@@ -68,6 +68,34 @@ static unsigned modrm_end(const struct parsed *p, const uint8_t *code)
     return at + (mod == 1 ? 1 : mod == 2 || rm == 5 ? 4 : 0);
 }
 
+/* The rest of a VEX-encoded instruction, from C4 or C5 on. Prefixes that make it undefined are left
+ * in `lock` and, instead of the map, noted by PARSED_VECTOR. */
+static void parse_vex(struct parsed *p, const uint8_t *code, unsigned i)
+{
+    bool three = code[i] == 0xc4, undefined = p->prefix66 || p->rep || p->lock || p->rex;
+    bool mode64 = p->mode == CODE_64;
+    uint8_t fields = three ? code[i + 1] : (code[i + 1] & 0x80) | 0x61;
+    uint8_t last = code[i + (three ? 2 : 1)];
+    unsigned map = fields & 31, pp = last & 3;
+
+    if (map < 1 || map > VEX_MAPS || undefined) {
+        return;
+    }
+    p->map = V0F + map - 1;
+    p->vvvv = ~last >> 3 & 15;
+    p->l = last >> 2 & 1;
+    p->w = three && last >> 7;
+    p->prefix66 = pp == 1;
+    p->rep = pp == 2 ? 0xf3 : pp == 3 ? 0xf2 : 0;
+    p->rex = (mode64 ? ~fields >> 5 & 7 : 0) | (p->w ? 8 : 0);
+    p->osz = mode64 && p->w ? 8 : 4;
+    p->opcode_at = i + (three ? 3 : 2);
+    p->opcode = code[p->opcode_at];
+    p->modrm_at = p->opcode_at + 1;
+    p->modrm = code[p->modrm_at];
+    p->modrm_end = modrm_end(p, code);
+}
+
 void insn_parse(struct parsed *p, const uint8_t *code, unsigned bytes, enum code_mode mode)
 {
     unsigned i = 0;
@@ -100,6 +128,9 @@ void insn_parse(struct parsed *p, const uint8_t *code, unsigned bytes, enum code
     p->modrm_end = modrm_end(p, code);
     if (p->map == M1 && starts_vector(p->opcode, p->modrm, mode32)) {
         p->map = PARSED_VECTOR;
+        if ((p->opcode == 0xc4 || p->opcode == 0xc5) && i + 8 <= bytes) {
+            parse_vex(p, code, i - 1);
+        }
     }
     p->ok = true;
 }
@@ -228,6 +259,31 @@ static bool allowed_0f(const struct parsed *p)
     }
 }
 
+/* The prefix column of the table. */
+static unsigned pfx_of(const struct parsed *p)
+{
+    return p->rep == 0xf3 ? PF3 : p->rep == 0xf2 ? PF2 : p->prefix66 ? P66 : PN;
+}
+
+/* A VEX-encoded instruction that some line is for. L may be wrong, which is undefined, except that
+ * the host may have wider forms of AES and PCLMULQDQ; a wrong W is ignored by some processors. */
+static bool allowed_vex(const struct parsed *p)
+{
+    bool move = (p->map == V0F && (p->opcode == 0x6e || p->opcode == 0x7e)) ||
+                (p->map == V3A && (p->opcode == 0x16 || p->opcode == 0x22));
+    if (p->mode != CODE_64 && p->w && move) {
+        return false; /* VPEXTRQ and its kind: W ignored (SDM), or #UD */
+    }
+    for (unsigned i = 0; i < insn_table_size; i++) {
+        const struct insn *n = &insn_table[i];
+        if (n->map == p->map && n->opcode == p->opcode && n->pfx == pfx_of(p) &&
+            feature_modelled(n->feature) && !(n->vex & (p->w ? V_W0 : V_W1))) {
+            return !(p->l && (n->feature == F_AES || n->feature == F_PCLMUL));
+        }
+    }
+    return false;
+}
+
 static bool in_list(uint8_t opcode, const uint8_t (*ranges)[2], unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
@@ -261,6 +317,10 @@ bool insn_allowed(const struct parsed *p)
         return in_list(p->opcode, in_38, G_N_ELEMENTS(in_38));
     case M3A:
         return in_list(p->opcode, in_3a, G_N_ELEMENTS(in_3a));
+    case V0F:
+    case V38:
+    case V3A:
+        return allowed_vex(p);
     default:
         return false;
     }
@@ -317,6 +377,9 @@ static const struct undefined {
     {M1, 0x37, 0x37, 0xff, ALWAYS, OF | SF | ZF | PF},       /* AAA */
     {M1, 0x3f, 0x3f, 0xff, ALWAYS, OF | SF | ZF | PF},       /* AAS */
     {M1, 0xd4, 0xd5, 0xff, ALWAYS, OF | AF | CF},            /* AAM, AAD */
+    {V38, 0xf2, 0xf3, 0xff, ALWAYS, AF | PF},                /* ANDN, BLSR, BLSMSK, BLSI */
+    {V38, 0xf5, 0xf5, 0xff, ALWAYS, AF | PF},                /* BZHI; PDEP, PEXT leave them alone */
+    {V38, 0xf7, 0xf7, 0xff, ALWAYS, AF | SF | PF},           /* BEXTR; SHLX and its kind do, too */
 };
 
 /* r NULL: the count is not known, assume the worst. */
@@ -422,8 +485,12 @@ bool insn_has_wide_operand(const struct parsed *p)
     if (p->map == M1 && (p->opcode == 0x60 || p->opcode == 0x61)) {
         return true; /* PUSHA, POPA */
     }
-    if (p->map == M0F && p->opcode == 0xf7) {
+    if ((p->map == M0F || p->map == V0F) && p->opcode == 0xf7) {
         return true; /* MASKMOV: byte by byte */
+    }
+    if (p->map == V38 && ((p->opcode >= 0x2c && p->opcode <= 0x2f) || p->opcode == 0x8c ||
+                          p->opcode == 0x8e || (p->opcode >= 0x90 && p->opcode <= 0x93))) {
+        return true; /* VMASKMOV, VPMASKMOV, gathers */
     }
     if (p->modrm >= 0xc0) {
         return false;
@@ -452,7 +519,7 @@ bool insn_alignment_varies(const struct parsed *p)
     case M3A:
         return p->opcode >= 0x60 && p->opcode <= 0x63;
     default:
-        return false;
+        return p->map == V0F || p->map == V38 || p->map == V3A;
     }
 }
 

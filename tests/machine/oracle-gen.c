@@ -13,13 +13,15 @@
 #define CONTROL_FLOW (A_REL8 | A_RELZ | A_END | A_FAR)
 
 static struct {
-    const struct insn **integer, **sse, **x87;
-    unsigned n_integer, n_sse, n_x87;
+    const struct insn **integer, **sse, **x87, **avx;
+    unsigned n_integer, n_sse, n_x87, n_avx;
 } lines;
 
 static void add_line(const struct insn *n)
 {
-    if (n->attrs & (A_SSE | A_MMX)) {
+    if (n->map >= V0F) {
+        lines.avx[lines.n_avx++] = n;
+    } else if (n->attrs & (A_SSE | A_MMX)) {
         lines.sse[lines.n_sse++] = n;
     } else if (n->attrs & (A_X87 | A_WAIT) || (n->map == M1 && (n->opcode & 0xf8) == 0xd8)) {
         lines.x87[lines.n_x87++] = n;
@@ -38,6 +40,8 @@ static bool line_allowed(const struct insn *n)
         struct parsed p = {.ok = true, .map = n->map, .opcode = n->opcode, .modrm = modrm};
         p.prefix66 = n->pfx == P66;
         p.rep = n->pfx == PF3 ? 0xf3 : n->pfx == PF2 ? 0xf2 : 0;
+        p.l = n->vex & V_L1;
+        p.w = n->vex & V_W1;
         for (p.mode = CODE_64; p.mode <= CODE_16; p.mode++) {
             if (insn_allowed(&p)) {
                 return true;
@@ -53,6 +57,7 @@ unsigned generator_init(const struct gen_options *options, bool verbose)
     lines.integer = g_new0(const struct insn *, insn_table_size);
     lines.sse = g_new0(const struct insn *, insn_table_size);
     lines.x87 = g_new0(const struct insn *, insn_table_size);
+    lines.avx = g_new0(const struct insn *, insn_table_size);
     for (unsigned i = 0; i < insn_table_size; i++) {
         const struct insn *n = &insn_table[i];
         if (options->only && !strstr(n->name, options->only)) {
@@ -365,6 +370,9 @@ static bool opcode_has_modrm(const struct parsed *p)
 
 static bool opcode_is_sse(const struct parsed *p)
 {
+    if (p->map >= V0F && p->map < V0F + VEX_MAPS) {
+        return true;
+    }
     for (unsigned i = 0; i < insn_table_size; i++) {
         const struct insn *n = &insn_table[i];
         if (n->map == p->map && n->opcode == p->opcode && n->attrs & A_SSE) {
@@ -375,9 +383,10 @@ static bool opcode_is_sse(const struct parsed *p)
 }
 
 /* With 16-bit addressing there is no SIB byte. */
-static void emit_memory(struct encoder *e, unsigned reg, bool addr16)
+static void emit_memory(struct encoder *e, unsigned reg, bool addr16, bool sib)
 {
     unsigned mod = rng_below(e->g, 3), rm = rng_below(e->g, 8);
+    rm = sib && rng_percent(e->g, 97) ? 4 : rm;
     if (e->rip_only) {
         mod = 0;
         rm = addr16 ? 6 : 5;
@@ -388,9 +397,9 @@ static void emit_memory(struct encoder *e, unsigned reg, bool addr16)
         return;
     }
     if (rm == 4) {
-        uint8_t sib = (uint8_t)rng_next(e->g);
-        emit(e, sib);
-        rm = sib & 7;
+        uint8_t byte = (uint8_t)rng_next(e->g);
+        emit(e, byte);
+        rm = byte & 7;
     }
     emit_random(e, mod == 1 ? 1 : mod == 2 || rm == 5 ? 4 : 0);
 }
@@ -403,7 +412,7 @@ static void emit_modrm(struct encoder *e, const struct insn *n, bool addr16)
     } else if (n->rm == RMR || n->attrs & A_MODREG || (n->rm == RMX && rng_percent(e->g, 45))) {
         emit(e, 0xc0 | reg << 3 | rng_below(e->g, 8));
     } else {
-        emit_memory(e, reg, addr16);
+        emit_memory(e, reg, addr16, n->vex & V_SIB);
     }
 }
 
@@ -442,8 +451,56 @@ static unsigned immediate_bytes(const struct encoder *e, const struct insn *n, b
     return bytes;
 }
 
+/* Mostly with the VEX fields that the line asks for. */
+static void emit_vex(struct encoder *e, const struct insn *n)
+{
+    static const uint8_t pp_of[] = {[PN] = 0, [P66] = 1, [PF3] = 2, [PF2] = 3};
+    static const uint8_t others[] = {0x2e, 0x36, 0x3e, 0x26, 0x66, 0xf2, 0xf3, 0xf0};
+    struct rng *g = e->g;
+    bool mode64 = e->mode == CODE_64, prefix67 = rng_percent(g, 6);
+    bool l = n->vex & V_L1 || (!(n->vex & V_L0) && rng_percent(g, 50));
+    bool w = n->vex & V_W1 || (!(n->vex & V_W0) && rng_percent(g, 40));
+    unsigned vvvv = n->vex & V_NOV ? 15 : rng_below(g, 16), rxb = mode64 ? rng_below(g, 8) : 7;
+
+    if (rng_percent(g, 3)) {
+        l = !l;
+    }
+    if (rng_percent(g, 2)) {
+        w = !w;
+    }
+    if (rng_percent(g, 3)) {
+        vvvv = rng_below(g, 16);
+    }
+    if (prefix67) {
+        emit(e, 0x67);
+    }
+    if (rng_percent(g, 5)) {
+        emit(e, mode64 && rng_percent(g, 50) ? 0x64 + rng_below(g, 2)
+                                             : others[rng_below(g, rng_percent(g, 80) ? 4 : 8)]);
+    }
+    bool ignored = mode64 || rng_percent(g, 10); /* the top bit counts in 64-bit mode only */
+    vvvv |= ignored ? 0 : 8;
+    if (n->map == V0F && !w && (mode64 || vvvv & 8) && rng_percent(g, 60)) {
+        emit(e, 0xc5);
+        emit(e, (rxb & 4) << 5 | vvvv << 3 | l << 2 | pp_of[n->pfx]);
+    } else {
+        emit(e, 0xc4);
+        emit(e, rxb << 5 | (n->map - V0F + 1));
+        emit(e, w << 7 | vvvv << 3 | l << 2 | pp_of[n->pfx]);
+    }
+    emit(e, n->opcode);
+    if (has_modrm(n)) {
+        emit_modrm(e, n, addr16(e, prefix67));
+    }
+    emit_random(e, n->attrs & A_I8 ? 1 : 0);
+}
+
 static void emit_insn(struct encoder *e, const struct insn *n)
 {
+    if (n->map >= V0F) {
+        emit_vex(e, n);
+        return;
+    }
     bool prefix66;
     uint8_t rex;
     unsigned start = e->n;
@@ -525,6 +582,26 @@ static uint64_t operand_offset(struct rng *g, const struct oracle_case *k, const
 
 enum aim { AIM_NONE /* no memory operand */, AIM_MISS, AIM_HIT };
 
+static bool is_gather(const struct parsed *p)
+{
+    return p->map == V38 && p->opcode >= 0x90 && p->opcode <= 0x93;
+}
+
+/* The elements of a gather's index register: small, so that they stay about the data pages. */
+static void prepare_gather(struct rng *g, struct oracle_case *k, unsigned n, bool quads)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        int32_t v = (int32_t)rng_below(g, 600) - 300;
+        uint8_t *half = i < 4 ? k->fx + 160 + 16 * n : k->ymm + 16 * n;
+        if (quads) {
+            int64_t v64 = v;
+            memcpy(half + 8 * (i % 2), &v64, 8);
+        } else {
+            memcpy(half + 4 * (i % 4), &v, 4);
+        }
+    }
+}
+
 static void set_low16(uint64_t *r, uint64_t v)
 {
     *r = (*r & ~(uint64_t)0xffff) | (v & 0xffff);
@@ -571,6 +648,10 @@ static enum aim aim(struct rng *g, struct oracle_case *k, uint8_t *code, unsigne
         index = (sib >> 3 & 7) | (p->rex & 2) << 2;
         index = index == 4 ? -1 : index;
         base = (sib & 7) | (p->rex & 1) << 3;
+        if (is_gather(p)) {
+            prepare_gather(g, k, (sib >> 3 & 7) | (p->rex & 2) << 2, p->opcode & 1);
+            index = -1;
+        }
         rm = sib & 7;
         base = rm == 5 && mod == 0 ? -1 : base;
     } else if (rm == 5 && mod == 0) {
@@ -719,6 +800,10 @@ static void random_state(struct rng *g, struct oracle_case *k)
         if (i && rng_percent(g, 15)) { /* equal operands */
             memcpy(k->fx + 160 + 16 * i, k->fx + 160 + 16 * (i - 1), 16);
         }
+        fill(g, k->ymm + 16 * i, 16, rng_percent(g, 75) ? kind : rng_below(g, KINDS));
+        if (i && rng_percent(g, 15)) {
+            memcpy(k->ymm + 16 * i, k->ymm + 16 * (i - 1), 16);
+        }
     }
 }
 
@@ -771,7 +856,7 @@ static void prepare_implicit(struct rng *g, struct oracle_case *k, const struct 
         prepare_string(g, k, p);
     } else if (p->map == M1 && p->opcode == 0xd7) {
         k->r[RBX] = pointer(k, p, CASE_DS, pick_address(g) - (uint8_t)k->r[RAX]);
-    } else if (p->map == M0F && p->opcode == 0xf7) {
+    } else if ((p->map == M0F || p->map == V0F) && p->opcode == 0xf7) {
         /* MASKMOV: faults on bytes that are not selected depend on the processor (SDM). */
         k->r[RDI] = pointer(k, p, CASE_DS, RW_BASE + rng_below(g, RW_BYTES - 16));
     } else if (p->map == M1 && (p->opcode == 0xf6 || p->opcode == 0xf7) && rng_percent(g, 60)) {
@@ -801,7 +886,8 @@ static void patch_memory(struct rng *g, struct oracle_case *k, const struct pars
         memcpy(k->patch, &k->r[RAX], 8);
         memcpy(k->patch + (p->opcode != 0xc7 || wide ? 8 : 4), &k->r[RDX], 8);
     }
-    if (p->map == M0F && p->opcode == 0xae && k->patch_bytes >= 32 && rng_percent(g, 70)) {
+    if ((p->map == M0F || p->map == V0F) && p->opcode == 0xae && k->patch_bytes >= 32 &&
+        rng_percent(g, 70)) {
         uint32_t mxcsr = rng_next(g) & 0xffff;
         memcpy(k->patch + (p->modrm >> 3 & 1 ? 24 : 0), &mxcsr, 4);
     }
@@ -813,8 +899,14 @@ static const struct insn *pick_line(struct rng *g, enum code_mode mode)
 {
     for (unsigned i = 0;; i++) {
         unsigned p = rng_below(g, 100);
-        const struct insn **list = p < 45 ? lines.integer : p < 78 ? lines.sse : lines.x87;
-        unsigned n = p < 45 ? lines.n_integer : p < 78 ? lines.n_sse : lines.n_x87;
+        const struct insn **list = p < 30   ? lines.integer
+                                   : p < 52 ? lines.sse
+                                   : p < 82 ? lines.avx
+                                            : lines.x87;
+        unsigned n = p < 30   ? lines.n_integer
+                     : p < 52 ? lines.n_sse
+                     : p < 82 ? lines.n_avx
+                              : lines.n_x87;
         if (n == 0) {
             continue;
         }
@@ -889,17 +981,22 @@ static bool generate_single(struct rng *g, struct oracle_case *k, bool random_by
     memset(k->code + bytes, 0xcc, CODE_MAX - bytes);
     insn_parse(&p, k->code, bytes + 8, k->mode);
     /* MASKMOV whose pointer may leave the pages or the segment: see prepare_implicit() */
-    bool maskmov =
-        p.map == M0F && p.opcode == 0xf7 && k->mode != CODE_64 && (p.prefix67 || k->segmented);
-    if (!insn_allowed(&p) || maskmov) {
+    bool maskmov = (p.map == M0F || p.map == V0F) && p.opcode == 0xf7 && k->mode != CODE_64 &&
+                   (p.prefix67 || k->segmented);
+    /* Whether bytes that are not selected count for the segment's limit differs. */
+    bool vmaskmov = p.map == V38 && insn_has_wide_operand(&p) && !is_gather(&p) && k->segmented;
+    if (!insn_allowed(&p) || maskmov || vmaskmov) {
         return false;
     }
     k->step = random_bytes || is_control_flow(&p) || rng_percent(g, 50);
+    if (is_gather(&p)) {
+        k->step = false; /* the trap may come in the middle, instead of a fault */
+    }
     place_code(g, k, bytes + !k->step, k->step);
     prepare_implicit(g, k, &p);
     uint64_t target = pick_address(g);
     while (insn_has_wide_operand(&p) &&
-           ((target + 512) >> 47 != 0 && (target >> 47 != 0x1ffff || target > ~(uint64_t)512))) {
+           (target > ~(uint64_t)512 || ((target + 512) >> 47 != 0 && target >> 47 != 0x1ffff))) {
         target = pick_address(g); /* which part comes first matters at the canonical hole */
     }
     enum aim aimed = aim(g, k, k->code, 0, bytes, &p, target);
@@ -908,7 +1005,7 @@ static bool generate_single(struct rng *g, struct oracle_case *k, bool random_by
     }
     if (aimed != AIM_NONE) {
         patch_memory(g, k, &p, target);
-    } else if (p.map == M0F && p.opcode == 0xf7) {
+    } else if ((p.map == M0F || p.map == V0F) && p.opcode == 0xf7) {
         patch_memory(g, k, &p, k->r[RDI]);
     } else {
         patch_memory(g, k, &p, k->r[rng_percent(g, 50) ? RSI : RSP]);
@@ -987,7 +1084,7 @@ static bool emit_step(struct rng *g, struct oracle_case *k, struct encoder *e)
     struct parsed p;
     uint16_t ignored = 0;
     bool skip = false;
-    if (line->attrs & (CONTROL_FLOW | A_STR)) {
+    if (line->attrs & (CONTROL_FLOW | A_STR) || line->vex & V_SIB) {
         return false;
     }
     emit_insn(e, line);

@@ -41,6 +41,7 @@ static struct {
     unsigned n, first;
     int at; /* the case that runs, -1 before the first */
     const struct template *t;
+    bool avx;
 } run;
 
 static void *map_fixed(uint64_t at, size_t bytes, int prot, int fd, off_t offset)
@@ -141,7 +142,15 @@ static void take_outcome(const ucontext_t *uc)
     }
     out->rip = (uint64_t)g[REG_RIP];
     out->rflags = (uint64_t)g[REG_EFL];
-    memcpy(out->fx, uc->uc_mcontext.fpregs, 512);
+    const uint8_t *fp = (const uint8_t *)uc->uc_mcontext.fpregs;
+    uint64_t xstate_bv;
+    memcpy(out->fx, fp, 512);
+    memcpy(&xstate_bv, fp + 512, 8);
+    if (xstate_bv & 4) {
+        memcpy(out->ymm, fp + 576, sizeof(out->ymm));
+    } else {
+        memset(out->ymm, 0, sizeof(out->ymm));
+    }
     memcpy(out->rw, (const void *)(uintptr_t)RW_BASE, RW_BYTES);
     memset(code_alias + k->code_at, 0xcc, k->code_bytes);
     out->done = true;
@@ -179,8 +188,11 @@ static void put_case(ucontext_t *uc)
     /* Legacy area up to the software-reserved bytes, which say where the rest of the frame is. */
     memcpy(fp, k->fx, 416);
     memcpy(&xstate_bv, fp + 512, 8);
-    xstate_bv |= 3;
+    xstate_bv |= run.avx ? 7 : 3;
     memcpy(fp + 512, &xstate_bv, 8);
+    if (run.avx) {
+        memcpy(fp + 576, k->ymm, sizeof(k->ymm));
+    }
 }
 
 static __attribute__((used)) void child_signal(int sig, siginfo_t *info, void *context)
@@ -252,6 +264,7 @@ void native_run(const struct oracle_case *cases, unsigned n, const struct templa
         run.first = next;
         run.at = -1;
         run.t = t;
+        run.avx = __builtin_cpu_supports("avx");
         fflush(NULL);
         pid_t pid = fork();
         if (pid == 0) {

@@ -121,6 +121,12 @@ static const struct {
     {F_LZCNT, 0x80000001, ECX, 5},
     {F_PREFETCHW, 0x80000001, ECX, 8},
     {F_BMI1, 7, EBX, 3},
+    {F_BMI2, 7, EBX, 8},
+    {F_AVX2, 7, EBX, 5},
+    {F_AVX, 1, ECX, 28},
+    {F_FMA, 1, ECX, 12},
+    {F_F16C, 1, ECX, 29},
+    {F_XSAVE, 1, ECX, 26},
     {F_PGE, 1, EDX, 13},
     {F_PSE, 1, EDX, 3},
     {F_PAE, 1, EDX, 6},
@@ -289,6 +295,10 @@ void soft_init(void)
     c->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
     c->cr3 = 0;
     c->cr4 = CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT;
+    if (feature_modelled(F_AVX)) {
+        c->cr4 |= CR4_OSXSAVE;
+        c->xcr0 = 7;
+    }
     c->efer = EFER_LME | EFER_LMA | EFER_NXE | EFER_SCE;
     c->gdt.base = linear_of(PAGE_GDT);
     c->gdt.limit = TSS_SELECTOR + 15;
@@ -349,6 +359,7 @@ static void load_state(struct cpu *c, const struct oracle_case *k, uint64_t rfla
     c->fault.vector = -1;
     rflags_set(c, rflags);
     fxsave_load(c, k->fx, true);
+    memcpy(c->ymm_hi, k->ymm, sizeof(c->ymm_hi));
     mode_update(c);
 }
 
@@ -373,6 +384,7 @@ static void take_state(struct cpu *c, struct outcome *out)
     out->rflags = frame[at + 2];
     out->r[RSP] = frame[at + 3];
     fxsave_store(c, out->fx, true);
+    memcpy(out->ymm, c->ymm_hi, sizeof(out->ymm));
 }
 
 void soft_case(const struct oracle_case *k, uint64_t rflags_at_start, const struct template *t,

@@ -74,6 +74,7 @@ struct oracle_case {
     uint64_t r[16];     /* in encoding order */
     uint64_t rflags;    /* TF as `step` says */
     uint8_t fx[512];    /* FXSAVE image, 64-bit format */
+    uint8_t ymm[256];   /* upper halves of the YMM registers */
     uint32_t patch_at;  /* offset from DATA_BASE of bytes that differ from the template */
     uint8_t patch_bytes;
     uint8_t patch[PATCH_MAX];
@@ -96,6 +97,7 @@ struct outcome {
     uint64_t rflags_at_start; /* native: with ID, which sigreturn does not set */
     uint64_t r[16], rip, rflags;
     uint8_t fx[512] __attribute__((aligned(16)));
+    uint8_t ymm[256];
     uint8_t rw[RW_BYTES];
 };
 
@@ -132,7 +134,9 @@ struct parsed {
     uint8_t rep;     /* 0xf3, 0xf2 (the last one), or 0 */
     uint8_t segment; /* the last segment prefix or 0 */
     uint8_t rex;
-    uint8_t map; /* enum insn_map, or PARSED_VECTOR for VEX, EVEX and XOP */
+    uint8_t map; /* as in the table, or PARSED_VECTOR for EVEX and XOP */
+    uint8_t vvvv;
+    bool l, w; /* of VEX, whose pp is in prefix66 and rep */
     uint8_t opcode, modrm;
     unsigned opcode_at, modrm_at, modrm_end; /* modrm_end: where an immediate would be */
 };

@@ -174,19 +174,6 @@ static void test_arena_full(void)
     machine_end();
 }
 
-static void test_not_implemented(void)
-{
-    machine_start();
-    struct cpu *c = present->c;
-    static const uint8_t vzeroupper[] = {0x90, 0xc5, 0xf8, 0x77, 0xf4};
-    c->features[F_AVX / 64] |= 1ull << (F_AVX % 64);
-    put_code(CODE, vzeroupper, sizeof(vzeroupper));
-    c->rip = CODE;
-    g_assert_cmpint(soft_execute(c, 0), ==, RUN_ERROR);
-    g_assert_cmphex(c->rip, ==, CODE + 1);
-    machine_end();
-}
-
 static void test_written_from_outside(void)
 {
     machine_start();
@@ -545,7 +532,6 @@ int main(int argc, char **argv)
     g_test_add_func("/soft/block/data-beside-code", test_data_beside_code);
     g_test_add_func("/soft/block/code-becomes-data", test_code_becomes_data);
     g_test_add_func("/soft/block/arena-full", test_arena_full);
-    g_test_add_func("/soft/not-implemented", test_not_implemented);
     g_test_add_func("/soft/block/written", test_written_from_outside);
     g_test_add_func("/soft/block/other-vcpu", test_other_vcpu);
     g_test_add_func("/soft/block/straddle", test_straddle);

@@ -76,6 +76,8 @@ enum cpu_feature {
     F_FMA,
     F_F16C,
     F_XSAVEOPT,
+    F_XSAVEC,
+    F_XGETBV1,
     F_HV_CRASH,
     F_VME,
     F__MAX

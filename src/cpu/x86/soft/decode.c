@@ -6,8 +6,8 @@
  * What an instruction may not do here and now (LOCK on the wrong form, privilege, disabled FPU)
  * becomes an op that raises the fault when it executes.
  *
- * VEX, EVEX and XOP encodings are recognised and undefined (or, where the model has AVX, reported
- * as missing); 3DNow! is undefined.
+ * VEX encodings have tables of their own; they are bound to handlers that find the third operand in
+ * op.imm (avx-priv.h). EVEX, XOP and 3DNow! are undefined.
  */
 #include "cpu/x86/soft/block.h"
 
@@ -20,6 +20,8 @@ struct decoder {
     /* By 64-bit mode, map, mandatory prefix (none, 66, F3, F2) and opcode: 0 undefined, 1 + line,
      * or SLOT_GROUP + index of a group. */
     uint16_t slot[2][INSN_MAPS][4][256];
+    /* By map, VEX.pp, VEX.L, VEX.W and opcode, in the same way. */
+    uint16_t vex[VEX_MAPS][4][2][2][256];
     uint16_t (*group)[GROUP_CELLS]; /* 0 or 1 + line */
     unsigned n_groups;
 };
@@ -121,9 +123,51 @@ static uint16_t slot_for(struct decoder *d, const uint64_t features[2], const GA
     return grouped ? group_slot(d, &set) : best_line(&set, -1);
 }
 
+static bool line_takes_vex(const struct insn *i, bool l, bool w)
+{
+    return !(i->vex & (l ? V_L0 : V_L1)) && !(i->vex & (w ? V_W0 : V_W1));
+}
+
+/* One cell of the VEX tables. */
+static uint16_t vex_slot(struct decoder *d, const uint64_t features[2], const GArray *lines,
+                         unsigned pp, bool l, bool w)
+{
+    struct candidates set = {.n = 0};
+    bool grouped = false;
+    for (unsigned k = 0; k < lines->len; k++) {
+        uint16_t line = g_array_index(lines, uint16_t, k);
+        const struct insn *i = &insn_table[line];
+        if (feature_present(features, i->feature) && i->pfx == pfx_of_column[pp] &&
+            line_takes_vex(i, l, w)) {
+            g_assert(set.n < G_N_ELEMENTS(set.line));
+            set.line[set.n++] = line;
+            grouped |= line_is_grouped(i);
+        }
+    }
+    return grouped ? group_slot(d, &set) : best_line(&set, -1);
+}
+
+static void vex_tables(struct decoder *d, const uint64_t features[2])
+{
+    for (unsigned n = 0; n < VEX_MAPS * 256; n++) {
+        unsigned map = n / 256, opcode = n % 256;
+        g_autoptr(GArray) lines = g_array_new(false, false, sizeof(uint16_t));
+        for (uint16_t k = 0; k < insn_table_size; k++) {
+            if (insn_table[k].map == V0F + map && insn_table[k].opcode == opcode) {
+                g_array_append_val(lines, k);
+            }
+        }
+        for (unsigned k = 0; lines->len && k < 16; k++) {
+            unsigned pp = k >> 2, l = k >> 1 & 1, w = k & 1;
+            d->vex[map][pp][l][w][opcode] = vex_slot(d, features, lines, pp, l, w);
+        }
+    }
+}
+
 struct decoder *decoder_new(const uint64_t features[2])
 {
     struct decoder *d = g_new0(struct decoder, 1);
+    vex_tables(d, features);
     for (unsigned map = 0; map < INSN_MAPS; map++) {
         for (unsigned high = 0; high < 256; high += 8) {
             g_autoptr(GArray) lines = g_array_new(false, false, sizeof(uint16_t));
@@ -170,8 +214,10 @@ struct parse {
     uint8_t rex, rep; /* rep: 0, 0xf2 or 0xf3 */
     uint8_t seg;      /* override, or NO_SEG */
     bool opsize, addrsize, lock;
-    uint8_t map, opcode, modrm;
-    uint8_t asz; /* address size in bytes */
+    uint8_t map, opcode, modrm, sib;
+    uint8_t asz;  /* address size in bytes */
+    uint8_t vvvv; /* VEX: the third operand's register */
+    bool vex256;  /* VEX.L */
 };
 
 enum { REX_B = 1, REX_X = 2, REX_R = 4, REX_W = 8 };
@@ -304,7 +350,7 @@ static bool parse_memory32(struct parse *s, struct op *op)
     unsigned mod = s->modrm >> 6, rm = s->modrm & 7;
     bool rip_relative = false, no_base = false;
     if (rm == 4) {
-        uint8_t sib = *s->p++;
+        uint8_t sib = s->sib = *s->p++;
         unsigned index = (sib >> 3 & 7) | (s->rex & REX_X ? 8 : 0);
         op->index = index == 4 ? R_ZERO : index;
         op->scale = index == 4 ? 0 : sib >> 6;
@@ -383,6 +429,9 @@ static unsigned operand_size(const struct parse *s, const struct insn *i)
         return 1;
     }
     bool opsize = s->opsize && i->pfx != P66;
+    if (s->map >= V0F) {
+        return (s->key & KEY_LONG64) && (s->rex & REX_W) ? 8 : 4;
+    }
     if (s->key & KEY_LONG64) {
         if ((i->attrs & A_F64) || (s->rex & REX_W)) {
             return 8;
@@ -398,12 +447,26 @@ static uint8_t byte_register(const struct parse *s, unsigned n)
     return n >= 4 && n < 8 && !s->rex ? (n - 4) * 8 + 1 : n * 8;
 }
 
+/* The same for VEX-encoded instructions. (Real and virtual-8086 mode do not get here.) */
+static op_fn forbidden_vex(const struct parse *s, const struct insn *i, const struct op *op)
+{
+    bool sib = (s->modrm & 7) == 4 && (op->bits & OB_MEM) && s->asz != 2;
+    if (((i->vex & V_NOV) && s->vvvv) || ((i->vex & V_SIB) && !sib) ||
+        (!(i->vex & V_GPR) && !(s->key & KEY_AVX))) {
+        return op_ud;
+    }
+    return !(i->vex & V_GPR) && (s->key & KEY_TS) ? op_nm : NULL;
+}
+
 /* The handler that raises what forbids this instruction here, or NULL. */
 static op_fn forbidden(const struct parse *s, const struct insn *i, const struct op *op)
 {
     uint32_t a = i->attrs, key = s->key;
     if (s->lock && !((a & A_LOCK) && (op->bits & OB_MEM))) {
         return op_ud;
+    }
+    if (s->map >= V0F) {
+        return forbidden_vex(s, i, op);
     }
     if ((a & A_PROT) && (!(key & KEY_PE) || (key & KEY_VM86))) {
         return op_ud;
@@ -457,15 +520,10 @@ static void place_registers(const struct parse *s, const struct insn *i, struct 
     }
 }
 
-static const struct insn *lookup(const struct decoder *d, struct parse *s, bool *has_modrm)
+/* The line that a slot stands for; reads ModRM where there is one. */
+static const struct insn *slot_line(const struct decoder *d, struct parse *s, unsigned slot,
+                                    bool *has_modrm)
 {
-    bool long64 = s->key & KEY_LONG64;
-    unsigned column = s->rep ? (s->rep == 0xf3 ? 2 : 3) : s->opsize;
-    unsigned opcode = s->opcode;
-    if (unlikely(s->map == M1 && opcode == 0x90 && (s->rex & REX_B))) {
-        opcode = 0x91; /* XCHG R8, not NOP */
-    }
-    unsigned slot = d->slot[long64][s->map][column][opcode];
     *has_modrm = false;
     if (slot & SLOT_GROUP) {
         s->modrm = *s->p++;
@@ -482,6 +540,41 @@ static const struct insn *lookup(const struct decoder *d, struct parse *s, bool 
         *has_modrm = true;
     }
     return i;
+}
+
+static const struct insn *lookup(const struct decoder *d, struct parse *s, bool *has_modrm)
+{
+    bool long64 = s->key & KEY_LONG64;
+    unsigned column = s->rep ? (s->rep == 0xf3 ? 2 : 3) : s->opsize;
+    unsigned opcode = s->opcode;
+    if (unlikely(s->map == M1 && opcode == 0x90 && (s->rex & REX_B))) {
+        opcode = 0x91; /* XCHG R8, not NOP */
+    }
+    return slot_line(d, s, d->slot[long64][s->map][column][opcode], has_modrm);
+}
+
+/* Reads what follows C4 or C5 and looks the instruction up. s->rex gets the fields that REX has, as
+ * far as they count outside 64-bit mode. NULL: undefined. */
+static const struct insn *lookup_vex(const struct decoder *d, struct parse *s, bool *has_modrm)
+{
+    bool long64 = s->key & KEY_LONG64, forbidden = s->lock || s->rep || s->opsize || s->rex;
+    uint8_t fields = s->opcode == 0xc4 ? *s->p++ : (*s->p & 0x80) | 0x61;
+    uint8_t last = *s->p++;
+    unsigned map = (fields & 31) - 1, w = s->opcode == 0xc4 ? last >> 7 : 0;
+
+    s->vvvv = ~last >> 3 & (long64 ? 15 : 7);
+    s->vex256 = last >> 2 & 1;
+    s->rep = (last & 3) < 2 ? 0 : (last & 3) == 2 ? 0xf3 : 0xf2;
+    s->rex = (long64 ? ~fields >> 5 & 7 : 0) | (w ? REX_W : 0);
+    s->opcode = *s->p++;
+    *has_modrm = false;
+    if (map >= VEX_MAPS) {
+        return NULL;
+    }
+    s->map = V0F + map;
+    const struct insn *i =
+        slot_line(d, s, d->vex[map][last & 3][s->vex256][w][s->opcode], has_modrm);
+    return forbidden ? NULL : i;
 }
 
 /* Gives the op a handler that raises, and its length. */
@@ -563,11 +656,11 @@ enum decode_status decode(const struct cpu *c, const uint8_t *bytes, unsigned n,
     const struct insn *i = NULL;
     op_fn raising = NULL;
     if (unlikely(is_vector_escape(&s))) {
-        raising = cpu_has(c, F_AVX) && s.opcode != 0x62 ? op_missing : op_ud;
+        i = s.opcode == 0x62 ? NULL : lookup_vex(c->blocks->decoder, &s, &has_modrm);
     } else {
         i = lookup(c->blocks->decoder, &s, &has_modrm);
-        raising = i ? NULL : op_ud;
     }
+    raising = i ? NULL : op_ud;
     if (likely(!raising)) {
         op->osz = operand_size(&s, i);
         if (has_modrm) {
@@ -582,6 +675,14 @@ enum decode_status decode(const struct cpu *c, const uint8_t *bytes, unsigned n,
             op->dst = (s.opcode & 7) | (s.rex & REX_B ? 8 : 0);
         }
         parse_immediate(&s, i, op);
+        if (s.map >= V0F) {
+            op->imm = (uint8_t)op->imm | s.vvvv << 8;
+            op->bits |= s.vex256 ? OB_VEX256 : 0;
+            if (i->vex & V_SIB) { /* the index is a vector register, 4 is not "none" */
+                op->index = (s.sib >> 3 & 7) | (s.rex & REX_X ? 8 : 0);
+                op->scale = s.sib >> 6;
+            }
+        }
     }
 
     unsigned len = s.p - buf;

@@ -10,6 +10,8 @@
  * When the guest unmasked an exception (KEY_FPEXC) each instruction loads MXCSR with clear flags
  * and looks at them afterwards: SDM vol. 1, 11.5.2 and 11.5.3 say in which order exceptions count.
  */
+#include "cpu/x86/soft/avx-priv.h"
+#include "cpu/x86/soft/vec-fp.h"
 #include "cpu/x86/soft/x87-priv.h"
 
 #if !defined(__x86_64__)
@@ -79,6 +81,11 @@ static bool tiny32(uint32_t v)
     return (v & 0x7f800000) == 0 && (v & 0x007fffff) != 0;
 }
 
+static bool tiny16(uint16_t v)
+{
+    return (v & 0x7c00) == 0 && (v & 0x03ff) != 0;
+}
+
 static bool tiny64(uint64_t v)
 {
     return (v & 0x7ff0000000000000) == 0 && (v & 0x000fffffffffffff) != 0;
@@ -102,19 +109,21 @@ static bool result_tiny(union vec r, enum fp_kind kind)
         /* fall through */
     case FP_1X64:
         return tiny || tiny64(r.u64[0]);
+    case FP_4X16:
+        return tiny16(r.u16[0]) || tiny16(r.u16[1]) || tiny16(r.u16[2]) || tiny16(r.u16[3]);
     default:
         return false;
     }
 }
 
-void fp_check(struct cpu *c, const struct op *o, vreg result, enum fp_kind kind)
+static void check(struct cpu *c, const struct op *o, bool tiny)
 {
     uint32_t raised = host_mxcsr_store() & MXCSR_EXC;
     uint32_t unmasked = ~(c->mxcsr >> 7) & MXCSR_EXC;
     uint32_t before = MXCSR_IE | MXCSR_DE | MXCSR_ZE;
 
     host_mxcsr_load(MXCSR_DEFAULT);
-    if ((unmasked & MXCSR_UE) && result_tiny(vec_of(result), kind)) {
+    if ((unmasked & MXCSR_UE) && tiny) {
         raised |= MXCSR_UE;
     }
     if (raised & before & unmasked) {
@@ -122,6 +131,28 @@ void fp_check(struct cpu *c, const struct op *o, vreg result, enum fp_kind kind)
     }
     c->mxcsr |= raised;
     if (raised & unmasked) {
+        raise_fault(c, o, c->cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD);
+    }
+}
+
+void fp_check(struct cpu *c, const struct op *o, vreg result, enum fp_kind kind)
+{
+    check(c, o, result_tiny(vec_of(result), kind));
+}
+
+void fp_check256(struct cpu *c, const struct op *o, struct ymm result, enum fp_kind kind)
+{
+    check(c, o, result_tiny(vec_of(result.lo), kind) || result_tiny(vec_of(result.hi), kind));
+}
+
+void fp_flags(struct cpu *c, const struct op *o, uint32_t flags)
+{
+    uint32_t unmasked = ~(c->mxcsr >> 7) & MXCSR_EXC;
+    if (flags & MXCSR_IE & unmasked) {
+        flags = MXCSR_IE;
+    }
+    c->mxcsr |= flags;
+    if (flags & unmasked) {
         raise_fault(c, o, c->cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD);
     }
 }

@@ -58,7 +58,7 @@ void fxsave_store(const struct cpu *c, uint8_t image[512], bool rex_w)
     memcpy(image + FX_XMM, c->xmm, sizeof(c->xmm));
 }
 
-static void load_x87(struct cpu *c, const uint8_t image[512], bool rex_w)
+void fxsave_load_x87(struct cpu *c, const uint8_t image[512], bool rex_w)
 {
     struct x87 *x = &c->fpu;
     x->control = (get(image, FX_FCW, 2) & FCW_VALID) | FCW_FIXED;
@@ -78,7 +78,7 @@ static void load_x87(struct cpu *c, const uint8_t image[512], bool rex_w)
 void fxsave_load(struct cpu *c, const uint8_t image[512], bool rex_w)
 {
     fp_leave(c);
-    load_x87(c, image, rex_w);
+    fxsave_load_x87(c, image, rex_w);
     c->mxcsr = get(image, FX_MXCSR, 4);
     memcpy(c->xmm, image + FX_XMM, sizeof(c->xmm));
 }
@@ -131,7 +131,7 @@ static void fxrstor(struct cpu *c, const struct op *o)
         raise_error(c, o, EXC_GP, 0);
     }
     fp_leave(c);
-    load_x87(c, image, o->osz == 8);
+    fxsave_load_x87(c, image, o->osz == 8);
     c->mxcsr = get(image, FX_MXCSR, 4);
     memcpy(c->xmm, image + FX_XMM, xmm_bytes(c));
 }

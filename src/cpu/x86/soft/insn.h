@@ -1,11 +1,11 @@
 /*
  * The instruction table: what its columns mean, and the prototypes of all handlers that it names.
  *
- * The four .def files are included several times with different meanings of U() and F(); insn.c
- * gives both their defaults. docs/insn-table.md describes the columns of U(). An F() line has the
- * same columns, but names an array forms_<name> of handlers, one per operand size and operand kind,
- * from which decode.c picks: the handler then finds its operands in the specialised form (see A_EG,
- * A_ACC).
+ * The five .def files are included several times with different meanings of U(), V() and F();
+ * insn.c gives them their defaults. docs/insn-table.md describes the columns of U(). A V() line is
+ * a VEX-encoded one, with a column for the VEX fields. An F() line has the same columns, but names
+ * an array forms_<name> of handlers, one per operand size and operand kind, from which decode.c
+ * picks: the handler then finds its operands in the specialised form (see A_EG, A_ACC).
  */
 #ifndef CPU_X86_SOFT_INSN_H
 #define CPU_X86_SOFT_INSN_H
@@ -13,6 +13,8 @@
 #include "cpu/x86/soft/soft-priv.h"
 
 enum insn_map { M1, M0F, M38, M3A, INSN_MAPS };
+/* VEX-encoded: maps 1 to 3 */
+enum { V0F = INSN_MAPS, V38, V3A, VEX_MAPS = 3 };
 enum insn_pfx { PX, PN, P66, PF3, PF2 };
 enum { RX = 8 };            /* any ModRM.reg */
 enum { RMX = 8, RMM, RMR }; /* any ModRM.rm; memory only; registers only */
@@ -51,18 +53,33 @@ enum insn_attr {
     A_STR = 1u << 28,    /* string instruction: op.seg/mflags describe DS:rSI with override */
 };
 
+/* The column of V() lines: what VEX fields must be; anything else is #UD (another line's, or none).
+ * Without V_L* or V_W* the bit is ignored or the handler's to look at. */
+enum insn_vex {
+    V_L0 = 1 << 0, /* 128 bits (or scalar: LZ) */
+    V_L1 = 1 << 1, /* 256 bits */
+    V_W0 = 1 << 2,
+    V_W1 = 1 << 3,
+    V_NOV = 1 << 4, /* vvvv must be 1111b: no such operand */
+    V_GPR = 1 << 5, /* general registers only: does not ask for enabled AVX state */
+    V_SIB = 1 << 6, /* the index of the address is a vector register: an SIB byte must be there */
+};
+
 /* Indexes into forms_*: kind * 4 + log2(operand size). */
 enum { FORM_REG = 0, FORM_MEM = 4, FORM_LOCK = 8, FORM_COUNT = 12 };
 
 #define U(map, opcode, pfx, reg, rm, name, attrs, feature) OP(op_##name);
 #define F(map, opcode, pfx, reg, rm, name, attrs, feature)                                         \
     extern const op_fn forms_##name[FORM_COUNT];
+#define V(map, opcode, pfx, reg, rm, name, attrs, vex, feature) OP(op_##name);
+#include "cpu/x86/soft/insn-avx.def"
 #include "cpu/x86/soft/insn-sse.def"
 #include "cpu/x86/soft/insn-sys.def"
 #include "cpu/x86/soft/insn-x87.def"
 #include "cpu/x86/soft/insn.def"
 #undef U
 #undef F
+#undef V
 
 /* Offered by the model but not implemented: stops the machine with internal-error. Usable in U().
  */
@@ -76,10 +93,11 @@ struct insn {
     uint8_t map, opcode, pfx, reg, rm;
     uint8_t feature;
     uint32_t attrs;
+    uint8_t vex; /* enum insn_vex */
     const char *name;
 };
 
-/* All lines of the four files, in order. */
+/* All lines of the five files, in order. */
 extern const struct insn insn_table[];
 extern const unsigned insn_table_size;
 

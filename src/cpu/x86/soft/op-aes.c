@@ -2,7 +2,7 @@
  * AES-NI and PCLMULQDQ (SDM vol. 2; FIPS 197 for the cipher's steps): the host's instructions where
  * it has them, else portable C. The latter's S-boxes are tables: its time depends on the data.
  */
-#include "cpu/x86/soft/vec-priv.h"
+#include "cpu/x86/soft/avx-priv.h"
 
 static const uint8_t sbox[256] = {
     0x63, 0x7c, 0x77, 0x7b, 0xf2, 0x6b, 0x6f, 0xc5, 0x30, 0x01, 0x67, 0x2b, 0xfe, 0xd7, 0xab, 0x76,
@@ -83,18 +83,27 @@ static inline union vec inverse_mix_columns(union vec s)
     return mix_columns(t);
 }
 
+/* The legacy and the VEX form. */
 #define AES_HANDLER(name, expr)                                                                    \
+    static inline vreg v_##name(const struct cpu *c, vreg d, vreg key)                             \
+    {                                                                                              \
+        if (likely(c->host_vec & HOST_AES)) {                                                      \
+            __asm__(#name " %1, %0" : "+x"(d) : "x"(key));                                         \
+            return d;                                                                              \
+        }                                                                                          \
+        union vec s = vec_of(d);                                                                   \
+        return vreg_of(expr) ^ key;                                                                \
+    }                                                                                              \
     OP(op_##name)                                                                                  \
     {                                                                                              \
         vreg key = vec_src128(c, o);                                                               \
-        if (likely(c->host_vec & HOST_AES)) {                                                      \
-            vreg d = xmm_get(c, o->dst);                                                           \
-            __asm__(#name " %1, %0" : "+x"(d) : "x"(key));                                         \
-            xmm_set(c, o->dst, d);                                                                 \
-        } else {                                                                                   \
-            union vec s = c->xmm[o->dst];                                                          \
-            xmm_set(c, o->dst, vreg_of(expr) ^ key);                                               \
-        }                                                                                          \
+        xmm_set(c, o->dst, v_##name(c, xmm_get(c, o->dst), key));                                  \
+        NEXT;                                                                                      \
+    }                                                                                              \
+    OP(op_v##name)                                                                                 \
+    {                                                                                              \
+        vreg key = vec_src128u(c, o);                                                              \
+        ymm_set128(c, o->dst, v_##name(c, xmm_get(c, vex_v(o)), key));                             \
         NEXT;                                                                                      \
     }
 AES_HANDLER(aesenc, mix_columns(substitute(s, sbox, shift_rows)))
@@ -102,15 +111,25 @@ AES_HANDLER(aesenclast, substitute(s, sbox, shift_rows))
 AES_HANDLER(aesdec, inverse_mix_columns(substitute(s, inverse_sbox, inverse_shift_rows)))
 AES_HANDLER(aesdeclast, substitute(s, inverse_sbox, inverse_shift_rows))
 
+static inline vreg v_aesimc(const struct cpu *c, vreg s)
+{
+    if (likely(c->host_vec & HOST_AES)) {
+        vreg d;
+        __asm__("aesimc %1, %0" : "=x"(d) : "x"(s));
+        return d;
+    }
+    return vreg_of(inverse_mix_columns(vec_of(s)));
+}
+
 OP(op_aesimc)
 {
-    vreg s = vec_src128(c, o), d;
-    if (likely(c->host_vec & HOST_AES)) {
-        __asm__("aesimc %1, %0" : "=x"(d) : "x"(s));
-    } else {
-        d = vreg_of(inverse_mix_columns(vec_of(s)));
-    }
-    xmm_set(c, o->dst, d);
+    xmm_set(c, o->dst, v_aesimc(c, vec_src128(c, o)));
+    NEXT;
+}
+
+OP(op_vaesimc)
+{
+    ymm_set128(c, o->dst, v_aesimc(c, vec_src128u(c, o)));
     NEXT;
 }
 
@@ -120,12 +139,22 @@ static inline uint32_t substitute_word(uint32_t w)
            (uint32_t)sbox[w >> 24] << 24;
 }
 
+static inline vreg v_aeskeygenassist(vreg v, unsigned imm)
+{
+    u32x4 s = (u32x4)v;
+    uint32_t w1 = substitute_word(s[1]), w3 = substitute_word(s[3]), rcon = imm & 0xff;
+    return (vreg)(u32x4){w1, (w1 >> 8 | w1 << 24) ^ rcon, w3, (w3 >> 8 | w3 << 24) ^ rcon};
+}
+
 OP(op_aeskeygenassist)
 {
-    u32x4 s = (u32x4)vec_src128(c, o);
-    uint32_t w1 = substitute_word(s[1]), w3 = substitute_word(s[3]), rcon = (uint8_t)o->imm;
-    u32x4 r = {w1, (w1 >> 8 | w1 << 24) ^ rcon, w3, (w3 >> 8 | w3 << 24) ^ rcon};
-    xmm_set(c, o->dst, (vreg)r);
+    xmm_set(c, o->dst, v_aeskeygenassist(vec_src128(c, o), (unsigned)o->imm));
+    NEXT;
+}
+
+OP(op_vaeskeygenassist)
+{
+    ymm_set128(c, o->dst, v_aeskeygenassist(vec_src128u(c, o), (unsigned)o->imm));
     NEXT;
 }
 
@@ -139,17 +168,28 @@ static vreg multiply(uint64_t a, uint64_t b)
     return (vreg){(int64_t)r, (int64_t)(r >> 64)};
 }
 
-OP(op_pclmulqdq)
+static inline vreg v_pclmulqdq(const struct cpu *c, vreg d, vreg s, unsigned imm)
 {
-    vreg s = vec_src128(c, o), d = xmm_get(c, o->dst);
-    int64_t a = o->imm & 1 ? d[1] : d[0], b = o->imm & 0x10 ? s[1] : s[0];
+    int64_t a = imm & 1 ? d[1] : d[0], b = imm & 0x10 ? s[1] : s[0];
     if (likely(c->host_vec & HOST_PCLMUL)) {
         d = (vreg){a, 0};
         s = (vreg){b, 0};
         __asm__("pclmulqdq $0, %1, %0" : "+x"(d) : "x"(s));
-    } else {
-        d = multiply((uint64_t)a, (uint64_t)b);
+        return d;
     }
-    xmm_set(c, o->dst, d);
+    return multiply((uint64_t)a, (uint64_t)b);
+}
+
+OP(op_pclmulqdq)
+{
+    vreg s = vec_src128(c, o);
+    xmm_set(c, o->dst, v_pclmulqdq(c, xmm_get(c, o->dst), s, (unsigned)o->imm));
+    NEXT;
+}
+
+OP(op_vpclmulqdq)
+{
+    vreg s = vec_src128u(c, o);
+    ymm_set128(c, o->dst, v_pclmulqdq(c, xmm_get(c, vex_v(o)), s, (unsigned)o->imm));
     NEXT;
 }

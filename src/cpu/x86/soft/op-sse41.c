@@ -1,37 +1,23 @@
 /*
- * SSE4.1 integer instructions that are more than lane arithmetic: blends, inserts and extracts,
- * sign and zero extension, PTEST, MPSADBW, PHMINPOSUW (SDM vol. 2). Lane arithmetic is in
+ * SSE4.1 integer instructions that are more than lane arithmetic: variable blends, inserts and
+ * extracts, sign and zero extension, PTEST, PHMINPOSUW (SDM vol. 2). Lane arithmetic is in
  * op-sse-int.c, floating point in op-sse-fp.c.
  */
-#include "cpu/x86/soft/vec-priv.h"
+#include "cpu/x86/soft/vec-int.h"
 
 /* ---------------------------------------------------------------- blends */
 
-#define BLEND_VARIABLE(name, T)                                                                    \
+/* The mask is XMM0. */
+#define BLEND_VARIABLE(name)                                                                       \
     OP(op_##name)                                                                                  \
     {                                                                                              \
-        vreg s = vec_src128(c, o), d = xmm_get(c, o->dst);                                         \
-        vreg m = (vreg)((T)xmm_get(c, 0) < 0);                                                     \
-        xmm_set(c, o->dst, (s & m) | (d & ~m));                                                    \
+        vreg s = vec_src128(c, o);                                                                 \
+        xmm_set(c, o->dst, v_##name(xmm_get(c, o->dst), s, xmm_get(c, 0)));                        \
         NEXT;                                                                                      \
     }
-BLEND_VARIABLE(pblendvb, s8x16)
-BLEND_VARIABLE(blendvps, s32x4)
-BLEND_VARIABLE(blendvpd, s64x2)
-
-#define BLEND_IMM(name, field, lanes)                                                              \
-    OP(op_##name)                                                                                  \
-    {                                                                                              \
-        union vec s = vec_of(vec_src128(c, o)), d = c->xmm[o->dst];                                \
-        for (unsigned i = 0; i < (lanes); i++) {                                                   \
-            d.field[i] = o->imm >> i & 1 ? s.field[i] : d.field[i];                                \
-        }                                                                                          \
-        xmm_set(c, o->dst, vreg_of(d));                                                            \
-        NEXT;                                                                                      \
-    }
-BLEND_IMM(pblendw, u16, 8)
-BLEND_IMM(blendps, u32, 4)
-BLEND_IMM(blendpd, u64, 2)
+BLEND_VARIABLE(pblendvb)
+BLEND_VARIABLE(blendvps)
+BLEND_VARIABLE(blendvpd)
 
 /* ---------------------------------------------------------------- insert and extract */
 
@@ -155,29 +141,8 @@ OP(op_ptest)
     NEXT;
 }
 
-OP(op_mpsadbw)
-{
-    union vec s = vec_of(vec_src128(c, o)), d = c->xmm[o->dst], r;
-    unsigned source = 4 * (o->imm & 3), window = 4 * (o->imm >> 2 & 1);
-    for (unsigned i = 0; i < 8; i++) {
-        unsigned sum = 0;
-        for (unsigned k = 0; k < 4; k++) {
-            int difference = d.u8[window + i + k] - s.u8[source + k];
-            sum += difference < 0 ? -difference : difference;
-        }
-        r.u16[i] = sum;
-    }
-    xmm_set(c, o->dst, vreg_of(r));
-    NEXT;
-}
-
 OP(op_phminposuw)
 {
-    union vec s = vec_of(vec_src128(c, o));
-    unsigned best = 0;
-    for (unsigned i = 1; i < 8; i++) {
-        best = s.u16[i] < s.u16[best] ? i : best;
-    }
-    xmm_set(c, o->dst, (vreg){s.u16[best] | (int64_t)best << 16, 0});
+    xmm_set(c, o->dst, v_phminposuw(vec_src128(c, o)));
     NEXT;
 }

@@ -172,3 +172,18 @@ OP(op_pcmpistri)
     run(c, o, false, true);
     NEXT;
 }
+
+/* The VEX forms clear the upper half of YMM0; those that return an index are the same. */
+OP(op_vpcmpestrm)
+{
+    run(c, o, true, false);
+    c->ymm_hi[0] = (union vec){.u64 = {0, 0}};
+    NEXT;
+}
+
+OP(op_vpcmpistrm)
+{
+    run(c, o, false, false);
+    c->ymm_hi[0] = (union vec){.u64 = {0, 0}};
+    NEXT;
+}

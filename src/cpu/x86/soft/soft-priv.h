@@ -131,6 +131,7 @@ _Static_assert(sizeof(struct op) == 32, "struct op is 32 bytes");
 enum {                /* op.bits */
        OB_MEM = 1,    /* the rm operand is memory */
        OB_LOCK = 2,   /* LOCK prefix (only on ops that allow it) */
+       OB_VEX256 = 2, /* VEX.L (of VEX-encoded instructions, which allow no LOCK) */
        OB_REP = 4,    /* F3 */
        OB_REPNE = 8,  /* F2 */
        OB_REX = 16,   /* a REX prefix is present (byte registers 4..7 are SPL..DIL) */
@@ -168,6 +169,7 @@ enum {
     KEY_FPEXC = 1u << 15, /* an SSE floating-point exception is unmasked in MXCSR */
     KEY_LMA = 1u << 16,
     KEY_CS_FLAT = 1u << 17,
+    KEY_AVX = 1u << 20, /* CR4.OSXSAVE, and XCR0 enables SSE and AVX state */
     KEY_CS_LIMIT = 0xffu << KEY_CS_LIMIT_SHIFT, /* number of CS's limit when it is not flat: blocks
                                                  * end there (block_limit_number) */
 };
@@ -215,7 +217,7 @@ struct jump_entry {
     struct block *block;
 };
 
-union vec { /* one XMM register; the array is sized for YMM later */
+union vec { /* one XMM register, or the upper half of a YMM register */
     uint8_t u8[16];
     uint16_t u16[8];
     uint32_t u32[4];
@@ -309,6 +311,8 @@ struct cpu {
 
     struct x87 fpu;
     union vec xmm[16];
+    union vec ymm_hi[16]; /* upper halves of the YMM registers */
+    uint64_t xcr0;
     uint32_t mxcsr;
     bool fp_entered; /* the host's MXCSR holds the guest's (fp_enter) */
     uint8_t
@@ -645,6 +649,15 @@ void fp_reset(struct cpu *c); /* FNINIT and MXCSR as at power-on */
  * fields, and takes MXCSR as it is (the caller has checked reserved bits). */
 void fxsave_store(const struct cpu *c, uint8_t image[512], bool rex_w);
 void fxsave_load(struct cpu *c, const uint8_t image[512], bool rex_w);
+void fxsave_load_x87(struct cpu *c, const uint8_t image[512], bool rex_w); /* the x87 part of it */
+
+/* The standard XSAVE image of all components that the model has, for state get and set. Components
+ * that XSTATE_BV says are in their initial state become so. (xsave.c) */
+#define XSAVE_BYTES 832
+void xsave_store(const struct cpu *c, uint8_t image[XSAVE_BYTES]);
+void xsave_load(struct cpu *c, const uint8_t image[XSAVE_BYTES]);
+/* May XCR0 have this value? */
+bool xcr0_valid(const struct cpu *c, uint64_t value);
 
 void cpu_reset(struct cpu *c, bool init); /* init: INIT, else power-on */
 

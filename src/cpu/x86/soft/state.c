@@ -48,6 +48,7 @@ void mode_update(struct cpu *c)
     key |= c->cr0 & CR0_MP ? KEY_MP : 0;
     key |= c->cr4 & CR4_OSFXSR ? KEY_OSFXSR : 0;
     key |= c->cr4 & CR4_OSXSAVE ? KEY_OSXSAVE : 0;
+    key |= (c->cr4 & CR4_OSXSAVE) && (c->xcr0 & 6) == 6 ? KEY_AVX : 0;
     if ((c->sysflags & RFLAGS_TF) || c->shadow || c->pending_db != 0 || c->trap_armed ||
         (c->dr[7] & 0xff)) {
         key |= KEY_STEP;
@@ -96,6 +97,8 @@ static void power_on(struct cpu *c)
     memset(c->hv_crash, 0, sizeof(c->hv_crash));
     c->feat_ctl = 1; /* locked, VMX off */
     memset(c->xmm, 0, sizeof(c->xmm));
+    memset(c->ymm_hi, 0, sizeof(c->ymm_hi));
+    c->xcr0 = 1;
     fp_reset(c);
     c->tsc_offset = 0;
     c->tsc_offset = -tsc_read(c);
@@ -259,9 +262,8 @@ void soft_state_get(struct cpu *c, struct cpu_state *st, unsigned what)
     }
     if (what & ST_FPU) {
         memset(st->xsave, 0, sizeof(st->xsave));
-        fxsave_store(c, st->xsave, true);
-        st->xsave[512] = 3; /* XSTATE_BV: x87 and SSE */
-        st->xcr0 = 1;
+        xsave_store(c, st->xsave);
+        st->xcr0 = c->xcr0;
     }
     if (what & ST_MSRS) {
         msrs_get(c, st);
@@ -392,6 +394,12 @@ bool soft_state_set(struct cpu *c, const struct cpu_state *st, unsigned what, GE
     if ((what & ST_SREGS) && !sregs_check(&st->sregs, error)) {
         return false;
     }
+    if ((what & ST_FPU) && !xcr0_valid(c, st->xcr0 | 1)) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "vCPU state: XCR0 %#" PRIx64 " enables what the CPU model does not have",
+                    st->xcr0);
+        return false;
+    }
     if (what & ST_REGS) {
         regs_set(c, &st->regs);
     }
@@ -404,7 +412,8 @@ bool soft_state_set(struct cpu *c, const struct cpu_state *st, unsigned what, GE
         sregs_set(c, &st->sregs);
     }
     if (what & ST_FPU) {
-        fxsave_load(c, st->xsave, true);
+        xsave_load(c, st->xsave);
+        c->xcr0 = st->xcr0 | 1;
     }
     if (what & ST_CLOCK) {
         c->tsc_offset += st->tsc - tsc_read(c);

@@ -220,7 +220,7 @@ enum { /* c->host_vec */
 #define MXCSR_VALID   0xffffu /* MXCSR_MASK of the FXSAVE image: other bits are reserved */
 
 /* What an arithmetic instruction computed: where to look for tiny results (fp_check). */
-enum fp_kind { FP_OTHER, FP_4X32, FP_1X32, FP_2X64, FP_1X64, FP_2X32 };
+enum fp_kind { FP_OTHER, FP_4X32, FP_1X32, FP_2X64, FP_1X64, FP_2X32, FP_4X16 };
 
 void fp_begin_slow(struct cpu *c);
 void fp_check(struct cpu *c, const struct op *o, vreg result, enum fp_kind kind);
