@@ -19,6 +19,9 @@ ACCEL = os.environ.get("ACCEL", "tcg")
 DEBUG = guest("debug")
 INT3 = 0xcc
 
+EMULATED_KVM = ACCEL == "kvm" and not godwit.hardware_virtualisation()
+needs_watchpoints = unittest.skipIf(
+    EMULATED_KVM, "this host's KVM emulates the kernel mode of guests, without watchpoints")
 soft_only = unittest.skipIf(ACCEL == "kvm", "of the software CPU only")
 
 
@@ -308,6 +311,7 @@ class Running(unittest.TestCase):
             self.assertEqual(d.rsp.register("rip"), note)
             self.assertIn("DR7=0000000000000400", d.rsp.monitor("info registers"))
 
+    @needs_watchpoints
     def test_watchpoints(self):
         with Debugged() as d:
             total = symbols()["total"]
@@ -472,8 +476,7 @@ class Gdb(unittest.TestCase):
         with Debugged(connect=False, kernel=guest("debug64")) as d:
             output = self.run_gdb(
                 d.path, "break walk", "continue", "print *p", "print by", "backtrace", "finish",
-                "print here", "watch total", "continue", "print $rip == (long)&total",
-                "print $cs", "print $cr0 & 1", "print $efer & 0x400", "print $eflags", "delete",
+                "print here", "print $rip == (long)&total", "print $cs", "print $cr0 & 1", "print $efer & 0x400", "print $eflags", "delete",
                 "hbreak note", "continue", "stepi", "info threads", "monitor info status",
                 "print/x $xmm1.uint128", "print $k_gs_base", "set var total = 77", "print total",
                 "print total = 11", "delete", "detach")
@@ -481,13 +484,21 @@ class Gdb(unittest.TestCase):
                 output, r"Breakpoint 1, walk \(p=.*0x[0-9a-f]+ <here>, by=.*1\)",
                 r'x = 3, y = -4, name = 0x[0-9a-f]+ "start", visits = "\\001\\002\\003\\004"',
                 r" = 1\n", r"#1 .*debug_main", r"Value returned is .* = 11",
-                r'x = 4, y = -5, name = 0x[0-9a-f]+ "on the way"', r"Hardware watchpoint \d: total",
-                r"Old value = 0\nNew value = 11", r" = 0\n", r" = 8\n", r" = 1\n", r" = 1024\n",
-                r"\[ ", r"Hardware assisted breakpoint \d", r"note \(n=", r"CPU#0 \[running\]",
-                r" = 0x0\n", r" = 0\n", r" = 77\n", r" = 11\n",
-                r"detached")
+                r'x = 4, y = -5, name = 0x[0-9a-f]+ "on the way"', r" = 0\n", r" = 8\n",
+                r" = 1\n", r" = 1024\n", r"\[ ", r"Hardware assisted breakpoint \d", r"note \(n=", r"CPU#0 \[running\]",
+                r" = 0x0\n", r" = 0\n", r" = 77\n", r" = 11\n", r"detached")
             self.assertIn("VM status: paused (debug)", output)
             d.m.expect("done\n")
+            self.assertEqual(d.m.wait(), 0)
+
+    @needs_watchpoints
+    def test_watch(self):
+        with Debugged(connect=False, kernel=guest("debug64")) as d:
+            output = self.run_gdb(d.path, "hbreak debug_main", "continue", "watch total",
+                                  "continue", "continue", "delete", "continue")
+            self.expect_in_order(output, r"Hardware watchpoint \d: total",
+                                 r"Old value = 0\nNew value = 11", r"note \(n=11\)",
+                                 r"Old value = 11\nNew value = 40", r"exited normally")
             self.assertEqual(d.m.wait(), 0)
 
     def test_kill(self):

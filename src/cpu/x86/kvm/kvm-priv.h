@@ -32,6 +32,8 @@ struct kvm {
     struct cpus *cpus;
     int fd, vm_fd;
     size_t run_bytes; /* of the area shared with each vCPU */
+    bool has_guest_debug;
+    uint32_t guest_debug; /* KVM_GUESTDBG_* that there are */
     bool has_xcrs, has_debugregs, has_payload, has_kvmclock_ctrl, has_hyperv;
     struct kvm_cpuid2 *supported; /* CPUID bits that this host can give */
     struct map_listener listener;
@@ -68,6 +70,13 @@ int kvm_call(int fd, unsigned long request, void *arg);
 extern const struct vcpu_ops kvm_vcpu_ops;
 void kvm_kick_signal_init(void);
 void kvm_vcpu_describe(struct kvm_vcpu *v, const char *why);
+
+/* debug.c */
+bool kvm_debug_update(struct kvm_vcpu *v, GError **error); /* parked */
+/* After KVM_EXIT_DEBUG: RUN_DEBUG, or RUN_KICKED when it was the guest's own. */
+enum run_exit kvm_debug_exit(struct kvm_vcpu *v);
+/* Whether KVM failed to emulate what is an INT3 of the debugger's; then vcpu->hit tells. */
+bool kvm_debug_failed_at_break(struct kvm_vcpu *v);
 
 /* cpuid.c */
 struct kvm_cpuid2 *kvm_cpuid_supported(int kvm_fd, GError **error);

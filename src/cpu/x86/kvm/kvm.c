@@ -287,6 +287,8 @@ static bool kvm_check_capabilities(struct kvm *k, GError **error)
             return false;
         }
     }
+    k->has_guest_debug = kvm_capability(k, KVM_CAP_SET_GUEST_DEBUG) > 0;
+    k->guest_debug = (uint32_t)kvm_capability(k, KVM_CAP_SET_GUEST_DEBUG2);
     k->has_xcrs = kvm_capability(k, KVM_CAP_XCRS) > 0;
     k->has_debugregs = kvm_capability(k, KVM_CAP_DEBUGREGS) > 0;
     k->has_payload = kvm_capability(k, KVM_CAP_EXCEPTION_PAYLOAD) > 0;
@@ -387,6 +389,7 @@ const struct accel_ops accel_kvm = {
     .init = kvm_init,
     .finish = kvm_finish,
     .vcpu = &kvm_vcpu_ops,
+    .patches_code = true,
     .send_msi = kvm_send_msi,
     .set_extint = kvm_set_extint,
     .pulse_lint1 = kvm_pulse_lint1,

@@ -11,7 +11,7 @@
  * HLT, INIT and SIPI are the kernel's. An interrupt of the 8259 is put in when the guest can take
  * it, and until then KVM is asked to exit at the first moment it can.
  *
- * Left out: LINT1 programmed to anything but NMI; the host's debugger; machine checks.
+ * Left out: LINT1 programmed to anything but NMI; machine checks.
  */
 #include "base/log.h"
 #include "cpu/x86/kvm/kvm-priv.h"
@@ -68,17 +68,27 @@ static void thread_prepare(struct kvm_vcpu *v)
 
 /* ---------------------------------------------------------------- giving up */
 
-static bool kvm_read_linear(struct vcpu *vcpu, gva_t addr, void *buf, size_t length)
+static bool kvm_translate(struct vcpu *vcpu, gva_t addr, gpa_t *gpa)
 {
     struct kvm_vcpu *v = vcpu->accel;
+    struct kvm_translation t = {.linear_address = addr};
+
+    if (kvm_call(v->fd, KVM_TRANSLATE, &t) < 0 || !t.valid) {
+        return false;
+    }
+    *gpa = t.physical_address;
+    return true;
+}
+
+static bool kvm_read_linear(struct vcpu *vcpu, gva_t addr, void *buf, size_t length)
+{
     uint8_t *to = buf;
 
     while (length > 0) {
         size_t n = MIN(length, 4096 - (addr & 4095));
-        struct kvm_translation t = {.linear_address = addr};
+        gpa_t gpa;
 
-        if (kvm_call(v->fd, KVM_TRANSLATE, &t) < 0 || !t.valid ||
-            !address_space_read(vcpu->cpus->mem, t.physical_address, to, n)) {
+        if (!kvm_translate(vcpu, addr, &gpa) || !address_space_read(vcpu->cpus->mem, gpa, to, n)) {
             return false;
         }
         to += n;
@@ -250,8 +260,12 @@ static enum run_exit handle_exit(struct kvm_vcpu *v)
     case KVM_EXIT_SHUTDOWN:
         return RUN_SHUTDOWN;
     case KVM_EXIT_DEBUG:
-        return RUN_DEBUG;
+        return kvm_debug_exit(v);
     case KVM_EXIT_INTERNAL_ERROR:
+        if (run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION &&
+            kvm_debug_failed_at_break(v)) {
+            return RUN_DEBUG;
+        }
         return internal_error(v);
     case KVM_EXIT_FAIL_ENTRY:
         return run_failed(v, "KVM: entry into the guest failed, hardware's reason 0x%" PRIx64,
@@ -486,6 +500,20 @@ static bool kvm_set(struct vcpu *vcpu, const struct cpu_state *state, unsigned w
     return kvm_state_set(vcpu->accel, state, what, error);
 }
 
+static bool kvm_debug_points(struct vcpu *vcpu, GError **error)
+{
+    return kvm_debug_update(vcpu->accel, error);
+}
+
+static void kvm_debug_step(struct vcpu *vcpu)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!kvm_debug_update(vcpu->accel, &error)) {
+        log_error("gdb: %s", error->message);
+    }
+}
+
 const struct vcpu_ops kvm_vcpu_ops = {
     .create = kvm_create,
     .destroy = kvm_destroy,
@@ -495,4 +523,7 @@ const struct vcpu_ops kvm_vcpu_ops = {
     .get = kvm_get,
     .set = kvm_set,
     .read_linear = kvm_read_linear,
+    .translate = kvm_translate,
+    .debug_points = kvm_debug_points,
+    .debug_step = kvm_debug_step,
 };
