@@ -402,12 +402,12 @@ static bool add_chardev_monitor(struct monitor *mon, const struct options *o,
         return false;
     }
     if (g_str_has_prefix(chardev->text, "stdio,")) {
-        return monitor_add_stdio(mon, option->pretty, error);
+        return monitor_add_stdio(mon, &option->style, error);
     }
     if (!options_chardev_address(chardev->text, &address, error)) {
         return false;
     }
-    bool ok = monitor_add_socket(mon, &address, option->spec, option->pretty, error);
+    bool ok = monitor_add_socket(mon, &address, option->spec, &option->style, error);
     sock_address_clear(&address);
     return ok;
 }
@@ -423,7 +423,7 @@ static bool add_monitor(struct monitor *mon, const struct options *o,
     }
     switch (option->kind) {
     case MONITOR_STDIO:
-        return monitor_add_stdio(mon, option->pretty, error);
+        return monitor_add_stdio(mon, &option->style, error);
     case MONITOR_CHARDEV:
         return add_chardev_monitor(mon, o, option, error);
     default:
@@ -432,7 +432,7 @@ static bool add_monitor(struct monitor *mon, const struct options *o,
     if (!sock_address_parse(option->spec, &address, error)) {
         return false;
     }
-    bool ok = monitor_add_socket(mon, &address, label, option->pretty, error);
+    bool ok = monitor_add_socket(mon, &address, label, &option->style, error);
     sock_address_clear(&address);
     return ok;
 }

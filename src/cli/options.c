@@ -132,27 +132,66 @@ static bool opt_chardev(struct options *o, const char *arg, GError **error)
     return true;
 }
 
+/* text NULL: not given. */
+static bool parse_role(const char *text, enum godwit_role *role, GError **error)
+{
+    if (text && !godwit_role_parse(text, role)) {
+        g_set_error(error, CLI_ERROR, 0, "there is no role '%s', only observer, operator and admin",
+                    text);
+        return false;
+    }
+    return true;
+}
+
+/* Takes role=... out of a socket's or chardev's text; NULL and *error for a wrong one. */
+static char *take_role(const char *arg, enum godwit_role *role, GError **error)
+{
+    g_auto(GStrv) parts = g_strsplit(arg, ",", -1);
+    unsigned kept = 0;
+    char *rest;
+
+    for (unsigned i = 0; parts[i]; i++) {
+        if (i > 0 && g_str_has_prefix(parts[i], "role=")) {
+            if (!parse_role(parts[i] + strlen("role="), role, error)) {
+                return NULL;
+            }
+            g_free(parts[i]);
+        } else {
+            parts[kept++] = parts[i];
+        }
+    }
+    parts[kept] = NULL;
+    rest = g_strjoinv(",", parts);
+    return rest;
+}
+
 static bool add_qmp(struct options *o, const char *arg, bool pretty, GError **error)
 {
     struct monitor_option *m;
+    g_autofree char *spec = NULL;
+    enum godwit_role role = GODWIT_ROLE_ADMIN;
 
     if (strcmp(arg, "none") == 0) {
         return true;
     }
+    spec = take_role(arg, &role, error);
+    if (!spec) {
+        return false;
+    }
     m = g_new0(struct monitor_option, 1);
     m->control = true;
-    m->pretty = pretty;
+    m->style = (struct monitor_style){.pretty = pretty, .role = role};
     m->given = g_strdup_printf("-%s %s", pretty ? "qmp-pretty" : "qmp", arg);
-    if (strcmp(arg, "stdio") == 0) {
+    if (strcmp(spec, "stdio") == 0) {
         m->kind = MONITOR_STDIO;
-    } else if (g_str_has_prefix(arg, "chardev:")) {
+    } else if (g_str_has_prefix(spec, "chardev:")) {
         m->kind = MONITOR_CHARDEV;
-        m->spec = g_strdup(arg + strlen("chardev:"));
+        m->spec = g_strdup(spec + strlen("chardev:"));
     } else {
         struct sock_address address;
         m->kind = MONITOR_SOCKET;
-        m->spec = g_strdup(arg);
-        if (!sock_address_parse(arg, &address, error)) {
+        m->spec = g_strdup(spec);
+        if (!sock_address_parse(spec, &address, error)) {
             monitor_option_free(m);
             return false;
         }
@@ -179,7 +218,9 @@ static bool opt_mon(struct options *o, const char *arg, GError **error)
         return false;
     }
     const char *chardev = params_take(p, "chardev"), *mode = params_take(p, "mode");
-    bool pretty = false, ok = true;
+    const char *role = params_take(p, "role");
+    struct monitor_style style = {.role = GODWIT_ROLE_ADMIN};
+    bool ok = true;
 
     params_take(p, "id");
     if (!chardev) {
@@ -189,13 +230,18 @@ static bool opt_mon(struct options *o, const char *arg, GError **error)
         g_set_error(error, CLI_ERROR, 0, "there is no mode '%s', only control and readline", mode);
         ok = false;
     }
-    ok = ok && params_take_bool(p, "pretty", &pretty, error) && params_end(p, error);
+    if (ok && role && !(mode && strcmp(mode, "control") == 0)) {
+        g_set_error(error, CLI_ERROR, 0, "role=%s is for mode=control only", role);
+        ok = false;
+    }
+    ok = ok && parse_role(role, &style.role, error) &&
+         params_take_bool(p, "pretty", &style.pretty, error) && params_end(p, error);
     if (ok) {
         struct monitor_option *m = g_new0(struct monitor_option, 1);
         m->kind = MONITOR_CHARDEV;
         m->spec = g_strdup(chardev);
         m->control = mode && strcmp(mode, "control") == 0;
-        m->pretty = pretty;
+        m->style = style;
         m->given = g_strdup_printf("-mon %s", arg);
         g_ptr_array_add(o->monitors, m);
     }
@@ -373,9 +419,10 @@ static const struct option options[] = {
     {"serial", "DEV", opt_serial, "stdio, mon:stdio, null, none, file:, unix:, tcp:, chardev:ID"},
     {"debugcon", "DEV", opt_debugcon, "where writes to port 0xe9 go"},
     {"monitor", "none|stdio|mon:stdio", opt_monitor, "the human monitor"},
-    {"qmp", "DEV", opt_qmp, "a QMP server: unix:PATH,server=on,wait=off, tcp:..., stdio"},
+    {"qmp", "DEV", opt_qmp,
+     "a QMP server: unix:PATH,server=on,wait=off[,role=ROLE], tcp:..., stdio"},
     {"qmp-pretty", "DEV", opt_qmp_pretty, "the same with indented output"},
-    {"mon", "chardev=ID,mode=control", opt_mon, "a monitor on a chardev"},
+    {"mon", "chardev=ID,mode=control[,role=ROLE]", opt_mon, "a monitor on a chardev"},
     {"chardev", "KIND,id=ID[,...]", opt_chardev, "a character device back end"},
     {"blockdev", "driver=DRIVER,node-name=NAME[,...]", opt_blockdev, "a block node"},
     {"drive", "file=FILE[,if=IF][,format=FORMAT][,...]", opt_drive, "a disk, or a drive for one"},

@@ -9,12 +9,13 @@
 #include "chardev/listener.h"
 #include "cli/params.h"
 #include "machine/machine.h"
+#include "monitor/monitor.h"
 
 struct monitor_option {
     enum { MONITOR_SOCKET, MONITOR_STDIO, MONITOR_CHARDEV } kind;
     char *spec;   /* socket address text, or chardev id */
     bool control; /* QMP; else the human monitor */
-    bool pretty;
+    struct monitor_style style;
     char *given; /* "-qmp unix:...": for messages */
 };
 

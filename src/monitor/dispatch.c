@@ -33,6 +33,8 @@ static const char *const control_safe[] = {
     "query-memory-size-summary",
     "godwit-query-events",
     "godwit-query-cause",
+    "godwit-subscribe",
+    "godwit-query-sessions",
 };
 
 #define NEEDS_RESET "Resetting the Virtual Machine is required"
@@ -153,6 +155,20 @@ bool qmp_request_parse(struct qmp_request *request, struct json_object *value, s
         return fail(error, "The command %s does not support OOB", name);
     }
     return true;
+}
+
+bool qmp_role_permits(enum godwit_role role, const struct qmp_command *command, GError **error)
+{
+    enum godwit_role needed = command->flags & QMP_CMD_FOR_OBSERVER   ? GODWIT_ROLE_OBSERVER
+                              : command->flags & QMP_CMD_FOR_OPERATOR ? GODWIT_ROLE_OPERATOR
+                                                                      : GODWIT_ROLE_ADMIN;
+
+    if (role < needed) {
+        g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC,
+                    "The command %s needs the role '%s'; this monitor's clients have '%s'",
+                    command->name, godwit_role_str(needed), godwit_role_str(role));
+    }
+    return role >= needed;
 }
 
 void qmp_request_clear(struct qmp_request *request)

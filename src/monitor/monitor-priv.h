@@ -13,6 +13,7 @@
 #include "monitor/json-stream.h"
 #include "monitor/output.h"
 #include "monitor/rate-limit.h"
+#include "monitor/subscription.h"
 #include "qapi/command.h"
 #include <glib.h>
 #include <stdatomic.h>
@@ -58,6 +59,8 @@ struct qmp_mode {
  */
 bool qmp_request_parse(struct qmp_request *request, struct json_object *value, struct qmp_mode mode,
                        GError **error);
+/* Whether a client with that role may run the command; if not, *error says what it would need. */
+bool qmp_role_permits(enum godwit_role role, const struct qmp_command *command, GError **error);
 void qmp_request_clear(struct qmp_request *request);
 
 enum qmp_thread qmp_command_thread(const struct qmp_command *command);
@@ -82,6 +85,7 @@ struct job;
 struct session {
     struct monitor *mon;
     const char *label; /* the endpoint's */
+    enum godwit_role role;
     bool pretty, offers_oob, is_stdio;
     struct ucred peer;  /* pid 0: not known */
     char *peer_address; /* of a network connection, or NULL */
@@ -95,17 +99,19 @@ struct session {
     GQueue waiting;      /* struct qmp_request, in-band, behind the running one */
     struct job *job;     /* on the main thread, or NULL */
     int64_t stuck_us;    /* since when the client takes nothing of what waits; 0: it does */
-    uint64_t unlogged;   /* events that were left out and that the log does not tell of */
-    int64_t next_log_us; /* when it may */
+    int64_t next_log_us; /* when the log may tell of events that were left out */
 
     /* mutex */
     struct qmp_mode mode;
     struct output *out;
-    bool writing; /* the control thread writes what output_peek() gave */
+    bool writing;             /* the control thread writes what output_peek() gave */
+    struct subscription *sub; /* NULL: all events */
+    uint64_t dropped;         /* events that were left out, as of session_count_dropped() */
+    uint64_t unlogged;        /* of those: that the log does not tell of */
 };
 
-struct session *session_new(struct monitor *mon, const char *label, bool pretty, int in_fd,
-                            int out_fd);
+struct session *session_new(struct monitor *mon, const char *label,
+                            const struct monitor_style *style, int in_fd, int out_fd);
 /* Ends a session and frees it, now or when its job is done. */
 void session_close(struct session *s);
 void session_free_job(struct session *s); /* after the main thread's end */
@@ -119,6 +125,16 @@ bool session_write_now(struct session *s);
 /* Any thread, mutex held. The text is taken over. */
 void session_append(struct session *s, GString *text);
 void session_append_event(struct session *s, struct event_line *line);
+/* The same for an event of which the session wants one in an interval of its own. */
+void session_rate_event(struct session *s, struct event_line *line, const char *data_json,
+                        int64_t now_us);
+/* Brings s->dropped up to date. Mutex held. */
+void session_count_dropped(struct session *s);
+
+/* For s->sub. NULL and *error when it cannot be had. */
+struct subscription *session_new_subscription(struct session *s,
+                                              const struct godwit_subscription *wanted,
+                                              GError **error);
 
 /* ---- the monitor (monitor.c) */
 

@@ -24,7 +24,7 @@
 struct endpoint {
     struct monitor *mon;
     char *label;
-    bool pretty;
+    struct monitor_style style;
     struct sock_address address; /* of a socket */
     int listen_fd;               /* -1: stdio or a client socket */
     int fd;                      /* connected before the start (wait=on, server=off); -1: none */
@@ -36,18 +36,28 @@ static void accept_clients(struct monitor *mon);
 
 /* ---- events */
 
-/* Mutex held. */
+/* Mutex held. Whoever is in a batch has its events written at the batch's end. */
+static void note_delivery(struct monitor *mon)
+{
+    if (mon->batcher != g_thread_self()) {
+        monitor_post_service(mon);
+    }
+}
+
+/* Mutex held. What passed the limit that sessions share. */
 static void deliver_event(void *opaque, void *item)
 {
     struct monitor *mon = opaque;
     struct event_line *line = item;
 
     for (guint i = 0; i < mon->sessions->len; i++) {
-        session_append_event(mon->sessions->pdata[i], line);
+        struct session *s = mon->sessions->pdata[i];
+
+        if (!subscription_limit(s->sub, line->id)) {
+            session_append_event(s, line);
+        }
     }
-    if (mon->batcher != g_thread_self()) {
-        monitor_post_service(mon);
-    }
+    note_delivery(mon);
     event_line_unref(line);
 }
 
@@ -56,10 +66,37 @@ static void drop_event(void *item)
     event_line_unref(item);
 }
 
+/* Mutex held. To the sessions that have an interval of their own for it. */
+static void rate_event(struct monitor *mon, struct event_line *line, const char *data_json,
+                       int64_t now_us)
+{
+    for (guint i = 0; i < mon->sessions->len; i++) {
+        struct session *s = mon->sessions->pdata[i];
+
+        if (subscription_limit(s->sub, line->id)) {
+            session_rate_event(s, line, data_json, now_us);
+            note_delivery(mon);
+        }
+    }
+}
+
+static int64_t earlier(int64_t a_us, int64_t b_us)
+{
+    return a_us < 0 || (b_us >= 0 && b_us < a_us) ? b_us : a_us;
+}
+
 /* Mutex held. The timer runs on the monotonic clock, which is real time that nobody sets. */
 static void set_limit_timer(struct monitor *mon)
 {
-    g_source_set_ready_time(mon->limit_timer, rate_limit_deadline_us(mon->limit));
+    int64_t next_us = rate_limit_deadline_us(mon->limit);
+
+    for (guint i = 0; i < mon->sessions->len; i++) {
+        const struct session *s = mon->sessions->pdata[i];
+        struct rate_limit *limit = subscription_limits(s->sub);
+
+        next_us = limit ? earlier(next_us, rate_limit_deadline_us(limit)) : next_us;
+    }
+    g_source_set_ready_time(mon->limit_timer, next_us);
 }
 
 /*
@@ -74,6 +111,7 @@ static void emit_caused(struct event_sink *sink, unsigned event, const char *dat
     bool is_control = g_thread_self() == mon->thread;
     bool ordered = true;
     struct event_line *line;
+    int64_t now_us;
 
     if (is_control) {
         ordered = g_mutex_trylock(&mon->emit_mutex);
@@ -88,7 +126,9 @@ static void emit_caused(struct event_sink *sink, unsigned event, const char *dat
     }
     journal_write_log(mon->journal, !is_control);
     g_mutex_lock(&mon->mutex);
-    rate_limit_event(mon->limit, line->name, data_json, line, g_get_monotonic_time());
+    now_us = g_get_monotonic_time();
+    rate_event(mon, line, data_json, now_us);
+    rate_limit_event(mon->limit, line->name, data_json, line, now_us);
     set_limit_timer(mon);
     g_mutex_unlock(&mon->mutex);
     if (ordered) {
@@ -106,9 +146,19 @@ static void emit(struct event_sink *sink, unsigned event, const char *data_json)
 static gboolean limit_timer_fired(gpointer opaque)
 {
     struct monitor *mon = opaque;
+    int64_t now_us = g_get_monotonic_time();
 
     g_mutex_lock(&mon->mutex);
-    rate_limit_run(mon->limit, g_get_monotonic_time());
+    rate_limit_run(mon->limit, now_us);
+    for (guint i = 0; i < mon->sessions->len; i++) {
+        const struct session *s = mon->sessions->pdata[i];
+        struct rate_limit *limit = subscription_limits(s->sub);
+
+        if (limit) {
+            rate_limit_run(limit, now_us);
+            note_delivery(mon);
+        }
+    }
     set_limit_timer(mon);
     g_mutex_unlock(&mon->mutex);
     return G_SOURCE_CONTINUE;
@@ -163,7 +213,7 @@ void monitor_write_batch(struct monitor *mon)
 static void add_session(struct endpoint *ep, int in_fd, int out_fd)
 {
     struct monitor *mon = ep->mon;
-    struct session *s = session_new(mon, ep->label, ep->pretty, in_fd, out_fd);
+    struct session *s = session_new(mon, ep->label, &ep->style, in_fd, out_fd);
 
     g_mutex_lock(&mon->mutex);
     g_ptr_array_add(mon->sessions, s);
@@ -240,13 +290,14 @@ static void endpoint_free(void *arg)
     g_free(ep);
 }
 
-static struct endpoint *endpoint_new(struct monitor *mon, const char *label, bool pretty)
+static struct endpoint *endpoint_new(struct monitor *mon, const char *label,
+                                     const struct monitor_style *style)
 {
     struct endpoint *ep = g_new0(struct endpoint, 1);
 
     ep->mon = mon;
     ep->label = g_strdup(label);
-    ep->pretty = pretty;
+    ep->style = *style;
     ep->listen_fd = -1;
     ep->fd = -1;
     return ep;
@@ -283,9 +334,9 @@ static void address_copy(struct sock_address *to, const struct sock_address *fro
 }
 
 bool monitor_add_socket(struct monitor *mon, const struct sock_address *address, const char *label,
-                        bool pretty, GError **error)
+                        const struct monitor_style *style, GError **error)
 {
-    struct endpoint *ep = endpoint_new(mon, label, pretty);
+    struct endpoint *ep = endpoint_new(mon, label, style);
     bool ok;
 
     address_copy(&ep->address, address);
@@ -304,7 +355,7 @@ bool monitor_add_socket(struct monitor *mon, const struct sock_address *address,
     return true;
 }
 
-bool monitor_add_stdio(struct monitor *mon, bool pretty, GError **error)
+bool monitor_add_stdio(struct monitor *mon, const struct monitor_style *style, GError **error)
 {
     struct endpoint *ep;
 
@@ -314,7 +365,7 @@ bool monitor_add_stdio(struct monitor *mon, bool pretty, GError **error)
             return false;
         }
     }
-    ep = endpoint_new(mon, "stdio", pretty);
+    ep = endpoint_new(mon, "stdio", style);
     ep->is_stdio = true;
     g_ptr_array_add(mon->endpoints, ep);
     return true;

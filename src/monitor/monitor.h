@@ -13,9 +13,16 @@
 #include "chardev/chardev.h"
 #include "chardev/listener.h"
 #include "machine/machine.h"
+#include "qapi-types.h"
 #include "qapi/event.h"
 
 struct monitor;
+
+/* How a monitor treats its clients. */
+struct monitor_style {
+    bool pretty; /* indented replies and events */
+    enum godwit_role role;
+};
 
 /* Made before the machine, whose events go to monitor_event_sink(). */
 struct monitor *monitor_new(void);
@@ -25,10 +32,10 @@ struct event_sink *monitor_event_sink(struct monitor *mon);
 bool monitor_log_events(struct monitor *mon, const char *path, GError **error);
 
 /* Adds an endpoint before monitor_start(). Sockets listen at once, so that errors come early and a
- * waiting client (wait=on) is served. pretty: indented replies. */
+ * waiting client (wait=on) is served. */
 bool monitor_add_socket(struct monitor *mon, const struct sock_address *address, const char *label,
-                        bool pretty, GError **error);
-bool monitor_add_stdio(struct monitor *mon, bool pretty, GError **error);
+                        const struct monitor_style *style, GError **error);
+bool monitor_add_stdio(struct monitor *mon, const struct monitor_style *style, GError **error);
 
 /* Starts the control thread. m may be NULL no longer from here on. */
 void monitor_start(struct monitor *mon, struct machine *m);

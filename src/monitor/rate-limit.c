@@ -1,6 +1,6 @@
 /*
- * Buckets live only while their second runs: they are made by an event that goes out, and end when
- * a second passed with nothing held.
+ * Buckets live only while their period runs: they are made by an event that goes out, and end when
+ * a period passed with nothing held.
  */
 #include "monitor/rate-limit.h"
 
@@ -11,18 +11,19 @@
 /* QUORUM_FAILURE has a bucket per reference, where QEMU has one: failures of two quorums in the
  * same second are both worth telling. */
 const struct rate_rule rate_rules[] = {
-    {"BALLOON_CHANGE", NULL},
-    {"MEMORY_DEVICE_SIZE_CHANGE", "qom-path"},
-    {"QUORUM_FAILURE", "reference"},
-    {"QUORUM_REPORT_BAD", "node-name"},
-    {"RTC_CHANGE", NULL},
-    {"VSERPORT_CHANGE", "id"},
-    {"WATCHDOG", NULL},
-    {NULL, NULL},
+    {"BALLOON_CHANGE", NULL, RATE_LIMIT_PERIOD_US},
+    {"MEMORY_DEVICE_SIZE_CHANGE", "qom-path", RATE_LIMIT_PERIOD_US},
+    {"QUORUM_FAILURE", "reference", RATE_LIMIT_PERIOD_US},
+    {"QUORUM_REPORT_BAD", "node-name", RATE_LIMIT_PERIOD_US},
+    {"RTC_CHANGE", NULL, RATE_LIMIT_PERIOD_US},
+    {"VSERPORT_CHANGE", "id", RATE_LIMIT_PERIOD_US},
+    {"WATCHDOG", NULL, RATE_LIMIT_PERIOD_US},
+    {NULL},
 };
 
 struct bucket {
     char *name; /* event, and the key's value */
+    int64_t period_us;
     int64_t deadline_us;
     void *held; /* an item; NULL: none */
 };
@@ -129,7 +130,8 @@ void rate_limit_event(struct rate_limit *limit, const char *event, const char *d
     if (!b) {
         b = g_new0(struct bucket, 1);
         b->name = g_steal_pointer(&name);
-        b->deadline_us = now_us + RATE_LIMIT_PERIOD_US;
+        b->period_us = rule->period_us;
+        b->deadline_us = now_us + b->period_us;
         g_ptr_array_add(limit->buckets, b);
         limit->deliver(limit->opaque, item);
         return;
@@ -163,7 +165,7 @@ void rate_limit_run(struct rate_limit *limit, int64_t now_us)
             i++;
         } else if (b->held) {
             limit->deliver(limit->opaque, g_steal_pointer(&b->held));
-            b->deadline_us = now_us + RATE_LIMIT_PERIOD_US;
+            b->deadline_us = now_us + b->period_us;
             i++;
         } else {
             g_ptr_array_remove_index(limit->buckets, i);

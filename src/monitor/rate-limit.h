@@ -1,8 +1,9 @@
 /*
- * The rate limit of events: at most one a second of a kind, the first at once and the last of a
- * burst at the end of its second; those between are lost.
+ * The rate limit of events: at most one in a period of a kind, the first at once and the last of a
+ * burst at the end of its period; those between are lost.
  *
- * Buckets are global, not per client. Time is given by the caller (microseconds of a real-time
+ * All sessions share one, of a second, but those that ask for periods of their own
+ * (subscription.h). Time is given by the caller (microseconds of a real-time
  * clock that runs also while the machine is stopped), so tests need not wait. Not locked: one
  * owner.
  */
@@ -18,6 +19,7 @@
 struct rate_rule {
     const char *event; /* name on the wire */
     const char *key;   /* member of its data that selects the bucket; NULL: one for all */
+    int64_t period_us;
 };
 
 /* The events that are limited; ended by a NULL event. */

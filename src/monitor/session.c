@@ -70,9 +70,40 @@ static struct output_form session_form(const struct session *s)
 void session_append_event(struct session *s, struct event_line *line)
 {
     if (s->mode.negotiated && !s->closed && !s->broken &&
-        (s->mode.own_events || !event_is_own(line))) {
+        (s->mode.own_events || !event_is_own(line)) && subscription_wants(s->sub, line->id)) {
         output_add_event(s->out, line, session_form(s));
     }
+}
+
+/* Mutex held: by the emitter, or by the limits' timer. */
+static void deliver_rated(void *opaque, void *item)
+{
+    struct event_line *line = item;
+
+    session_append_event(opaque, line);
+    event_line_unref(line);
+}
+
+void session_rate_event(struct session *s, struct event_line *line, const char *data_json,
+                        int64_t now_us)
+{
+    rate_limit_event(subscription_limit(s->sub, line->id), line->name, data_json,
+                     event_line_ref(line), now_us);
+}
+
+struct subscription *session_new_subscription(struct session *s,
+                                              const struct godwit_subscription *wanted,
+                                              GError **error)
+{
+    return subscription_new(wanted, s->mode.own_events, deliver_rated, s, error);
+}
+
+void session_count_dropped(struct session *s)
+{
+    uint64_t dropped = output_take_dropped(s->out);
+
+    s->dropped += dropped;
+    s->unlogged += dropped;
 }
 
 static ssize_t write_some(struct session *s, struct iovec *iov, unsigned n)
@@ -196,20 +227,24 @@ static size_t session_reply_bytes(struct session *s)
  */
 static void log_losses(struct session *s, bool last)
 {
+    uint64_t unlogged;
     int64_t now_us;
 
     g_mutex_lock(&s->mon->mutex);
-    s->unlogged += output_take_dropped(s->out);
+    session_count_dropped(s);
+    unlogged = s->unlogged;
     g_mutex_unlock(&s->mon->mutex);
-    if (!s->unlogged || s->mode.own_events) {
+    if (!unlogged || s->mode.own_events) {
         return;
     }
     now_us = g_get_monotonic_time();
     if (last || now_us >= s->next_log_us) {
         log_warn("monitor '%s': a client%s%s does not read its events; left out for it: %" PRIu64,
                  s->label, s->peer_address ? " at " : "", s->peer_address ? s->peer_address : "",
-                 s->unlogged);
-        s->unlogged = 0;
+                 unlogged);
+        g_mutex_lock(&s->mon->mutex);
+        s->unlogged -= unlogged;
+        g_mutex_unlock(&s->mon->mutex);
         s->next_log_us = now_us + LOSS_LOG_US;
     }
 }
@@ -353,7 +388,8 @@ static void session_take_value(struct session *s, struct json_object *value)
     g_autoptr(GError) error = NULL;
     struct qmp_request request;
 
-    if (!qmp_request_parse(&request, value, s->mode, &error)) {
+    if (!qmp_request_parse(&request, value, s->mode, &error) ||
+        !qmp_role_permits(s->role, request.command, &error)) {
         session_reply_error(s, &request, error);
         qmp_request_clear(&request);
     } else if (s->job && !request.oob) {
@@ -569,15 +605,16 @@ static void find_peer(struct session *s)
     }
 }
 
-struct session *session_new(struct monitor *mon, const char *label, bool pretty, int in_fd,
-                            int out_fd)
+struct session *session_new(struct monitor *mon, const char *label,
+                            const struct monitor_style *style, int in_fd, int out_fd)
 {
     struct session *s = g_new0(struct session, 1);
     GString *greeting = g_string_new(NULL);
 
     s->mon = mon;
     s->label = label;
-    s->pretty = pretty;
+    s->pretty = style->pretty;
+    s->role = style->role;
     s->in_fd = in_fd;
     s->out_fd = out_fd;
     s->is_stdio = in_fd != out_fd;
@@ -616,6 +653,7 @@ static void session_free(struct session *s)
     json_stream_free(s->in);
     g_free(s->peer_address);
     output_free(s->out);
+    subscription_free(s->sub);
     g_free(s);
 }
 

@@ -15,6 +15,9 @@ enum qmp_command_flags {
     QMP_CMD_ALLOW_PRECONFIG = 1 << 1, /* may be run before the machine is built */
     QMP_CMD_NO_SUCCESS = 1 << 2,      /* success is not answered */
     QMP_CMD_COROUTINE = 1 << 3,       /* the schema says that the handler may yield */
+    /* Who may run it; neither: only who may do everything. */
+    QMP_CMD_FOR_OPERATOR = 1 << 4,
+    QMP_CMD_FOR_OBSERVER = 1 << 5,
 };
 
 struct qmp_command {

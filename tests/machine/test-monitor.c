@@ -40,6 +40,7 @@ static void set_up(struct fixture *f, gconstpointer unused)
 {
     struct machine_config *config = machine_config_new();
     struct sock_address address = {.kind = SOCK_UNIX, .server = true};
+    struct monitor_style style = {.role = GODWIT_ROLE_ADMIN};
     g_autoptr(GError) error = NULL;
 
     f->dir = g_dir_make_tmp("test-monitor-XXXXXX", NULL);
@@ -48,7 +49,7 @@ static void set_up(struct fixture *f, gconstpointer unused)
     config->start_paused = true;
     address.path = f->path;
     f->mon = monitor_new();
-    g_assert_true(monitor_add_socket(f->mon, &address, "test", false, &error));
+    g_assert_true(monitor_add_socket(f->mon, &address, "test", &style, &error));
     f->m = machine_new(config, loop_new, monitor_event_sink(f->mon), &error);
     g_assert_no_error(error);
     monitor_start(f->mon, f->m);

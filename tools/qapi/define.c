@@ -520,13 +520,35 @@ static bool data_read(struct context *c, const char *c_prefix)
     return true;
 }
 
+/* Godwit's own key: the least role whose clients may run the command. */
+static bool role_read(struct context *c)
+{
+    static const char *const names[] = {
+        [ROLE_ADMIN] = "admin", [ROLE_OPERATOR] = "operator", [ROLE_OBSERVER] = "observer"};
+    const struct node *node = node_get(c->entity->node, "role");
+
+    if (!node) {
+        return true;
+    }
+    for (size_t i = 0; node->kind == NODE_STRING && i < G_N_ELEMENTS(names); i++) {
+        if (strcmp(node->string, names[i]) == 0) {
+            c->entity->role = (enum command_role)i;
+            return true;
+        }
+    }
+    return entity_error(c->schema, c->entity, node->line,
+                        "'role' must be 'observer', 'operator' or 'admin'");
+}
+
 static bool define_command(struct context *c)
 {
-    static const struct key_rule rules[] = {
-        {"command", true},          {"data", false},      {"boxed", false},
-        {"returns", false},         {"gen", false},       {"success-response", false},
-        {"allow-oob", false},       {"coroutine", false}, {"if", false},
-        {"allow-preconfig", false}, {"features", false},  {NULL, false}};
+    static const struct key_rule rules[] = {{"command", true},    {"data", false},
+                                            {"boxed", false},     {"returns", false},
+                                            {"gen", false},       {"success-response", false},
+                                            {"allow-oob", false}, {"coroutine", false},
+                                            {"if", false},        {"allow-preconfig", false},
+                                            {"features", false},  {"role", false},
+                                            {NULL, false}};
     struct entity *e = c->entity;
     const struct node *returns = node_get(e->node, "returns");
 
@@ -535,7 +557,7 @@ static bool define_command(struct context *c)
         !flag_read(c, "success-response", false, &e->no_success) ||
         !flag_read(c, "allow-oob", true, &e->allow_oob) ||
         !flag_read(c, "allow-preconfig", true, &e->allow_preconfig) ||
-        !flag_read(c, "coroutine", true, &e->coroutine)) {
+        !flag_read(c, "coroutine", true, &e->coroutine) || !role_read(c)) {
         return false;
     }
     if (e->allow_oob && e->coroutine) {

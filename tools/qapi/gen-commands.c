@@ -147,9 +147,11 @@ static void emit_features(GString *out, const struct entity *e)
 
 static void emit_table_entry(GString *out, const struct entity *e)
 {
-    static const char *const names[] = {"QMP_CMD_ALLOW_OOB", "QMP_CMD_ALLOW_PRECONFIG",
-                                        "QMP_CMD_NO_SUCCESS", "QMP_CMD_COROUTINE"};
-    const bool set[] = {e->allow_oob, e->allow_preconfig, e->no_success, e->coroutine};
+    static const char *const names[] = {"QMP_CMD_ALLOW_OOB",    "QMP_CMD_ALLOW_PRECONFIG",
+                                        "QMP_CMD_NO_SUCCESS",   "QMP_CMD_COROUTINE",
+                                        "QMP_CMD_FOR_OPERATOR", "QMP_CMD_FOR_OBSERVER"};
+    const bool set[] = {e->allow_oob, e->allow_preconfig,       e->no_success,
+                        e->coroutine, e->role == ROLE_OPERATOR, e->role == ROLE_OBSERVER};
     const char *separator = "";
 
     emit_if(out, e->cond);

@@ -225,6 +225,12 @@ static void emit_sections(struct output *output, GString *out, const struct enti
 
 static void emit_flags(GString *out, const struct entity *e)
 {
+    static const char *const roles[] = {
+        [ROLE_ADMIN] = "admin", [ROLE_OPERATOR] = "operator", [ROLE_OBSERVER] = "observer"};
+
+    if (e->kind == ENTITY_COMMAND) {
+        g_string_append_printf(out, "<p>For clients with the role %s.</p>\n", roles[e->role]);
+    }
     if (e->allow_oob) {
         g_string_append(out, "<p>May be run out of band.</p>\n");
     }

@@ -74,6 +74,9 @@ struct builtin {
     const char *shown; /* its name in introspection */
 };
 
+/* Whose clients may run a command: at least those. */
+enum command_role { ROLE_ADMIN, ROLE_OPERATOR, ROLE_OBSERVER };
+
 struct entity {
     enum entity_kind kind;
     const char *name;
@@ -114,6 +117,7 @@ struct entity {
     struct entity *arg; /* NULL without data */
     struct entity *returns;
     bool boxed, no_gen, no_success, allow_oob, allow_preconfig, coroutine;
+    enum command_role role;
 };
 
 #define CONTAINMENT_MAX 200 /* of bases and branches in one another */

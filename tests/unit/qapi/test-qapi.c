@@ -663,7 +663,8 @@ static void test_command_table(void)
     g_assert_cmpuint(qmp_command_find("old_command")->flags, ==,
                      QMP_CMD_ALLOW_OOB | QMP_CMD_ALLOW_PRECONFIG);
     g_assert_cmpuint(qmp_command_find("draw")->flags, ==, QMP_CMD_NO_SUCCESS);
-    g_assert_cmpuint(qmp_command_find("box")->flags, ==, QMP_CMD_COROUTINE);
+    g_assert_cmpuint(qmp_command_find("box")->flags, ==, QMP_CMD_COROUTINE | QMP_CMD_FOR_OPERATOR);
+    g_assert_cmpuint(qmp_command_find("hear")->flags, ==, QMP_CMD_FOR_OBSERVER);
     g_assert_null(qmp_command_find("hear")->features);
     g_assert_cmpstr(qmp_command_find("say")->features[0], ==, "polite");
     g_assert_cmpstr(qmp_command_find("more")->features[0], ==, "second");
