@@ -402,8 +402,8 @@ static void finish(struct block_backend *b, struct block_request *r, int result)
         enum block_error_action action = error_action(b, read, -result);
 
         hold = action == BLOCK_ERROR_ACTION_STOP;
+        leave(b, r, result, hold); /* first: whoever hears of the error may resume at once */
         report_error(b, read ? IO_OPERATION_TYPE_READ : IO_OPERATION_TYPE_WRITE, action, -result);
-        leave(b, r, result, hold);
         result = action == BLOCK_ERROR_ACTION_IGNORE ? 0 : result;
     } else {
         leave(b, r, result, false);

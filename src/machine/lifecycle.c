@@ -9,8 +9,9 @@
  * well.
  *
  * Order of events: STOP comes after the vCPUs are out of guest code and devices are quiet; RESUME
- * before the first guest instruction and before `running` is visible; RESET after devices were
- * reset and before vCPUs run again.
+ * before the first guest instruction; RESET after devices were reset and before vCPUs run again.
+ * The new run state is set before each of them, so that a client that has the event and asks on the
+ * control thread never hears of the old one.
  *
  * A suspended machine (ACPI S3) is stopped in all respects but the clients': stop and cont do
  * nothing to it, only a wake-up or a reset ends that state. No STOP and no RESUME are sent for it.
@@ -334,9 +335,9 @@ bool vm_start(struct machine *m, GError **error)
         return true;
     }
     take_request(m, REQUEST_DEBUG); /* of a vCPU's while it was being stopped for another reason */
+    runstate_set(m->run, RUN_STATE_RUNNING);
     qapi_event_send_resume(m->events);
     vclock_start(m->clock);
-    runstate_set(m->run, RUN_STATE_RUNNING);
     if (take_request(m, REQUEST_SUSPEND)) { /* asked for just before it was stopped */
         suspend(m);
     } else {
@@ -425,29 +426,27 @@ static void run_reset(struct machine *m, enum shutdown_cause cause, bool waking)
         note_asleep(m, false);
     }
     ok = machine_reset(m, RESET_WARM);
+    switch (runstate_get(m->run)) {
+    case RUN_STATE_RUNNING:
+    case RUN_STATE_INMIGRATE:
+    case RUN_STATE_FINISH_MIGRATE:
+        break;
+    default:
+        runstate_set(m->run, asleep && waking ? RUN_STATE_RUNNING : RUN_STATE_PRELAUNCH);
+        break;
+    }
     if (cause != SHUTDOWN_CAUSE_NONE && cause != SHUTDOWN_CAUSE_SUBSYSTEM_RESET &&
         cause != SHUTDOWN_CAUSE_SNAPSHOT_LOAD) {
         qapi_event_send_reset(m->events, cause_is_guest(cause), cause);
     }
     if (asleep && waking) {
         vclock_start(m->clock);
-        runstate_set(m->run, RUN_STATE_RUNNING);
         qapi_event_send_wakeup(m->events);
     }
-    switch (runstate_get(m->run)) {
-    case RUN_STATE_RUNNING:
-        if (ok) {
-            unpark(m);
-        } else {
-            vm_stop(m, RUN_STATE_INTERNAL_ERROR);
-        }
-        break;
-    case RUN_STATE_INMIGRATE:
-    case RUN_STATE_FINISH_MIGRATE:
-        break;
-    default:
-        runstate_set(m->run, RUN_STATE_PRELAUNCH);
-        break;
+    if (runstate_is_running(m->run) && ok) {
+        unpark(m);
+    } else {
+        vm_stop(m, RUN_STATE_INTERNAL_ERROR); /* when it runs */
     }
 }
 

@@ -148,7 +148,7 @@ extern const struct system_ops machine_system_ops;
 /* Stops: run state, clock, vCPUs, devices, STOP, in the protocol's order. When already stopped or
  * suspended: only flushes, no event, state unchanged. */
 void vm_stop(struct machine *m, enum run_state state);
-/* RESUME, clock, state running, vCPUs. No-op when running or suspended. false and *error in states
+/* State running, RESUME, clock, vCPUs. No-op when running or suspended. false and *error in states
  * that refuse (shutdown, internal-error: "Resetting the Virtual Machine is required"). */
 bool vm_start(struct machine *m, GError **error);
 

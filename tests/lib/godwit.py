@@ -99,7 +99,8 @@ class Qmp:
 
 
 class Machine:
-    """A running godwit: `-serial stdio` on pipes, a QMP socket in a directory of its own."""
+    """A running godwit: `-serial stdio` on pipes, a QMP socket in a directory of its own, which stands for
+    DIR in the arguments."""
 
     def __init__(self, *args, serial=True, defaults=("-display", "none"), connect=True):
         self.dir = tempfile.mkdtemp(prefix="godwit-test-")
@@ -107,7 +108,7 @@ class Machine:
         argv = [GODWIT, *defaults, "-qmp", f"unix:{self.socket},server=on,wait=off"]
         if serial:
             argv += ["-serial", "stdio"]
-        self.argv = argv + list(args)
+        self.argv = argv + [arg.replace("DIR/", self.dir + "/") for arg in args]
         self.process = subprocess.Popen(self.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE)
         self.output = b""

@@ -118,7 +118,7 @@ static void start(struct fixture *f)
 
     g_assert_true(vm_start(f->m, &error));
     g_assert_no_error(error);
-    expect(f, "RESUME@prelaunch ", RUN_STATE_RUNNING);
+    expect(f, "RESUME@running ", RUN_STATE_RUNNING);
 }
 
 static void expect_refusal(struct fixture *f)
@@ -149,7 +149,7 @@ static void test_stop_and_start(struct fixture *f, gconstpointer unused)
     vm_stop(f->m, RUN_STATE_PAUSED);
     expect(f, "", RUN_STATE_PAUSED);
     g_assert_true(vm_start(f->m, NULL));
-    expect(f, "RESUME@paused ", RUN_STATE_RUNNING);
+    expect(f, "RESUME@running ", RUN_STATE_RUNNING);
     vm_stop(f->m, RUN_STATE_PAUSED);
     g_assert_cmpint(vclock_now(f->m->clock) - stopped_at, <, NS_PER_SEC);
 }
@@ -171,7 +171,7 @@ static void test_reset(struct fixture *f, gconstpointer unused)
     expect(f, "STOP@paused ", RUN_STATE_PAUSED);
     machine_request_reset(f->m, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET, "test");
     machine_run_requests(f->m);
-    expect(f, RESET_OF("host-qmp-system-reset", "false") "@paused ", RUN_STATE_PRELAUNCH);
+    expect(f, RESET_OF("host-qmp-system-reset", "false") "@prelaunch ", RUN_STATE_PRELAUNCH);
 }
 
 static void test_failing_reset(struct fixture *f, gconstpointer unused)
@@ -208,7 +208,7 @@ static void test_no_shutdown(struct fixture *f, gconstpointer unused)
     expect(f, SHUTDOWN_OF("guest-shutdown", "true") "@shutdown ", RUN_STATE_SHUTDOWN);
     machine_request_reset(f->m, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET, "test");
     g_assert_true(machine_run_requests(f->m));
-    expect(f, RESET_OF("host-qmp-system-reset", "false") "@shutdown ", RUN_STATE_PRELAUNCH);
+    expect(f, RESET_OF("host-qmp-system-reset", "false") "@prelaunch ", RUN_STATE_PRELAUNCH);
     start(f);
 }
 
@@ -247,7 +247,7 @@ static void test_no_reboot_no_shutdown(struct fixture *f, gconstpointer unused)
     machine_actions(f->m)->reboot = REBOOT_ACTION_RESET;
     machine_request_reset(f->m, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET, "test");
     g_assert_true(machine_run_requests(f->m));
-    expect(f, RESET_OF("host-qmp-system-reset", "false") "@shutdown ", RUN_STATE_PRELAUNCH);
+    expect(f, RESET_OF("host-qmp-system-reset", "false") "@prelaunch ", RUN_STATE_PRELAUNCH);
 }
 
 static void test_powerdown(struct fixture *f, gconstpointer unused)
@@ -281,7 +281,7 @@ static void test_order(struct fixture *f, gconstpointer unused)
     g_assert_true(machine_run_requests(f->m));
     expect(f,
            SHUTDOWN_OF("guest-shutdown", "true") "@running STOP@shutdown " RESET_OF(
-               "guest-reset", "true") "@shutdown POWERDOWN@prelaunch ",
+               "guest-reset", "true") "@prelaunch POWERDOWN@prelaunch ",
            RUN_STATE_PRELAUNCH);
 }
 
@@ -329,7 +329,7 @@ static void test_stop_request(struct fixture *f, gconstpointer unused)
     machine_run_requests(f->m);
     expect(f, "STOP@io-error ", RUN_STATE_IO_ERROR);
     g_assert_true(vm_start(f->m, NULL));
-    expect(f, "RESUME@io-error ", RUN_STATE_RUNNING);
+    expect(f, "RESUME@running ", RUN_STATE_RUNNING);
     /* cont overtakes a stop that is due: its STOP comes all the same, but nothing stops */
     machine_request_stop(f->m, RUN_STATE_IO_ERROR, "test");
     g_assert_true(vm_start(f->m, NULL));
@@ -350,7 +350,7 @@ static void test_internal_error(struct fixture *f, gconstpointer unused)
     expect_refusal(f);
     machine_request_reset(f->m, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET, "test");
     machine_run_requests(f->m);
-    expect(f, RESET_OF("host-qmp-system-reset", "false") "@internal-error ", RUN_STATE_PRELAUNCH);
+    expect(f, RESET_OF("host-qmp-system-reset", "false") "@prelaunch ", RUN_STATE_PRELAUNCH);
     start(f);
 }
 
@@ -373,7 +373,7 @@ static void test_signal(struct fixture *f, gconstpointer unused)
     machine_start(f->m);
     g_assert_cmpint(machine_run(f->m), ==, 0);
     big_lock_acquire(&f->m->lock);
-    expect(f, "RESUME@prelaunch " SHUTDOWN_OF("host-signal", "false") "@running ",
+    expect(f, "RESUME@running " SHUTDOWN_OF("host-signal", "false") "@running ",
            RUN_STATE_SHUTDOWN);
     g_assert_false(vclock_running(f->m->clock));
 }
@@ -422,7 +422,7 @@ static void test_suspended_and_reset(struct fixture *f, gconstpointer unused)
            RUN_STATE_SUSPENDED);
     machine_request_reset(f->m, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET, "test");
     machine_run_requests(f->m);
-    expect(f, RESET_OF("host-qmp-system-reset", "false") "@suspended ", RUN_STATE_PRELAUNCH);
+    expect(f, RESET_OF("host-qmp-system-reset", "false") "@prelaunch ", RUN_STATE_PRELAUNCH);
     g_assert_false(f->r.asleep);
     g_assert_cmpuint(f->r.wakes, ==, 0);
     start(f);
@@ -438,7 +438,7 @@ static void test_wakeup_with_reset(struct fixture *f, gconstpointer unused)
     machine_request_wakeup(f->m, "test");
     machine_request_reset(f->m, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET, "test");
     machine_run_requests(f->m);
-    expect(f, RESET_OF("host-qmp-system-reset", "false") "@suspended WAKEUP@running ",
+    expect(f, RESET_OF("host-qmp-system-reset", "false") "@running WAKEUP@running ",
            RUN_STATE_RUNNING);
     g_assert_false(f->r.asleep);
     g_assert_cmpuint(f->r.wakes, ==, 0);
@@ -454,7 +454,7 @@ static void test_suspend_when_stopped(struct fixture *f, gconstpointer unused)
     machine_run_requests(f->m);
     expect(f, "STOP@paused ", RUN_STATE_PAUSED);
     g_assert_true(vm_start(f->m, NULL));
-    expect(f, "RESUME@paused SUSPEND@suspended ", RUN_STATE_SUSPENDED);
+    expect(f, "RESUME@running SUSPEND@suspended ", RUN_STATE_SUSPENDED);
     machine_request_wakeup(f->m, "test");
     machine_run_requests(f->m);
     expect(f, "WAKEUP@running ", RUN_STATE_RUNNING);

@@ -9,7 +9,6 @@ FATAL = "nothing of the machine's own fails for good yet"
 
 ABSENT = {
     "RunState.colo": COLO,
-    "RunState.debug": "there is no debugger's stub yet",
     "RunState.finish-migrate": MIGRATION,
     "RunState.inmigrate": MIGRATION,
     "RunState.io-error": BLOCK,

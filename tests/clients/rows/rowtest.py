@@ -8,7 +8,10 @@ A row is a machine (options, a tiny guest, what that guest does) and steps, one 
     ? COMMAND {ARGUMENTS} => VALUE  the command returns exactly that; VALUE may be ... (anything)
     $ REGEX                         the guest prints that
     kill NAME                       sends the process a signal
-    type TEXT                       types a line at the guest's serial port
+    type TEXT                       types that at the guest's serial port
+    door LINE; LINE...              register accesses by the qtest protocol, all at once
+    gdb ...                         attach; break at the present instruction, clear; send PACKET; interrupt
+    late                            the last event is older, by its time stamp, than the one before it
     quiet SECONDS                   nothing comes for so long
     . STATUS                        the connection ends without another word, so does the process
 
@@ -21,12 +24,15 @@ A line that begins with `godwit|` or `qemu|` is for that program only: where the
 row then names the line of docs/compatibility.md that gives the reason.
 """
 import json
+import os
 import re
 import signal
+import socket
 import time
 
 import godwit
 from godwit import Machine, guest
+from rsp import Rsp
 
 IS_GODWIT = "qemu" not in godwit.GODWIT
 
@@ -112,13 +118,20 @@ class Run:
     def __init__(self, row, coverage):
         self.row, self.coverage = row, coverage
         self.resets = 0
+        self.times = []  # of the events, by their stamps, in microseconds
+        self.gdb = None
+        uses = {line.split("|")[-1].split()[0] for line in row.steps}
         args = ["-nodefaults", "-machine", "q35", "-accel", "tcg", "-m", str(row.memory)]
         if row.kernel:
             args += ["-kernel", guest(row.kernel)]
             if row.does:
                 args += ["-append", row.does]
-        self.m = Machine(*args, *row.start.split(), *row.args, 
-                         serial="-serial" not in row.args and "-machine none" not in " ".join(row.args))
+        if "door" in uses:
+            args += ["-qtest", "unix:DIR/door,server=on,wait=off", "-qtest-log", "/dev/null"]
+        if "gdb" in uses:
+            args += ["-gdb", "unix:DIR/gdb,server=on,wait=off"]
+        serial = "-serial" not in row.args and "-machine none" not in " ".join(row.args)
+        self.m = Machine(*args, *row.start.split(), *row.args, serial=serial)
 
     def go(self):
         with self.m:
@@ -156,6 +169,7 @@ class Run:
             self.fail(f"time stamp of {event}: not the host's time")
         if set(event) - {"event", "data", "timestamp"}:
             self.fail(f"members of {event}")
+        self.times.append(stamp["seconds"] * 1000000 + stamp["microseconds"])
         if event.get("data", True) == {}:
             self.fail(f"data of {event}: to be left out when there are none")
 
@@ -241,6 +255,46 @@ class Run:
 
     def do_type(self, text):
         self.m.send(text.replace("\\n", "\n"))
+
+    def do_door(self, text):
+        lines = [line.strip() for line in text.split(";")]
+        with socket.socket(socket.AF_UNIX) as door:
+            door.connect(os.path.join(self.m.dir, "door"))
+            door.settimeout(30 * godwit.TIME_FACTOR)
+            door.sendall("".join(line + "\n" for line in lines).encode())
+            answer = b""
+            while answer.count(b"\n") < len(lines):
+                part = door.recv(4096)
+                if not part:
+                    break
+                answer += part
+        if answer != b"OK\n" * len(lines):
+            self.fail(f"the door says {answer}")
+
+    def do_gdb(self, text):
+        word, _, rest = text.partition(" ")
+        if word == "attach":
+            self.gdb = Rsp(os.path.join(self.m.dir, "gdb"))
+            if not IS_GODWIT:
+                self.gdb.answer()  # QEMU's stub tells of stops that nobody waits for
+        elif word in ("break", "clear"):
+            if word == "break":
+                self.breakpoint = self.gdb.register("rip")
+            self.gdb.send(f"{'Z' if word == 'break' else 'z'}0,{self.breakpoint:x},1")
+            while self.gdb.answer() != "OK":
+                pass
+        elif word == "interrupt":
+            self.gdb.interrupt()
+        elif word == "send":
+            self.gdb.send(rest)
+        elif word == "answer":
+            self.gdb.answer()
+        else:
+            raise ValueError(text)
+
+    def do_late(self, _):
+        if not self.times[-1] < self.times[-2]:
+            self.fail(f"time stamps {self.times[-2:]}")
 
     def do_quiet(self, seconds):
         end = time.monotonic() + float(seconds)

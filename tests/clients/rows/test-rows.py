@@ -22,12 +22,14 @@ import rowtest  # noqa: E402
 import rows_actions  # noqa: E402
 import rows_control  # noqa: E402
 import rows_power  # noqa: E402
+import rows_together  # noqa: E402
 import rows_watchdog  # noqa: E402
 from absent import ABSENT, ABSENT_EVENTS  # noqa: E402
 from coverage import Coverage  # noqa: E402
 
-ROWS = rows_control.ROWS + rows_actions.ROWS + rows_watchdog.ROWS + rows_power.ROWS
-WORKERS = 4
+ROWS = (rows_control.ROWS + rows_actions.ROWS + rows_watchdog.ROWS + rows_power.ROWS
+        + rows_together.ROWS)
+WORKERS = 8 if rowtest.IS_GODWIT else 4
 
 
 def run(row, schema):
