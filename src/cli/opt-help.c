@@ -27,9 +27,9 @@ void help_accels(void)
     }
 }
 
-static const char *bus_name(enum bus_kind bus)
+static const char *bus_text(enum bus_kind bus)
 {
-    return bus == BUS_ISA ? "ISA" : bus == BUS_PCI ? "PCI" : "System";
+    return bus == BUS_ISA ? ", bus ISA" : bus == BUS_PCI ? ", bus PCI" : "";
 }
 
 void help_devices(void)
@@ -37,7 +37,7 @@ void help_devices(void)
     for (unsigned i = 0; device_classes[i]; i++) {
         const struct device_class *c = device_classes[i];
         if (c->bus != BUS_SYSTEM) {
-            printf("name \"%s\", bus %s, desc \"%s\"\n", c->name, bus_name(c->bus), c->help);
+            printf("name \"%s\"%s, desc \"%s\"\n", c->name, bus_text(c->bus), c->help);
         }
     }
 }

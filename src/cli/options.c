@@ -348,6 +348,18 @@ static bool opt_event_log(struct options *o, const char *arg, GError **error)
     return true;
 }
 
+static bool opt_black_box(struct options *o, const char *arg, GError **error)
+{
+    replace(&o->config->black_box_dir, arg);
+    return true;
+}
+
+static bool opt_symbols(struct options *o, const char *arg, GError **error)
+{
+    replace(&o->config->symbols, arg);
+    return true;
+}
+
 static bool opt_log_items(struct options *o, const char *arg, GError **error)
 {
     g_auto(GStrv) items = g_strsplit(arg, ",", -1);
@@ -437,6 +449,9 @@ static const struct option options[] = {
     {"name", "NAME", opt_name, "a name for query-name"},
     {"uuid", "UUID", opt_uuid, "a UUID for query-uuid"},
     {"event-log", "FILE", opt_event_log, "append every event to a file, one JSON object a line"},
+    {"black-box", "DIR", opt_black_box, "write a file there each time the guest fails"},
+    {"symbols", "FILE", opt_symbols,
+     "the guest's symbols (vmlinux, System.map), for the black box"},
     {"pidfile", "FILE", opt_pidfile, "write the process id there"},
     {"daemonize", NULL, opt_daemonize, "run in the background once sockets listen"},
     {"D", "FILE", opt_log_file, "log to a file instead of stderr"},

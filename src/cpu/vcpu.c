@@ -496,6 +496,11 @@ static bool vcpu_start(struct vcpu *vcpu, GError **error)
         return false;
     }
     vcpu->thread_started = true;
+    g_mutex_lock(&vcpu->cpus->mutex);
+    while (!vcpu->parked) { /* from then on its thread id is known */
+        g_cond_wait(&vcpu->cpus->all_parked, &vcpu->cpus->mutex);
+    }
+    g_mutex_unlock(&vcpu->cpus->mutex);
     return true;
 }
 

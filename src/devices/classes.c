@@ -19,6 +19,7 @@
 #include "devices/pci/ich9-lpc.h"
 #include "devices/pci/pvpanic-pci.h"
 #include "devices/pci/q35-host.h"
+#include "devices/vmcoreinfo.h"
 
 const struct device_class *const device_classes[] = {
     /* boards only */
@@ -43,5 +44,7 @@ const struct device_class *const device_classes[] = {
     /* PCI */
     &i6300esb_class,
     &pvpanic_pci_class,
+    /* no bus */
+    &vmcoreinfo_class,
     NULL,
 };

@@ -417,8 +417,12 @@ static void fw_cfg_reset(struct device *dev, enum reset_kind kind)
 {
     struct fw_cfg *d = (struct fw_cfg *)dev;
 
-    memset(&d->s, 0, sizeof(d->s));
-    writables_reset(d);
+    d->s.dma_addr = 0;
+    d->s.offset = 0;
+    d->s.key = 0;
+    if (kind != RESET_WAKE) { /* memory is kept then, and what the guest has told of it */
+        writables_reset(d);
+    }
 }
 
 static bool fw_cfg_post_load(struct device *dev, GError **error)

@@ -59,6 +59,13 @@ static void guest_exit(void *machine, int status)
     machine_request_exit(machine, status);
 }
 
+/* Of the vCPU whose register access is being served, if it is one. */
+static void note_failure(struct machine *m, enum godwit_black_box_trigger trigger,
+                         const struct guest_panic_information *info)
+{
+    machine_note_failure(m, trigger, m->cpus ? vcpu_current(m->cpus) : NULL, NULL, info);
+}
+
 /* The event tells what is effectively done: a panic that is to shut the machine down pauses it when
  * a shutdown is to pause it. With exit-failure the shutdown is asked for all the same. info: NULL
  * when nothing is known of the panic. */
@@ -79,6 +86,7 @@ static void panic_act(struct machine *m, const struct guest_panic_information *i
         qapi_event_send_guest_panicked(m->events, GUEST_PANIC_ACTION_POWEROFF, info);
         machine_request_shutdown(m, SHUTDOWN_CAUSE_GUEST_PANIC, "panic");
     }
+    note_failure(m, GODWIT_BLACK_BOX_TRIGGER_PANIC, info);
     cause_leave(m, &scope);
 }
 
@@ -90,6 +98,7 @@ static void guest_panicked(void *machine, bool crash_loaded)
     if (crash_loaded) {
         cause_enter(m, &scope, cause_now(m, GODWIT_CAUSE_WHO_DEVICE, "crash loaded"));
         qapi_event_send_guest_crashloaded(m->events, GUEST_PANIC_ACTION_RUN, NULL);
+        note_failure(m, GODWIT_BLACK_BOX_TRIGGER_CRASH_LOADED, NULL);
         cause_leave(m, &scope);
     } else {
         panic_act(m, NULL);
@@ -128,6 +137,7 @@ static void watchdog_expired(void *machine, const char *source)
     default:
         break;
     }
+    machine_note_failure(m, GODWIT_BLACK_BOX_TRIGGER_WATCHDOG, NULL, source, NULL);
     cause_leave(m, &scope);
 }
 
@@ -164,6 +174,7 @@ void machine_triple_fault(void *machine, struct vcpu *vcpu)
     struct cause_scope scope;
 
     cause_enter(m, &scope, cause_of_vcpu(vcpu, "triple fault", vcpu->fatal_exception));
+    machine_note_failure(m, GODWIT_BLACK_BOX_TRIGGER_TRIPLE_FAULT, vcpu, NULL, NULL);
     machine_request_reset(m, SHUTDOWN_CAUSE_GUEST_RESET, "triple fault");
     cause_leave(m, &scope);
 }
@@ -175,6 +186,7 @@ void machine_internal_error(void *machine, struct vcpu *vcpu, const char *text)
 
     log_error("vCPU %u cannot go on:\n%s", vcpu->index, text);
     cause_enter(m, &scope, cause_of_vcpu(vcpu, "internal error", -1));
+    machine_note_failure(m, GODWIT_BLACK_BOX_TRIGGER_INTERNAL_ERROR, vcpu, text, NULL);
     machine_request_stop(m, RUN_STATE_INTERNAL_ERROR, "vCPU");
     cause_leave(m, &scope);
 }

@@ -338,7 +338,7 @@ struct event_sink *causes_sink(struct causes *causes)
 
 /* ---- telling */
 
-static struct godwit_timestamp *timestamp_new(int64_t time_us)
+struct godwit_timestamp *cause_timestamp(int64_t time_us)
 {
     struct godwit_timestamp *t = g_new0(struct godwit_timestamp, 1);
 
@@ -347,7 +347,7 @@ static struct godwit_timestamp *timestamp_new(int64_t time_us)
     return t;
 }
 
-static struct godwit_cause *info_copy(const struct cause *cause)
+struct godwit_cause *cause_info(const struct cause *cause)
 {
     return cause ? godwit_cause_clone(cause->info) : NULL;
 }
@@ -360,8 +360,8 @@ static struct godwit_caused_event *caused_event_new(const char *name, int64_t se
     event->event = g_strdup(name);
     event->has_seq = seq > 0;
     event->seq = seq;
-    event->timestamp = timestamp_new(time_us);
-    event->cause = info_copy(cause);
+    event->timestamp = cause_timestamp(time_us);
+    event->cause = cause_info(cause);
     return event;
 }
 
@@ -383,8 +383,8 @@ static struct godwit_state_change *change_copy(const struct change_note *note)
 
     change->from = note->from;
     change->to = note->to;
-    change->timestamp = timestamp_new(note->time_us);
-    change->cause = info_copy(note->cause);
+    change->timestamp = cause_timestamp(note->time_us);
+    change->cause = cause_info(note->cause);
     return change;
 }
 
@@ -396,7 +396,7 @@ struct godwit_why *causes_query(struct causes *causes, enum run_state now)
     why->last = godwit_caused_event_list_new();
     g_mutex_lock(&causes->mutex);
     why->status = causes->n_changes ? causes->changes[0].to : now;
-    why->cause = info_copy(causes->changes[0].cause);
+    why->cause = cause_info(causes->changes[0].cause);
     why->chain = chain_of(causes->changes[0].cause);
     for (unsigned i = 0; i < causes->n_changes; i++) {
         godwit_state_change_list_append(why->changes, change_copy(&causes->changes[i]));

@@ -52,6 +52,12 @@ struct cause *cause_now(struct machine *m, enum godwit_cause_who who, const char
 /* For a vCPU's thread: what it does, `what` being its name for it. exception: -1 for none. */
 struct cause *cause_of_vcpu(struct vcpu *vcpu, const char *what, int exception);
 
+/* What is known of a cause, for an answer or a record; NULL for an unknown one. Owned by the
+ * caller.
+ */
+struct godwit_cause *cause_info(const struct cause *cause);
+struct godwit_timestamp *cause_timestamp(int64_t time_us); /* of the wall clock */
+
 /* One line for people, without its end; owned by the caller. */
 char *cause_describe(const struct cause *cause);
 

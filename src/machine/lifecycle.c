@@ -2,11 +2,11 @@
  * A machine's life: starting and stopping, requests and the order in which they are carried out.
  *
  * Guests, devices, signals and clients do not act on the machine: they leave a request, which wakes
- * the main loop. machine_run_requests() carries out all that are pending in one fixed order: debug,
- * suspend, shutdown, reset, wakeup, powerdown, stop. Each kind is one slot, so requests merge and
- * the latest cause wins. Consequences that clients know: a shutdown wins over a stop (no STOP event
- * when the process ends), and with -no-shutdown a reset asked for at the same moment is done as
- * well.
+ * the main loop. machine_run_requests() carries out all that are pending in one fixed order: record
+ * (the black box), debug, suspend, shutdown, reset, wakeup, powerdown, stop. Each kind is one slot,
+ * so requests merge and the latest cause wins. Consequences that clients know: a shutdown wins over
+ * a stop (no STOP event when the process ends), and with -no-shutdown a reset asked for at the same
+ * moment is done as well.
  *
  * Order of events: STOP comes after the vCPUs are out of guest code and devices are quiet; RESUME
  * before the first guest instruction; RESET after devices were reset and before vCPUs run again.
@@ -37,8 +37,9 @@ enum request_bit {
     REQUEST_EXIT = 1 << 5,
     REQUEST_SUSPEND = 1 << 6,
     REQUEST_WAKEUP = 1 << 7,
+    REQUEST_RECORD = 1 << 8,
 };
-#define REQUEST_KINDS 8
+#define REQUEST_KINDS 9
 
 /* Carrying out requests may leave further ones, which are to be done with when a command's reply is
  * sent; a guest that never ceases must not keep the main thread here. */
@@ -228,6 +229,14 @@ void machine_request_exit(struct machine *m, int status)
 
     request_begin(m)->exit_status = status;
     request_end(m, REQUEST_EXIT, why);
+}
+
+void machine_request_record(struct machine *m)
+{
+    struct cause *why = cause_now(m, GODWIT_CAUSE_WHO_MACHINE, "black box");
+
+    request_begin(m);
+    request_end(m, REQUEST_RECORD, why);
 }
 
 /* ---- running and stopping */
@@ -458,6 +467,15 @@ static void run_powerdown(struct machine *m)
     }
 }
 
+/* The vCPUs stay parked for what else is pending; release_held() lets them go on. */
+static void run_record(struct machine *m)
+{
+    if (m->cpus && runstate_is_running(m->run)) {
+        vcpus_pause_all(m->cpus);
+    }
+    blackbox_record(m);
+}
+
 static void end(struct machine *m, int status)
 {
     m->requests->ended = true;
@@ -523,6 +541,9 @@ static void carry_out(struct machine *m, struct slots *s, enum request_bit bit)
     }
     cause_enter(m, &scope, g_steal_pointer(slot_why(s, bit)));
     switch (bit) {
+    case REQUEST_RECORD:
+        run_record(m);
+        break;
     case REQUEST_DEBUG:
         vm_stop(m, RUN_STATE_DEBUG);
         break;
@@ -555,8 +576,8 @@ static void carry_out(struct machine *m, struct slots *s, enum request_bit bit)
 static bool run_requests(struct machine *m, struct slots *s)
 {
     static const enum request_bit order[REQUEST_KINDS] = {
-        REQUEST_DEBUG, REQUEST_SUSPEND, REQUEST_SHUTDOWN,  REQUEST_EXIT,
-        REQUEST_RESET, REQUEST_WAKEUP,  REQUEST_POWERDOWN, REQUEST_STOP,
+        REQUEST_RECORD, REQUEST_DEBUG,  REQUEST_SUSPEND,   REQUEST_SHUTDOWN, REQUEST_EXIT,
+        REQUEST_RESET,  REQUEST_WAKEUP, REQUEST_POWERDOWN, REQUEST_STOP,
     };
 
     for (unsigned i = 0; i < REQUEST_KINDS; i++) {
@@ -576,6 +597,7 @@ bool machine_run_requests(struct machine *m)
         struct slots s = take_requests(m);
 
         if (!s.pending) {
+            release_held(m); /* vm_start() may have taken what they were held for */
             return true;
         }
         if (!run_requests(m, &s)) {

@@ -2,10 +2,14 @@
 #ifndef MACHINE_MACHINE_PRIV_H
 #define MACHINE_MACHINE_PRIV_H
 
+#include "machine/blackbox.h"
 #include "machine/machine.h"
 
 struct requests *requests_new(void);
 void requests_free(struct requests *r); /* NULL is fine */
+
+/* Has the main thread record what the black box has noted, before any other request. */
+void machine_request_record(struct machine *m);
 
 /* Devices, vCPUs, then the board's own; the machine is parked. Logs and returns false on failure.
  */

@@ -75,6 +75,8 @@ void machine_config_free(struct machine_config *config)
     g_ptr_array_unref(config->data_dirs);
     g_free(config->rtc_base);
     g_free(config->rtc_clock);
+    g_free(config->black_box_dir);
+    g_free(config->symbols);
     g_ptr_array_unref(config->globals);
     g_free(config);
 }
@@ -240,7 +242,8 @@ struct machine *machine_new(struct machine_config *config,
     m = machine_alloc(board, make_loop, events);
     m->config = config;
     big_lock_acquire(&m->lock);
-    ok = build(m, error);
+    m->blackbox = blackbox_new(config->black_box_dir, config->symbols, error);
+    ok = m->blackbox && build(m, error);
     big_lock_release(&m->lock);
     if (!ok) {
         m->config = NULL; /* stays the caller's */
@@ -275,6 +278,7 @@ void machine_free(struct machine *m)
     address_space_free(m->io);
     vclock_free(m->clock);
     requests_free(m->requests);
+    blackbox_free(m->blackbox);
     causes_free(m->causes);
     runstate_free(m->run);
     loop_free(m->loop);

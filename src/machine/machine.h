@@ -43,10 +43,11 @@ struct machine_config { /* what the command line said; strings owned */
     char *kernel, *initrd, *append;
     char *firmware; /* a path: -bios, or the default firmware's; NULL: none */
     struct boot_options boot;
-    GPtrArray *data_dirs;       /* -L: where firmware files are looked for first */
-    bool start_paused;          /* -S */
-    char *rtc_base, *rtc_clock; /* -rtc; NULL: defaults */
-    GPtrArray *globals;         /* struct device_global */
+    GPtrArray *data_dirs;          /* -L: where firmware files are looked for first */
+    bool start_paused;             /* -S */
+    char *rtc_base, *rtc_clock;    /* -rtc; NULL: defaults */
+    GPtrArray *globals;            /* struct device_global */
+    char *black_box_dir, *symbols; /* see blackbox_new() */
     /* Makes what devices stand on (block nodes): before the board's own devices. Machine lock held.
      * NULL: none. */
     bool (*prepare)(struct machine *m, void *opaque, GError **error);
@@ -97,6 +98,7 @@ struct machine {
     struct device_env env;
     struct event_sink *events; /* where QMP events go, with their causes; never NULL */
     struct causes *causes;     /* cause.c */
+    struct blackbox *blackbox; /* blackbox.c */
     struct runstate *run;      /* runstate.c */
     struct requests *requests; /* lifecycle.c */
     void *board_data;
@@ -153,8 +155,8 @@ void vm_stop(struct machine *m, enum run_state state);
 bool vm_start(struct machine *m, GError **error);
 
 /* ---- requests: any thread, with or without the lock; carried out by machine_run_requests() on the
- * main thread in the fixed order of the protocol reference (debug, suspend, shutdown, reset,
- * wakeup, powerdown, stop). Each kind is one slot: the latest cause wins. source says who: a
+ * main thread in the fixed order of the protocol reference (record, debug, suspend, shutdown,
+ * reset, wakeup, powerdown, stop). Each kind is one slot: the latest cause wins. source says who: a
  * constant string. A shutdown from outside (host-qmp-quit, host-signal, host-ui) ends the process
  * whatever the shutdown action is. A suspend of a machine that is not running happens when it goes
  * on. */

@@ -32,6 +32,7 @@ static const char *const control_safe[] = {
     "query-current-machine",
     "query-memory-size-summary",
     "godwit-query-events",
+    "godwit-query-black-box",
     "godwit-query-cause",
     "godwit-subscribe",
     "godwit-query-sessions",

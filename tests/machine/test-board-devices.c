@@ -2,6 +2,7 @@
  * the small debug devices. */
 #include "all-devices.h"
 #include "devices/isa/debug-exit.h"
+#include "devices/vmcoreinfo.h"
 
 /* ---- PCI */
 
@@ -524,6 +525,70 @@ static void test_fw_cfg_write(void)
     all_devices_free(&all);
 }
 
+/* The selector of a file, by the directory in guest memory. */
+static uint16_t file_key(struct bare_bus *bus, const char *name)
+{
+    uint8_t dir[4 + 16 * 64];
+
+    dma_command(bus, FW_CFG_FILE_DIR << 16 | 8 | 2, sizeof(dir), 0x9000);
+    g_assert_true(address_space_read(bus->env.mem, 0x9000, dir, sizeof(dir)));
+    for (unsigned i = 0; i < dir[3]; i++) {
+        const uint8_t *entry = dir + 4 + i * 64;
+
+        if (strcmp((const char *)entry + 8, name) == 0) {
+            return (uint16_t)(entry[4] << 8 | entry[5]);
+        }
+    }
+    g_assert_not_reached();
+}
+
+static bool dma_failed(struct bare_bus *bus)
+{
+    return bus_readl(bus, 0x8000) != 0;
+}
+
+static void test_vmcoreinfo(void)
+{
+    static const uint8_t told[16] = {1, 0, 1, 0, 0x34, 0x12, 0, 0, 0x00, 0x50, 0x04};
+    struct all_devices all;
+    struct bare_bus *bus;
+    struct device *dev;
+    uint32_t key, size;
+    gpa_t addr;
+
+    all_devices_new(&all);
+    bus = all.bus;
+    dev = device_new(&vmcoreinfo_class, &bus->env);
+    g_assert_true(device_realize(dev, NULL));
+    key = (uint32_t)file_key(bus, "etc/vmcoreinfo") << 16;
+    g_assert_false(vmcoreinfo_get(dev, &addr, &size));
+    dma_command(bus, key | 8 | 2, 16, 0xa000);
+    g_assert_cmphex(bus_readl(bus, 0xa000), ==, 1); /* the host can read ELF */
+
+    address_space_write(bus->env.mem, 0xa000, told, sizeof(told));
+    dma_command(bus, key | 8 | 0x10, 17, 0xa000); /* a byte too many: nothing is taken */
+    g_assert_true(dma_failed(bus));
+    g_assert_false(vmcoreinfo_get(dev, &addr, &size));
+    dma_command(bus, key | 8 | 0x10, 16, 0xfffffff0); /* from where nothing is */
+    g_assert_true(dma_failed(bus));
+    dma_command(bus, key | 8 | 0x10, 16, 0xa000);
+    g_assert_false(dma_failed(bus));
+    g_assert_true(vmcoreinfo_get(dev, &addr, &size));
+    g_assert_cmphex(addr, ==, 0x45000);
+    g_assert_cmphex(size, ==, 0x1234);
+    dma_command(bus, 0x10, 1, 0xa000); /* past its end */
+    g_assert_true(dma_failed(bus));
+    dma_command(bus, FW_CFG_ID << 16 | 8 | 0x10, 4, 0xa000); /* what is not to be written */
+    g_assert_true(dma_failed(bus));
+
+    devices_pause(&bus->env);
+    devices_reset(&bus->env, RESET_WAKE);
+    g_assert_true(vmcoreinfo_get(dev, &addr, &size));
+    devices_reset(&bus->env, RESET_WARM);
+    g_assert_false(vmcoreinfo_get(dev, &addr, &size));
+    all_devices_free(&all);
+}
+
 /* ---- keyboard controller */
 
 static unsigned kbd_get(struct bare_bus *bus)
@@ -664,6 +729,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hpet/level", test_hpet_level);
     g_test_add_func("/pam", test_pam);
     g_test_add_func("/fw-cfg", test_fw_cfg);
+    g_test_add_func("/vmcoreinfo", test_vmcoreinfo);
     g_test_add_func("/fw-cfg-write", test_fw_cfg_write);
     g_test_add_func("/i8042", test_i8042);
     g_test_add_func("/testdev", test_testdev);

@@ -4,6 +4,7 @@
  * nothing (which the sanitizer build sees).
  */
 #include "all-devices.h"
+#include "devices/vmcoreinfo.h"
 
 static struct chardev *null_chardev;
 
@@ -20,6 +21,9 @@ static struct bare_bus *class_bus(const struct device_class *class)
     null_chardev = chardev_new("null", "null", bus->loop, NULL);
     if (class != &q35_host_class) {
         g_assert_nonnull(q35_host_create(&bus->env, NULL, NULL));
+    }
+    if (class == &vmcoreinfo_class) {
+        g_assert_nonnull(fw_cfg_create(&bus->env, NULL));
     }
     return bus;
 }

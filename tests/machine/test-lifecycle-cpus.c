@@ -69,8 +69,23 @@ static enum run_exit fake_run(struct vcpu *vcpu)
     return RUN_KICKED;
 }
 
+static void fake_get(struct vcpu *vcpu, struct cpu_state *state, unsigned what)
+{
+}
+
+static bool fake_read_linear(struct vcpu *vcpu, gva_t addr, void *buf, size_t length)
+{
+    return false;
+}
+
 static const struct vcpu_ops fake_vcpu = {
-    .create = fake_create, .destroy = fake_nothing, .reset = fake_nothing, .run = fake_run};
+    .create = fake_create,
+    .destroy = fake_nothing,
+    .reset = fake_nothing,
+    .run = fake_run,
+    .get = fake_get,
+    .read_linear = fake_read_linear,
+};
 
 static bool fake_init(struct cpus *cpus, GError **error)
 {
@@ -210,7 +225,7 @@ static void test_triple_fault(struct fixture *f, gconstpointer unused)
 {
     wait_for_turns(f);
     atomic_store(&f->deed, TRIPLE_FAULT);
-    expect(f, "RESET ");
+    expect(f, "GODWIT_BLACK_BOX RESET ");
     wait_for_turns(f);
     g_assert_cmpint(runstate_get(f->m->run), ==, RUN_STATE_RUNNING);
 }
@@ -219,7 +234,7 @@ static void test_internal_error(struct fixture *f, gconstpointer unused)
 {
     wait_for_turns(f);
     atomic_store(&f->deed, BROKEN_INSTRUCTION);
-    expect(f, "STOP ");
+    expect(f, "GODWIT_BLACK_BOX STOP ");
     g_assert_cmpint(runstate_get(f->m->run), ==, RUN_STATE_INTERNAL_ERROR);
     expect_stillness(f);
     loop_call(f->m->loop, start_refused, f->m);

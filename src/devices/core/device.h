@@ -23,7 +23,7 @@
 #define DEVICE_ERROR device_error_quark()
 GQuark device_error_quark(void);
 
-enum bus_kind { BUS_SYSTEM /* boards only, not for -device */, BUS_ISA, BUS_PCI };
+enum bus_kind { BUS_SYSTEM /* boards only, not for -device */, BUS_NONE, BUS_ISA, BUS_PCI };
 
 enum reset_kind {
     RESET_COLD,
