@@ -63,6 +63,12 @@ static bool opt_bios(struct options *o, const char *arg, GError **error)
     return true;
 }
 
+static bool opt_preconfig(struct options *o, const char *arg, GError **error)
+{
+    o->config->preconfig = true;
+    return true;
+}
+
 static bool opt_start_paused(struct options *o, const char *arg, GError **error)
 {
     o->config->start_paused = true;
@@ -418,6 +424,8 @@ static const struct option options[] = {
     {"boot", "[order=]LETTERS[,once=][,menu=on|off][,strict=]", opt_boot,
      "what firmware tries: a floppy, c disk, d CD, n network; splash-time=, reboot-timeout="},
     {"S", NULL, opt_start_paused, "do not start the vCPUs: QMP 'cont' does"},
+    {"preconfig", NULL, opt_preconfig,
+     "permit only some QMP commands until 'x-exit-preconfig' starts the machine"},
     {"no-reboot", NULL, opt_no_reboot, "a reset ends the machine (-action reboot=shutdown)"},
     {"no-shutdown", NULL, opt_no_shutdown,
      "the guest's power-off stops the machine only (-action shutdown=pause)"},

@@ -504,6 +504,18 @@ static bool vcpu_start(struct vcpu *vcpu, GError **error)
     return true;
 }
 
+/* Their ids are known then, for who asks at once. */
+static void wait_until_parked(struct cpus *cpus)
+{
+    g_mutex_lock(&cpus->mutex);
+    for (unsigned i = 0; i < cpus->n; i++) {
+        while (!cpus->vcpu[i]->parked) {
+            g_cond_wait(&cpus->all_parked, &cpus->mutex);
+        }
+    }
+    g_mutex_unlock(&cpus->mutex);
+}
+
 static bool vcpu_add(struct cpus *cpus, unsigned index, GError **error)
 {
     struct vcpu *vcpu = g_new0(struct vcpu, 1);
@@ -560,6 +572,7 @@ struct cpus *cpus_new(const struct accel_ops *accel, const struct cpu_topology *
             return NULL;
         }
     }
+    wait_until_parked(cpus);
     return cpus;
 }
 

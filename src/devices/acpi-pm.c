@@ -156,9 +156,10 @@ void acpi_pm_sleeping(struct device *pm)
 {
     struct acpi_pm *d = (struct acpi_pm *)pm;
 
+    /* A button that was pressed when the guest was awake and did not care for it is forgotten. */
     if (d->s.sts & d->s.en & STS_RTC) {
         system_request_wakeup(pm->env, "RTC alarm");
-    } else if (d->s.sts & STS_PWRBTN) {
+    } else if (d->s.sts & d->s.en & STS_PWRBTN) {
         system_request_wakeup(pm->env, "power button");
     }
 }

@@ -325,6 +325,9 @@ bool vm_start(struct machine *m, GError **error)
     bool stop_pending;
 
     g_assert(big_lock_held(&m->lock));
+    if (m->preconfig) {
+        refusal = "The machine is started by leaving preconfig (x-exit-preconfig)";
+    }
     if (refusal) {
         g_set_error_literal(error, MACHINE_ERROR, 0, refusal);
         return false;
@@ -382,7 +385,7 @@ static void run_suspend(struct machine *m)
 {
     if (runstate_is_running(m->run)) {
         suspend(m);
-    } else {
+    } else if (runstate_get(m->run) != RUN_STATE_SUSPENDED) {
         request_begin(m)->pending |= REQUEST_SUSPEND; /* for vm_start() */
         g_mutex_unlock(&m->requests->mutex);
     }
@@ -667,7 +670,7 @@ void machine_start(struct machine *m)
     g_autoptr(GError) error = NULL;
     struct cause_scope scope;
 
-    if (m->config->start_paused) {
+    if (m->config->start_paused || m->preconfig) {
         return;
     }
     big_lock_acquire(&m->lock);
@@ -677,6 +680,18 @@ void machine_start(struct machine *m)
     }
     cause_leave(m, &scope);
     big_lock_release(&m->lock);
+}
+
+bool machine_exit_preconfig(struct machine *m, GError **error)
+{
+    g_assert(big_lock_held(&m->lock));
+    if (!m->preconfig) {
+        g_set_error_literal(error, MACHINE_ERROR, 0,
+                            "The command is permitted only before machine initialization");
+        return false;
+    }
+    m->preconfig = false;
+    return m->config->start_paused || vm_start(m, error);
 }
 
 static void last_words(struct machine *m)

@@ -241,6 +241,7 @@ struct machine *machine_new(struct machine_config *config,
     }
     m = machine_alloc(board, make_loop, events);
     m->config = config;
+    m->preconfig = config->preconfig;
     big_lock_acquire(&m->lock);
     m->blackbox = blackbox_new(config->black_box_dir, config->symbols, error);
     ok = m->blackbox && build(m, error);

@@ -45,6 +45,7 @@ struct machine_config { /* what the command line said; strings owned */
     struct boot_options boot;
     GPtrArray *data_dirs;          /* -L: where firmware files are looked for first */
     bool start_paused;             /* -S */
+    bool preconfig;                /* --preconfig */
     char *rtc_base, *rtc_clock;    /* -rtc; NULL: defaults */
     GPtrArray *globals;            /* struct device_global */
     char *black_box_dir, *symbols; /* see blackbox_new() */
@@ -106,6 +107,8 @@ struct machine {
     struct debugger *debugger; /* debugger.c; NULL: none */
     GPtrArray *chardevs;       /* struct chardev *, owned: freed after the devices */
     int exit_status;
+    /* Written by the main thread, read by the control thread: what may be asked of the machine. */
+    _Atomic bool preconfig;
 };
 
 extern const struct board *const boards[];        /* ended by NULL */
@@ -151,7 +154,8 @@ extern const struct system_ops machine_system_ops;
  * suspended: only flushes, no event, state unchanged. */
 void vm_stop(struct machine *m, enum run_state state);
 /* State running, RESUME, clock, vCPUs. No-op when running or suspended. false and *error in states
- * that refuse (shutdown, internal-error: "Resetting the Virtual Machine is required"). */
+ * that refuse (shutdown, internal-error: "Resetting the Virtual Machine is required"; preconfig).
+ */
 bool vm_start(struct machine *m, GError **error);
 
 /* ---- requests: any thread, with or without the lock; carried out by machine_run_requests() on the
@@ -176,9 +180,12 @@ void machine_request_exit(struct machine *m, int status);
  */
 bool machine_run_requests(struct machine *m);
 
-/* Starts the guest unless start_paused; not with the lock held. Before monitors serve clients, so
- * that none of them sees a machine that is about to run. */
+/* Starts the guest unless start_paused or preconfig; not with the lock held. Before monitors serve
+ * clients, so that none of them sees a machine that is about to run. */
 void machine_start(struct machine *m);
+/* The end of --preconfig: starts the guest unless start_paused. false and *error when it has ended
+ * before. Lock held. */
+bool machine_exit_preconfig(struct machine *m, GError **error);
 /* The main thread's life: runs requests and sources until the machine ends, stops the vCPUs;
  * returns the exit status. Not with the lock held. SIGINT, SIGTERM and SIGHUP end it with cause
  * host-signal, if machine_block_signals() was called before any thread was made. */

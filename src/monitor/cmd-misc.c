@@ -21,6 +21,11 @@ bool qmp_stop(struct qmp_call *call, GError **errp)
     return true;
 }
 
+bool qmp_x_exit_preconfig(struct qmp_call *call, GError **errp)
+{
+    return machine_exit_preconfig(call->machine, errp);
+}
+
 bool qmp_cont(struct qmp_call *call, GError **errp)
 {
     return vm_start(call->machine, errp);

@@ -64,6 +64,18 @@ enum qmp_thread qmp_command_thread(const struct qmp_command *command)
     return QMP_ON_MAIN;
 }
 
+/* Row 11 of the order of checks. */
+static bool preconfig_permits(struct machine *m, const struct qmp_command *command, GError **error)
+{
+    if (m->preconfig && !(command->flags & QMP_CMD_ALLOW_PRECONFIG)) {
+        g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC,
+                    "The command '%s' is permitted only after machine initialization has completed",
+                    command->name);
+        return false;
+    }
+    return true;
+}
+
 bool qmp_state_permits(struct machine *m, const char *command, GError **error)
 {
     enum run_state state = runstate_get(m->run);
@@ -200,6 +212,20 @@ void qmp_append_error(GString *out, const struct qmp_request *request, const GEr
     g_string_append(out, "}}\r\n");
 }
 
+/* Faults in the arguments are told before the state's refusal: commands with rules take none. */
+static bool permits(struct machine *m, const struct qmp_request *request, GError **error)
+{
+    g_autoptr(GError) refusal = NULL;
+
+    if (!qmp_state_permits(m, request->command->name, &refusal)) {
+        if (qapi_members_read(&qapi_empty_type, NULL, request->args, error)) {
+            g_propagate_error(error, g_steal_pointer(&refusal));
+        }
+        return false;
+    }
+    return true;
+}
+
 void qmp_request_run(const struct qmp_request *request, struct qmp_call *call, GString *out)
 {
     static const char prefix[] = "{\"return\": ";
@@ -207,7 +233,8 @@ void qmp_request_run(const struct qmp_request *request, struct qmp_call *call, G
     gsize start = out->len;
 
     g_string_append_len(out, prefix, sizeof(prefix) - 1);
-    if (!qmp_state_permits(call->machine, request->command->name, &error) ||
+    if (!preconfig_permits(call->machine, request->command, &error) ||
+        !permits(call->machine, request, &error) ||
         !request->command->run(call, request->args, out, &error)) {
         g_string_truncate(out, start);
         qmp_append_error(out, request, error);

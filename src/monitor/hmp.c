@@ -102,6 +102,15 @@ static void run_wakeup(struct hmp *h, const struct hmp_command *command, const c
     }
 }
 
+static void run_exit_preconfig(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!machine_exit_preconfig(h->m, &error)) {
+        g_string_append_printf(h->out, "Error: %s\n", error->message);
+    }
+}
+
 static void run_nmi(struct hmp *h, const struct hmp_command *command, const char *args)
 {
     struct qmp_call call = {.machine = h->m};
@@ -420,6 +429,7 @@ static const struct hmp_command commands[] = {
     {"gdbserver", NULL, "[device]",
      "open the machine to gdb on a device (tcp::1234), or with 'none' to nobody", true,
      run_gdbserver},
+    {"exit_preconfig", NULL, "", "end what --preconfig began", false, run_exit_preconfig},
     {"help", "?", "[cmd]", "list the commands, or tell about one", true, run_help},
     {"info registers", NULL, "[-a|vcpu]", "registers of this vCPU, of all, or of one", true,
      info_registers},
@@ -518,6 +528,13 @@ static void run_help(struct hmp *h, const struct hmp_command *command, const cha
     }
 }
 
+/* Before the machine may be touched (--preconfig). */
+static bool in_preconfig(const struct hmp_command *command)
+{
+    return command->run == run_exit_preconfig || command->run == run_help ||
+           command->run == run_quit || command->run == info_status || command->run == info_version;
+}
+
 static void run_line(struct hmp *h, const char *line)
 {
     g_autofree char *name = NULL;
@@ -530,6 +547,12 @@ static void run_line(struct hmp *h, const char *line)
         } else if (*name) {
             g_string_append_printf(h->out, "unknown command: '%s'\n", name);
         }
+        return;
+    }
+    if (h->m->preconfig && !in_preconfig(command)) {
+        g_string_append_printf(
+            h->out, "Command '%s' not available until machine initialization has completed.\n",
+            command->name);
         return;
     }
     if (*line && !command->takes_args) {

@@ -648,8 +648,14 @@ static void test_acpi_wake(void)
     struct device *pm = pm_start(bus);
 
     acpi_pm_rtc_alarm(pm); /* not enabled */
+    acpi_pm_power_button(pm);
+    bus_expect_requests(bus, "wakeup:power button ");
     acpi_pm_sleeping(pm);
     bus_expect_requests(bus, "");
+    bus_outw(bus, 0x602, 0x100);
+    acpi_pm_sleeping(pm);
+    bus_expect_requests(bus, "wakeup:power button ");
+    bus_outw(bus, 0x600, 0x100);
     bus_outw(bus, 0x602, 0x421);
     acpi_pm_sleeping(pm); /* it is now, and was noted before */
     bus_expect_requests(bus, "wakeup:RTC alarm ");

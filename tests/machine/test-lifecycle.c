@@ -444,6 +444,24 @@ static void test_wakeup_with_reset(struct fixture *f, gconstpointer unused)
     g_assert_cmpuint(f->r.wakes, ==, 0);
 }
 
+/* Asleep it does not fall asleep again, nor after waking up. */
+static void test_suspend_when_suspended(struct fixture *f, gconstpointer unused)
+{
+    start(f);
+    for (int i = 0; i < 2; i++) {
+        machine_request_suspend(f->m);
+        machine_run_requests(f->m);
+        expect(f, i ? "" : "SUSPEND@suspended ", RUN_STATE_SUSPENDED);
+    }
+    machine_request_wakeup(f->m, "test");
+    machine_run_requests(f->m);
+    expect(f, "WAKEUP@running ", RUN_STATE_RUNNING);
+    vm_stop(f->m, RUN_STATE_PAUSED);
+    g_assert_true(vm_start(f->m, NULL));
+    machine_run_requests(f->m);
+    expect(f, "STOP@paused RESUME@running ", RUN_STATE_RUNNING);
+}
+
 /* Stopped before it could fall asleep, the machine does so when it goes on. */
 static void test_suspend_when_stopped(struct fixture *f, gconstpointer unused)
 {
@@ -518,6 +536,7 @@ int main(int argc, char **argv)
     ADD("/lifecycle/suspend", test_suspend);
     ADD("/lifecycle/suspended-and-reset", test_suspended_and_reset);
     ADD("/lifecycle/suspend-when-stopped", test_suspend_when_stopped);
+    ADD("/lifecycle/suspend-when-suspended", test_suspend_when_suspended);
     ADD("/lifecycle/reset-after-shutdown", test_reset_after_shutdown);
     ADD("/lifecycle/quit-then-guest-shutdown", test_quit_then_guest_shutdown);
     ADD("/lifecycle/wakeup-with-reset", test_wakeup_with_reset);

@@ -163,6 +163,53 @@ ROWS = [
     Row("rtc-reset-reinjection", "> rtc-reset-reinjection : R"),
 ]
 
+LATER = "!The command '{}' is permitted only after machine initialization has completed"
+ROWS += [
+    Row("preconfig: what is permitted; its end starts the machine", f"""
+        = prelaunch
+        > stop : {LATER.format("stop")}
+        > cont : {LATER.format("cont")}
+        > system_reset : {LATER.format("system_reset")}
+        > inject-nmi : {LATER.format("inject-nmi")}
+        > watchdog-set-action {{"action": "none"}} : {LATER.format("watchdog-set-action")}
+        > watchdog-set-action {{"x": 1}} : {LATER.format("watchdog-set-action")}
+        > set-action {{"reboot": "bad"}} : !Parameter 'reboot' does not accept value 'bad'
+        > set-action {{"reboot": "shutdown", "shutdown": "pause"}} : R
+        = prelaunch
+        > x-exit-preconfig {{"x": 1}} : !Parameter 'x' is unexpected
+        > x-exit-preconfig : RESUME R
+        = running
+        > x-exit-preconfig : !The command is permitted only before machine initialization
+        $ up
+        type r
+        < SHUTDOWN:guest-reset STOP
+        = shutdown
+        """, start="--preconfig", does="say up orders"),
+    Row("preconfig with -S: its end starts nothing", f"""
+        > x-exit-preconfig : R
+        = prelaunch
+        > watchdog-set-action {{"action": "none"}} : R
+        > cont : RESUME R
+        $ ready
+        """, start="--preconfig -S"),
+    Row("preconfig: quit", """
+        > quit : SHUTDOWN:host-qmp-quit R
+        . 0
+        """, start="--preconfig"),
+    Row("preconfig: a signal", """
+        kill TERM
+        < SHUTDOWN:host-signal
+        . 0
+        """, start="--preconfig"),
+    Row("faults in arguments are told before the state's refusal", f"""
+        > cont : RESUME R
+        < SHUTDOWN:guest-shutdown STOP
+        = shutdown
+        > cont {{"x": 1}} : !Parameter 'x' is unexpected
+        > cont : {NEEDS_RESET}
+        """, does="s5", args="-no-shutdown"),
+]
+
 for sig in "TERM", "INT", "HUP":
     for options in "", "-no-shutdown":
         ROWS.append(Row(f"SIG{sig} {options}", f"""
