@@ -73,7 +73,8 @@ class Protocol(unittest.TestCase):
             self.assertEqual(d.step(1 << 40), now + (1 << 40))
 
     def test_running_clock(self):
-        with Door(accel="tcg") as d:
+        """The clock is the machine's where there is a CPU. (-S: firmware uses the same registers.)"""
+        with Door("-S", accel="tcg") as d:
             with self.assertRaises(Refused):
                 d.step()
             self.assertEqual(d.config(0, 0), 0x29c08086)
