@@ -1,6 +1,7 @@
 /*
  * Machine checks: checks the MSRs' rules, then prints what each #MC finds in bank 9. "off" leaves
- * CR4.MCE clear, "busy" does not end the handling of the first one, "mute" switches the bank off.
+ * CR4.MCE clear, "busy" does not end the handling of the first one, "mute" switches the bank off,
+ * "touch ADDRESS" goes on to read there all the time.
  */
 #include "lib/guest.h"
 
@@ -94,5 +95,13 @@ void guest_main(const char *args)
         __asm__ volatile("mov %%cr4, %0; or $0x40, %0; mov %0, %%cr4" : "=&r"(cr4));
     }
     print("ready\n");
+    if (args[0] == 't') {
+        volatile uint32_t *at = mmio(parse_number(args + 6));
+
+        for (;;) {
+            *at;
+            __asm__ volatile("pause");
+        }
+    }
     halt();
 }

@@ -4,6 +4,7 @@
  * Everything that can fail fails before the guest starts, with a message on stderr and exit status
  * 1, and leaves no socket or pid file behind.
  */
+#include "base/host-fault.h"
 #include "base/log.h"
 #include "cli/assemble.h"
 #include "cli/process.h"
@@ -103,6 +104,10 @@ int main(int argc, char **argv)
     }
     atexit(terminal_restore);
     machine_block_signals();
+    if (!host_fault_start(&error)) {
+        log_warn("%s", error->message);
+        g_clear_error(&error);
+    }
     if (g.options->daemonize) {
         g.ready_fd = daemon_start();
     }

@@ -16,6 +16,9 @@ void log_info(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
  * able to flood the log): at most 20 lines a second, the number left out is told. */
 void log_guest(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
+/* Whole lines, as they are; safe in a signal handler. */
+void log_from_signal(const char *text, size_t length);
+
 void log_guest_enable(bool on);
 void log_set_file(FILE *file); /* not owned */
 

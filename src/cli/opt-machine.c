@@ -82,7 +82,12 @@ bool opt_machine(struct options *o, const char *arg, GError **error)
     }
     const char *type = params_take(p, "type");
     const char *accel = params_take(p, "accel");
+    const char *backend = params_take(p, "memory-backend");
     bool ok = true;
+
+    if (backend) {
+        replace(&o->memory_backend, backend);
+    }
 
     if (type) {
         replace(&o->config->machine_type, type);
@@ -499,10 +504,13 @@ bool opt_machine_finish(struct options *o, GError **error)
                     config->topology.cpus, board->name, board->max_cpus);
         return false;
     }
+    if (!memory_backend_choose(o, error)) {
+        return false;
+    }
     if (config->ram_bytes == 0) {
         config->ram_bytes = 128u << 20;
     }
-    if (config->ram_bytes > host_memory_bytes()) {
+    if (!config->ram_backing.path && config->ram_bytes > host_memory_bytes()) {
         g_set_error(error, CLI_ERROR, 0,
                     "-m: %" G_GUINT64_FORMAT " MiB of memory, the host has %" G_GUINT64_FORMAT,
                     config->ram_bytes >> 20, host_memory_bytes() >> 20);

@@ -13,6 +13,10 @@ bool opt_accel(struct options *o, const char *arg, GError **error);
 bool opt_cpu(struct options *o, const char *arg, GError **error);
 bool opt_smp(struct options *o, const char *arg, GError **error);
 bool opt_memory(struct options *o, const char *arg, GError **error);
+bool opt_object(struct options *o, const char *arg, GError **error);
+void memory_object_free(gpointer object);
+/* Gives the machine the memory that it names. */
+bool memory_backend_choose(struct options *o, GError **error);
 bool opt_boot(struct options *o, const char *arg, GError **error);
 bool opt_data_dir(struct options *o, const char *arg, GError **error);
 bool opt_rtc(struct options *o, const char *arg, GError **error);

@@ -416,6 +416,8 @@ static const struct option options[] = {
     {"cpu", "MODEL[,+FEATURE][,-FEATURE]", opt_cpu, "the CPU model"},
     {"smp", "[cpus=]N[,sockets=][,dies=][,cores=][,threads=]", opt_smp, "how many vCPUs"},
     {"m", "[size=]MiB|SIZE", opt_memory, "guest memory (128 MiB)"},
+    {"object", "memory-backend-KIND,id=ID,size=SIZE[,share=on]", opt_object,
+     "memory for -machine memory-backend=ID: ram, memfd, or file with mem-path=FILE"},
     {"kernel", "FILE", opt_kernel, "a Linux bzImage, a Multiboot image or an ELF with a PVH entry"},
     {"initrd", "FILE", opt_initrd, "its initial RAM disk, or Multiboot module"},
     {"append", "TEXT", opt_append, "its command line"},
@@ -565,6 +567,7 @@ struct options *options_parse(int argc, char **argv, GError **error)
 
     o->config = machine_config_new();
     o->chardevs = g_ptr_array_new_with_free_func(option_text_free);
+    o->memories = g_ptr_array_new_with_free_func(memory_object_free);
     o->serials = g_ptr_array_new_with_free_func(option_text_free);
     o->debugcons = g_ptr_array_new_with_free_func(option_text_free);
     o->blockdevs = g_ptr_array_new_with_free_func(option_text_free);
@@ -591,6 +594,8 @@ void options_free(struct options *o)
     g_ptr_array_unref(o->blockdevs);
     g_ptr_array_unref(o->drives);
     g_ptr_array_unref(o->monitors);
+    g_ptr_array_unref(o->memories);
+    g_free(o->memory_backend);
     g_free(o->human_monitor);
     g_free(o->qtest);
     g_free(o->gdb);

@@ -19,6 +19,13 @@ struct monitor_option {
     char *given; /* "-qmp unix:...": for messages */
 };
 
+struct memory_object { /* -object memory-backend-... */
+    char *id;
+    uint64_t bytes;
+    struct ram_backing backing;
+    bool used;
+};
+
 struct option_text { /* an option with its argument still as text */
     char *given;     /* "-device foo,...": for messages */
     char *text;
@@ -30,8 +37,10 @@ struct options {
     struct machine_config *config; /* given away to machine_new() */
     /* struct option_text */
     GPtrArray *chardevs, *serials, *debugcons, *devices, *blockdevs, *drives;
-    GPtrArray *monitors; /* struct monitor_option */
-    char *human_monitor; /* -monitor: a chardev spec, "none", or NULL */
+    GPtrArray *monitors;  /* struct monitor_option */
+    GPtrArray *memories;  /* struct memory_object */
+    char *memory_backend; /* -machine memory-backend=, or NULL */
+    char *human_monitor;  /* -monitor: a chardev spec, "none", or NULL */
     char *qtest, *qtest_log;
     char *gdb; /* -gdb: a device, or NULL */
     char *pidfile, *log_file, *event_log;

@@ -20,6 +20,8 @@
  */
 #include "cpu/vcpu.h"
 
+#include "base/host-fault.h"
+
 #include "base/log.h"
 #include "cpu/x86/cpuid.h"
 #include <string.h>
@@ -397,6 +399,8 @@ static void *vcpu_thread(void *arg)
     g_snprintf(name, sizeof(name), "vcpu %u", vcpu->index);
     pthread_setname_np(pthread_self(), name);
     __atomic_store_n(&vcpu->thread_id, (uint64_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
+    host_fault_set_thread((int)vcpu->index, &vcpu->req, VCPU_REQ_PAUSE,
+                          vcpu->ops->privilege ? vcpu->ops->privilege(vcpu) : NULL);
     for (;;) {
         uint32_t req = atomic_load(&vcpu->req);
 

@@ -97,6 +97,9 @@ struct vcpu_ops {
     /* RIP of the instruction that is being executed. The vCPU's own thread, or parked. NULL: not
      * known. */
     uint64_t (*instruction_pointer)(struct vcpu *);
+    /* Where it keeps the privilege level, 0 to 3, of the code that it executes; readable while it
+     * does. NULL: not known. */
+    const uint8_t *(*privilege)(struct vcpu *);
     /* Where a linear address is, as read_linear() has it. Parked only. */
     bool (*translate)(struct vcpu *, gva_t addr, gpa_t *gpa);
     /* cpus->debug, or vcpu->step, changed. Parked only. NULL: nothing is executed here. */
@@ -123,6 +126,9 @@ struct cpus_hooks {
     void (*triple_fault)(void *opaque, struct vcpu *);
     /* The vCPU met what it can't execute. text is one or more lines: address, bytes, registers. */
     void (*internal_error)(void *opaque, struct vcpu *, const char *text);
+    /* The host has failed the vCPU: its accelerator or its memory is gone. text: one line. NULL: an
+     * internal error. */
+    void (*host_error)(void *opaque, struct vcpu *, const char *text);
     /* The guest reported a crash of its own through the Hyper-V crash registers; arg is P0 to P4.
      */
     void (*crash)(void *opaque, struct vcpu *, const uint64_t arg[5]);

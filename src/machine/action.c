@@ -191,6 +191,18 @@ void machine_internal_error(void *machine, struct vcpu *vcpu, const char *text)
     cause_leave(m, &scope);
 }
 
+void machine_host_error(void *machine, struct vcpu *vcpu, const char *text)
+{
+    struct machine *m = machine;
+    struct cause_scope scope;
+
+    log_error("vCPU %u: the host has failed it: %s", vcpu->index, text);
+    cause_enter(m, &scope, cause_of_vcpu(vcpu, text, -1));
+    machine_note_failure(m, GODWIT_BLACK_BOX_TRIGGER_HOST_ERROR, vcpu, text, NULL);
+    machine_request_shutdown(m, SHUTDOWN_CAUSE_HOST_ERROR, "accelerator");
+    cause_leave(m, &scope);
+}
+
 void machine_crash(void *machine, struct vcpu *vcpu, const uint64_t arg[5])
 {
     struct guest_panic_information info = {

@@ -19,6 +19,7 @@
  */
 #include "machine/machine-priv.h"
 
+#include "base/host-fault.h"
 #include "base/log.h"
 #include "machine/debugger.h"
 #include "qapi-events.h"
@@ -62,6 +63,7 @@ struct requests {
     /* The rest is the main thread's. */
     bool ended;
     struct cause *why_ended;
+    bool broken; /* the last reset failed */
     struct machine_actions actions;
 };
 
@@ -305,8 +307,11 @@ static void suspend(struct machine *m)
     note_asleep(m, true);
 }
 
-static const char *start_refusal(enum run_state state)
+static const char *start_refusal(const struct machine *m, enum run_state state)
 {
+    if (m->requests->broken) {
+        return "Resetting the Virtual Machine is required";
+    }
     switch (state) {
     case RUN_STATE_INTERNAL_ERROR:
     case RUN_STATE_SHUTDOWN:
@@ -321,7 +326,7 @@ static const char *start_refusal(enum run_state state)
 bool vm_start(struct machine *m, GError **error)
 {
     enum run_state state = runstate_get(m->run);
-    const char *refusal = start_refusal(state);
+    const char *refusal = start_refusal(m, state);
     bool stop_pending;
 
     g_assert(big_lock_held(&m->lock));
@@ -369,6 +374,7 @@ bool machine_reset(struct machine *m, enum reset_kind kind)
 {
     g_autoptr(GError) error = NULL;
 
+    host_memory_reset(m);
     devices_reset(&m->env, kind);
     if (m->cpus) {
         vcpus_reset_all(m->cpus);
@@ -455,10 +461,11 @@ static void run_reset(struct machine *m, enum shutdown_cause cause, bool waking)
         vclock_start(m->clock);
         qapi_event_send_wakeup(m->events);
     }
-    if (runstate_is_running(m->run) && ok) {
+    m->requests->broken = !ok;
+    if (!ok) {
+        machine_request_shutdown(m, SHUTDOWN_CAUSE_HOST_ERROR, "reset");
+    } else if (runstate_is_running(m->run)) {
         unpark(m);
-    } else {
-        vm_stop(m, RUN_STATE_INTERNAL_ERROR); /* when it runs */
     }
 }
 
@@ -499,7 +506,8 @@ static void run_shutdown(struct machine *m, enum shutdown_cause cause, bool ends
     if (actions->shutdown == SHUTDOWN_ACTION_PAUSE) {
         vm_stop(m, RUN_STATE_SHUTDOWN);
     } else {
-        end(m, cause == SHUTDOWN_CAUSE_GUEST_PANIC && actions->panic == PANIC_ACTION_EXIT_FAILURE);
+        end(m, cause == SHUTDOWN_CAUSE_HOST_ERROR || (cause == SHUTDOWN_CAUSE_GUEST_PANIC &&
+                                                      actions->panic == PANIC_ACTION_EXIT_FAILURE));
     }
 }
 
@@ -706,7 +714,7 @@ static void last_words(struct machine *m)
 int machine_run(struct machine *m)
 {
     struct cause_scope scope;
-    GSource *source = NULL;
+    GSource *source = NULL, *faults = NULL;
     sigset_t set;
     int fd;
 
@@ -716,6 +724,9 @@ int machine_run(struct machine *m)
         source = loop_watch_fd(m->loop, fd, G_IO_IN, receive_signal, m);
     } else {
         log_warn("signals cannot be watched: %s", strerror(errno));
+    }
+    if (host_fault_fd() >= 0) {
+        faults = loop_watch_fd(m->loop, host_fault_fd(), G_IO_IN, host_memory_ready, m);
     }
     loop_run(m->loop);
 
@@ -728,6 +739,9 @@ int machine_run(struct machine *m)
     cause_leave(m, &scope);
     big_lock_release(&m->lock);
     last_words(m);
+    if (faults) {
+        g_source_destroy(faults);
+    }
     if (source) {
         g_source_destroy(source);
     }

@@ -3,6 +3,7 @@
 #define MACHINE_MACHINE_PRIV_H
 
 #include "machine/blackbox.h"
+#include "machine/host-memory.h"
 #include "machine/machine.h"
 
 struct requests *requests_new(void);
@@ -14,6 +15,11 @@ void machine_request_record(struct machine *m);
 /* Devices, vCPUs, then the board's own; the machine is parked. Logs and returns false on failure.
  */
 bool machine_reset(struct machine *m, enum reset_kind kind);
+
+struct mce;
+/* As machine_inject_mce() with the vCPUs parked already; required: what the event says. */
+void machine_check_parked(struct machine *m, struct vcpu *vcpu, const struct mce *mce,
+                          bool required, bool broadcast, GString *out);
 
 void actions_init(struct machine_actions *actions);
 /* Whether a reset with this cause ends or stops the machine instead (-no-reboot). */

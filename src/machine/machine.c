@@ -76,6 +76,7 @@ void machine_config_free(struct machine_config *config)
     g_free(config->rtc_base);
     g_free(config->rtc_clock);
     g_free(config->black_box_dir);
+    g_free(config->ram_backing.path);
     g_free(config->symbols);
     g_ptr_array_unref(config->globals);
     g_free(config);
@@ -219,6 +220,7 @@ static struct machine *machine_alloc(const struct board *board,
     m->run = runstate_new(RUN_STATE_PRELAUNCH);
     runstate_observe(m->run, note_state, m->causes);
     m->requests = requests_new();
+    m->host_memory = host_memory_new();
     m->block = block_graph_new(m->events, m->loop);
     block_graph_on_stop(m->block, stop_for_error, m);
     m->chardevs = g_ptr_array_new_with_free_func((GDestroyNotify)chardev_free);
@@ -280,6 +282,7 @@ void machine_free(struct machine *m)
     vclock_free(m->clock);
     requests_free(m->requests);
     blackbox_free(m->blackbox);
+    host_memory_free(m->host_memory);
     causes_free(m->causes);
     runstate_free(m->run);
     loop_free(m->loop);

@@ -37,6 +37,7 @@ struct machine_config { /* what the command line said; strings owned */
     char *name;         /* -name; NULL */
     char *uuid;         /* canonical text, or NULL */
     uint64_t ram_bytes;
+    struct ram_backing ram_backing; /* all zero: anonymous */
     struct cpu_topology topology;
     char *cpu_spec;    /* -cpu; NULL: default */
     GPtrArray *accels; /* names in order of preference */
@@ -97,11 +98,12 @@ struct machine {
     struct cpus *cpus;
     struct cpu_model *cpu_model;
     struct device_env env;
-    struct event_sink *events; /* where QMP events go, with their causes; never NULL */
-    struct causes *causes;     /* cause.c */
-    struct blackbox *blackbox; /* blackbox.c */
-    struct runstate *run;      /* runstate.c */
-    struct requests *requests; /* lifecycle.c */
+    struct event_sink *events;       /* where QMP events go, with their causes; never NULL */
+    struct causes *causes;           /* cause.c */
+    struct blackbox *blackbox;       /* blackbox.c */
+    struct host_memory *host_memory; /* host-memory.c */
+    struct runstate *run;            /* runstate.c */
+    struct requests *requests;       /* lifecycle.c */
     void *board_data;
     struct block_graph *block;
     struct debugger *debugger; /* debugger.c; NULL: none */
@@ -127,6 +129,7 @@ void machine_free(struct machine *m);
 bool machine_create_cpus(struct machine *m, const struct cpus_hooks *hooks, GError **error);
 void machine_triple_fault(void *machine, struct vcpu *vcpu);
 void machine_internal_error(void *machine, struct vcpu *vcpu, const char *text);
+void machine_host_error(void *machine, struct vcpu *vcpu, const char *text);
 void machine_debug_stop(void *machine, struct vcpu *vcpu);
 struct mce;
 /* Injects a machine check into a vCPU, and with broadcast one that says nothing more into all

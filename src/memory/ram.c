@@ -1,14 +1,19 @@
 /*
- * Guest RAM: a private anonymous mapping that the host fills with zero pages when they are touched.
+ * Guest RAM: anonymous memory that the host fills with zero pages when they are touched, or a file.
  *
  * A guard page follows, so that an access that runs over the end of guest RAM faults in Godwit
  * rather than reading something else.
  */
 #include "memory/ram.h"
+
+#include "base/host-fault.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/sysinfo.h>
+#include <unistd.h>
 
 static GQuark ram_error_quark(void)
 {
@@ -26,10 +31,88 @@ static uint64_t host_memory_bytes(void)
     return ((uint64_t)info.totalram + info.totalswap) * info.mem_unit;
 }
 
-struct ram_block *ram_block_new(const char *name, uint64_t size, GError **error)
+static bool fail(const char *name, uint64_t size, const char *what, int err, GError **error)
+{
+    g_set_error(error, ram_error_quark(), err,
+                "memory '%s': cannot set up %" G_GUINT64_FORMAT " bytes: %s%s", name, size, what,
+                g_strerror(err));
+    return false;
+}
+
+/* Address space for it with the guard page, and nothing in it yet; MAP_FAILED with errno. */
+static void *reserve(uint64_t size)
+{
+    errno = ENOMEM;
+    if (size > SIZE_MAX - GUEST_PAGE_SIZE) {
+        return MAP_FAILED;
+    }
+    return mmap(NULL, size + GUEST_PAGE_SIZE, PROT_NONE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+
+/* The file, as large as the memory: an empty one is made so, a smaller one is an error. */
+static int file_open(const char *name, uint64_t size, const struct ram_backing *backing,
+                     GError **error)
+{
+    int fd = backing->memfd ? memfd_create(name, MFD_CLOEXEC)
+                            : open(backing->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    g_autofree char *place = g_strdup_printf("'%s': ", backing->memfd ? "memfd" : backing->path);
+    struct stat st;
+
+    if (fd < 0) {
+        fail(name, size, place, errno, error);
+        return -1;
+    }
+    if (fstat(fd, &st) < 0 || (st.st_size == 0 && ftruncate(fd, (off_t)size) < 0)) {
+        fail(name, size, place, errno, error);
+    } else if (!S_ISREG(st.st_mode)) {
+        fail(name, size, place, EINVAL, error);
+    } else if (st.st_size != 0 && (uint64_t)st.st_size < size) {
+        g_set_error(error, ram_error_quark(), EINVAL,
+                    "memory '%s': '%s' has %lld bytes, %" G_GUINT64_FORMAT
+                    " are wanted (an empty or absent file is made as large)",
+                    name, backing->path, (long long)st.st_size, size);
+    } else {
+        return fd;
+    }
+    close(fd);
+    return -1;
+}
+
+/* Fills the reserved space. */
+static bool map(void *host, const char *name, uint64_t size, const struct ram_backing *backing,
+                GError **error)
+{
+    int flags = MAP_FIXED | (backing && backing->share ? MAP_SHARED : MAP_PRIVATE);
+    int fd = -1;
+    void *mapped;
+
+    if (backing && (backing->path || backing->memfd)) {
+        fd = file_open(name, size, backing, error);
+        if (fd < 0) {
+            return false;
+        }
+    } else {
+        flags |= MAP_ANONYMOUS;
+        if (size > host_memory_bytes()) {
+            return fail(name, size, "", ENOMEM, error);
+        }
+    }
+    mapped = mmap(host, size, PROT_READ | PROT_WRITE, flags, fd, 0);
+    if (mapped == MAP_FAILED) {
+        fail(name, size, "", errno, error);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return mapped != MAP_FAILED;
+}
+
+struct ram_block *ram_block_new_backed(const char *name, uint64_t size,
+                                       const struct ram_backing *backing, GError **error)
 {
     struct ram_block *block;
-    void *host = MAP_FAILED;
+    void *host;
 
     if (size == 0 || size % GUEST_PAGE_SIZE != 0) {
         g_set_error(error, ram_error_quark(), EINVAL,
@@ -37,24 +120,26 @@ struct ram_block *ram_block_new(const char *name, uint64_t size, GError **error)
                     name, size);
         return NULL;
     }
-    errno = ENOMEM;
-    if (size <= host_memory_bytes() && size <= SIZE_MAX - GUEST_PAGE_SIZE) {
-        host = mmap(NULL, size + GUEST_PAGE_SIZE, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    }
+    host = reserve(size);
     if (host == MAP_FAILED) {
-        g_set_error(error, ram_error_quark(), errno,
-                    "memory '%s': cannot set up %" G_GUINT64_FORMAT " bytes: %s", name, size,
-                    g_strerror(errno));
+        fail(name, size, "", errno, error);
         return NULL;
     }
-    mprotect((uint8_t *)host + size, GUEST_PAGE_SIZE, PROT_NONE);
-
+    if (!map(host, name, size, backing, error)) {
+        munmap(host, size + GUEST_PAGE_SIZE);
+        return NULL;
+    }
     block = g_new0(struct ram_block, 1);
     block->name = g_strdup(name);
     block->host = host;
     block->size = size;
+    host_fault_register(host, size);
     return block;
+}
+
+struct ram_block *ram_block_new(const char *name, uint64_t size, GError **error)
+{
+    return ram_block_new_backed(name, size, NULL, error);
 }
 
 void ram_block_free(struct ram_block *block)
@@ -62,6 +147,7 @@ void ram_block_free(struct ram_block *block)
     if (!block) {
         return;
     }
+    host_fault_unregister(block->host);
     free(block->accel_pages);
     munmap(block->host, block->size + GUEST_PAGE_SIZE);
     g_free(block->name);

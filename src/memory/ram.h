@@ -1,11 +1,12 @@
 /*
- * Guest RAM: anonymous (or memfd) host memory, zero at the start, populated on touch.
+ * Guest RAM: anonymous host memory, zero at the start, populated on touch; or a file's.
  */
 #ifndef MEMORY_RAM_H
 #define MEMORY_RAM_H
 
 #include "memory/types.h"
 #include <glib.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct ram_block {
@@ -16,6 +17,19 @@ struct ram_block {
      * freed with the block. */
     void *accel_pages;
 };
+
+/* Where the memory is, for those who want it shared or kept. */
+struct ram_backing {
+    char *path; /* of a file; NULL: none */
+    bool memfd; /* a file without a name */
+    bool share; /* what is written is seen by others who map the file; else it is the machine's own
+                 */
+};
+
+/* backing NULL: anonymous. A file that is absent or empty is made as large as the memory, one that
+ * is too small is an error. */
+struct ram_block *ram_block_new_backed(const char *name, uint64_t size,
+                                       const struct ram_backing *backing, GError **error);
 
 /* NULL and *error when size is 0, not a multiple of 4096, or cannot be had. */
 struct ram_block *ram_block_new(const char *name, uint64_t size, GError **error);

@@ -179,9 +179,36 @@ static void test_failing_reset(struct fixture *f, gconstpointer unused)
     start(f);
     f->r.reset_fails = true;
     machine_request_reset(f->m, SHUTDOWN_CAUSE_GUEST_RESET, "test");
+    g_assert_false(machine_run_requests(f->m));
+    expect(
+        f,
+        RESET_OF("guest-reset", "true") "@running " SHUTDOWN_OF("host-error", "false") "@running ",
+        RUN_STATE_RUNNING);
+    g_assert_cmpint(f->m->exit_status, ==, 1);
+}
+
+/* With -no-shutdown it stands still until a reset works. */
+static void test_failing_reset_pauses(struct fixture *f, gconstpointer unused)
+{
+    g_autoptr(GError) error = NULL;
+
+    machine_actions(f->m)->shutdown = SHUTDOWN_ACTION_PAUSE;
+    start(f);
+    f->r.reset_fails = true;
+    machine_request_reset(f->m, SHUTDOWN_CAUSE_GUEST_RESET, "test");
     g_assert_true(machine_run_requests(f->m));
-    expect(f, RESET_OF("guest-reset", "true") "@running STOP@internal-error ",
-           RUN_STATE_INTERNAL_ERROR);
+    expect(f,
+           RESET_OF("guest-reset", "true") "@running " SHUTDOWN_OF(
+               "host-error", "false") "@running STOP@shutdown ",
+           RUN_STATE_SHUTDOWN);
+    machine_request_reset(f->m, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET, "test");
+    g_assert_true(machine_run_requests(f->m));
+    g_assert_false(vm_start(f->m, &error));
+    f->r.reset_fails = false;
+    g_string_truncate(f->r.events, 0);
+    machine_request_reset(f->m, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET, "test");
+    g_assert_true(machine_run_requests(f->m));
+    g_assert_true(vm_start(f->m, NULL));
 }
 
 static void test_shutdown(struct fixture *f, gconstpointer unused)
@@ -521,6 +548,7 @@ int main(int argc, char **argv)
     ADD("/lifecycle/stop-and-start", test_stop_and_start);
     ADD("/lifecycle/reset", test_reset);
     ADD("/lifecycle/failing-reset", test_failing_reset);
+    ADD("/lifecycle/failing-reset-pauses", test_failing_reset_pauses);
     ADD("/lifecycle/shutdown", test_shutdown);
     ADD("/lifecycle/no-shutdown", test_no_shutdown);
     ADD("/lifecycle/quit", test_quit);

@@ -87,3 +87,20 @@ enum mce_result mce_inject(struct vcpu *vcpu, const struct mce *mce, bool *neste
     }
     return result;
 }
+
+bool mce_supported(struct vcpu *vcpu)
+{
+    g_autofree struct cpu_state *state = g_new0(struct cpu_state, 1);
+    uint64_t value;
+
+    vcpu->ops->get(vcpu, state, ST_MSRS);
+    return msr_find(state, MSR_MCG_CTL, &value);
+}
+
+int mce_privilege(struct vcpu *vcpu)
+{
+    g_autofree struct cpu_state *state = g_new0(struct cpu_state, 1);
+
+    vcpu->ops->get(vcpu, state, ST_SREGS);
+    return state->sregs.ss.dpl;
+}

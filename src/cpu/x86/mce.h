@@ -7,13 +7,18 @@
 
 #include "cpu/vcpu.h"
 
-#define MCI_STATUS_VAL  (1ull << 63)
-#define MCI_STATUS_OVER (1ull << 62)
-#define MCI_STATUS_UC   (1ull << 61)
-#define MCI_STATUS_AR   (1ull << 55)
+#define MCI_STATUS_VAL   (1ull << 63)
+#define MCI_STATUS_OVER  (1ull << 62)
+#define MCI_STATUS_UC    (1ull << 61)
+#define MCI_STATUS_EN    (1ull << 60)
+#define MCI_STATUS_MISCV (1ull << 59)
+#define MCI_STATUS_ADDRV (1ull << 58)
+#define MCI_STATUS_S     (1ull << 56)
+#define MCI_STATUS_AR    (1ull << 55)
 
-#define MCG_STATUS_RIPV (1ull << 0)
-#define MCG_STATUS_MCIP (1ull << 2)
+#define MCG_STATUS_RIPV  (1ull << 0)
+#define MCG_STATUS_EIPV  (1ull << 1)
+#define MCG_STATUS_MCIP  (1ull << 2)
 
 struct mce {
     unsigned bank;
@@ -33,5 +38,10 @@ enum mce_result {
 
 /* status has VAL. *nested: the vCPU was handling one already. Parked only. */
 enum mce_result mce_inject(struct vcpu *vcpu, const struct mce *mce, bool *nested);
+
+/* Whether it has machine checks. Parked only. */
+bool mce_supported(struct vcpu *vcpu);
+/* Its privilege level, 0 to 3. Parked only. */
+int mce_privilege(struct vcpu *vcpu);
 
 #endif

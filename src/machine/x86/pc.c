@@ -76,6 +76,7 @@ static void eoi(void *opaque, uint8_t vector)
 static const struct cpus_hooks pc_hooks = {
     .triple_fault = machine_triple_fault,
     .internal_error = machine_internal_error,
+    .host_error = machine_host_error,
     .crash = machine_crash,
     .debug = machine_debug_stop,
     .pic_ack = pic_ack,
@@ -90,7 +91,7 @@ static bool ram_init(struct machine *m, struct pc *q, GError **error)
 
     q->low_bytes = bytes > q->chipset->ram_hole ? q->chipset->ram_split : bytes;
     q->high_bytes = bytes - q->low_bytes;
-    q->ram = ram_block_new("ram", bytes, error);
+    q->ram = ram_block_new_backed("ram", bytes, &m->config->ram_backing, error);
     if (!q->ram) {
         return false;
     }

@@ -143,6 +143,20 @@ static enum run_exit run_failed(struct kvm_vcpu *v, const char *fmt, ...)
     return RUN_ERROR;
 }
 
+/* KVM_RUN failed. EFAULT: the memory behind the guest's is gone; with these others KVM is. */
+static enum run_exit run_refused(struct kvm_vcpu *v, int err)
+{
+    const struct cpus *cpus = v->vcpu->cpus;
+    g_autofree char *why = g_strdup_printf("KVM_RUN: %s", strerror(err));
+    bool gone = err == EBADF || err == ENOTTY || err == EIO || err == ENODEV || err == ENXIO;
+
+    if (!cpus->hooks->host_error || !(gone || err == EFAULT)) {
+        return run_failed(v, "%s", why);
+    }
+    cpus->hooks->host_error(cpus->hooks_opaque, v->vcpu, why);
+    return RUN_ERROR;
+}
+
 static enum run_exit internal_error(struct kvm_vcpu *v)
 {
     static const char *const names[] = {"", "emulation failure", "simultaneous exceptions",
@@ -399,7 +413,7 @@ static enum run_exit kvm_run_vcpu(struct vcpu *vcpu)
         if (err == 0) {
             exit = handle_exit(v);
         } else if (err != EINTR && err != EAGAIN) {
-            exit = run_failed(v, "KVM_RUN: %s", strerror(err));
+            exit = run_refused(v, err);
         }
     }
     return exit;

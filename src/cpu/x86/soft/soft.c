@@ -199,6 +199,11 @@ static uint64_t soft_instruction_pointer(struct vcpu *vcpu)
                : c->rip;
 }
 
+static const uint8_t *soft_privilege(struct vcpu *vcpu)
+{
+    return &((struct cpu *)vcpu->accel)->cpl;
+}
+
 static const struct vcpu_ops soft_vcpu_ops = {
     .create = soft_create,
     .destroy = soft_destroy,
@@ -208,6 +213,7 @@ static const struct vcpu_ops soft_vcpu_ops = {
     .set = soft_set,
     .read_linear = soft_read_linear,
     .instruction_pointer = soft_instruction_pointer,
+    .privilege = soft_privilege,
     .translate = soft_translate,
     .debug_points = soft_debug_points,
     .debug_step = soft_debug_step,
