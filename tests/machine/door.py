@@ -77,7 +77,7 @@ class Protocol(unittest.TestCase):
         with Door("-S", accel="tcg") as d:
             with self.assertRaises(Refused):
                 d.step()
-            self.assertEqual(d.config(0, 0), 0x29c08086)
+            self.assertNotEqual(d.inb(0x64), 0xff)  # a register that firmware does not change meanwhile
 
     def test_ends(self):
         with Door(qmp=True) as d:
