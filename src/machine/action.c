@@ -48,10 +48,12 @@ static void guest_suspend_disk(void *machine)
     struct machine *m = machine;
     struct cause_scope scope;
 
+    machine_act_begin(m);
     cause_enter(m, &scope, cause_now(m, GODWIT_CAUSE_WHO_DEVICE, "acpi"));
     qapi_event_send_suspend_disk(m->events);
     machine_request_shutdown(m, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, "ACPI S4");
     cause_leave(m, &scope);
+    machine_act_end(m);
 }
 
 static void guest_exit(void *machine, int status)
@@ -74,6 +76,7 @@ static void panic_act(struct machine *m, const struct guest_panic_information *i
     const struct machine_actions *actions = machine_actions(m);
     struct cause_scope scope;
 
+    machine_act_begin(m);
     cause_enter(m, &scope, cause_now(m, GODWIT_CAUSE_WHO_DEVICE, "panic"));
     if (actions->panic == PANIC_ACTION_NONE) {
         qapi_event_send_guest_panicked(m->events, GUEST_PANIC_ACTION_RUN, info);
@@ -88,6 +91,7 @@ static void panic_act(struct machine *m, const struct guest_panic_information *i
     }
     note_failure(m, GODWIT_BLACK_BOX_TRIGGER_PANIC, info);
     cause_leave(m, &scope);
+    machine_act_end(m);
 }
 
 static void guest_panicked(void *machine, bool crash_loaded)
@@ -111,6 +115,7 @@ static void watchdog_expired(void *machine, const char *source)
     struct machine_actions *actions = machine_actions(m);
     struct cause_scope scope;
 
+    machine_act_begin(m);
     cause_enter(m, &scope, cause_now(m, GODWIT_CAUSE_WHO_DEVICE, source));
     qapi_event_send_watchdog(m->events, actions->watchdog);
     switch (actions->watchdog) {
@@ -139,6 +144,7 @@ static void watchdog_expired(void *machine, const char *source)
     }
     machine_note_failure(m, GODWIT_BLACK_BOX_TRIGGER_WATCHDOG, NULL, source, NULL);
     cause_leave(m, &scope);
+    machine_act_end(m);
 }
 
 static void rtc_changed(void *machine, int64_t offset_s)

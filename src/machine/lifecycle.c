@@ -57,9 +57,14 @@ struct slots {
 };
 
 struct requests {
-    GMutex mutex; /* guards slots and posted: requests come from any thread */
+    GMutex mutex; /* guards what follows: requests come from any thread */
     struct slots slots;
     bool posted;
+    bool carrying_out;
+    unsigned acting; /* who is telling of something and will leave a request */
+    GCond settled;   /* none of the three any more */
+    uint64_t rounds; /* how often machine_run_requests() has come to its end */
+    uint64_t waited; /* in vain: rounds was that, plus 1 */
     /* The rest is the main thread's. */
     bool ended;
     struct cause *why_ended;
@@ -72,6 +77,7 @@ struct requests *requests_new(void)
     struct requests *r = g_new0(struct requests, 1);
 
     g_mutex_init(&r->mutex);
+    g_cond_init(&r->settled);
     actions_init(&r->actions);
     return r;
 }
@@ -90,6 +96,7 @@ void requests_free(struct requests *r)
         slots_clear(&r->slots);
         cause_unref(r->why_ended);
         g_mutex_clear(&r->mutex);
+        g_cond_clear(&r->settled);
         g_free(r);
     }
 }
@@ -136,6 +143,42 @@ static void request_end(struct machine *m, enum request_bit bit, struct cause *w
     if (post) {
         loop_post(m->loop, run_posted_requests, m);
     }
+}
+
+/* ---- an answer that is as new as the events */
+
+/* The main thread may be stuck; who asks for the state then gets the one there is. */
+#define SETTLE_US 20000
+
+void machine_act_begin(struct machine *m)
+{
+    g_mutex_lock(&m->requests->mutex);
+    m->requests->acting++;
+    g_mutex_unlock(&m->requests->mutex);
+}
+
+void machine_act_end(struct machine *m)
+{
+    struct requests *r = m->requests;
+
+    g_mutex_lock(&r->mutex);
+    r->acting--;
+    g_cond_broadcast(&r->settled);
+    g_mutex_unlock(&r->mutex);
+}
+
+void machine_settle(struct machine *m)
+{
+    struct requests *r = m->requests;
+    gint64 end = g_get_monotonic_time() + SETTLE_US;
+
+    g_mutex_lock(&r->mutex);
+    while ((r->posted || r->carrying_out || r->acting) && r->waited != r->rounds + 1) {
+        if (!g_cond_wait_until(&r->settled, &r->mutex, end)) {
+            r->waited = r->rounds + 1; /* nobody waits again before something has moved */
+        }
+    }
+    g_mutex_unlock(&r->mutex);
 }
 
 /* Who stands behind a cause of the protocol's when nothing tells more. */
@@ -520,6 +563,7 @@ static struct slots take_requests(struct machine *m)
     taken = r->slots;
     r->slots = (struct slots){0};
     r->posted = false;
+    r->carrying_out = true;
     g_mutex_unlock(&r->mutex);
     if (taken.pending & REQUEST_RESET && actions_reset_is_shutdown(&r->actions, taken.reset)) {
         if (!(taken.pending & REQUEST_SHUTDOWN) || taken.reset_last) {
@@ -598,12 +642,17 @@ static bool run_requests(struct machine *m, struct slots *s)
     return !m->requests->ended;
 }
 
-bool machine_run_requests(struct machine *m)
+static void settled(struct requests *r)
 {
-    g_assert(big_lock_held(&m->lock));
-    if (m->requests->ended) {
-        return false;
-    }
+    g_mutex_lock(&r->mutex);
+    r->carrying_out = false;
+    r->rounds++;
+    g_cond_broadcast(&r->settled);
+    g_mutex_unlock(&r->mutex);
+}
+
+static bool run_rounds(struct machine *m)
+{
     for (unsigned i = 0; i < MAX_ROUNDS; i++) {
         struct slots s = take_requests(m);
 
@@ -617,6 +666,19 @@ bool machine_run_requests(struct machine *m)
         release_held(m);
     }
     return true;
+}
+
+bool machine_run_requests(struct machine *m)
+{
+    bool goes_on;
+
+    g_assert(big_lock_held(&m->lock));
+    if (m->requests->ended) {
+        return false;
+    }
+    goes_on = run_rounds(m);
+    settled(m->requests);
+    return goes_on;
 }
 
 /* ---- the main thread's life */

@@ -21,6 +21,10 @@ struct mce;
 void machine_check_parked(struct machine *m, struct vcpu *vcpu, const struct mce *mce,
                           bool required, bool broadcast, GString *out);
 
+/* Around an event and the request that it leads to: for machine_settle(). Any thread. */
+void machine_act_begin(struct machine *m);
+void machine_act_end(struct machine *m);
+
 void actions_init(struct machine_actions *actions);
 /* Whether a reset with this cause ends or stops the machine instead (-no-reboot). */
 bool actions_reset_is_shutdown(const struct machine_actions *actions, enum shutdown_cause cause);

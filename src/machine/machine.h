@@ -183,6 +183,11 @@ void machine_request_exit(struct machine *m, int status);
  */
 bool machine_run_requests(struct machine *m);
 
+/* For who tells of the run state on another thread than the main one: waits until requests that
+ * were left are carried out, for the client may have an event that came with one. Not longer than
+ * 20 ms, and not again while nothing moves. */
+void machine_settle(struct machine *m);
+
 /* Starts the guest unless start_paused or preconfig; not with the lock held. Before monitors serve
  * clients, so that none of them sees a machine that is about to run. */
 void machine_start(struct machine *m);

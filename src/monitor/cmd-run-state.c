@@ -11,6 +11,7 @@ struct status_info *qmp_query_status(struct qmp_call *call, GError **errp)
 {
     struct status_info *info = g_new0(struct status_info, 1);
 
+    machine_settle(call->machine);
     info->status = runstate_get(call->machine->run);
     info->running = info->status == RUN_STATE_RUNNING;
     return info;

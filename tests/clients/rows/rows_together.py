@@ -251,6 +251,32 @@ ROWS += [
         """, does="panic 1 panic 2 " * 10, args="-device pvpanic -action panic=none"),
 ]
 
+# ---- who has an event and asks gets the state that it led to
+
+STATES = """
+        > system_reset : RESET:host-qmp-system-reset R
+        > cont : RESUME R
+        $ up
+        type p
+        < GUEST_PANICKED:pause
+        now guest-panicked STOP
+        > system_reset : RESET:host-qmp-system-reset R
+        > cont : RESUME R
+        $ up
+        type 5
+        < SHUTDOWN:guest-shutdown
+        now shutdown STOP
+        > system_reset : RESET:host-qmp-system-reset R
+        > cont : RESUME R
+        $ up
+        type 4
+        < SUSPEND_DISK
+        now shutdown SHUTDOWN:guest-shutdown STOP
+        """
+ROWS.append(Row("the state behind an event is the new one", STATES * 20, does="say up orders",
+                args="-device pvpanic -no-shutdown -action panic=pause", only="godwit",
+                why_only="QEMU's answers come from the thread that changes the state"))
+
 # ---- a debugger
 
 ROWS += [

@@ -5,6 +5,7 @@ A row is a machine (options, a tiny guest, what that guest does) and steps, one 
     > COMMAND {ARGUMENTS} : WIRE    gives a command; WIRE is all that comes up to its reply
     < WIRE                          waits for events
     = STATE                         query-status says so; no event has come before
+    now STATE WIRE                  the same at once; those events come before the answer or behind it
     ? COMMAND {ARGUMENTS} => VALUE  the command returns exactly that; VALUE may be ... (anything)
     $ REGEX                         the guest prints that
     kill NAME                       sends the process a signal
@@ -236,6 +237,18 @@ class Run:
         status = self.query("query-status")
         if status != expected:
             self.fail(f"status is {status}")
+
+    def do_now(self, text):
+        state, _, wire = text.partition(" ")
+        expected = wire_parse(wire)
+        self.send("query-status", None)
+        while "event" in (message := self.message() or {}):
+            if not expected or (message["event"], message.get("data")) != expected.pop(0):
+                self.fail(f"got {message}")
+        if message.get("return", {}).get("status") != state:
+            self.fail(f"status is {message}")
+        for token in expected:
+            self.expect(token)
 
     def do_query(self, text):
         name, arguments, text = command_parse(text)
