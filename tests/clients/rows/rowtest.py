@@ -36,6 +36,7 @@ from godwit import Machine, guest
 from rsp import Rsp
 
 IS_GODWIT = "qemu" not in godwit.GODWIT
+ACCEL = os.environ.get("ACCEL", "tcg")
 
 CAUSE = ("guest", "reason")
 
@@ -122,7 +123,7 @@ class Run:
         self.times = []  # of the events, by their stamps, in microseconds
         self.gdb = None
         uses = {line.split("|")[-1].split()[0] for line in row.steps}
-        args = ["-nodefaults", "-machine", "q35", "-accel", "tcg", "-m", str(row.memory)]
+        args = ["-nodefaults", "-machine", "q35", "-accel", ACCEL, "-m", str(row.memory)]
         if row.kernel:
             args += ["-kernel", guest(row.kernel)]
             if row.does:
