@@ -6,6 +6,7 @@
  */
 #include "base/host-fault.h"
 #include "base/log.h"
+#include "base/threads.h"
 #include "cli/assemble.h"
 #include "cli/process.h"
 #include <stdio.h>
@@ -40,6 +41,19 @@ static bool open_log(struct godwit *g, GError **error)
     return true;
 }
 
+/* On the control thread, while the main thread hangs: what must not be left behind, then the end.
+ */
+static void abandon(void *opaque)
+{
+    struct godwit *g = opaque;
+
+    terminal_restore();
+    if (g->pidfile_written) {
+        unlink(g->options->pidfile);
+    }
+    _exit(0);
+}
+
 static bool set_up(struct godwit *g, GError **error)
 {
     struct options *o = g->options;
@@ -55,6 +69,8 @@ static bool set_up(struct godwit *g, GError **error)
     o->config->prepare = assemble_block;
     o->config->populate = assemble_devices;
     o->config->populate_opaque = &g->assembly;
+    monitor_watch_main(g->monitor, o->stall_ms);
+    monitor_set_abandon(g->monitor, abandon, g);
     g->machine = machine_new(o->config, loop_new, monitor_event_sink(g->monitor), error);
     if (!g->machine) {
         return false;
@@ -111,6 +127,7 @@ int main(int argc, char **argv)
     if (g.options->daemonize) {
         g.ready_fd = daemon_start();
     }
+    thread_begin("main", THREAD_MAIN);
     if (set_up(&g, &error)) {
         machine_start(g.machine);
         monitor_start(g.monitor, g.machine);

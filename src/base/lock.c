@@ -1,14 +1,13 @@
 /*
  * The machine lock: a plain mutex plus the identity of its holder.
  *
- * The owner is the address of a variable that each thread has once. It is written only by the
+ * The owner is thread_token(), an address that each thread has once. It is written only by the
  * thread that holds the mutex, so comparing it with one's own address needs no ordering: a thread
  * sees its own address only if it stored it itself.
  */
 #include "base/lock.h"
+#include "base/threads.h"
 #include <glib.h>
-
-static _Thread_local char lock_self;
 
 void big_lock_init(struct big_lock *lock)
 {
@@ -24,8 +23,12 @@ void big_lock_finish(struct big_lock *lock)
 void big_lock_acquire(struct big_lock *lock)
 {
     g_assert(!big_lock_held(lock));
-    pthread_mutex_lock(&lock->mutex);
-    atomic_store_explicit(&lock->owner, &lock_self, memory_order_relaxed);
+    if (pthread_mutex_trylock(&lock->mutex) != 0) {
+        thread_wait_begin("machine lock", &lock->owner);
+        pthread_mutex_lock(&lock->mutex);
+        thread_wait_end();
+    }
+    atomic_store_explicit(&lock->owner, thread_token(), memory_order_relaxed);
 }
 
 void big_lock_release(struct big_lock *lock)
@@ -37,5 +40,5 @@ void big_lock_release(struct big_lock *lock)
 
 bool big_lock_held(const struct big_lock *lock)
 {
-    return atomic_load_explicit(&lock->owner, memory_order_relaxed) == &lock_self;
+    return atomic_load_explicit(&lock->owner, memory_order_relaxed) == thread_token();
 }

@@ -7,6 +7,7 @@
  */
 #include "base/loop.h"
 #include "base/lock.h"
+#include "base/threads.h"
 #include <glib-unix.h>
 
 struct posted {
@@ -174,9 +175,11 @@ void loop_call(struct loop *loop, void (*fn)(void *arg), void *arg)
     g_cond_init(&call.done_cond);
     loop_post(loop, call_run, &call);
     g_mutex_lock(&call.mutex);
+    thread_wait_begin("a function on another thread", NULL);
     while (!call.done) {
         g_cond_wait(&call.done_cond, &call.mutex);
     }
+    thread_wait_end();
     g_mutex_unlock(&call.mutex);
     g_cond_clear(&call.done_cond);
     g_mutex_clear(&call.mutex);

@@ -10,6 +10,7 @@
 #include "block/block-priv.h"
 
 #include "base/log.h"
+#include "base/threads.h"
 #include <string.h>
 
 static const struct block_driver *const drivers[] = {
@@ -505,7 +506,9 @@ static gpointer io_thread(gpointer data)
 {
     struct block_graph *graph = data;
 
+    thread_begin("io", THREAD_IO);
     loop_run(graph->io);
+    thread_end();
     return NULL;
 }
 

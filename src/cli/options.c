@@ -366,6 +366,19 @@ static bool opt_symbols(struct options *o, const char *arg, GError **error)
     return true;
 }
 
+static bool opt_stall_ms(struct options *o, const char *arg, GError **error)
+{
+    guint64 ms;
+
+    if (!g_ascii_string_to_unsigned(arg, 10, 10, 3600000, &ms, NULL)) {
+        g_set_error(error, CLI_ERROR, 0, "'%s' is no number of milliseconds from 10 to 3600000",
+                    arg);
+        return false;
+    }
+    o->stall_ms = (unsigned)ms;
+    return true;
+}
+
 static bool opt_log_items(struct options *o, const char *arg, GError **error)
 {
     g_auto(GStrv) items = g_strsplit(arg, ",", -1);
@@ -462,6 +475,7 @@ static const struct option options[] = {
     {"black-box", "DIR", opt_black_box, "write a file there each time the guest fails"},
     {"symbols", "FILE", opt_symbols,
      "the guest's symbols (vmlinux, System.map), for the black box"},
+    {"stall-ms", "N", opt_stall_ms, "tell when the main thread does not move for so long"},
     {"pidfile", "FILE", opt_pidfile, "write the process id there"},
     {"daemonize", NULL, opt_daemonize, "run in the background once sockets listen"},
     {"D", "FILE", opt_log_file, "log to a file instead of stderr"},

@@ -44,6 +44,7 @@ struct options {
     char *qtest, *qtest_log;
     char *gdb; /* -gdb: a device, or NULL */
     char *pidfile, *log_file, *event_log;
+    unsigned stall_ms; /* 0: not watched */
     bool nographic, no_display, no_defaults, daemonize, log_guest;
     bool debug_threads; /* -name debug-threads=on */
     bool has_reboot, has_shutdown, has_panic, has_watchdog;

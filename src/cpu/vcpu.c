@@ -23,6 +23,7 @@
 #include "base/host-fault.h"
 
 #include "base/log.h"
+#include "base/threads.h"
 #include "cpu/x86/cpuid.h"
 #include <string.h>
 #include <sys/syscall.h>
@@ -398,6 +399,9 @@ static void *vcpu_thread(void *arg)
 
     g_snprintf(name, sizeof(name), "vcpu %u", vcpu->index);
     pthread_setname_np(pthread_self(), name);
+    g_snprintf(name, sizeof(name), "vCPU %u", vcpu->index);
+    thread_begin(name, THREAD_VCPU);
+    atomic_store(&vcpu->token, thread_token());
     __atomic_store_n(&vcpu->thread_id, (uint64_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
     host_fault_set_thread((int)vcpu->index, &vcpu->req, VCPU_REQ_PAUSE,
                           vcpu->ops->privilege ? vcpu->ops->privilege(vcpu) : NULL);
@@ -423,6 +427,7 @@ static void *vcpu_thread(void *arg)
     vcpu->parked = true;
     g_cond_broadcast(&vcpu->cpus->all_parked);
     g_mutex_unlock(&vcpu->cpus->mutex);
+    thread_end();
     return NULL;
 }
 
@@ -440,8 +445,12 @@ void vcpus_pause_all(struct cpus *cpus)
     g_mutex_lock(&cpus->mutex);
     cpus->paused = true;
     for (unsigned i = 0; i < cpus->n; i++) {
-        while (cpus->vcpu[i]->thread_started && !cpus->vcpu[i]->parked) {
+        struct vcpu *vcpu = cpus->vcpu[i];
+
+        while (vcpu->thread_started && !vcpu->parked) {
+            thread_wait_begin("a vCPU to stop", &vcpu->token);
             g_cond_wait(&cpus->all_parked, &cpus->mutex);
+            thread_wait_end();
         }
     }
     g_mutex_unlock(&cpus->mutex);

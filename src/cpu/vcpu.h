@@ -154,13 +154,14 @@ struct vcpu {
     unsigned lock_depth;      /* the vCPU's thread only: vcpu_lock_machine() nests */
     pthread_t thread;
     bool thread_started;
-    uint64_t thread_id;        /* the host's tid, for query-cpus-fast */
-    bool parked;               /* under cpus->mutex */
-    bool stuck;                /* after RUN_SHUTDOWN or RUN_ERROR: nothing runs until a reset */
-    GCond wake;                /* with cpus->mutex */
-    GQueue run_queue;          /* under cpus->mutex */
-    struct vcpu_access access; /* the vCPU's thread only */
-    unsigned step;             /* enum debug_step; changed while parked */
+    uint64_t thread_id;          /* the host's tid, for query-cpus-fast */
+    _Atomic(const void *) token; /* thread_token() of its thread */
+    bool parked;                 /* under cpus->mutex */
+    bool stuck;                  /* after RUN_SHUTDOWN or RUN_ERROR: nothing runs until a reset */
+    GCond wake;                  /* with cpus->mutex */
+    GQueue run_queue;            /* under cpus->mutex */
+    struct vcpu_access access;   /* the vCPU's thread only */
+    unsigned step;               /* enum debug_step; changed while parked */
     struct debug_hit hit;
     bool held;           /* the debugger keeps it parked while others run; under cpus->mutex */
     int fatal_exception; /* RUN_SHUTDOWN: the vector that could not be delivered at first */

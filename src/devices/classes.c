@@ -14,6 +14,7 @@
 #include "devices/isa/port92.h"
 #include "devices/isa/pvpanic.h"
 #include "devices/isa/serial.h"
+#include "devices/isa/stall.h"
 #include "devices/isa/testdev.h"
 #include "devices/pci/i6300esb.h"
 #include "devices/pci/ich9-lpc.h"
@@ -40,6 +41,7 @@ const struct device_class *const device_classes[] = {
     &ib700_class,
     &pvpanic_isa_class,
     &serial_class,
+    &stall_class,
     &testdev_class,
     /* PCI */
     &i6300esb_class,

@@ -9,6 +9,8 @@
  * on to a range across a call of a handler: multi-piece accesses look each piece up afresh.
  */
 #include "memory/address-space.h"
+
+#include "base/threads.h"
 #include <glib.h>
 #include <string.h>
 
@@ -386,8 +388,11 @@ uint64_t address_space_io_read(struct address_space *as, gpa_t addr, unsigned si
                 part = ram_load(region->ram->host + region->ram_offset + offset, n);
             } else if (region->ops->read) {
                 struct io_piece p = io_piece_of(region->ops, offset, n);
+                struct thread_doing outer;
 
+                thread_doing_begin(&outer, "device read", region->name);
                 part = region->ops->read(region->opaque, p.offset, p.size) >> p.shift;
+                thread_doing_end(&outer);
                 n = p.n;
             }
         }
@@ -426,9 +431,12 @@ void address_space_io_write(struct address_space *as, gpa_t addr, uint64_t value
                 notify_ram_written(as, region, offset, n);
             } else if (region->ops && region->ops->write) {
                 struct io_piece p = io_piece_of(region->ops, offset, n);
+                struct thread_doing outer;
 
+                thread_doing_begin(&outer, "device write", region->name);
                 region->ops->write(region->opaque, p.offset, (part & size_mask(p.n)) << p.shift,
                                    p.size);
+                thread_doing_end(&outer);
                 n = p.n;
             }
         }

@@ -9,6 +9,7 @@
 
 #include "monitor/monitor.h"
 
+#include "base/threads.h"
 #include "monitor/journal.h"
 #include "monitor/json-stream.h"
 #include "monitor/output.h"
@@ -69,6 +70,8 @@ enum qmp_thread qmp_command_thread(const struct qmp_command *command);
  * success reply that succeeded. On the thread that the command wants. */
 void qmp_request_run(const struct qmp_request *request, struct qmp_call *call, GString *out);
 
+/* What a command without return value answers. */
+void qmp_append_done(GString *out, const struct qmp_request *request);
 void qmp_append_error(GString *out, const struct qmp_request *request, const GError *error);
 void qmp_append_greeting(GString *out, bool oob);
 /* Appends text, one line of JSON, indented by four spaces a level. (pretty.c) */
@@ -98,6 +101,7 @@ struct session {
     bool eof, broken /* output: the peer is gone */, closed;
     GQueue waiting;      /* struct qmp_request, in-band, behind the running one */
     struct job *job;     /* on the main thread, or NULL */
+    GSource *patience;   /* runs while the job is a quit */
     int64_t stuck_us;    /* since when the client takes nothing of what waits; 0: it does */
     int64_t next_log_us; /* when the log may tell of events that were left out */
 
@@ -154,6 +158,13 @@ struct monitor {
     GSource *limit_timer;     /* mutex for its time */
     struct journal *journal;  /* mutex */
     GMutex emit_mutex;        /* before mutex: events are logged and delivered in their order */
+
+    unsigned stall_ms; /* 0: not watched */
+    struct stall *stall;
+    void (*abandon)(void *opaque);
+    void *abandon_opaque;
+    GSource *impatience;     /* after a quit without the main thread */
+    _Atomic bool main_moved; /* since then; set by the main thread, read by the control thread */
 };
 
 /* Any thread: has the control thread write what was queued. Mutex held. */
@@ -164,6 +175,19 @@ void monitor_write_batch(struct monitor *mon);
 void monitor_foreach_endpoint(struct monitor *mon,
                               void (*fn)(void *opaque, const char *label, const char *description),
                               void *opaque);
+/* Control thread: the machine was asked to end; if the main thread hangs, the process ends without
+ * it after a while. */
+void monitor_expect_end(struct monitor *mon);
+
+/* ---- the watch on the main thread (stall.c, cmd-threads.c) */
+
+struct stall *stall_new(struct monitor *mon, unsigned limit_ms);
+void stall_free(struct stall *stall); /* NULL is fine */
+/* Of a threads_list(): who holds the main thread up, itself perhaps; NULL: there is no main thread.
+ */
+const struct thread_info *stall_culprit(const GArray *list);
+struct godwit_thread *godwit_thread_of(const GArray *list, const struct thread_info *info);
+
 /* A session ended: there may be room for another. */
 void monitor_session_ended(struct monitor *mon, struct session *s);
 

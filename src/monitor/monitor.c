@@ -17,9 +17,12 @@
  * more of it, one that was stuck before has the grace, and END_US is for those that take it byte by
  * byte.
  */
-#define STUCK_US (3 * G_USEC_PER_SEC)
-#define GRACE_US (G_USEC_PER_SEC / 4)
-#define END_US   (10 * G_USEC_PER_SEC)
+#define STUCK_US   (3 * G_USEC_PER_SEC)
+#define GRACE_US   (G_USEC_PER_SEC / 4)
+#define END_US     (10 * G_USEC_PER_SEC)
+
+/* How long the main thread may go on to hang after a quit that it was too busy to carry out. */
+#define ABANDON_MS 5000
 
 struct endpoint {
     struct monitor *mon;
@@ -398,66 +401,7 @@ void monitor_foreach_endpoint(struct monitor *mon,
     }
 }
 
-/* ---- life */
-
-struct monitor *monitor_new(void)
-{
-    struct monitor *mon = g_new0(struct monitor, 1);
-
-    mon->sink.emit = emit;
-    mon->sink.emit_caused = emit_caused;
-    mon->loop = loop_new(NULL);
-    mon->endpoints = g_ptr_array_new_with_free_func(endpoint_free);
-    mon->sessions = g_ptr_array_new();
-    g_mutex_init(&mon->mutex);
-    g_mutex_init(&mon->emit_mutex);
-    mon->journal = journal_new(JOURNAL_MAX_EVENTS, JOURNAL_MAX_BYTES);
-    mon->limit = rate_limit_new(rate_rules, deliver_event, drop_event, mon);
-    mon->limit_timer = g_source_new(&timer_funcs, sizeof(GSource));
-    g_source_set_callback(mon->limit_timer, limit_timer_fired, mon, NULL);
-    g_source_attach(mon->limit_timer, mon->loop->context);
-    return mon;
-}
-
-bool monitor_log_events(struct monitor *mon, const char *path, GError **error)
-{
-    return journal_open_log(mon->journal, path, error);
-}
-
-struct event_sink *monitor_event_sink(struct monitor *mon)
-{
-    return &mon->sink;
-}
-
-static gpointer control_thread(gpointer arg)
-{
-    struct monitor *mon = arg;
-
-    loop_run(mon->loop);
-    return NULL;
-}
-
-static void start_endpoints(struct monitor *mon)
-{
-    for (guint i = 0; i < mon->endpoints->len; i++) {
-        struct endpoint *ep = mon->endpoints->pdata[i];
-
-        if (ep->is_stdio) {
-            add_session(ep, STDIN_FILENO, STDOUT_FILENO);
-        } else if (ep->fd >= 0) {
-            add_connection(ep, ep->fd);
-            ep->fd = -1;
-        }
-    }
-    accept_clients(mon);
-}
-
-void monitor_start(struct monitor *mon, struct machine *m)
-{
-    mon->machine = m;
-    start_endpoints(mon);
-    mon->thread = g_thread_new("control", control_thread, mon);
-}
+/* ---- the end */
 
 /* Until when an unflushed session is waited for. */
 static gint64 flush_deadline_us(const struct session *s, gint64 begin_us)
@@ -496,6 +440,131 @@ static void flush_all(struct monitor *mon)
     } while (n);
 }
 
+/* ---- life */
+
+struct monitor *monitor_new(void)
+{
+    struct monitor *mon = g_new0(struct monitor, 1);
+
+    mon->sink.emit = emit;
+    mon->sink.emit_caused = emit_caused;
+    mon->loop = loop_new(NULL);
+    mon->endpoints = g_ptr_array_new_with_free_func(endpoint_free);
+    mon->sessions = g_ptr_array_new();
+    g_mutex_init(&mon->mutex);
+    g_mutex_init(&mon->emit_mutex);
+    mon->journal = journal_new(JOURNAL_MAX_EVENTS, JOURNAL_MAX_BYTES);
+    mon->limit = rate_limit_new(rate_rules, deliver_event, drop_event, mon);
+    mon->limit_timer = g_source_new(&timer_funcs, sizeof(GSource));
+    g_source_set_callback(mon->limit_timer, limit_timer_fired, mon, NULL);
+    g_source_attach(mon->limit_timer, mon->loop->context);
+    return mon;
+}
+
+bool monitor_log_events(struct monitor *mon, const char *path, GError **error)
+{
+    return journal_open_log(mon->journal, path, error);
+}
+
+void monitor_watch_main(struct monitor *mon, unsigned stall_ms)
+{
+    mon->stall_ms = stall_ms;
+}
+
+void monitor_set_abandon(struct monitor *mon, void (*abandon)(void *opaque), void *opaque)
+{
+    mon->abandon = abandon;
+    mon->abandon_opaque = opaque;
+}
+
+/* Main thread: it moves, so it comes to its end by itself, however long that takes. */
+static void main_moves(void *opaque)
+{
+    struct monitor *mon = opaque;
+
+    atomic_store(&mon->main_moved, true);
+}
+
+/* The main thread still hangs: the process ends without it. */
+static gboolean abandon(gpointer opaque)
+{
+    struct monitor *mon = opaque;
+
+    if (atomic_load(&mon->main_moved)) {
+        return G_SOURCE_REMOVE;
+    }
+    log_error("the main thread does not come to the end that was asked for; ended without it");
+    journal_write_log(mon->journal, true);
+    flush_all(mon);
+    for (guint i = 0; i < mon->endpoints->len; i++) {
+        const struct endpoint *ep = mon->endpoints->pdata[i];
+
+        if (ep->listen_fd >= 0) {
+            sock_unlink(&ep->address);
+        }
+    }
+    mon->abandon(mon->abandon_opaque);
+    return G_SOURCE_REMOVE;
+}
+
+void monitor_expect_end(struct monitor *mon)
+{
+    if (mon->abandon && !mon->impatience) {
+        mon->impatience = g_timeout_source_new(ABANDON_MS);
+        g_source_set_callback(mon->impatience, abandon, mon, NULL);
+        g_source_attach(mon->impatience, mon->loop->context);
+        loop_post(mon->machine->loop, main_moves, mon);
+    }
+}
+
+static void stop_impatience(struct monitor *mon)
+{
+    if (mon->impatience) {
+        g_source_destroy(mon->impatience);
+        g_source_unref(mon->impatience);
+    }
+}
+
+struct event_sink *monitor_event_sink(struct monitor *mon)
+{
+    return &mon->sink;
+}
+
+static gpointer control_thread(gpointer arg)
+{
+    struct monitor *mon = arg;
+
+    thread_begin("control", THREAD_CONTROL);
+    loop_run(mon->loop);
+    thread_end();
+    return NULL;
+}
+
+static void start_endpoints(struct monitor *mon)
+{
+    for (guint i = 0; i < mon->endpoints->len; i++) {
+        struct endpoint *ep = mon->endpoints->pdata[i];
+
+        if (ep->is_stdio) {
+            add_session(ep, STDIN_FILENO, STDOUT_FILENO);
+        } else if (ep->fd >= 0) {
+            add_connection(ep, ep->fd);
+            ep->fd = -1;
+        }
+    }
+    accept_clients(mon);
+}
+
+void monitor_start(struct monitor *mon, struct machine *m)
+{
+    mon->machine = m;
+    if (mon->stall_ms) {
+        mon->stall = stall_new(mon, mon->stall_ms);
+    }
+    start_endpoints(mon);
+    mon->thread = g_thread_new("control", control_thread, mon);
+}
+
 /* Control thread: the last words, first to those who take them, then the end of every session. */
 static void end_sessions(void *arg)
 {
@@ -528,6 +597,8 @@ void monitor_free(struct monitor *mon)
             g_source_destroy(ep->watch);
         }
     }
+    stall_free(mon->stall);
+    stop_impatience(mon);
     g_ptr_array_unref(mon->endpoints);
     g_ptr_array_unref(mon->sessions);
     g_source_destroy(mon->limit_timer);

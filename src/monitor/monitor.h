@@ -31,6 +31,14 @@ struct event_sink *monitor_event_sink(struct monitor *mon);
 /* -event-log: writes every event to the file, as JSON lines. Before the first event. */
 bool monitor_log_events(struct monitor *mon, const char *path, GError **error);
 
+/* -stall-ms: GODWIT_STALL tells when the main thread does not move for so long. Before
+ * monitor_start(). */
+void monitor_watch_main(struct monitor *mon, unsigned stall_ms);
+
+/* What ends the process at once, when a client's quit must do without the main thread. It does not
+ * return. Called on the control thread; before monitor_start(). */
+void monitor_set_abandon(struct monitor *mon, void (*abandon)(void *opaque), void *opaque);
+
 /* Adds an endpoint before monitor_start(). Sockets listen at once, so that errors come early and a
  * waiting client (wait=on) is served. */
 bool monitor_add_socket(struct monitor *mon, const struct sock_address *address, const char *label,

@@ -16,6 +16,7 @@
 #include "monitor/monitor-priv.h"
 
 #include "base/log.h"
+#include "qapi-events.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <json-c/json.h>
@@ -37,11 +38,25 @@
 /* How often the log tells of events that were left out for one client. */
 #define LOSS_LOG_US       (10 * G_USEC_PER_SEC)
 
+/* How long the main thread has to begin with a quit before the control thread does it. */
+#define QUIT_PATIENCE_MS  10
+
+/* A request for the main thread. Whoever changes the state from posted has it. */
 struct job {
     struct session *session;
     struct qmp_request request;
     GString *reply;
+    _Atomic int state; /* enum job_state */
 };
+
+enum job_state { JOB_POSTED, JOB_RUNNING, JOB_TAKEN_BACK };
+
+static bool job_take(struct job *job, enum job_state state)
+{
+    int posted = JOB_POSTED;
+
+    return atomic_compare_exchange_strong(&job->state, &posted, (int)state);
+}
 
 /* ---- output */
 
@@ -260,6 +275,15 @@ static void job_free(struct job *job)
     g_free(job);
 }
 
+static void stop_patience(struct session *s)
+{
+    if (s->patience) {
+        g_source_destroy(s->patience);
+        g_source_unref(s->patience);
+        s->patience = NULL;
+    }
+}
+
 /* Control thread: the job's reply is queued. */
 static void job_done(void *arg)
 {
@@ -267,6 +291,7 @@ static void job_done(void *arg)
     struct session *s = job->session;
 
     s->job = NULL;
+    stop_patience(s);
     job_free(job);
     if (s->closed) {
         session_close(s);
@@ -289,11 +314,16 @@ static struct json_object *id_copy(struct json_object *id)
     return copy;
 }
 
+struct asker {
+    const struct session *session;
+    const struct qmp_request *request;
+};
+
 /* Who asked: the cause of what a command does. */
-static struct godwit_cause *job_cause(void *arg)
+static struct godwit_cause *asker_cause(void *arg)
 {
-    const struct job *job = arg;
-    const struct session *s = job->session;
+    const struct asker *asker = arg;
+    const struct session *s = asker->session;
     struct godwit_cause *info = g_new0(struct godwit_cause, 1);
     struct godwit_client *client = g_new0(struct godwit_client, 1);
 
@@ -303,8 +333,8 @@ static struct godwit_cause *job_cause(void *arg)
     client->uid = s->peer.uid;
     client->gid = s->peer.gid;
     client->address = g_strdup(s->peer_address);
-    client->command = g_strdup(job->request.command->name);
-    client->id = id_copy(job->request.id);
+    client->command = g_strdup(asker->request->command->name);
+    client->id = id_copy(asker->request->id);
     info->who = GODWIT_CAUSE_WHO_CLIENT;
     info->what = g_strdup(client->command);
     info->client = client;
@@ -319,13 +349,20 @@ static void job_run(void *arg)
     struct session *s = job->session;
     struct monitor *mon = s->mon;
     struct qmp_call call = {.mon = mon, .machine = mon->machine, .session = s};
+    struct asker asker = {.session = s, .request = &job->request};
     struct cause_scope scope;
+    struct thread_doing outer;
 
+    if (!job_take(job, JOB_RUNNING)) {
+        job_free(job);
+        return;
+    }
+    thread_doing_begin(&outer, "command", job->request.command->name);
     g_mutex_lock(&mon->mutex);
     mon->batcher = g_thread_self();
     g_mutex_unlock(&mon->mutex);
     if (machine_run_requests(mon->machine)) {
-        cause_enter_lazy(mon->machine, &scope, job_cause, job);
+        cause_enter_lazy(mon->machine, &scope, asker_cause, &asker);
         qmp_request_run(&job->request, &call, job->reply);
         cause_leave(mon->machine, &scope);
         machine_run_requests(mon->machine);
@@ -341,7 +378,54 @@ static void job_run(void *arg)
     session_append(s, g_steal_pointer(&job->reply));
     monitor_write_batch(mon);
     g_mutex_unlock(&mon->mutex);
+    thread_doing_end(&outer);
     loop_post(mon->loop, job_done, job);
+}
+
+/* ---- quit, whatever the main thread is doing */
+
+/* Control thread: does what quit does but for the end itself, which is left to the main thread, as
+ * an end without event, and to the clock. */
+static void quit_here(struct session *s, const struct qmp_request *request)
+{
+    struct machine *m = s->mon->machine;
+    struct asker asker = {.session = s, .request = request};
+    GString *reply = g_string_new(NULL);
+    struct cause_scope scope;
+
+    cause_enter_lazy(m, &scope, asker_cause, &asker);
+    qapi_event_send_shutdown(m->events, false, SHUTDOWN_CAUSE_HOST_QMP_QUIT);
+    machine_request_exit(m, 0);
+    cause_leave(m, &scope);
+    qmp_append_done(reply, request);
+    session_send(s, reply);
+    monitor_expect_end(s->mon);
+}
+
+static gboolean patience_ends(gpointer arg)
+{
+    struct session *s = arg;
+    struct job *job = s->job;
+
+    if (job && job_take(job, JOB_TAKEN_BACK)) { /* job_run() frees it */
+        s->job = NULL;
+        quit_here(s, &job->request);
+    }
+    stop_patience(s);
+    session_service(s);
+    return G_SOURCE_REMOVE;
+}
+
+static bool is_quit(const struct qmp_request *request)
+{
+    return strcmp(request->command->name, "quit") == 0;
+}
+
+static void start_patience(struct session *s)
+{
+    s->patience = g_timeout_source_new(QUIT_PATIENCE_MS);
+    g_source_set_callback(s->patience, patience_ends, s, NULL);
+    g_source_attach(s->patience, s->mon->loop->context);
 }
 
 /* Runs the request here, or sends it to the main thread. request is taken over. */
@@ -350,6 +434,11 @@ static void session_start(struct session *s, struct qmp_request *request)
     struct qmp_call call = {.mon = s->mon, .machine = s->mon->machine, .session = s};
     struct job *job;
 
+    if (request->oob && is_quit(request)) {
+        quit_here(s, request);
+        qmp_request_clear(request);
+        return;
+    }
     if (request->oob || qmp_command_thread(request->command) == QMP_ON_CONTROL) {
         GString *reply = g_string_sized_new(128);
 
@@ -363,6 +452,9 @@ static void session_start(struct session *s, struct qmp_request *request)
     job->request = *request;
     job->reply = g_string_sized_new(128);
     s->job = job;
+    if (is_quit(request)) {
+        start_patience(s);
+    }
     loop_post(s->mon->machine->loop, job_run, job);
 }
 
@@ -659,6 +751,7 @@ static void session_free(struct session *s)
 
 void session_close(struct session *s)
 {
+    stop_patience(s);
     if (!s->closed) {
         log_losses(s, true);
         monitor_session_ended(s->mon, s);

@@ -48,8 +48,10 @@ static inline void all_hpet_legacy(void *opaque, bool on)
 /* Those that only a -device makes; on PCI out of the way of what a test plugs in. */
 static const struct {
     const char *name, *addr;
-} all_plugged[] = {{"isa-debug-exit", NULL}, {"pc-testdev", NULL}, {"pvpanic", NULL},
-                   {"ib700", NULL},          {"i6300esb", "10"},   {"pvpanic-pci", "11"}};
+} all_plugged[] = {
+    {"isa-debug-exit", NULL}, {"pc-testdev", NULL},   {"pvpanic", NULL},     {"ib700", NULL},
+    {"i6300esb", "10"},       {"godwit-stall", NULL}, {"pvpanic-pci", "11"},
+};
 
 static inline void all_devices_new(struct all_devices *all)
 {
