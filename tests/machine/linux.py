@@ -5,13 +5,14 @@ Needs a kernel (scripts/get-kernel) and busybox-static; without them the tests a
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
 
-from godwit import Machine
+from godwit import TIME_FACTOR, Machine
 
 SCRIPTS = os.environ["SCRIPTS"]
 PROMPT = rb"godwit# "
@@ -152,6 +153,41 @@ class Linux(unittest.TestCase):
             self.shell(m)
             self.assertEqual(self.command(m, "cat /sys/power/mem_sleep"), "[s2idle]\n")
             self.assertNotIn("platform", self.command(m, "cat /sys/power/disk"))
+
+    def test_debugger(self):
+        """gdb from the kernel's first C function into the shell's first system calls."""
+        if not shutil.which("gdb"):
+            self.skipTest("gdb is not installed")
+        names = ("start_kernel", "linux_banner", "__x64_sys_getppid", "jiffies_64")
+        with self.boot(append="quiet nokaslr") as m:
+            self.shell(m)
+            text = "".join(self.command(m, f"grep -w {name} /proc/kallsyms") for name in names)
+            at = {line.split()[2]: "0x" + line.split()[0] for line in text.splitlines()}
+        self.assertEqual(set(at), set(names))
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "gdb")
+            with self.boot("-S", "-smp", "2", "-gdb", f"unix:{path},server=on,wait=off",
+                           append="quiet nokaslr") as m:
+                argv = ["gdb", "-q", "-nx", "-batch"]
+                for command in (
+                        "set confirm off", "set style enabled off", "set architecture i386:x86-64",
+                        f"target remote {path}", f"hbreak *{at['start_kernel']}", "continue",
+                        "print $rip", f"x/s {at['linux_banner']}", "print $cr0 & 0x80000001",
+                        "stepi 200", f"watch *(long*){at['jiffies_64']}", "continue", "continue",
+                        "delete", f"break *{at['__x64_sys_getppid']}", "continue", "print $cs",
+                        f"x/2xb {at['__x64_sys_getppid']}", "info threads", "delete", "detach"):
+                    argv += ["-ex", command]
+                output = subprocess.run(argv, capture_output=True, text=True,
+                                        stdin=subprocess.DEVNULL, timeout=300 * TIME_FACTOR).stdout
+                at_start = re.escape(at["start_kernel"])
+                for pattern in (rf"Breakpoint 1, {at_start}", rf"\(\)\) {at_start}|= .*{at_start}",
+                                r'"Linux version 6', r"= 2147483649", r"Old value = ",
+                                rf"Breakpoint 3, {re.escape(at['__x64_sys_getppid'])}", r"= 16",
+                                r"CPU#1", r"detached"):
+                    self.assertRegex(output, pattern)
+                self.assertNotRegex(output, r":\s+0xcc")
+                self.shell(m)
+                self.assertEqual(self.command(m, "echo a b"), "a b\n")
 
     def test_no_warnings(self):
         """Nothing that the kernel finds wrong with the machine."""
