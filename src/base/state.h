@@ -6,10 +6,12 @@
 #ifndef BASE_STATE_H
 #define BASE_STATE_H
 
+#include <glib.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+/* The numbers of those that are saved are the stream's: do not change them. */
 enum state_kind {
     STATE_KIND_END,
     STATE_KIND_BOOL,
@@ -30,7 +32,7 @@ struct state_field {
     uint32_t elem_size; /* bytes of one element in memory */
     uint64_t max;       /* a load with a greater value is refused; UINT64_MAX: any */
     const struct state_field *nested;
-    uint16_t since; /* version that introduced it; 0: always there */
+    uint16_t since; /* version that introduced it; 0: always there. Of nested ones: 0 */
 };
 
 struct state_desc {
@@ -82,6 +84,42 @@ extern const struct state_desc state_none; /* for devices without state */
         .count = sizeof(((type *)0)->member) / sizeof(((type *)0)->member[0]),                     \
         .elem_size = sizeof(((type *)0)->member[0]), .max = UINT64_MAX, .nested = (fields_)        \
     }
+
+/*
+ * The stream: little-endian, what it holds named, so that it can be read without the tables.
+ *
+ *   section := name, version (16 bits), field..., 0 (8 bits)
+ *   field   := name, enum state_kind (8 bits), count (32 bits), value...
+ *   name    := its length (8 bits, not 0), its bytes
+ *
+ * A nested struct's value is its fields and a 0. A bool is a byte, 0 or 1.
+ */
+
+/* Appends a section. */
+void state_save(const struct state_desc *desc, const void *state, GByteArray *out);
+
+/* What a loader has not read yet. */
+struct state_input {
+    const uint8_t *data;
+    size_t left;
+};
+
+#define STATE_ERROR (g_quark_from_static_string("state-error"))
+
+/* Reads the section that begins there into *state. A stream that is not of this table, that lacks a
+ * field which its version has, or holds a value out of range is refused with a message that begins
+ * with `who` and names the field; *state is unchanged then. A field that is newer than the stream
+ * keeps the value that it has in *state. Nothing is allocated beyond twice the size of the struct.
+ */
+bool state_load(const struct state_desc *desc, void *state, struct state_input *in, const char *who,
+                GError **error);
+
+/* Pieces of streams of others: a name of at most 255 bytes, and numbers. take_*: false when the
+ * input ends. */
+void state_put_name(GByteArray *out, const char *name);
+void state_put_number(GByteArray *out, uint64_t value, unsigned bytes);
+bool state_take_name(struct state_input *in, char name[256]);
+bool state_take_number(struct state_input *in, unsigned bytes, uint64_t *value);
 
 /* The first byte of the struct that no field covers, or desc->size when all are covered. */
 uint32_t state_first_uncovered(const struct state_desc *desc);

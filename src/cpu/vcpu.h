@@ -115,6 +115,9 @@ struct accel_ops {
     bool patches_code; /* a software breakpoint is INT3 in the guest's memory: cpu/debug.h */
     /* Delivers a message-signalled interrupt to the local APICs. Any thread. */
     void (*send_msi)(struct cpus *, gpa_t addr, uint32_t data);
+    /* A level-triggered message whose EOI is still to come, as a loaded state has it: so that the
+     * EOI is told. NULL: it always is. Machine lock held. */
+    void (*expect_eoi)(struct cpus *, gpa_t addr, uint32_t data);
     /* The 8259 pair's INTR output, to the boot CPU. Machine lock held. */
     void (*set_extint)(struct cpus *, bool level);
     /* A pulse on LINT1 of every local APIC, where PCs have their NMI button. Any thread. */

@@ -8,6 +8,8 @@
  * Left out: the arbitration register has no effect, delivery status always reads idle.
  */
 #include "devices/ioapic.h"
+
+#include "cpu/vcpu.h"
 #include <string.h>
 
 #define IOREGSEL        0x00
@@ -62,14 +64,22 @@ struct ioapic {
     void *intercept_opaque;
 };
 
+static gpa_t message_addr(uint64_t entry)
+{
+    return 0xfee00000u | (entry >> 56) << 12 | (entry & RTE_LOGICAL ? 4 : 0);
+}
+
+static uint32_t message_data(uint64_t entry)
+{
+    return (uint32_t)(entry & (RTE_VECTOR | RTE_MODE | RTE_LEVEL)) | 1u << 14;
+}
+
 static void ioapic_send(struct ioapic *d, uint64_t entry)
 {
     struct device_env *env = d->dev.env;
-    gpa_t addr = 0xfee00000u | (entry >> 56) << 12 | (entry & RTE_LOGICAL ? 4 : 0);
-    uint32_t data = (uint32_t)(entry & (RTE_VECTOR | RTE_MODE | RTE_LEVEL)) | 1u << 14;
 
     if (env->send_msi) {
-        env->send_msi(env, addr, data);
+        env->send_msi(env, message_addr(entry), message_data(entry));
     }
 }
 
@@ -243,6 +253,22 @@ static void ioapic_reset(struct device *dev, enum reset_kind kind)
     }
 }
 
+/* The accelerator is to tell of the EOIs that are waited for. */
+static bool ioapic_post_load(struct device *dev, GError **error)
+{
+    struct ioapic *d = (struct ioapic *)dev;
+    struct cpus *cpus = dev->env->cpus;
+
+    for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
+        uint64_t entry = d->s.entry[pin];
+
+        if (cpus && cpus->accel->expect_eoi && (entry & RTE_LEVEL) && (entry & RTE_REMOTE_IRR)) {
+            cpus->accel->expect_eoi(cpus, message_addr(entry), message_data(entry));
+        }
+    }
+    return true;
+}
+
 const struct device_class ioapic_class = {
     .name = "ioapic",
     .help = "I/O APIC",
@@ -253,6 +279,7 @@ const struct device_class ioapic_class = {
     .realize = ioapic_realize,
     .unrealize = ioapic_unrealize,
     .reset = ioapic_reset,
+    .post_load = ioapic_post_load,
 };
 
 struct device *ioapic_create(struct device_env *env, GError **error)

@@ -1000,6 +1000,12 @@ void lapic_get_page(const struct lapic *apic, uint8_t page[1024])
     for (unsigned reg = REG_ID; reg < 0x400; reg += 16) {
         page_put(page, reg, read_register(a, reg));
     }
+    g_mutex_lock(&a->mutex);
+    if (a->timer_deadline_ns >= 0 && page_get(page, REG_TIMER_CURRENT) == 0 &&
+        LVT_TIMER_MODE(a->lvt[LVT_TIMER]) != TIMER_TSC_DEADLINE) {
+        page_put(page, REG_TIMER_CURRENT, 1); /* it is due, and has not fired */
+    }
+    g_mutex_unlock(&a->mutex);
 }
 
 bool lapic_set_page(struct lapic *apic, const uint8_t page[1024], uint64_t base, GError **error)

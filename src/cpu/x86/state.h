@@ -83,8 +83,9 @@ struct cpu_state {
     struct x_debugregs debug;
     uint32_t mp_state;   /* enum mp_state */
     uint8_t lapic[1024]; /* the APIC's register page, as KVM_GET_LAPIC */
+    uint32_t pad;
     uint64_t tsc;
-    uint32_t n_msrs;
+    uint32_t n_msrs, pad2;
     struct x_msr msr[X_MSRS_MAX];
 };
 

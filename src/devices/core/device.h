@@ -152,6 +152,12 @@ void devices_reset(struct device_env *env, enum reset_kind kind);
 void devices_pause(struct device_env *env);
 void devices_resume(struct device_env *env);
 void devices_free(struct device_env *env);
+/* The state of all devices, as base/state.h has it; paused. */
+void devices_save(struct device_env *env, GByteArray *out);
+/* The same into devices that were reset: each state, then each post_load(). A stream for other
+ * devices than there are, or with values that cannot be, is refused with a message that names the
+ * device; the machine must be reset then. */
+bool devices_load(struct device_env *env, struct state_input *in, GError **error);
 struct device *devices_find(struct device_env *env, const char *id); /* by id; NULL: none */
 /* The first realized device of this class; NULL: none. */
 struct device *devices_find_class(struct device_env *env, const struct device_class *class);

@@ -491,7 +491,11 @@ static bool i8254_post_load(struct device *dev, GError **error)
             return false;
         }
     }
-    i8254_rearm(d);
+    if (d->s.next_ns >= 0) { /* one that was due when it was saved still comes */
+        vtimer_set(&d->timer, d->s.next_ns);
+    } else {
+        vtimer_cancel(&d->timer);
+    }
     return true;
 }
 

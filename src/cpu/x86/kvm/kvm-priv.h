@@ -12,6 +12,8 @@
 
 #define KVM_ERROR       (g_quark_from_static_string("kvm-error"))
 #define KVM_IOAPIC_PINS 24
+#define KVM_MCE_BANKS   10 /* as the software CPU has */
+#define VECTOR_MC       18
 
 /* One KVM memory slot; bytes 0: free. */
 struct kvm_slot {
@@ -56,6 +58,7 @@ struct kvm_vcpu {
     struct kvm_msrs *msrs; /* those that can be read here, with room for their values */
     struct cpu_state *power_on;
     int64_t lag_ns;         /* of kvm->lag_ns, what this TSC has been set back by */
+    uint32_t timer_left;    /* of the local APIC's timer when it went to rest */
     bool unfinished;        /* an exit's access must still be completed by KVM_RUN */
     bool rested;            /* was out for a pause: clocks may have to be set back */
     bool ready;             /* this thread takes the kick signal */
@@ -69,6 +72,7 @@ int kvm_call(int fd, unsigned long request, void *arg);
 /* run.c */
 extern const struct vcpu_ops kvm_vcpu_ops;
 void kvm_kick_signal_init(void);
+int kvm_kick_signal(void);
 void kvm_vcpu_describe(struct kvm_vcpu *v, const char *why);
 
 /* debug.c */
@@ -81,6 +85,14 @@ bool kvm_debug_failed_at_break(struct kvm_vcpu *v);
 /* cpuid.c */
 struct kvm_cpuid2 *kvm_cpuid_supported(int kvm_fd, GError **error);
 bool kvm_vcpu_set_cpuid(struct kvm_vcpu *v, GError **error);
+
+/* lapic.c */
+/* The vCPU is about to rest (its thread): notes how its local APIC's timer stands. */
+void kvm_lapic_rest(struct kvm_vcpu *v);
+int kvm_lapic_get(struct kvm_vcpu *v, uint8_t page[1024]); /* 0 or -errno, parked; set too */
+int kvm_lapic_set(struct kvm_vcpu *v, const uint8_t page[1024]);
+/* At most two; take: they are dealt with. */
+unsigned kvm_nmis_waiting(struct kvm_vcpu *v, bool take);
 
 /* state.c */
 void kvm_state_init(struct kvm_vcpu *v); /* finds out which MSRs there are */

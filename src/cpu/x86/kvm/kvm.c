@@ -205,6 +205,11 @@ static void kvm_send_msi(struct cpus *cpus, gpa_t addr, uint32_t data)
     kvm_call(k->vm_fd, KVM_SIGNAL_MSI, &msi);
 }
 
+static void kvm_expect_eoi(struct cpus *cpus, gpa_t addr, uint32_t data)
+{
+    route_use(cpus->accel_data, addr, data);
+}
+
 static void kvm_set_extint(struct cpus *cpus, bool level)
 {
     struct kvm *k = cpus->accel_data;
@@ -391,6 +396,7 @@ const struct accel_ops accel_kvm = {
     .vcpu = &kvm_vcpu_ops,
     .patches_code = true,
     .send_msi = kvm_send_msi,
+    .expect_eoi = kvm_expect_eoi,
     .set_extint = kvm_set_extint,
     .pulse_lint1 = kvm_pulse_lint1,
 };

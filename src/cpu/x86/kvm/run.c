@@ -11,9 +11,10 @@
  * HLT, INIT and SIPI are the kernel's. An interrupt of the 8259 is put in when the guest can take
  * it, and until then KVM is asked to exit at the first moment it can.
  *
- * Left out: LINT1 programmed to anything but NMI; machine checks.
+ * Left out: LINT1 programmed to anything but NMI.
  */
 #include "base/log.h"
+#include "cpu/x86/cpuid.h"
 #include "cpu/x86/kvm/kvm-priv.h"
 #include "cpu/x86/print.h"
 #include <errno.h>
@@ -27,7 +28,7 @@
 
 /* ---------------------------------------------------------------- kicks */
 
-static int kick_signal(void)
+int kvm_kick_signal(void)
 {
     return SIGRTMIN;
 }
@@ -40,7 +41,7 @@ void kvm_kick_signal_init(void)
 {
     struct sigaction action = {.sa_handler = on_kick};
 
-    sigaction(kick_signal(), &action, NULL);
+    sigaction(kvm_kick_signal(), &action, NULL);
 }
 
 static void kvm_kick(struct vcpu *vcpu)
@@ -52,7 +53,7 @@ static void kvm_kick(struct vcpu *vcpu)
     }
     __atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     if (atomic_load(&v->in_kvm)) {
-        pthread_kill(vcpu->thread, kick_signal());
+        pthread_kill(vcpu->thread, kvm_kick_signal());
     }
 }
 
@@ -61,7 +62,7 @@ static void thread_prepare(struct kvm_vcpu *v)
     sigset_t set;
 
     sigemptyset(&set);
-    sigaddset(&set, kick_signal());
+    sigaddset(&set, kvm_kick_signal());
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
     v->ready = true;
 }
@@ -291,27 +292,11 @@ static enum run_exit handle_exit(struct kvm_vcpu *v)
 
 /* ---------------------------------------------------------------- interrupts */
 
-/* LINT1's entry of the local vector table, as a PC's NMI button meets it. */
-static bool lint1_is_nmi(struct kvm_vcpu *v)
-{
-    struct kvm_lapic_state lapic;
-    uint32_t lvt;
-
-    if (kvm_call(v->fd, KVM_GET_LAPIC, &lapic) < 0) {
-        return false;
-    }
-    memcpy(&lvt, lapic.regs + 0x360, sizeof(lvt));
-    return !(lvt & 1u << 16) && (lvt >> 8 & 7) == 4;
-}
-
 static void inject_nmis(struct kvm_vcpu *v)
 {
-    unsigned n = atomic_exchange(&v->vcpu->nmis, 0);
+    unsigned n = kvm_nmis_waiting(v, true);
 
-    if (atomic_exchange(&v->lint1, 0) && lint1_is_nmi(v)) {
-        n++;
-    }
-    for (unsigned i = 0; i < MIN(n, 2u); i++) { /* one in service, one waiting: as hardware */
+    for (unsigned i = 0; i < n; i++) {
         kvm_call(v->fd, KVM_NMI, NULL);
     }
 }
@@ -341,7 +326,27 @@ static void inject_extint(struct kvm_vcpu *v)
     (VCPU_REQ_INTR | VCPU_REQ_NMI | VCPU_REQ_INIT | VCPU_REQ_SIPI | VCPU_REQ_SMI | VCPU_REQ_MCE |  \
      VCPU_REQ_TLB_FLUSH | VCPU_REQ_DEBUG | VCPU_REQ_CODE)
 
-static void take_requests(struct kvm_vcpu *v)
+/* The banks say what happened; this only interrupts. false: the guest has switched it off since. */
+static bool inject_machine_check(struct kvm_vcpu *v)
+{
+    struct kvm_vcpu_events e = {0};
+    struct kvm_sregs sregs = {0};
+
+    if (kvm_call(v->fd, KVM_GET_SREGS, &sregs) < 0 || !(sregs.cr4 & CR4_MCE)) {
+        return false;
+    }
+    if (kvm_call(v->fd, KVM_GET_VCPU_EVENTS, &e) == 0) {
+        e.flags = 0;
+        memset(&e.exception, 0, sizeof(e.exception));
+        e.exception.injected = 1;
+        e.exception.nr = VECTOR_MC;
+        kvm_call(v->fd, KVM_SET_VCPU_EVENTS, &e);
+    }
+    return true;
+}
+
+/* false: the vCPU shut down. */
+static bool take_requests(struct kvm_vcpu *v)
 {
     struct vcpu *vcpu = v->vcpu;
 
@@ -351,6 +356,9 @@ static void take_requests(struct kvm_vcpu *v)
         if (taken & VCPU_REQ_NMI) {
             inject_nmis(v);
         }
+        if ((taken & VCPU_REQ_MCE) && !inject_machine_check(v)) {
+            return false;
+        }
     }
     if (vcpu->index == 0) {
         if (atomic_load_explicit(&v->kvm->extint, memory_order_relaxed)) {
@@ -359,6 +367,7 @@ static void take_requests(struct kvm_vcpu *v)
             v->run->request_interrupt_window = 0;
         }
     }
+    return true;
 }
 
 /* ---------------------------------------------------------------- running */
@@ -405,9 +414,14 @@ static enum run_exit kvm_run_vcpu(struct vcpu *vcpu)
         if (vcpu_wants_exit(vcpu)) {
             atomic_store(&v->in_kvm, false);
             v->rested = true;
-            return finish_access(v);
+            exit = finish_access(v);
+            kvm_lapic_rest(v);
+            return exit;
         }
-        take_requests(v);
+        if (!take_requests(v)) {
+            atomic_store(&v->in_kvm, false);
+            return RUN_SHUTDOWN;
+        }
         err = enter(v);
         atomic_store(&v->in_kvm, false);
         if (err == 0) {
@@ -449,6 +463,19 @@ static void power_on_capture(struct kvm_vcpu *v)
     state->regs.rdx = 0x600;
 }
 
+/* Banks, MCG_CTL and software recovery, as far as the host has them. */
+static void setup_machine_checks(struct kvm_vcpu *v)
+{
+    const uint64_t wanted = 1u << 24 | 1u << 8;
+    uint64_t cap = 0;
+
+    if (cpu_model_has(v->vcpu->cpus->model, F_MCE) &&
+        kvm_call(v->kvm->fd, KVM_X86_GET_MCE_CAP_SUPPORTED, &cap) == 0) {
+        cap = (cap & wanted) | MIN(cap & 0xff, (uint64_t)KVM_MCE_BANKS);
+        kvm_call(v->fd, KVM_X86_SETUP_MCE, &cap);
+    }
+}
+
 static bool kvm_create(struct vcpu *vcpu, GError **error)
 {
     struct kvm *k = vcpu->cpus->accel_data;
@@ -471,6 +498,7 @@ static bool kvm_create(struct vcpu *vcpu, GError **error)
     if (!tsc_find(v, error) || !kvm_vcpu_set_cpuid(v, error)) {
         return false;
     }
+    setup_machine_checks(v);
     kvm_state_init(v);
     power_on_capture(v);
     return true;

@@ -48,21 +48,23 @@ _Static_assert((int)MP_HALTED == KVM_MP_STATE_HALTED &&
                    (int)MP_SIPI_RECEIVED == KVM_MP_STATE_SIPI_RECEIVED,
                "mp_state");
 
-#define MSR_TSC          0x10
-#define MSR_TSC_DEADLINE 0x6e0
+#define MSR_TSC             0x10
+#define MSR_TSC_DEADLINE    0x6e0
+#define MSR_FEATURE_CONTROL 0x3a
+#define MSR_MCG_CTL         0x17b
 
 /* In the order of writing: the deadline last, for it counts on all before. */
 static const uint32_t saved_msrs[] = {
-    0x3a,       0x3b,       0x48,       0x8b,       0x174,      0x175,
-    0x176,      0x17a,      0x1a0,      0x200,      0x201,      0x202,
-    0x203,      0x204,      0x205,      0x206,      0x207,      0x208,
-    0x209,      0x20a,      0x20b,      0x20c,      0x20d,      0x20e,
-    0x20f,      0x250,      0x258,      0x259,      0x268,      0x269,
-    0x26a,      0x26b,      0x26c,      0x26d,      0x26e,      0x26f,
-    0x277,      0x2ff,      0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084,
-    0xc0000102, 0xc0000103, 0x4b564d00, 0x4b564d01, 0x4b564d04, MSR_TSC_DEADLINE,
+    0x17b,      0x3a,       0x3b,       0x48,       0x8b,       0x174,      0x175,
+    0x176,      0x17a,      0x1a0,      0x200,      0x201,      0x202,      0x203,
+    0x204,      0x205,      0x206,      0x207,      0x208,      0x209,      0x20a,
+    0x20b,      0x20c,      0x20d,      0x20e,      0x20f,      0x250,      0x258,
+    0x259,      0x268,      0x269,      0x26a,      0x26b,      0x26c,      0x26d,
+    0x26e,      0x26f,      0x277,      0x2ff,      0xc0000081, 0xc0000082, 0xc0000083,
+    0xc0000084, 0xc0000102, 0xc0000103, 0x4b564d00, 0x4b564d01, 0x4b564d04, MSR_TSC_DEADLINE,
 };
-_Static_assert(G_N_ELEMENTS(saved_msrs) <= X_MSRS_MAX, "room for the MSRs");
+#define MSR_MC0_CTL 0x400
+_Static_assert(G_N_ELEMENTS(saved_msrs) + 4 * KVM_MCE_BANKS <= X_MSRS_MAX, "room for the MSRs");
 
 /* struct kvm_msrs with room for one. */
 struct one_msr {
@@ -89,16 +91,23 @@ static bool msr_set(const struct kvm_vcpu *v, uint32_t index, uint64_t value)
     return kvm_call(v->fd, KVM_SET_MSRS, &m) == 1;
 }
 
-void kvm_state_init(struct kvm_vcpu *v)
+static void msr_add(struct kvm_vcpu *v, uint32_t index)
 {
     uint64_t value;
 
-    v->msrs = g_malloc0(sizeof(*v->msrs) +
-                        sizeof(saved_msrs) / sizeof(saved_msrs[0]) * sizeof(struct kvm_msr_entry));
+    if (kvm_msr_get(v, index, &value)) {
+        v->msrs->entries[v->msrs->nmsrs++].index = index;
+    }
+}
+
+void kvm_state_init(struct kvm_vcpu *v)
+{
+    v->msrs = g_malloc0(sizeof(*v->msrs) + X_MSRS_MAX * sizeof(struct kvm_msr_entry));
+    for (uint32_t i = 0; i < 4 * KVM_MCE_BANKS; i++) {
+        msr_add(v, MSR_MC0_CTL + i);
+    }
     for (size_t i = 0; i < G_N_ELEMENTS(saved_msrs); i++) {
-        if (kvm_msr_get(v, saved_msrs[i], &value)) {
-            v->msrs->entries[v->msrs->nmsrs++].index = saved_msrs[i];
-        }
+        msr_add(v, saved_msrs[i]);
     }
 }
 
@@ -231,13 +240,14 @@ static void xcr0_get(const struct kvm_vcpu *v, struct cpu_state *st)
     }
 }
 
-static void events_get(const struct kvm_vcpu *v, struct x_events *e)
+static void events_get(struct kvm_vcpu *v, struct x_events *e)
 {
     memset(e, 0, sizeof(*e));
     get_part(v, KVM_GET_VCPU_EVENTS, e, "KVM_GET_VCPU_EVENTS");
-    if (atomic_load(&v->vcpu->nmis) > 0) {
-        e->nmi.pending = 1;
+    if (atomic_load(&v->vcpu->req) & VCPU_REQ_MCE) {
+        e->exception = (__typeof__(e->exception)){.pending = 1, .nr = VECTOR_MC};
     }
+    e->nmi.pending = (uint8_t)MIN(e->nmi.pending + kvm_nmis_waiting(v, false), 2u);
 }
 
 void kvm_state_get(struct kvm_vcpu *v, struct cpu_state *st, unsigned what)
@@ -272,7 +282,11 @@ void kvm_state_get(struct kvm_vcpu *v, struct cpu_state *st, unsigned what)
         atomic_store(&v->vcpu->mp_state, (int)mp.mp_state);
     }
     if (what & ST_LAPIC) {
-        get_part(v, KVM_GET_LAPIC, st->lapic, "KVM_GET_LAPIC");
+        int err = kvm_lapic_get(v, st->lapic);
+
+        if (err < 0) {
+            log_error("vCPU %u: KVM_GET_LAPIC: %s", v->vcpu->index, strerror(-err));
+        }
     }
     if ((what & ST_CLOCK) && kvm_msr_get(v, MSR_TSC, &st->tsc)) {
         st->tsc -= MIN(tsc_ahead(v), st->tsc);
@@ -293,14 +307,22 @@ static bool set_part(const struct kvm_vcpu *v, unsigned long request, const void
     return err >= 0;
 }
 
-/* An MSR that this host lacks may be left at 0. */
+/* Values that are as if there were no such MSR: 0; IA32_FEATURE_CONTROL with nothing but its lock;
+ * IA32_MCG_CTL with all reporting on. */
+static bool msr_says_nothing(const struct x_msr *m)
+{
+    return m->data == 0 || (m->index == MSR_FEATURE_CONTROL && m->data == 1) ||
+           (m->index == MSR_MCG_CTL && m->data == UINT64_MAX);
+}
+
+/* An MSR that this host lacks may say nothing. */
 static bool msrs_set(const struct kvm_vcpu *v, const struct cpu_state *st, GError **error)
 {
     for (unsigned i = 0; i < MIN(st->n_msrs, X_MSRS_MAX); i++) {
         const struct x_msr *m = &st->msr[i];
         uint64_t now;
 
-        if (msr_set(v, m->index, m->data) || m->data == 0 ||
+        if (msr_set(v, m->index, m->data) || msr_says_nothing(m) ||
             (kvm_msr_get(v, m->index, &now) && now == m->data)) {
             continue;
         }
@@ -334,13 +356,27 @@ static bool events_set(struct kvm_vcpu *v, const struct x_events *from, GError *
     if (v->kvm->has_payload) {
         e.flags |= KVM_VCPUEVENT_VALID_PAYLOAD;
     }
-    memset(&e.smi, 0, sizeof(e.smi));
+    if (e.smi.latched_init) { /* an INIT that waits; nothing else of SMM is there */
+        e.flags |= KVM_VCPUEVENT_VALID_SMM;
+    }
+    e.smi.smm = e.smi.pending = e.smi.smm_inside_nmi = 0;
     if (!set_part(v, KVM_SET_VCPU_EVENTS, &e, "KVM_SET_VCPU_EVENTS", error)) {
         return false;
     }
     atomic_store(&v->vcpu->nmis, 0);
     atomic_store(&v->lint1, 0);
     return true;
+}
+
+static bool lapic_set(struct kvm_vcpu *v, const uint8_t page[1024], GError **error)
+{
+    int err = kvm_lapic_set(v, page);
+
+    if (err < 0) {
+        g_set_error(error, KVM_ERROR, -err, "vCPU %u: KVM_SET_LAPIC: %s", v->vcpu->index,
+                    strerror(-err));
+    }
+    return err >= 0;
 }
 
 /* The segment base and mode before the APIC, the APIC before its timer's MSR, registers before
@@ -350,7 +386,7 @@ static bool set_core(struct kvm_vcpu *v, const struct cpu_state *st, unsigned wh
     if ((what & ST_SREGS) && !set_part(v, KVM_SET_SREGS, &st->sregs, "KVM_SET_SREGS", error)) {
         return false;
     }
-    if ((what & ST_LAPIC) && !set_part(v, KVM_SET_LAPIC, st->lapic, "KVM_SET_LAPIC", error)) {
+    if ((what & ST_LAPIC) && !lapic_set(v, st->lapic, error)) {
         return false;
     }
     if ((what & ST_CLOCK) && !msr_set(v, MSR_TSC, st->tsc + tsc_ahead(v))) {

@@ -487,6 +487,16 @@ static bool event_now(struct cpu *c, uint8_t vector, enum event_kind kind, enum 
     return false;
 }
 
+/* What a saved state had in delivery comes before anything else, IF or not: the interrupt
+ * controller has already let go of it. */
+static bool inject_now(struct cpu *c, enum run_exit *exit)
+{
+    int vector = c->inject;
+    c->inject = -1;
+    c->nmi_masked = c->nmi_masked || vector == EXC_NMI;
+    return event_now(c, (uint8_t)vector, EVENT_EXTERNAL, exit);
+}
+
 /* DR6 bits of enabled instruction breakpoints at the present RIP. */
 static uint32_t code_breakpoints(const struct cpu *c)
 {
@@ -540,6 +550,9 @@ bool soft_events(struct cpu *c, enum run_exit *exit)
         return true;
     }
     nmi_request(c);
+    if (unlikely(c->inject >= 0)) {
+        return inject_now(c, exit);
+    }
 
     if (unlikely(c->key & KEY_STEP)) {
         if ((c->trap_armed || c->pending_db) && !c->shadow_ss) {

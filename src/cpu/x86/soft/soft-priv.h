@@ -299,7 +299,8 @@ struct cpu {
     bool nmi_masked;
     uint8_t nmi_pending; /* at most two: one to be taken, one latched behind it */
     bool halted;
-    bool trap_armed;                /* TF was set when the last instruction began: #DB after it */
+    int inject;      /* vector of an event that a saved state has in delivery, -1 none */
+    bool trap_armed; /* TF was set when the last instruction began: #DB after it */
     bool host_breaks, host_watches; /* the debugger has some: cpu/debug.h */
     bool host_step;                 /* it wants one instruction or event, ... */
     bool host_stepped;              /* ... which has begun */

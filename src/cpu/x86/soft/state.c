@@ -131,6 +131,7 @@ void cpu_reset(struct cpu *c, bool init)
     c->dr[6] = 0xffff0ff0;
     c->dr[7] = 0x400;
     c->watch = c->trap_armed = false;
+    c->inject = -1;
     c->pending_db = 0;
     c->cpl = 0;
     c->shadow = c->shadow_ss = c->nmi_masked = c->halted = false;
@@ -224,14 +225,30 @@ static void sregs_get(const struct cpu *c, struct x_sregs *s)
     }
 }
 
+/* An event that came with a state and has not been delivered yet. */
+static void inject_get(const struct cpu *c, struct x_events *e)
+{
+    if (c->inject == EXC_NMI) {
+        e->nmi.injected = 1;
+    } else if (c->inject >= 0) {
+        e->interrupt.injected = 1;
+        e->interrupt.nr = (uint8_t)c->inject;
+    }
+    if (atomic_load(c->req) & VCPU_REQ_MCE) {
+        e->exception.pending = 1;
+        e->exception.nr = EXC_MC;
+    }
+}
+
 static void events_get(const struct cpu *c, struct x_events *e)
 {
     memset(e, 0, sizeof(*e));
     e->interrupt.shadow = (c->shadow ? 1 : 0) | (c->shadow_ss ? 2 : 0);
     e->nmi.masked = c->nmi_masked;
     if (c->vcpu != NULL) {
-        e->nmi.pending = c->nmi_pending > 0 || atomic_load(&c->vcpu->nmis) > 0;
+        e->nmi.pending = (uint8_t)MIN(c->nmi_pending + atomic_load(&c->vcpu->nmis), 2u);
         e->sipi_vector = atomic_load(&c->vcpu->sipi_vector);
+        e->smi.latched_init = (atomic_load(c->req) & VCPU_REQ_INIT) != 0;
     }
     if (c->pending_db != 0 || c->trap_armed) {
         e->exception.pending = 1;
@@ -239,6 +256,15 @@ static void events_get(const struct cpu *c, struct x_events *e)
         e->exception_has_payload = 1;
         e->exception_payload = c->pending_db | (c->trap_armed ? 1u << 14 : 0);
     }
+    inject_get(c, e);
+}
+
+/* A start-up IPI has come and was not looked at. */
+static bool start_up_waits(const struct cpu *c)
+{
+    return c->vcpu != NULL && (atomic_load(c->req) & VCPU_REQ_SIPI) &&
+           (atomic_load(&c->vcpu->mp_state) == MP_UNINITIALIZED ||
+            atomic_load(&c->vcpu->mp_state) == MP_INIT_RECEIVED);
 }
 
 static void msrs_get(struct cpu *c, struct cpu_state *st)
@@ -278,9 +304,10 @@ void soft_state_get(struct cpu *c, struct cpu_state *st, unsigned what)
         st->debug.dr7 = c->dr[7];
     }
     if (what & ST_MP) {
-        st->mp_state = c->vcpu != NULL ? (uint32_t)atomic_load(&c->vcpu->mp_state)
-                       : c->halted     ? MP_HALTED
-                                       : MP_RUNNABLE;
+        st->mp_state = start_up_waits(c) ? MP_SIPI_RECEIVED
+                       : c->vcpu != NULL ? (uint32_t)atomic_load(&c->vcpu->mp_state)
+                       : c->halted       ? MP_HALTED
+                                         : MP_RUNNABLE;
     }
     if ((what & ST_LAPIC) && c->lapic != NULL) {
         lapic_get_page(c->lapic, st->lapic);
@@ -362,10 +389,24 @@ static void events_set(struct cpu *c, const struct x_events *e)
     if (e->exception.pending && e->exception.nr == EXC_DB && e->exception_has_payload) {
         c->pending_db = e->exception_payload & 0xe00f;
     }
+    /* Of what was in delivery, faults and INT n come again by themselves: RIP is still there. */
+    c->inject = e->nmi.injected                               ? EXC_NMI
+                : e->interrupt.injected && !e->interrupt.soft ? e->interrupt.nr
+                                                              : -1;
+    if ((e->exception.pending || e->exception.injected) && e->exception.nr == EXC_MC) {
+        atomic_fetch_or(c->req, VCPU_REQ_MCE);
+    }
+    if (c->inject >= 0) {
+        atomic_fetch_or(c->req, VCPU_REQ_INTR);
+    }
     if (c->vcpu != NULL) {
-        atomic_store(&c->vcpu->sipi_vector, e->sipi_vector);
-        if (e->nmi.pending || e->nmi.injected) {
+        atomic_store(&c->vcpu->sipi_vector, (uint8_t)e->sipi_vector);
+        atomic_store(&c->vcpu->nmis, 0);
+        for (unsigned i = 0; i < MIN(e->nmi.pending, 2u); i++) {
             vcpu_nmi(c->vcpu);
+        }
+        if (e->smi.latched_init) {
+            vcpu_request(c->vcpu, VCPU_REQ_INIT);
         }
     }
 }
@@ -380,7 +421,7 @@ static bool msrs_set(struct cpu *c, const struct cpu_state *st, GError **error)
             c->feat_ctl = m->data;
         } else if (m->index - 0x400 < MCE_BANKS * 4) { /* a guest could only clear them */
             c->mce_bank[(m->index - 0x400) / 4][m->index % 4] = m->data;
-        } else if (!msr_write(c, m->index, m->data)) {
+        } else if (!msr_write(c, m->index, m->data) && m->data != 0) { /* 0: it may lack it */
             g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
                         "vCPU state: MSR %#x does not take the value %#" PRIx64, m->index, m->data);
             return false;
@@ -432,8 +473,11 @@ bool soft_state_set(struct cpu *c, const struct cpu_state *st, unsigned what, GE
     }
     if (what & ST_MP) {
         c->halted = st->mp_state == MP_HALTED;
-        if (c->vcpu != NULL) {
-            atomic_store(&c->vcpu->mp_state, (int)MIN(st->mp_state, MP_SIPI_RECEIVED));
+        if (c->vcpu != NULL && st->mp_state >= MP_SIPI_RECEIVED) {
+            atomic_store(&c->vcpu->mp_state, MP_INIT_RECEIVED);
+            vcpu_request(c->vcpu, VCPU_REQ_SIPI);
+        } else if (c->vcpu != NULL) {
+            atomic_store(&c->vcpu->mp_state, (int)st->mp_state);
         }
     }
     mode_update(c);

@@ -1,0 +1,351 @@
+/*
+ * A guest that moves: it is stopped on one accelerator, its vCPUs and devices are written out as a
+ * stream, and it goes on in another machine, on another accelerator, in the middle of a
+ * computation. guests/move.c computes and counts.
+ *
+ * Two machines in one process; the test thread runs their main loops by turns.
+ */
+#include "base/state.h"
+#include "cpu/x86/state-fields.h"
+#include "cpu/x86/state.h"
+#include "machine/machine.h"
+#include "qapi/event.h"
+#include <string.h>
+#include <unistd.h>
+
+#define RAM_BYTES (16u << 20)
+#define PROGRESS  0x200000u
+
+struct progress { /* as in guests/move.c */
+    uint32_t round, sum, pit, apic, nmi, ipi;
+    uint32_t other_sum, other_laps, faults, done;
+};
+
+static void emit(struct event_sink *sink, unsigned event, const char *data_json)
+{
+}
+
+static struct event_sink sink = {.emit = emit};
+
+/* ---- machines */
+
+/* How long the guest computes, and how often it moves meanwhile. */
+struct course {
+    unsigned rounds, moves;
+    bool far; /* see test_trip() */
+};
+
+static struct machine *machine_for(const char *accel, unsigned cpus, const struct course *course,
+                                   GError **error)
+{
+    struct machine_config *config = machine_config_new();
+    struct machine *m;
+
+    config->machine_type = g_strdup("q35");
+    config->cpu_spec = g_strdup("qemu64");
+    config->ram_bytes = RAM_BYTES;
+    config->topology = (struct cpu_topology){cpus, cpus, 1, 1, cpus, 1};
+    config->kernel =
+        g_build_filename(g_getenv("GUESTS"), course->far ? "guest-move-far" : "guest-move", NULL);
+    config->append = g_strdup_printf("%s%u", cpus > 1 ? "+" : "", course->rounds);
+    g_ptr_array_add(config->accels, g_strdup(accel));
+    m = machine_new(config, loop_new, &sink, error);
+    if (!m) {
+        machine_config_free(config);
+    }
+    return m;
+}
+
+static struct progress progress_of(struct machine *m)
+{
+    struct progress p;
+
+    g_assert_true(address_space_read(m->mem, PROGRESS, &p, sizeof(p)));
+    return p;
+}
+
+struct watch {
+    struct machine *m;
+    uint32_t round;
+    unsigned extra_us;
+    gint64 end_us;
+};
+
+static gboolean look(gpointer watch)
+{
+    struct watch *w = watch;
+    struct progress p = progress_of(w->m);
+
+    if (!w->end_us && (p.done || p.round >= w->round)) {
+        w->end_us = g_get_monotonic_time() + w->extra_us;
+    }
+    if (w->end_us && g_get_monotonic_time() >= w->end_us) {
+        loop_quit(w->m->loop);
+    }
+    return G_SOURCE_CONTINUE;
+}
+
+/* Runs until the guest has come to that round, and a while longer. */
+static void run_to(struct machine *m, uint32_t round, unsigned extra_us)
+{
+    struct watch watch = {m, round, extra_us, 0};
+    GSource *timer = g_timeout_source_new(1);
+
+    g_source_set_callback(timer, look, &watch, NULL);
+    g_source_attach(timer, m->loop->context);
+    loop_run(m->loop);
+    g_source_destroy(timer);
+    g_source_unref(timer);
+}
+
+/* ---- moving */
+
+static void save_vcpu(struct vcpu *vcpu, GByteArray *out)
+{
+    g_autofree struct cpu_state *st = g_new0(struct cpu_state, 1);
+
+    vcpu->ops->get(vcpu, st, ST_ALL);
+    state_save(&cpu_state_desc, st, out);
+}
+
+static void load_vcpu(struct vcpu *vcpu, struct state_input *in)
+{
+    g_autofree struct cpu_state *st = g_new0(struct cpu_state, 1);
+    g_autoptr(GError) error = NULL;
+
+    state_load(&cpu_state_desc, st, in, "vCPU", &error);
+    g_assert_no_error(error);
+    vcpu->ops->set(vcpu, st, ST_ALL, &error);
+    g_assert_no_error(error);
+}
+
+static void copy_ram(struct machine *from, struct machine *to)
+{
+    g_autofree uint8_t *buf = g_malloc(RAM_BYTES);
+    const uint64_t low = 0xa0000, high = 0x100000;
+
+    g_assert_true(address_space_read(from->mem, 0, buf, low));
+    g_assert_true(address_space_write(to->mem, 0, buf, low));
+    g_assert_true(address_space_read(from->mem, high, buf, RAM_BYTES - high));
+    g_assert_true(address_space_write(to->mem, high, buf, RAM_BYTES - high));
+}
+
+/* The stream of a machine that stands: time, devices, vCPUs. */
+static GByteArray *save(struct machine *m)
+{
+    GByteArray *out = g_byte_array_new();
+
+    state_put_number(out, (uint64_t)vclock_now(m->clock), 8);
+    devices_save(&m->env, out);
+    for (unsigned i = 0; i < m->cpus->n; i++) {
+        save_vcpu(m->cpus->vcpu[i], out);
+    }
+    return out;
+}
+
+static void load(struct machine *m, const GByteArray *stream)
+{
+    struct state_input in = {stream->data, stream->len};
+    g_autoptr(GError) error = NULL;
+    uint64_t now;
+
+    g_assert_true(state_take_number(&in, 8, &now));
+    vclock_set(m->clock, (int64_t)now);
+    g_assert_true(devices_load(&m->env, &in, &error));
+    g_assert_no_error(error);
+    for (unsigned i = 0; i < m->cpus->n; i++) {
+        load_vcpu(m->cpus->vcpu[i], &in);
+    }
+    g_assert_cmpuint(in.left, ==, 0);
+}
+
+/* The same machine in another; the first is gone. press: its NMI button while it stands. */
+static struct machine *move(struct machine *from, const char *accel, const struct course *course,
+                            bool press)
+{
+    g_autoptr(GError) error = NULL;
+    struct machine *to = machine_for(accel, from->cpus->n, course, &error);
+    g_autoptr(GByteArray) stream = NULL;
+    g_autoptr(GByteArray) again = NULL;
+
+    g_assert_no_error(error);
+    big_lock_acquire(&from->lock);
+    vm_stop(from, RUN_STATE_PAUSED);
+    if (press) {
+        cpus_inject_nmi(from->cpus);
+    }
+    stream = save(from);
+    big_lock_acquire(&to->lock);
+    copy_ram(from, to);
+    load(to, stream);
+    if (to->cpus->accel == &accel_soft && from->cpus->accel == &accel_soft) {
+        /* Nothing was lost on the way. (KVM's clocks go on.) */
+        again = save(to);
+        g_assert_cmpmem(again->data, again->len, stream->data, stream->len);
+    }
+    big_lock_release(&from->lock);
+    machine_free(from);
+    g_assert_true(vm_start(to, NULL));
+    big_lock_release(&to->lock);
+    return to;
+}
+
+static uint32_t mix(uint32_t sum, uint32_t steps)
+{
+    for (uint32_t i = 0; i < steps; i++) {
+        sum ^= sum << 13;
+        sum ^= sum >> 17;
+        sum ^= sum << 5;
+        sum += i;
+    }
+    return sum;
+}
+
+static uint32_t expected_sum(const struct course *course)
+{
+    const double pi = 3.14159265358979323846;
+    uint64_t bits;
+    uint32_t sum = 1;
+
+    memcpy(&bits, &pi, sizeof(bits));
+    for (unsigned round = 0; round < course->rounds; round++) {
+        for (unsigned part = 0; part < 10; part++) {
+            sum = mix(sum, 300);
+        }
+        sum ^= course->far ? 0 : (uint32_t)(bits >> 32) ^ (uint32_t)bits;
+    }
+    return sum;
+}
+
+struct trip {
+    const char *first, *second; /* accelerators, in turns */
+    unsigned cpus;
+};
+
+static void check(const struct progress *p, const struct trip *trip, const struct course *course,
+                  unsigned nmis)
+{
+    g_assert_cmpuint(p->done, ==, 1);
+    g_assert_cmpuint(p->round, ==, course->rounds);
+    g_assert_cmphex(p->sum, ==, expected_sum(course));
+    g_assert_cmpuint(p->apic, ==, course->rounds);
+    g_assert_cmpuint(p->ipi, ==, trip->cpus > 1 ? course->rounds : 0);
+    g_assert_cmpuint(p->faults, ==, 0);
+    g_assert_cmpuint(p->nmi, ==, nmis);
+    g_assert_cmpuint(p->pit, >, 0);
+    if (trip->cpus > 1) {
+        uint32_t sum = 0;
+
+        g_assert_cmpuint(p->other_laps, >, 0);
+        for (uint32_t i = 0; i < p->other_laps; i++) {
+            sum = mix(sum, 100);
+        }
+        g_assert_cmphex(p->other_sum, ==, sum);
+    }
+}
+
+static bool has_virtualisation(void)
+{
+    g_autofree char *text = NULL;
+
+    return g_file_get_contents("/proc/cpuinfo", &text, NULL, NULL) &&
+           (strstr(text, " vmx ") || strstr(text, " svm "));
+}
+
+/* Where KVM emulates the guest's kernel mode, its interrupts return without IRET, so that it takes
+ * one NMI only; and there is no x87. */
+static struct course course_of(const struct trip *trip)
+{
+    bool kvm = strcmp(trip->first, "kvm") == 0 || strcmp(trip->second, "kvm") == 0;
+
+    if (kvm && !has_virtualisation()) {
+        return (struct course){12, 5, true}; /* some rounds a second */
+    }
+    return (struct course){60, 8, false};
+}
+
+static void test_trip(gconstpointer data)
+{
+    const struct trip *trip = data;
+    const struct course course = course_of(trip);
+    g_autoptr(GError) error = NULL;
+    struct machine *m;
+    struct progress p;
+    unsigned nmis = 0;
+
+    if (strstr(trip->first, "kvm") || strstr(trip->second, "kvm")) {
+        if (access("/dev/kvm", R_OK | W_OK) != 0) {
+            g_test_skip("/dev/kvm cannot be used");
+            return;
+        }
+    }
+    m = machine_for(trip->first, trip->cpus, &course, &error);
+    g_assert_no_error(error);
+    machine_start(m);
+    for (unsigned i = 0; i < course.moves; i++) {
+        bool press = !course.far || i == 0;
+
+        run_to(m, (i + 1) * (course.rounds - 2) / course.moves, i * 170);
+        m = move(m, i % 2 ? trip->first : trip->second, &course, press);
+        nmis += press; /* the boot CPU alone has programmed LINT1 */
+    }
+    run_to(m, course.rounds + 1, 0);
+    p = progress_of(m);
+    big_lock_acquire(&m->lock);
+    vm_stop(m, RUN_STATE_PAUSED);
+    big_lock_release(&m->lock);
+    machine_free(m);
+    check(&p, trip, &course, nmis);
+}
+
+/* ---- hostile streams */
+
+static void test_refused(void)
+{
+    g_autoptr(GError) error = NULL;
+    struct machine *m = machine_for("tcg", 1, &(struct course){1, 0, false}, &error);
+    g_autoptr(GByteArray) good = g_byte_array_new();
+    g_autoptr(GRand) rand = g_rand_new_with_seed(1);
+
+    g_assert_no_error(error);
+    g_assert_cmpuint(state_first_uncovered(&cpu_state_desc), ==, sizeof(struct cpu_state));
+    big_lock_acquire(&m->lock);
+    devices_save(&m->env, good);
+    for (unsigned cut = 0; cut < good->len; cut += 7) {
+        struct state_input in = {good->data, cut};
+        g_autoptr(GError) why = NULL;
+
+        g_assert_false(devices_load(&m->env, &in, &why));
+        g_assert_nonnull(why);
+    }
+    for (unsigned i = 0; i < 2000; i++) {
+        g_autofree uint8_t *bad = g_memdup2(good->data, good->len);
+        struct state_input in = {bad, good->len};
+        g_autoptr(GError) why = NULL;
+
+        for (int n = g_rand_int_range(rand, 1, 4); n > 0; n--) {
+            bad[g_rand_int_range(rand, 0, (gint32)good->len)] ^= 1u << g_rand_int_range(rand, 0, 8);
+        }
+        devices_load(&m->env, &in, &why); /* refused or not, but no more than that */
+    }
+    big_lock_release(&m->lock);
+    machine_free(m);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct trip trips[] = {
+        {"tcg", "tcg", 1}, {"tcg", "tcg", 2}, {"tcg", "kvm", 1}, {"tcg", "kvm", 2},
+        {"kvm", "tcg", 1}, {"kvm", "tcg", 2}, {"kvm", "kvm", 1}, {"kvm", "kvm", 2},
+    };
+
+    g_test_init(&argc, &argv, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(trips); i++) {
+        g_autofree char *name =
+            g_strdup_printf("/move/%s-%s/%u", trips[i].first, trips[i].second, trips[i].cpus);
+
+        g_test_add_data_func(name, &trips[i], test_trip);
+    }
+    g_test_add_func("/move/refused", test_refused);
+    return g_test_run();
+}
