@@ -434,22 +434,27 @@ bool opt_action(struct options *o, const char *arg, GError **error)
     }
     const char *reboot = params_take(p, "reboot"), *shutdown = params_take(p, "shutdown");
     const char *panic = params_take(p, "panic"), *watchdog = params_take(p, "watchdog");
-    const char *bad = NULL;
+    const char *bad = NULL, *name = NULL;
 
-    if (reboot && !(o->has_reboot = reboot_action_parse(reboot, &o->actions.reboot))) {
+    if (reboot && !reboot_action_parse(reboot, &o->actions.reboot)) {
         bad = reboot;
-    }
-    if (shutdown && !(o->has_shutdown = shutdown_action_parse(shutdown, &o->actions.shutdown))) {
+        name = "reboot";
+    } else if (shutdown && !shutdown_action_parse(shutdown, &o->actions.shutdown)) {
         bad = shutdown;
-    }
-    if (panic && !(o->has_panic = panic_action_parse(panic, &o->actions.panic))) {
+        name = "shutdown";
+    } else if (panic && !panic_action_parse(panic, &o->actions.panic)) {
         bad = panic;
-    }
-    if (watchdog && !(o->has_watchdog = watchdog_action_parse(watchdog, &o->actions.watchdog))) {
+        name = "panic";
+    } else if (watchdog && !watchdog_action_parse(watchdog, &o->actions.watchdog)) {
         bad = watchdog;
+        name = "watchdog";
     }
+    o->has_reboot |= reboot != NULL;
+    o->has_shutdown |= shutdown != NULL;
+    o->has_panic |= panic != NULL;
+    o->has_watchdog |= watchdog != NULL;
     if (bad) {
-        g_set_error(error, CLI_ERROR, 0, "there is no action '%s'", bad);
+        g_set_error(error, CLI_ERROR, 0, "Parameter '%s' does not accept value '%s'", name, bad);
     }
     bool ok = !bad && params_end(p, error);
     params_free(p);

@@ -325,7 +325,7 @@ static bool opt_watchdog_action(struct options *o, const char *arg, GError **err
 {
     o->has_watchdog = watchdog_action_parse(arg, &o->actions.watchdog);
     if (!o->has_watchdog) {
-        g_set_error(error, CLI_ERROR, 0, "there is no action '%s'", arg);
+        g_set_error(error, CLI_ERROR, 0, "Parameter 'watchdog' does not accept value '%s'", arg);
     }
     return o->has_watchdog;
 }

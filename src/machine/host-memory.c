@@ -102,11 +102,13 @@ static void tell_hypervisor(struct machine *m, enum memory_failure_action action
 
 /* ---- what becomes of it */
 
-/* Nobody can make up for it: the process ends without SHUTDOWN, as when it had died of it. */
+/* Nobody can make up for it: the process ends, whatever -no-shutdown says. QEMU does so without
+ * SHUTDOWN, though it declares the cause. */
 static void fatal(struct machine *m, const struct host_fault *fault)
 {
     log_error("hardware memory error at 0x%" PRIxPTR ": the program cannot go on", fault->addr);
     tell_hypervisor(m, MEMORY_FAILURE_ACTION_FATAL, true);
+    machine_request_shutdown(m, SHUTDOWN_CAUSE_HOST_ERROR, "memory failure");
     machine_request_exit(m, 1);
 }
 

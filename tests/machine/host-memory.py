@@ -163,6 +163,7 @@ class HostMemory(unittest.TestCase):
         os.truncate(self.file, PAGE)
         m.qmp.request("pmemsave", val=PAGE, size=16, filename=os.path.join(self.dir.name, "out"))
         self.failure(m, "hypervisor", "fatal", True, False)
+        self.assertEqual(m.qmp.event("SHUTDOWN")["data"], {"guest": False, "reason": "host-error"})
         self.assertEqual(m.wait(), 1)
         self.log(m, b"hardware memory error")
 
@@ -175,12 +176,17 @@ class HostMemory(unittest.TestCase):
         self.assertEqual(m.qmp.command("query-status")["status"], "running")
 
     def test_own_required(self):
-        m = self.start()
-        self.break_page(m, REQUIRED, 0x1000, vcpu=0)
-        self.failure(m, "hypervisor", "fatal", True, False)
-        with self.assertRaises((EOFError, ConnectionError)):
-            self.assertNotIn("event", m.qmp.read())
-        self.assertEqual(m.wait(), 1)
+        for options, stops in ([], False), (["-no-shutdown"], True):
+            m = self.start("", *options)
+            self.break_page(m, REQUIRED, 0x1000, vcpu=0)
+            self.failure(m, "hypervisor", "fatal", True, False)
+            self.assertEqual(m.qmp.event("SHUTDOWN")["data"],
+                             {"guest": False, "reason": "host-error"})
+            if stops:
+                m.qmp.event("STOP")
+            with self.assertRaises((EOFError, ConnectionError)):
+                self.assertNotIn("event", m.qmp.read())
+            self.assertEqual(m.wait(), 1)
 
     def test_plain_signal(self):
         """kill -BUS: an honest death."""

@@ -4,8 +4,6 @@ COLO = "checkpointing of two machines in step does not exist yet"
 MIGRATION = "there is no migration yet"
 BLOCK = "no device has a disk yet"
 S390 = "needs a guest of that architecture"
-SIGBUS = "failures of the host's memory are not told yet"
-FATAL = "nothing of the machine's own fails for good yet"
 
 ABSENT = {
     "RunState.colo": COLO,
@@ -15,7 +13,6 @@ ABSENT = {
     "RunState.postmigrate": MIGRATION,
     "RunState.restore-vm": "there are no snapshots yet",
     "RunState.save-vm": "there are no dumps and snapshots yet",
-    "ShutdownCause.host-error": FATAL,
     "ShutdownCause.none": "never on the wire: no request is pending",
     "ShutdownCause.snapshot-load": "never on the wire, and there are no snapshots yet",
     "ShutdownCause.subsystem-reset": "never on the wire; " + S390,
@@ -27,8 +24,6 @@ ABSENT = {
     "GuestPanicInformationS390.psw-mask": S390,
     "GuestPanicInformationS390.reason": S390,
     "GuestPanicInformationType.s390": S390,
-    "MemoryFailureAction.fatal": SIGBUS,
-    "MemoryFailureRecipient.hypervisor": SIGBUS,
     **{f"S390CrashReason.{reason}": S390 for reason in (
         "disabled-wait", "extint-loop", "opint-loop", "pgmint-loop", "unknown")},
 }

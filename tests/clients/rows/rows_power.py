@@ -236,3 +236,45 @@ ROWS += [
         = running
         """, kernel="mce", does="mute"),
 ]
+
+# ---- the host fails
+
+BEHIND = "-machine q35,memory-backend=m -object memory-backend-file,id=m,size=32M,mem-path=DIR/ram,share=on"
+QEMU_DIES = "QEMU dies of the signal"
+for options, after in (("", ". 1"), ("-no-shutdown", """< STOP
+        = shutdown
+        > cont : !Resetting the Virtual Machine is required
+        > system_reset : RESET:host-qmp-system-reset R
+        = prelaunch""")):
+    ROWS.append(Row(f"host-error: the file behind memory is cut off {options}", f"""
+        > cont : RESUME R
+        $ ready
+        cut ram 0x1a00000
+        < SHUTDOWN:host-error
+        {after}
+        """, kernel="mce", does=f"touch {0x1a00000}", args=f"{BEHIND} {options}", only="godwit",
+                    why_only=QEMU_DIES))
+BY_SIGNAL = "the library that sends the signals is for Godwit's threads"
+ROWS += [
+    Row("memory of the program is broken: ignored until it is used", """
+        > cont : RESUME R
+        $ ready
+        fail optional 0x1000
+        < MEMORY_FAILURE:hypervisor,ignore,optional,no
+        = running
+        """, only="godwit", why_only=BY_SIGNAL),
+    Row("memory of the program is broken and used", """
+        > cont : RESUME R
+        $ ready
+        fail required 0x1000
+        < MEMORY_FAILURE:hypervisor,fatal,required,no SHUTDOWN:host-error
+        . 1
+        """, only="godwit", why_only=BY_SIGNAL),
+    Row("memory of the program is broken and used, -no-shutdown", """
+        > cont : RESUME R
+        $ ready
+        fail required 0x1000
+        < MEMORY_FAILURE:hypervisor,fatal,required,no SHUTDOWN:host-error STOP
+        . 1
+        """, args="-no-shutdown", only="godwit", why_only=BY_SIGNAL),
+]

@@ -191,7 +191,8 @@ ROWS += [
         late
         > set-action {"watchdog": "none"} : R
         quiet 1.2
-        """, does="say up orders", args="-device ib700"),
+        """, does="say up orders", args="-device ib700",
+        within_a_second=True),
     Row("the limit runs while the machine is stopped, and ends when nothing was held", """
         > set-action {"watchdog": "none"} : R
         > cont : RESUME R
@@ -220,7 +221,8 @@ ROWS += [
         type w
         < STOP WATCHDOG:pause
         late
-        """, does="say up orders", args="-device ib700"),
+        """, does="say up orders", args="-device ib700",
+        within_a_second=True),
     Row("one limit for all watchdogs", """
         > set-action {"watchdog": "none"} : R
         > cont : RESUME R
@@ -232,7 +234,8 @@ ROWS += [
         type e
         < STOP WATCHDOG:pause
         late
-        """, does="say up orders", args="-device ib700 -device i6300esb"),
+        """, does="say up orders", args="-device ib700 -device i6300esb",
+        within_a_second=True),
     Row("clocks and watchdogs have limits of their own", """
         > cont : RESUME R
         < RTC_CHANGE... WATCHDOG:none
@@ -243,7 +246,8 @@ ROWS += [
         < RTC_CHANGE... GUEST_CRASHLOADED:run RTC_CHANGE...
         late
         $ done
-        """, does="clock clock panic 2", args="-device pvpanic"),
+        """, does="clock clock panic 2", args="-device pvpanic",
+        within_a_second=True),
     Row("panics are not limited", f"""
         > cont : RESUME R
         < {"GUEST_PANICKED:run GUEST_CRASHLOADED:run " * 10}

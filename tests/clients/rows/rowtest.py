@@ -11,6 +11,8 @@ A row is a machine (options, a tiny guest, what that guest does) and steps, one 
     kill NAME                       sends the process a signal
     type TEXT                       types that at the guest's serial port
     door LINE; LINE...              register accesses by the qtest protocol, all at once
+    cut FILE SIZE                   cuts off a file there, the one behind the guest's memory
+    fail optional|required ADDRESS  lets the host find memory broken there, in the process's address space
     gdb ...                         attach; break at the present instruction, clear; send PACKET; interrupt
     late                            the last event is older, by its time stamp, than the one before it
     quiet SECONDS                   nothing comes for so long
@@ -34,6 +36,11 @@ import time
 import godwit
 from godwit import Machine, guest
 from rsp import Rsp
+
+if "SIGBUS_PRELOAD" in os.environ:  # not with QEMU
+    from sigbus import preloaded, send as send_siginfo
+
+OPTIONAL, REQUIRED = signal.SIGRTMIN + 5, signal.SIGRTMIN + 6  # see sigbus-preload.c
 
 IS_GODWIT = "qemu" not in godwit.GODWIT
 ACCEL = os.environ.get("ACCEL", "tcg")
@@ -64,10 +71,10 @@ ANY = object()
 
 class Row:
     def __init__(self, name, steps, *, args="", kernel="script", does="", start="-S", only=None,
-                 differs=None, why_only=None, memory=32):
+                 differs=None, why_only=None, memory=32, within_a_second=False):
         self.name, self.args, self.kernel, self.does = name, args.split(), kernel, does
         self.start, self.only, self.differs, self.memory = start, only, differs, memory
-        self.why_only = why_only
+        self.why_only, self.within_a_second = why_only, within_a_second
         self.steps = [line.strip() for line in steps.strip().splitlines()
                       if line.strip() and not line.strip().startswith("#")]
         two_sided = any(re.match(r"(godwit|qemu)\|", line) for line in self.steps)
@@ -133,7 +140,8 @@ class Run:
         if "gdb" in uses:
             args += ["-gdb", "unix:DIR/gdb,server=on,wait=off"]
         serial = "-serial" not in row.args and "-machine none" not in " ".join(row.args)
-        self.m = Machine(*args, *row.start.split(), *row.args, serial=serial)
+        start = lambda: Machine(*args, *row.start.split(), *row.args, serial=serial)  # noqa: E731
+        self.m = preloaded(start) if "fail" in uses else start()
 
     def go(self):
         with self.m:
@@ -269,6 +277,19 @@ class Run:
 
     def do_type(self, text):
         self.m.send(text.replace("\\n", "\n"))
+
+    def do_cut(self, text):
+        name, size = text.split()
+        os.truncate(os.path.join(self.m.dir, name), int(size, 0))
+
+    def do_fail(self, text):
+        kind, address = text.split()
+        pid = self.m.process.pid
+        if kind == "optional":
+            send_siginfo(pid, pid, OPTIONAL, int(address, 0))
+        else:
+            thread = self.query("query-cpus-fast")[0]["thread-id"]
+            send_siginfo(pid, thread, REQUIRED, int(address, 0))
 
     def do_door(self, text):
         lines = [line.strip() for line in text.split(";")]

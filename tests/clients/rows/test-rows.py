@@ -29,11 +29,13 @@ from coverage import Coverage  # noqa: E402
 
 ROWS = (rows_control.ROWS + rows_actions.ROWS + rows_watchdog.ROWS + rows_power.ROWS
         + rows_together.ROWS)
+# For rows whose steps have to come within a second of the host's clock, which a busy host may not do.
+TRIES = 5
 WORKERS = 8 if rowtest.IS_GODWIT else 4
 
 
 # Rows that cannot be shown under KVM, and those that an emulating KVM (no VMX or SVM here) lacks besides.
-KVM_LACKS = "memory failure|internal.error|internal error"
+KVM_LACKS = "memory failure|internal.error|memory of the program|host-error"
 EMULATED_KVM_LACKS = "nmi|NMI|triple|hyper-v|human monitor's commands"
 
 
@@ -51,6 +53,14 @@ def lacking():
 
 def run(row, schema):
     """(text of a failure or None, what was seen, seconds)."""
+    for _ in range(TRIES if row.within_a_second else 1):
+        result = run_once(row, schema)
+        if not result[0]:
+            break
+    return result
+
+
+def run_once(row, schema):
     coverage, start = Coverage(schema), time.monotonic()
     try:
         rowtest.Run(row, coverage).go()
