@@ -280,6 +280,38 @@ static bool add_device(struct machine *m, const char *text, GError **error)
     return device_realize(dev, error);
 }
 
+/* A display that was asked for by -device takes the place of the default one. */
+static bool display_given(const struct options *o)
+{
+    static const char *const names[] = {"VGA", "bochs-display"};
+
+    for (guint i = 0; i < o->devices->len; i++) {
+        const struct option_text *option = o->devices->pdata[i];
+        g_auto(GStrv) part = g_strsplit(option->text, ",", 2);
+
+        for (unsigned n = 0; n < G_N_ELEMENTS(names); n++) {
+            if (strcmp(part[0], names[n]) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* A kernel that is started directly has no use for one: nobody has set a mode. */
+static bool add_vga(struct machine *m, struct assembly *a, GError **error)
+{
+    const struct options *o = a->options;
+    bool wanted = o->vga ? strcmp(o->vga, "std") == 0
+                         : m->config->firmware && !o->no_defaults && !display_given(o);
+
+    if (wanted && !add_device(m, "VGA", error)) {
+        g_prefix_error(error, "-vga std: ");
+        return false;
+    }
+    return true;
+}
+
 /* -chardev stdio,mux=on: the device and the human monitor take turns. */
 static bool chardev_is_mux(const struct options *o, const char *id)
 {
@@ -376,7 +408,8 @@ bool assemble_devices(struct machine *m, void *assembly, GError **error)
         }
         return add_consoles(m, a, error) && check_drives(m, error) && add_qtest(m, a, error);
     }
-    if (!add_serials(m, a, error) || !add_debugcons(m, a, error) || !add_consoles(m, a, error)) {
+    if (!add_serials(m, a, error) || !add_debugcons(m, a, error) || !add_consoles(m, a, error) ||
+        !add_vga(m, a, error)) {
         return false;
     }
     for (guint i = 0; i < o->devices->len; i++) {

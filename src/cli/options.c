@@ -78,6 +78,7 @@ static bool opt_start_paused(struct options *o, const char *arg, GError **error)
 static bool opt_nographic(struct options *o, const char *arg, GError **error)
 {
     o->nographic = true;
+    o->config->nographic = true;
     return true;
 }
 
@@ -330,6 +331,16 @@ static bool opt_watchdog_action(struct options *o, const char *arg, GError **err
     return o->has_watchdog;
 }
 
+static bool opt_vga(struct options *o, const char *arg, GError **error)
+{
+    if (strcmp(arg, "std") != 0 && strcmp(arg, "none") != 0) {
+        g_set_error(error, CLI_ERROR, 0, "there is no such adapter, only std and none");
+        return false;
+    }
+    replace(&o->vga, arg);
+    return true;
+}
+
 static bool opt_pidfile(struct options *o, const char *arg, GError **error)
 {
     replace(&o->pidfile, arg);
@@ -448,7 +459,8 @@ static const struct option options[] = {
      "reboot=reset|shutdown, shutdown=poweroff|pause, panic=..., watchdog=..."},
     {"watchdog-action", "ACTION", opt_watchdog_action, "as -action watchdog=ACTION"},
     {"nographic", NULL, opt_nographic, "COM1 on this terminal; Ctrl-A h for help"},
-    {"display", "none", opt_display, "there is no display"},
+    {"display", "none", opt_display, "nothing shows the display; QMP screendump takes pictures"},
+    {"vga", "std|none", opt_vga, "display adapter: std when firmware starts, else none"},
     {"nodefaults", NULL, opt_nodefaults, "no serial port unless asked for"},
     {"no-user-config", NULL, opt_no_user_config, "accepted: there is none"},
     {"serial", "DEV", opt_serial, "stdio, mon:stdio, null, none, file:, unix:, tcp:, chardev:ID"},
@@ -611,6 +623,7 @@ void options_free(struct options *o)
     g_ptr_array_unref(o->memories);
     g_free(o->memory_backend);
     g_free(o->human_monitor);
+    g_free(o->vga);
     g_free(o->qtest);
     g_free(o->gdb);
     g_free(o->qtest_log);

@@ -41,6 +41,7 @@ struct options {
     GPtrArray *memories;  /* struct memory_object */
     char *memory_backend; /* -machine memory-backend=, or NULL */
     char *human_monitor;  /* -monitor: a chardev spec, "none", or NULL */
+    char *vga;            /* -vga: "std", "none"; NULL: not given */
     char *qtest, *qtest_log;
     char *gdb; /* -gdb: a device, or NULL */
     char *pidfile, *log_file, *event_log;

@@ -1,6 +1,7 @@
 /* The table of all device classes, in the order of -device help. */
 #include "devices/acpi-pm.h"
 #include "devices/core/device.h"
+#include "devices/display/pci-display.h"
 #include "devices/fw-cfg.h"
 #include "devices/hpet.h"
 #include "devices/ioapic.h"
@@ -44,8 +45,10 @@ const struct device_class *const device_classes[] = {
     &stall_class,
     &testdev_class,
     /* PCI */
+    &bochs_display_class,
     &i6300esb_class,
     &pvpanic_pci_class,
+    &vga_class,
     /* no bus */
     &vmcoreinfo_class,
     NULL,

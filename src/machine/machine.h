@@ -45,6 +45,7 @@ struct machine_config { /* what the command line said; strings owned */
     char *firmware; /* a path: -bios, or the default firmware's; NULL: none */
     struct boot_options boot;
     GPtrArray *data_dirs;          /* -L: where firmware files are looked for first */
+    bool nographic;                /* firmware's screen is to be on COM1 */
     bool start_paused;             /* -S */
     bool preconfig;                /* --preconfig */
     char *rtc_base, *rtc_clock;    /* -rtc; NULL: defaults */

@@ -402,14 +402,20 @@ uint64_t address_space_io_read(struct address_space *as, gpa_t addr, unsigned si
     return value;
 }
 
-static void notify_ram_written(struct address_space *as, struct region *region, uint64_t offset,
-                               uint64_t length)
+void address_space_block_written(struct address_space *as, struct ram_block *block, uint64_t offset,
+                                 uint64_t length)
 {
     for (struct map_listener *l = as->listeners; l; l = l->next) {
         if (l->ram_written) {
-            l->ram_written(l, region->ram, region->ram_offset + offset, length);
+            l->ram_written(l, block, offset, length);
         }
     }
+}
+
+static void notify_ram_written(struct address_space *as, struct region *region, uint64_t offset,
+                               uint64_t length)
+{
+    address_space_block_written(as, region->ram, region->ram_offset + offset, length);
 }
 
 void address_space_io_write(struct address_space *as, gpa_t addr, uint64_t value, unsigned size)

@@ -113,5 +113,8 @@ bool address_space_write_rom(struct address_space *as, gpa_t addr, const void *b
  * writes through it calls address_space_ram_written() afterwards. */
 void *address_space_ram_ptr(struct address_space *as, gpa_t addr, uint64_t length);
 void address_space_ram_written(struct address_space *as, gpa_t addr, uint64_t length);
+/* The same for one who wrote a block through its host pointer, wherever it is mapped. */
+void address_space_block_written(struct address_space *as, struct ram_block *block, uint64_t offset,
+                                 uint64_t length);
 
 #endif

@@ -9,6 +9,7 @@
 #include "cpu/x86/mce.h"
 #include "cpu/x86/print.h"
 #include "monitor/gdbserver.h"
+#include "monitor/hmp-ui.h"
 #include "monitor/monitor-priv.h"
 #include "qapi-commands.h"
 #include <inttypes.h>
@@ -419,6 +420,18 @@ static void run_gdbserver(struct hmp *h, const struct hmp_command *command, cons
     }
 }
 
+/* ---- displays and keys */
+
+static void run_screendump(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    hmp_screendump(h->m, args, h->out);
+}
+
+static void run_sendkey(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    hmp_sendkey(h->m, args, h->out);
+}
+
 /* ---- the table */
 
 static void run_help(struct hmp *h, const struct hmp_command *command, const char *args);
@@ -439,6 +452,10 @@ static const struct hmp_command commands[] = {
      "inject a machine check into a vCPU [-b: and tell all the others]", true, run_mce},
     {"nmi", NULL, "", "press the NMI button", false, run_nmi},
     {"quit", "q", "", "end the program", false, run_quit},
+    {"screendump", NULL, "filename [-f format] [device [head]]",
+     "write what the display shows into a PPM or PNG file", true, run_screendump},
+    {"sendkey", NULL, "keys [hold_ms]", "press keys together, as ctrl-alt-f1, 100 ms each", true,
+     run_sendkey},
     {"stop", "s", "", "pause the guest", false, run_stop},
     {"system_powerdown", NULL, "", "press the power button", false, run_powerdown},
     {"system_reset", NULL, "", "reset the machine", false, run_reset},

@@ -7,9 +7,11 @@ import time
 import unittest
 
 import godwit
+import screen
 from godwit import TIME_FACTOR, Machine
 
 SEABIOS = "/usr/share/seabios/bios-256k.bin"
+KEEP = os.environ.get("SCREENSHOTS")  # a folder for pictures of what was reached
 
 
 class Firmware(Machine):
@@ -30,6 +32,35 @@ class Firmware(Machine):
             if time.monotonic() > end or self.process.poll() is not None:
                 raise AssertionError(f"no {needle!r} in the firmware's log:\n{self.text()[-3000:]}")
             time.sleep(0.05)
+
+    def screen(self):
+        """The text on the display."""
+        path = os.path.join(self.dir, "screen.ppm")
+        self.qmp.command("screendump", filename=path)
+        return screen.read_text(path)
+
+    def wait_screen(self, needle, timeout=60):
+        end = time.monotonic() + timeout * TIME_FACTOR
+        while needle not in "\n".join(lines := self.screen()):
+            if time.monotonic() > end:
+                raise AssertionError(f"no {needle!r} on the screen:\n" + "\n".join(lines))
+            time.sleep(0.2)
+        return lines
+
+    def keep(self, name):
+        """A picture for whoever looks at the test's results."""
+        if KEEP:
+            os.makedirs(KEEP, exist_ok=True)
+            self.qmp.command("screendump", filename=os.path.join(KEEP, name + ".png"),
+                             format="png")
+
+    def type(self, text):
+        """Types small letters, digits and a few signs."""
+        names = {" ": "spc", "\n": "ret", "-": "minus", "=": "equal", ".": "dot", "/": "slash",
+                 ",": "comma", ";": "semicolon"}
+        for c in text:
+            self.qmp.command("send-key", hold_time=20,
+                             keys=[{"type": "qcode", "data": names.get(c, c)}])
 
     def close(self):
         super().close()
@@ -62,9 +93,22 @@ class Seabios(unittest.TestCase):
             m.wait_log("SeaBIOS (version")
             m.wait_log("No bootable device.")
 
+    def test_screen_and_keyboard(self):
+        """SeaBIOS' own menu, seen on the VGA and left by the keyboard."""
+        with Firmware("-boot", "menu=on,splash-time=65000") as m:
+            lines = m.wait_screen("Press ESC for boot menu.")
+            self.assertTrue(lines[0].startswith("SeaBIOS (version"), lines)
+            self.assertEqual(len(lines), 25)
+            m.qmp.command("send-key", keys=[{"type": "qcode", "data": "esc"}])
+            m.wait_screen("Select boot device:")
+            m.keep("seabios-menu")
+            while "Booting from Floppy..." not in m.screen():  # it ignores ESC for 1.5 s
+                m.qmp.command("send-key", keys=[{"type": "number", "data": 1}])
+                time.sleep(0.3)
+
     def test_menu_on_serial_and_splash_time(self):
         """No VGA: the firmware's screen is COM1."""
-        with Firmware("-boot", "menu=on,splash-time=65000") as m:
+        with Firmware("-vga", "none", "-boot", "menu=on,splash-time=65000") as m:
             m.expect(r"Press ESC for boot menu", timeout=60)
             m.send("\x1b")
             m.expect(r"Select boot device", timeout=60)
@@ -86,6 +130,54 @@ class Seabios(unittest.TestCase):
         with Firmware("-boot", "strict=on") as m:
             m.wait_log("No bootable device.")
             self.assertNotIn("Booting from", m.text())
+
+
+class Display(unittest.TestCase):
+    def test_files_and_errors(self):
+        with Machine("-accel", "qtest", "-vga", "std", "-device", "isa-debug-exit,id=other",
+                     "-device", "bochs-display,id=second", serial=False) as m:
+            path = os.path.join(m.dir, "x")
+            m.qmp.command("screendump", filename=path, format="png")
+            with open(path, "rb") as file:
+                self.assertEqual(file.read(8), b"\x89PNG\r\n\x1a\n")
+            m.qmp.command("screendump", filename=path, device="second", head=0)
+            self.assertEqual(screen.read_ppm(path)[:2], (640, 480))
+            for arguments, error in (
+                    ({"device": "none"}, ("DeviceNotFound", "Device 'none' not found")),
+                    ({"device": "other"}, ("GenericError", "Device other (head 0) is not bound")),
+                    ({"device": "second", "head": 1}, ("GenericError", "Device second (head 1)")),
+                    ({"head": 0}, ("GenericError",
+                                   "'head' must be specified together with 'device'"))):
+                answer = m.qmp.request("screendump", filename=path, **arguments)["error"]
+                self.assertEqual(answer["class"], error[0])
+                self.assertTrue(answer["desc"].startswith(error[1]), answer)
+            answer = m.qmp.request("screendump", filename=m.dir + "/no/such")["error"]
+            self.assertIn("No such file or directory", answer["desc"])
+            hmp = m.qmp.command("human-monitor-command",
+                                command_line=f"screendump {path} -f png")
+            self.assertEqual(hmp, "")
+            with open(path, "rb") as file:
+                self.assertEqual(file.read(4), b"\x89PNG")
+            hmp = m.qmp.command("human-monitor-command", command_line="sendkey ctrl-alt-nokey")
+            self.assertEqual(hmp, "invalid parameter: nokey\r\n")
+
+    def test_none(self):
+        with Machine("-accel", "qtest", serial=False) as m:
+            answer = m.qmp.request("screendump", filename=m.dir + "/x")["error"]
+            self.assertEqual(answer["desc"], "There is no console to take a screendump from")
+
+    def test_input_events(self):
+        with Machine("-accel", "qtest", "-S", serial=False) as m:
+            event = {"type": "abs", "data": {"axis": "x", "value": 1}}
+            answer = m.qmp.request("input-send-event", events=[event])["error"]
+            self.assertEqual(answer["desc"], "VM not running")
+            m.qmp.command("cont")
+            answer = m.qmp.request("input-send-event", events=[event])["error"]
+            self.assertEqual(answer["desc"], "Input handler not found for event type abs")
+            m.qmp.command("input-send-event", events=[
+                {"type": "key", "data": {"down": True, "key": {"type": "number", "data": 30}}},
+                {"type": "btn", "data": {"down": True, "button": "left"}},
+                {"type": "rel", "data": {"axis": "y", "value": -5}}])
 
 
 class Errors(unittest.TestCase):

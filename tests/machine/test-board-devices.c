@@ -718,6 +718,71 @@ static void test_debugcon(void)
     g_string_free(s.out, TRUE);
 }
 
+/* Keys and the mouse as the guest reads them. */
+static void test_typing(void)
+{
+    struct all_devices all;
+    struct bare_bus *bus;
+    struct device *kbd;
+    static const uint8_t pause[] = {0xe1, 0x1d, 0x45, 0xe1, 0x9d, 0xc5};
+
+    all_devices_new(&all);
+    bus = all.bus;
+    kbd = devices_find_class(&bus->env, &i8042_class);
+    i8042_key(kbd, 0x1e, true, 10); /* held for 10 ms */
+    i8042_key(kbd, 0x1e, false, 0);
+    i8042_key(kbd, 0xc8, true, 0);
+    i8042_key(kbd, 0xc8, false, 0);
+    g_assert_cmphex(kbd_get(bus), ==, 0x1e); /* translated to set 1 */
+    g_assert_cmphex(kbd_get(bus), ==, 0x100);
+    bus_step(bus, 9000000);
+    g_assert_cmphex(kbd_get(bus), ==, 0x100);
+    bus_step(bus, 2000000);
+    g_assert_cmphex(kbd_get(bus), ==, 0x9e);
+    g_assert_cmphex(kbd_get(bus), ==, 0xe0);
+    g_assert_cmphex(kbd_get(bus), ==, 0x48);
+    g_assert_cmphex(kbd_get(bus), ==, 0xe0);
+    g_assert_cmphex(kbd_get(bus), ==, 0xc8);
+    i8042_key(kbd, 0xc6, true, 0);
+    for (unsigned i = 0; i < sizeof(pause); i++) {
+        g_assert_cmphex(kbd_get(bus), ==, pause[i]);
+    }
+
+    bus_outb(bus, 0x64, 0x60); /* no translation: set 2 */
+    bus_outb(bus, 0x60, 0x07);
+    i8042_key(kbd, 0x9d, true, 0);
+    i8042_key(kbd, 0x9d, false, 0);
+    g_assert_cmphex(kbd_get(bus), ==, 0xe0);
+    g_assert_cmphex(kbd_get(bus), ==, 0x14);
+    g_assert_cmphex(kbd_get(bus), ==, 0xe0);
+    g_assert_cmphex(kbd_get(bus), ==, 0xf0);
+    g_assert_cmphex(kbd_get(bus), ==, 0x14);
+    for (unsigned i = 0; i < 40; i++) { /* more than the keyboard keeps: whole keys are lost */
+        i8042_key(kbd, 0x1c, i % 2 == 0, 0);
+    }
+    for (unsigned i = 0, byte; (byte = kbd_get(bus)) != 0x100; i++) {
+        g_assert_cmpuint(byte, !=, 0xe0);
+        g_assert_cmpuint(i, <, 20);
+    }
+
+    i8042_mouse(kbd, 3, 4, 0, 0); /* nobody has enabled it yet */
+    g_assert_cmphex(kbd_get(bus), ==, 0x100);
+    bus_outb(bus, 0x64, 0xd4);
+    bus_outb(bus, 0x60, 0xf4);
+    g_assert_cmphex(kbd_get(bus), ==, 0xfa);
+    kbd_get(bus), kbd_get(bus), kbd_get(bus);
+    i8042_mouse(kbd, -300, 2, 1, 1);
+    g_assert_cmphex(bus_inb(bus, 0x64) & 0x21, ==, 0x21);
+    g_assert_cmphex(kbd_get(bus), ==, 0x19);
+    g_assert_cmphex(kbd_get(bus), ==, 0x01); /* -255 */
+    g_assert_cmphex(kbd_get(bus), ==, 0x02);
+    g_assert_cmphex(kbd_get(bus), ==, 0x19);
+    g_assert_cmphex(kbd_get(bus), ==, 0xd3); /* -45 */
+    g_assert_cmphex(kbd_get(bus), ==, 0x00);
+    g_assert_cmphex(kbd_get(bus), ==, 0x100);
+    all_devices_free(&all);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -728,6 +793,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hpet/timers", test_hpet);
     g_test_add_func("/hpet/level", test_hpet_level);
     g_test_add_func("/pam", test_pam);
+    g_test_add_func("/typing", test_typing);
     g_test_add_func("/fw-cfg", test_fw_cfg);
     g_test_add_func("/vmcoreinfo", test_vmcoreinfo);
     g_test_add_func("/fw-cfg-write", test_fw_cfg_write);

@@ -55,6 +55,7 @@ struct property {
 };
 
 struct device;
+struct display_ops;
 
 struct device_class {
     const char *name; /* as in -device: "isa-debug-exit" */
@@ -70,6 +71,7 @@ struct device_class {
     void (*pause)(struct device *);  /* NULL is fine */
     void (*resume)(struct device *); /* NULL is fine */
     bool (*post_load)(struct device *, GError **);
+    const struct display_ops *display; /* of a display adapter (display/display.h), else NULL */
 };
 
 /* What a device may ask of the machine: devices own this, the machine fills it in. Machine lock

@@ -6,7 +6,7 @@
  * BARs are mapped below everything that the board itself maps: a guest that moves a BAR over its
  * RAM or over the I/O APIC sees RAM and I/O APIC, as on real chipsets.
  *
- * Left out: bridges and buses other than 0, expansion ROMs, PCI Express extended configuration
+ * Left out: bridges and buses other than 0, PCI Express extended configuration
  * space (offsets from 256 read as all ones), power management states.
  */
 #include "devices/pci/pci.h"
@@ -14,6 +14,10 @@
 #include <string.h>
 
 #define BAR_PRIORITY   (-1)
+
+#define PCI_ROM_ENABLE 1u
+#define ROM_MIN_BYTES  4096u
+#define ROM_MAX_BYTES  (16u << 20)
 
 #define MSI_FLAGS      2
 #define MSI_ENABLE     0x0001
@@ -129,12 +133,32 @@ static bool bar_address(const struct pci_device *dev, unsigned number, gpa_t *ad
            *addr + size - 1 < limit;
 }
 
+static void rom_update(struct pci_device *dev)
+{
+    struct address_space *mem = dev->dev.env->mem;
+    uint32_t value = pci_get32(dev, PCI_ROM);
+    gpa_t addr = value & ~(gpa_t)0x7ff;
+    bool decoded = dev->rom.region && (value & PCI_ROM_ENABLE) && addr &&
+                   (pci_get16(dev, PCI_COMMAND) & PCI_COMMAND_MEMORY);
+
+    if (dev->rom.mapped && (!decoded || addr != dev->rom.addr)) {
+        address_space_unmap(mem, dev->rom.region);
+        dev->rom.mapped = false;
+    }
+    if (decoded && !dev->rom.mapped) {
+        address_space_map(mem, addr, dev->rom.region, BAR_PRIORITY);
+        dev->rom.mapped = true;
+        dev->rom.addr = addr;
+    }
+}
+
 static void bars_update(struct pci_device *dev)
 {
     struct device_env *env = dev->dev.env;
 
     address_space_begin(env->mem);
     address_space_begin(env->io);
+    rom_update(dev);
     for (unsigned i = 0; i < PCI_BARS; i++) {
         struct address_space *as = dev->bar[i].type & PCI_BAR_IO ? env->io : env->mem;
         gpa_t addr;
@@ -174,6 +198,35 @@ void pci_add_bar(struct pci_device *dev, unsigned number, unsigned type, struct 
     } else {
         put_le(dev->writable + offset, mask, 4);
     }
+}
+
+struct ram_block *pci_add_rom(struct pci_device *dev, struct region *region, const char *path,
+                              GError **error)
+{
+    g_autofree char *data = NULL;
+    struct ram_block *rom;
+    uint64_t size = ROM_MIN_BYTES;
+    gsize length;
+
+    if (!g_file_get_contents(path, &data, &length, error)) {
+        return NULL;
+    }
+    if (length == 0 || length > ROM_MAX_BYTES) {
+        g_set_error(error, DEVICE_ERROR, 0, "%s: option ROM '%s': %zu bytes, it must have 1 to %u",
+                    dev->dev.class->name, path, length, ROM_MAX_BYTES);
+        return NULL;
+    }
+    while (size < length) {
+        size *= 2;
+    }
+    rom = ram_block_new("pci-rom", size, error);
+    if (rom) {
+        memcpy(rom->host, data, length);
+        *region = (struct region){.name = "pci-rom", .kind = REGION_ROM, .size = size, .ram = rom};
+        dev->rom.region = region;
+        put_le(dev->writable + PCI_ROM, ~(size - 1) | PCI_ROM_ENABLE, 4);
+    }
+    return rom;
 }
 
 /* ---- capabilities */
@@ -399,7 +452,7 @@ void pci_config_write(struct pci_bus *bus, unsigned bus_number, uint8_t devfn, u
         *config = (uint8_t)((*config & ~dev->writable[at]) | (byte & dev->writable[at]));
         *config &= (uint8_t) ~(byte & dev->clearable[at]);
     }
-    if (offset < PCI_BAR0 + 4 * PCI_BARS) {
+    if (offset < PCI_BAR0 + 4 * PCI_BARS || (offset < PCI_ROM + 4 && offset + size > PCI_ROM)) {
         bars_update(dev);
     }
     intx_update(dev);
@@ -540,6 +593,9 @@ void pci_finish(struct pci_device *dev)
             address_space_unmap(dev->bar[i].type & PCI_BAR_IO ? env->io : env->mem,
                                 dev->bar[i].region);
         }
+    }
+    if (dev->rom.mapped) {
+        address_space_unmap(env->mem, dev->rom.region);
     }
     dev->bus->device[dev->devfn] = NULL;
     dev->bus = NULL;

@@ -39,6 +39,7 @@
 #define PCI_BAR0                  0x10
 #define PCI_SUBSYSTEM_VENDOR      0x2c
 #define PCI_SUBSYSTEM             0x2e
+#define PCI_ROM                   0x30
 #define PCI_CAPABILITIES          0x34
 #define PCI_INTERRUPT_LINE        0x3c
 #define PCI_INTERRUPT_PIN         0x3d
@@ -85,6 +86,11 @@ struct pci_device {
         bool mapped;
         gpa_t addr;
     } bar[PCI_BARS];
+    struct {
+        struct region *region; /* NULL: none */
+        bool mapped;
+        gpa_t addr;
+    } rom;
     uint8_t next_cap;          /* where the next capability goes */
     uint8_t msi_cap, msix_cap; /* offsets, 0 none */
     unsigned msix_vectors;
@@ -123,6 +129,11 @@ bool pci_post_load(struct pci_device *dev, GError **error);
 /* region->size must be a power of two, at least 4 for I/O and 16 for memory. A 64-bit BAR takes the
  * next number too. */
 void pci_add_bar(struct pci_device *dev, unsigned number, unsigned type, struct region *region);
+
+/* An expansion ROM with the file's content, at most 16 MiB, in a region that the call fills in. The
+ * device owns both and frees the block after pci_finish(). NULL and *error: it cannot be read. */
+struct ram_block *pci_add_rom(struct pci_device *dev, struct region *region, const char *path,
+                              GError **error);
 
 /* A capability of `length` bytes (header included); returns its offset. Contents are zero and
  * read-only until the caller says otherwise in config[] and writable[]. */

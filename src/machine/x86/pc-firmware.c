@@ -7,6 +7,7 @@
  */
 #include "machine/x86/pc-priv.h"
 
+#include "devices/display/pci-display.h"
 #include "devices/fw-cfg.h"
 #include "devices/isa/mc146818rtc.h"
 #include "devices/isa/pvpanic.h"
@@ -207,6 +208,7 @@ static void with_acpi_config(struct machine *m,
         .apic_id = apic_id,
         .hpet = true,
         .i8042 = true,
+        .vga = devices_find_class(&m->env, &vga_class) != NULL,
         .pvpanic_port = panic ? pvpanic_isa_port(panic) : 0,
         .s3 = q->chipset->offers_s3(q),
         .s4 = q->chipset->offers_s4(q),
@@ -265,7 +267,8 @@ bool pc_firmware_finish(struct machine *m, GError **error)
     const struct device *panic = devices_find_class(&m->env, &pvpanic_isa_class);
     uint8_t port[2];
 
-    fw_cfg_set_u16(q->fw_cfg, FW_CFG_NOGRAPHIC, 1);
+    fw_cfg_set_u16(q->fw_cfg, FW_CFG_NOGRAPHIC,
+                   m->config->nographic || !devices_find_class(&m->env, &vga_class));
     if (panic) {
         put_le16(port, pvpanic_isa_port(panic));
         if (!fw_cfg_add_file(q->fw_cfg, "etc/pvpanic-port", port, sizeof(port), error)) {
