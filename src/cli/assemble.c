@@ -312,6 +312,27 @@ static bool add_vga(struct machine *m, struct assembly *a, GError **error)
     return true;
 }
 
+/* Drives with if=ide find their place on the board's own buses. */
+static bool add_ide_drives(struct machine *m, GError **error)
+{
+    struct drive *drive;
+
+    for (unsigned i = 0; (drive = block_drive_nth(m->block, i)); i++) {
+        if (drive->interface != DRIVE_IDE || drive->taken || !m->env.ide_buses) {
+            continue;
+        }
+        g_autofree char *text =
+            g_strdup_printf("%s,bus=ide.%d,unit=%d,drive=%s", drive->cdrom ? "ide-cd" : "ide-hd",
+                            drive->bus, drive->unit, drive->id);
+        if (!add_device(m, text, error)) {
+            g_prefix_error(error, "-drive %s: ", drive->id);
+            return false;
+        }
+        drive->taken = true;
+    }
+    return true;
+}
+
 /* -chardev stdio,mux=on: the device and the human monitor take turns. */
 static bool chardev_is_mux(const struct options *o, const char *id)
 {
@@ -409,7 +430,7 @@ bool assemble_devices(struct machine *m, void *assembly, GError **error)
         return add_consoles(m, a, error) && check_drives(m, error) && add_qtest(m, a, error);
     }
     if (!add_serials(m, a, error) || !add_debugcons(m, a, error) || !add_consoles(m, a, error) ||
-        !add_vga(m, a, error)) {
+        !add_vga(m, a, error) || !add_ide_drives(m, error)) {
         return false;
     }
     for (guint i = 0; i < o->devices->len; i++) {

@@ -29,7 +29,10 @@ void help_accels(void)
 
 static const char *bus_text(enum bus_kind bus)
 {
-    return bus == BUS_ISA ? ", bus ISA" : bus == BUS_PCI ? ", bus PCI" : "";
+    return bus == BUS_ISA   ? ", bus ISA"
+           : bus == BUS_PCI ? ", bus PCI"
+           : bus == BUS_IDE ? ", bus IDE"
+                            : "";
 }
 
 void help_devices(void)

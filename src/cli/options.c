@@ -133,6 +133,48 @@ static bool opt_drive(struct options *o, const char *arg, GError **error)
     return true;
 }
 
+/* A file name as a value: its commas are doubled. */
+static void add_disk(struct options *o, const char *option, const char *file, unsigned index,
+                     const char *media)
+{
+    g_auto(GStrv) part = g_strsplit(file, ",", -1);
+    g_autofree char *escaped = g_strjoinv(",,", part);
+    g_autofree char *text =
+        g_strdup_printf("file=%s,if=ide,index=%u,media=%s", escaped, index, media);
+
+    add_text(o->drives, option, text);
+}
+
+static bool opt_cdrom(struct options *o, const char *arg, GError **error)
+{
+    add_disk(o, "cdrom", arg, 2, "cdrom");
+    return true;
+}
+
+static bool opt_hda(struct options *o, const char *arg, GError **error)
+{
+    add_disk(o, "hda", arg, 0, "disk");
+    return true;
+}
+
+static bool opt_hdb(struct options *o, const char *arg, GError **error)
+{
+    add_disk(o, "hdb", arg, 1, "disk");
+    return true;
+}
+
+static bool opt_hdc(struct options *o, const char *arg, GError **error)
+{
+    add_disk(o, "hdc", arg, 2, "disk");
+    return true;
+}
+
+static bool opt_hdd(struct options *o, const char *arg, GError **error)
+{
+    add_disk(o, "hdd", arg, 3, "disk");
+    return true;
+}
+
 static bool opt_chardev(struct options *o, const char *arg, GError **error)
 {
     add_text(o->chardevs, "chardev", arg);
@@ -473,6 +515,11 @@ static const struct option options[] = {
     {"chardev", "KIND,id=ID[,...]", opt_chardev, "a character device back end"},
     {"blockdev", "driver=DRIVER,node-name=NAME[,...]", opt_blockdev, "a block node"},
     {"drive", "file=FILE[,if=IF][,format=FORMAT][,...]", opt_drive, "a disk, or a drive for one"},
+    {"cdrom", "FILE", opt_cdrom, "a CD: -drive file=FILE,index=2,media=cdrom"},
+    {"hda", "FILE", opt_hda, "a disk: -drive file=FILE,index=0,media=disk"},
+    {"hdb", "FILE", opt_hdb, "the same with index=1"},
+    {"hdc", "FILE", opt_hdc, "the same with index=2"},
+    {"hdd", "FILE", opt_hdd, "the same with index=3"},
     {"device", "NAME[,PROPERTY=VALUE]", opt_device, "a device (help lists them)"},
     {"global", "DRIVER.PROPERTY=VALUE", opt_global,
      "a default for all devices of that name, the board's own too"},

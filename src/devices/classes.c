@@ -4,6 +4,8 @@
 #include "devices/display/pci-display.h"
 #include "devices/fw-cfg.h"
 #include "devices/hpet.h"
+#include "devices/ide/ahci.h"
+#include "devices/ide/ata.h"
 #include "devices/ioapic.h"
 #include "devices/isa/debug-exit.h"
 #include "devices/isa/debugcon.h"
@@ -44,7 +46,11 @@ const struct device_class *const device_classes[] = {
     &serial_class,
     &stall_class,
     &testdev_class,
+    /* IDE */
+    &ide_cd_class,
+    &ide_hd_class,
     /* PCI */
+    &ahci_class,
     &bochs_display_class,
     &i6300esb_class,
     &pvpanic_pci_class,

@@ -4,13 +4,34 @@
  * nothing (which the sanitizer build sees).
  */
 #include "all-devices.h"
+#include "devices/ide/ahci.h"
+#include "devices/ide/ata.h"
 #include "devices/vmcoreinfo.h"
+#include "qapi-types.h"
+#include "qapi-visit.h"
 
 static struct chardev *null_chardev;
 
 static struct chardev *find_null(struct device_env *env, const char *id)
 {
     return null_chardev;
+}
+
+static void drop_event(struct event_sink *sink, unsigned event, const char *data)
+{
+}
+
+/* A controller, and a node that is nobody's storage. */
+static void ide_bus_init(struct bare_bus *bus)
+{
+    static struct event_sink sink = {.emit = drop_event};
+    struct blockdev_options *options =
+        blockdev_options_from_keyval("driver=null-co,node-name=n0", "driver", NULL);
+
+    bus->env.block = block_graph_new(&sink, bus->loop);
+    g_assert_true(block_node_add(bus->env.block, options, NULL));
+    blockdev_options_free(options);
+    g_assert_nonnull(ahci_create(&bus->env, NULL));
 }
 
 static struct bare_bus *class_bus(const struct device_class *class)
@@ -25,11 +46,18 @@ static struct bare_bus *class_bus(const struct device_class *class)
     if (class == &vmcoreinfo_class) {
         g_assert_nonnull(fw_cfg_create(&bus->env, NULL));
     }
+    if (class->bus == BUS_IDE) {
+        ide_bus_init(bus);
+    }
     return bus;
 }
 
 static void class_bus_free(struct bare_bus *bus)
 {
+    struct block_graph *block = bus->env.block;
+
+    devices_free(&bus->env);
+    block_graph_free(block);
     bus_free(bus);
     chardev_free(null_chardev);
 }
@@ -45,7 +73,10 @@ static struct device *class_device(const struct device_class *class, struct bare
     if (class == &mc146818rtc_class) {
         g_assert_true(device_set_property(dev, "base", "2026-01-01", &error));
     }
-    g_assert_true(device_realize(dev, &error));
+    if (class == &ide_hd_class) {
+        g_assert_true(device_set_property(dev, "drive", "n0", &error));
+    }
+    device_realize(dev, &error);
     g_assert_no_error(error);
     return dev;
 }

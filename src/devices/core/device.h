@@ -23,7 +23,13 @@
 #define DEVICE_ERROR device_error_quark()
 GQuark device_error_quark(void);
 
-enum bus_kind { BUS_SYSTEM /* boards only, not for -device */, BUS_NONE, BUS_ISA, BUS_PCI };
+enum bus_kind {
+    BUS_SYSTEM /* boards only, not for -device */,
+    BUS_NONE,
+    BUS_ISA,
+    BUS_PCI,
+    BUS_IDE
+};
 
 enum reset_kind {
     RESET_COLD,
@@ -110,6 +116,7 @@ struct device_env {
     const GPtrArray *data_dirs;  /* char *: where option ROMs are first; NULL: none */
     struct device_list *devices; /* realized, in order of creation; the core makes it */
     struct pci_bus *pci;         /* NULL: none */
+    GPtrArray *ide_buses;        /* struct ide_bus (ide/ata.h); NULL: none */
     struct qtest *qtest;         /* the register door; NULL: none */
     /* What chardev=ID of a property means; NULL (the function or its result): no such chardev. */
     struct chardev *(*find_chardev)(struct device_env *, const char *id);

@@ -5,6 +5,7 @@
 #include "machine/x86/pc-priv.h"
 
 #include "devices/acpi-pm.h"
+#include "devices/ide/ahci.h"
 #include "devices/isa/mc146818rtc.h"
 #include "devices/pci/ich9-lpc.h"
 #include "devices/pci/pam.h"
@@ -23,7 +24,7 @@ static bool q35_chipset_init(struct machine *m, struct pc *q, GError **error)
     mc146818rtc_set_alarm(q->rtc, &alarm);
     return q35_host_create(env, &pam, error) &&
            (q->pm = acpi_pm_create(env, &env->isa_irq[Q35_SCI_IRQ], error)) &&
-           (q->lpc = ich9_lpc_create(env, q->pm, &gsi, error));
+           (q->lpc = ich9_lpc_create(env, q->pm, &gsi, error)) && ahci_create(env, error);
 }
 
 static bool q35_offers_s3(const struct pc *q)
