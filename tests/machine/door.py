@@ -240,7 +240,7 @@ class Devices(unittest.TestCase):
         with Door() as d:
             found = {devfn: d.config(devfn, 0) for devfn in range(256)}
             found = {k: v for k, v in found.items() if v != 0xffffffff}
-            self.assertEqual(found, {0: 0x29c08086, 0xf8: 0x29188086})
+            self.assertEqual(found, {0: 0x29c08086, 0xf8: 0x29188086, 0xfa: 0x29228086})
             self.assertEqual(d.readl(0xb00f8008), 0x06010002)
 
     def test_debug_exit(self):

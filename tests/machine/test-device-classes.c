@@ -46,7 +46,7 @@ static struct bare_bus *class_bus(const struct device_class *class)
     if (class == &vmcoreinfo_class) {
         g_assert_nonnull(fw_cfg_create(&bus->env, NULL));
     }
-    if (class->bus == BUS_IDE) {
+    if (class && class->bus == BUS_IDE) {
         ide_bus_init(bus);
     }
     return bus;
