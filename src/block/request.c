@@ -110,10 +110,11 @@ static void waited_done(struct block_request *request, int result)
 static void waited_submit(void *arg)
 {
     struct waited *w = arg;
+    struct block_graph *graph = w->node->graph;
 
-    block_node_submit(w->node, &w->request);
-    if (w->node->graph->uring) {
-        uring_kick(w->node->graph->uring);
+    block_node_submit(w->node, &w->request); /* w may be gone when this returns */
+    if (graph->uring) {
+        uring_kick(graph->uring);
     }
 }
 

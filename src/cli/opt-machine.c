@@ -89,6 +89,14 @@ bool opt_machine(struct options *o, const char *arg, GError **error)
         replace(&o->memory_backend, backend);
     }
 
+    for (unsigned i = 0; i < MACHINE_FLASHES; i++) {
+        g_autofree char *key = g_strdup_printf("pflash%u", i);
+        const char *node = params_take(p, key);
+
+        if (node) {
+            replace(&o->config->pflash[i], node);
+        }
+    }
     if (type) {
         replace(&o->config->machine_type, type);
         ok = board_find(type) != NULL;
@@ -461,13 +469,37 @@ bool opt_action(struct options *o, const char *arg, GError **error)
     return ok;
 }
 
-/* The firmware's path. Without a kernel there is SeaBIOS, but where nothing executes. */
-static bool firmware_choose(struct machine_config *config, const struct board *board,
-                            GError **error)
+/* Whether firmware is in flash memory, by -machine or a -drive. */
+static bool has_flash(const struct options *o)
 {
+    bool found = o->config->pflash[0] != NULL;
+
+    for (guint i = 0; i < o->drives->len && !found; i++) {
+        struct params *p =
+            params_parse(((struct option_text *)o->drives->pdata[i])->text, NULL, NULL);
+
+        found = p && g_strcmp0(params_take(p, "if"), "pflash") == 0;
+        params_free(p);
+    }
+    return found;
+}
+
+/* The firmware's path. Without a kernel there is SeaBIOS, but where nothing executes. */
+static bool firmware_choose(struct options *o, const struct board *board, GError **error)
+{
+    struct machine_config *config = o->config;
     g_autofree char *name = config->firmware;
 
     config->firmware = NULL;
+    if (has_flash(o)) {
+        if (name || config->kernel) {
+            g_set_error(error, CLI_ERROR, 0,
+                        "firmware in flash memory (pflash) and %s together are not supported",
+                        name ? "-bios" : "-kernel");
+            return false;
+        }
+        return true;
+    }
     if (!name && board->firmware && !config->kernel &&
         strcmp(config->accels->pdata[0], "qtest") != 0) {
         name = g_strdup(board->firmware);
@@ -532,5 +564,5 @@ bool opt_machine_finish(struct options *o, GError **error)
                     "firmware");
         return false;
     }
-    return firmware_choose(config, board, error);
+    return firmware_choose(o, board, error);
 }

@@ -23,6 +23,7 @@
 #include "devices/pci/ich9-lpc.h"
 #include "devices/pci/pvpanic-pci.h"
 #include "devices/pci/q35-host.h"
+#include "devices/pflash.h"
 #include "devices/vmcoreinfo.h"
 
 const struct device_class *const device_classes[] = {
@@ -36,6 +37,7 @@ const struct device_class *const device_classes[] = {
     &ich9_lpc_class,
     &ioapic_class,
     &mc146818rtc_class,
+    &pflash_class,
     &port92_class,
     &q35_host_class,
     /* ISA */

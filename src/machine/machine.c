@@ -70,6 +70,9 @@ void machine_config_free(struct machine_config *config)
     g_free(config->initrd);
     g_free(config->append);
     g_free(config->firmware);
+    for (unsigned i = 0; i < MACHINE_FLASHES; i++) {
+        g_free(config->pflash[i]);
+    }
     g_free(config->boot.order);
     g_free(config->boot.once);
     g_ptr_array_unref(config->data_dirs);

@@ -32,6 +32,8 @@ struct boot_options {
     int32_t reboot_timeout_ms; /* when nothing boots; -1: never */
 };
 
+#define MACHINE_FLASHES 2
+
 struct machine_config { /* what the command line said; strings owned */
     char *machine_type; /* "q35", "none" */
     char *name;         /* -name; NULL */
@@ -42,7 +44,8 @@ struct machine_config { /* what the command line said; strings owned */
     char *cpu_spec;    /* -cpu; NULL: default */
     GPtrArray *accels; /* names in order of preference */
     char *kernel, *initrd, *append;
-    char *firmware; /* a path: -bios, or the default firmware's; NULL: none */
+    char *firmware;                /* a path: -bios, or the default firmware's; NULL: none */
+    char *pflash[MACHINE_FLASHES]; /* -machine pflash0=, pflash1=: node names */
     struct boot_options boot;
     GPtrArray *data_dirs;          /* -L: where firmware files are looked for first */
     bool nographic;                /* firmware's screen is to be on COM1 */

@@ -6,6 +6,7 @@
 #include "all-devices.h"
 #include "devices/ide/ahci.h"
 #include "devices/ide/ata.h"
+#include "devices/pflash.h"
 #include "devices/vmcoreinfo.h"
 #include "qapi-types.h"
 #include "qapi-visit.h"
@@ -21,17 +22,16 @@ static void drop_event(struct event_sink *sink, unsigned event, const char *data
 {
 }
 
-/* A controller, and a node that is nobody's storage. */
-static void ide_bus_init(struct bare_bus *bus)
+/* A node that is nobody's storage. */
+static void node_init(struct bare_bus *bus)
 {
     static struct event_sink sink = {.emit = drop_event};
     struct blockdev_options *options =
-        blockdev_options_from_keyval("driver=null-co,node-name=n0", "driver", NULL);
+        blockdev_options_from_keyval("driver=null-co,node-name=n0,size=65536", "driver", NULL);
 
     bus->env.block = block_graph_new(&sink, bus->loop);
     g_assert_true(block_node_add(bus->env.block, options, NULL));
     blockdev_options_free(options);
-    g_assert_nonnull(ahci_create(&bus->env, NULL));
 }
 
 static struct bare_bus *class_bus(const struct device_class *class)
@@ -46,8 +46,11 @@ static struct bare_bus *class_bus(const struct device_class *class)
     if (class == &vmcoreinfo_class) {
         g_assert_nonnull(fw_cfg_create(&bus->env, NULL));
     }
+    if (class && (class->bus == BUS_IDE || class == &pflash_class)) {
+        node_init(bus);
+    }
     if (class && class->bus == BUS_IDE) {
-        ide_bus_init(bus);
+        g_assert_nonnull(ahci_create(&bus->env, NULL));
     }
     return bus;
 }
@@ -73,7 +76,7 @@ static struct device *class_device(const struct device_class *class, struct bare
     if (class == &mc146818rtc_class) {
         g_assert_true(device_set_property(dev, "base", "2026-01-01", &error));
     }
-    if (class == &ide_hd_class) {
+    if (class == &ide_hd_class || class == &pflash_class) {
         g_assert_true(device_set_property(dev, "drive", "n0", &error));
     }
     device_realize(dev, &error);

@@ -275,5 +275,5 @@ bool pc_firmware_finish(struct machine *m, GError **error)
             return false;
         }
     }
-    return bootorder_add(m, q, error) && (!m->config->firmware || acpi_add(m, q, error));
+    return bootorder_add(m, q, error) && (!pc_has_firmware(m) || acpi_add(m, q, error));
 }

@@ -31,7 +31,8 @@ struct pc {
     struct irq_line pic_intr;
     GByteArray *tables; /* ACPI; NULL with firmware */
     struct boot_image *image;
-    bool laid_out; /* a start before has written to RAM */
+    bool has_flash; /* firmware is in flash memory */
+    bool laid_out;  /* a start before has written to RAM */
 };
 
 /* For struct board. */
@@ -41,6 +42,8 @@ void pc_power_button(struct machine *m);
 void pc_asleep(struct machine *m, bool asleep);
 bool pc_wake(struct machine *m, GError **error);
 void pc_finish(struct machine *m);
+
+bool pc_has_firmware(const struct machine *m);
 
 /* Interrupt lines for a chipset; opaque: struct pc. */
 void pc_gsi_set(void *opaque, int n, bool level);

@@ -24,6 +24,7 @@
 #include "devices/isa/mc146818rtc.h"
 #include "devices/isa/port92.h"
 #include "devices/isa/pvpanic.h"
+#include "devices/pflash.h"
 #include "machine/x86/boot-priv.h"
 #include "machine/x86/q35-map.h"
 #include <fcntl.h>
@@ -153,25 +154,71 @@ static bool rom_make(struct ram_block **rom, GError **error)
     return *rom != NULL;
 }
 
-static bool rom_init(struct machine *m, struct pc *q, GError **error)
+/* What is read below 1 MiB where RAM is not: the last 128 KiB of the firmware. */
+static void rom_alias_init(struct machine *m, struct pc *q, struct ram_block *rom)
 {
-    const char *path = m->config->firmware;
-    bool ok = path ? rom_read(path, &q->rom, error) : rom_make(&q->rom, error);
+    uint64_t alias = MIN(rom->size, ROM_ALIAS_BYTES);
 
-    if (!ok) {
-        return false;
-    }
-    uint64_t bytes = q->rom->size, alias = MIN(bytes, ROM_ALIAS_BYTES);
-    q->rom_top = (struct region){.name = "rom", .kind = REGION_ROM, .size = bytes, .ram = q->rom};
     q->rom_alias = (struct region){.name = "rom-alias",
                                    .kind = REGION_ROM,
                                    .size = alias,
-                                   .ram = q->rom,
-                                   .ram_offset = bytes - alias};
+                                   .ram = rom,
+                                   .ram_offset = rom->size - alias};
+    q->rom_alias_base = HIGH_RAM - alias;
+    address_space_map(m->mem, q->rom_alias_base, &q->rom_alias, 1);
+}
+
+/* The id of the -drive, or the node name of -machine pflashN=; NULL: there is no such flash. */
+static const char *flash_name(struct machine *m, unsigned unit)
+{
+    struct drive *drive = m->block ? block_drive_at(m->block, DRIVE_PFLASH, 0, (int)unit) : NULL;
+
+    return m->config->pflash[unit] ? m->config->pflash[unit] : drive ? drive->id : NULL;
+}
+
+/* Flash memory one below the other, the first with the reset vector. */
+static bool flash_init(struct machine *m, struct pc *q, GError **error)
+{
+    gpa_t last = UINT32_MAX;
+
+    for (unsigned i = 0; i < MACHINE_FLASHES; i++) {
+        const char *name = flash_name(m, i);
+        struct device *flash;
+
+        if (!name) {
+            return true;
+        }
+        flash = pflash_create(&m->env, name, last, error);
+        if (!flash) {
+            g_prefix_error(error, "pflash%u: ", i);
+            return false;
+        }
+        last -= pflash_region(flash)->size;
+        if (i == 0) {
+            q->has_flash = true;
+            rom_alias_init(m, q, pflash_region(flash)->ram);
+        }
+    }
+    return true;
+}
+
+static bool rom_init(struct machine *m, struct pc *q, GError **error)
+{
+    const char *path = m->config->firmware;
+    bool ok = flash_init(m, q, error);
+
+    if (!ok || q->has_flash) {
+        return ok;
+    }
+    ok = path ? rom_read(path, &q->rom, error) : rom_make(&q->rom, error);
+    if (!ok) {
+        return false;
+    }
+    uint64_t bytes = q->rom->size;
+    q->rom_top = (struct region){.name = "rom", .kind = REGION_ROM, .size = bytes, .ram = q->rom};
     address_space_map(m->mem, Q35_HIGH_RAM - bytes, &q->rom_top, 1);
     if (path) {
-        q->rom_alias_base = HIGH_RAM - alias;
-        address_space_map(m->mem, q->rom_alias_base, &q->rom_alias, 1);
+        rom_alias_init(m, q, q->rom);
     }
     return true;
 }
@@ -368,6 +415,11 @@ static bool devices_init(struct machine *m, struct pc *q, GError **error)
     return interrupts_init(m, q, error) && timers_init(m, q, error) &&
            q->chipset->init(m, q, error) && i8042_create(&m->env, error) &&
            port92_create(&m->env, error) && pc_firmware_init(m, error);
+}
+
+bool pc_has_firmware(const struct machine *m)
+{
+    return m->config->firmware || ((const struct pc *)m->board_data)->has_flash;
 }
 
 bool pc_init(struct machine *m, const struct pc_chipset *chipset, GError **error)

@@ -19,7 +19,7 @@ static bool q35_chipset_init(struct machine *m, struct pc *q, GError **error)
     const struct pam_wiring pam = {.ram = q->ram,
                                    .rom = q->rom_alias_base ? &q->rom_alias : NULL,
                                    .rom_base = q->rom_alias_base,
-                                   .open = !m->config->firmware};
+                                   .open = !pc_has_firmware(m)};
 
     mc146818rtc_set_alarm(q->rtc, &alarm);
     return q35_host_create(env, &pam, error) &&

@@ -787,10 +787,7 @@ static void piece_read(struct cpu *c, const struct xlate *x, unsigned offset, ui
 static void piece_write(struct cpu *c, const struct xlate *x, unsigned offset, const uint8_t *buf,
                         unsigned size)
 {
-    if (likely(!is_device(c, x))) {
-        if (!x->ref->writable) {
-            return; /* ROM */
-        }
+    if (likely(!is_device(c, x) && x->ref->writable)) {
         struct page_ref ref = *x->ref; /* code_written() may let the map change */
         copy_sized(ref.host + offset, buf, size);
         if (ref.ram != NULL) {
@@ -799,7 +796,7 @@ static void piece_write(struct cpu *c, const struct xlate *x, unsigned offset, c
         return;
     }
     uint64_t gpa = x->gpa + offset;
-    while (size > 0) {
+    while (size > 0) { /* ROM too: it may be flash memory */
         unsigned n = device_size(size);
         uint64_t value = 0;
         memcpy(&value, buf, n);
