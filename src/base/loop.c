@@ -2,8 +2,8 @@
  * The event loop: a GMainContext whose poll function gives up the loop's lock while it sleeps.
  *
  * GLib's poll function has no argument, so the thread that runs a loop notes it in a thread-local.
- * loop_post() has one queue and one source for all posted functions; the source's ready time is the
- * doorbell, which wakes the context from any thread.
+ * loop_post() has one queue and one source for all posted functions, and wakes the context when the
+ * queue was empty.
  */
 #include "base/loop.h"
 #include "base/lock.h"
@@ -15,7 +15,8 @@ struct posted {
     void *arg;
 };
 
-/* The source that runs posted functions. */
+/* The source that runs posted functions. It is ready while the queue is not empty: with a ready
+ * time instead each change of that would wake the loop once more. */
 struct post_source {
     GSource source;
     GMutex mutex;
@@ -44,13 +45,29 @@ static gint loop_poll(GPollFD *fds, guint n, gint timeout_ms)
     return result;
 }
 
+static gboolean post_check(GSource *source)
+{
+    struct post_source *post = (struct post_source *)source;
+    bool ready;
+
+    g_mutex_lock(&post->mutex);
+    ready = post->queue->len > 0;
+    g_mutex_unlock(&post->mutex);
+    return ready;
+}
+
+static gboolean post_prepare(GSource *source, gint *timeout_ms)
+{
+    *timeout_ms = -1;
+    return post_check(source);
+}
+
 static gboolean post_dispatch(GSource *source, GSourceFunc fn, gpointer opaque)
 {
     struct post_source *post = (struct post_source *)source;
     GArray *batch, *fresh = g_array_new(FALSE, FALSE, sizeof(struct posted));
 
     g_mutex_lock(&post->mutex);
-    g_source_set_ready_time(source, -1);
     batch = post->queue;
     post->queue = fresh;
     g_mutex_unlock(&post->mutex);
@@ -71,7 +88,10 @@ static void post_finalize(GSource *source)
     g_mutex_clear(&post->mutex);
 }
 
-static GSourceFuncs post_funcs = {.dispatch = post_dispatch, .finalize = post_finalize};
+static GSourceFuncs post_funcs = {.prepare = post_prepare,
+                                  .check = post_check,
+                                  .dispatch = post_dispatch,
+                                  .finalize = post_finalize};
 
 struct loop *loop_new(struct big_lock *lock)
 {
@@ -138,13 +158,15 @@ void loop_post(struct loop *loop, void (*fn)(void *arg), void *arg)
 {
     struct post_source *post = ((struct loop_private *)loop)->post;
     struct posted p = {.fn = fn, .arg = arg};
+    bool first;
 
     g_mutex_lock(&post->mutex);
+    first = post->queue->len == 0;
     g_array_append_val(post->queue, p);
-    if (post->queue->len == 1) {
-        g_source_set_ready_time(&post->source, 0);
-    }
     g_mutex_unlock(&post->mutex);
+    if (first && running_loop != loop) { /* a loop's own thread looks before it sleeps */
+        g_main_context_wakeup(loop->context);
+    }
 }
 
 struct call {
@@ -205,6 +227,9 @@ GSource *loop_watch_fd(struct loop *loop, int fd, GIOCondition events, loop_fd_f
     watch->fn = fn;
     watch->arg = arg;
     g_source_set_callback(source, G_SOURCE_FUNC(fd_watch_ready), watch, g_free);
+    /* No loop runs within another, but unless this is said, GLib takes the descriptor out of the
+     * poll set and puts it back around each call, waking the loop twice. */
+    g_source_set_can_recurse(source, TRUE);
     g_source_attach(source, loop->context);
     g_source_unref(source);
     return source;

@@ -433,13 +433,45 @@ static void *vcpu_thread(void *arg)
 
 /* ---------------------------------------------------------------- all of them */
 
+/* cpus->mutex held. A vCPU that sleeps in a HLT is as good as parked: it looks at its requests
+ * before it goes on. Those that are kicked out of the kernel, or stuck, are parked the long way. */
+static bool vcpu_rests(const struct vcpu *vcpu)
+{
+    return !vcpu->ops->kick && !vcpu->stuck && atomic_load(&vcpu->sleeping);
+}
+
+static void ask_to_park(struct vcpu *vcpu)
+{
+    bool rests;
+
+    atomic_fetch_or(&vcpu->req, VCPU_REQ_PAUSE);
+    g_mutex_lock(&vcpu->cpus->mutex);
+    rests = vcpu_rests(vcpu);
+    g_mutex_unlock(&vcpu->cpus->mutex);
+    if (!rests) {
+        vcpu_request(vcpu, VCPU_REQ_PAUSE);
+    }
+}
+
+/* cpus->mutex held. One that rests goes on to, unless something has happened to it. */
+static void unpark(struct vcpu *vcpu)
+{
+    atomic_fetch_and(&vcpu->req, ~(uint32_t)VCPU_REQ_PAUSE);
+    if (vcpu_rests(vcpu) && atomic_load(&vcpu->mp_state) == MP_RUNNABLE) {
+        atomic_fetch_or(&vcpu->req, VCPU_REQ_INTR); /* a reset, say: vcpu_sleep() ends */
+    }
+    if (!vcpu_rests(vcpu) || atomic_load(&vcpu->req)) {
+        g_cond_signal(&vcpu->wake);
+    }
+}
+
 void vcpus_pause_all(struct cpus *cpus)
 {
     struct vcpu *self = vcpu_current(cpus);
 
     g_assert(!self && big_lock_held(cpus->lock));
     for (unsigned i = 0; i < cpus->n; i++) {
-        vcpu_request(cpus->vcpu[i], VCPU_REQ_PAUSE);
+        ask_to_park(cpus->vcpu[i]);
     }
     big_lock_release(cpus->lock);
     g_mutex_lock(&cpus->mutex);
@@ -447,7 +479,7 @@ void vcpus_pause_all(struct cpus *cpus)
     for (unsigned i = 0; i < cpus->n; i++) {
         struct vcpu *vcpu = cpus->vcpu[i];
 
-        while (vcpu->thread_started && !vcpu->parked) {
+        while (vcpu->thread_started && !vcpu->parked && !vcpu_rests(vcpu)) {
             thread_wait_begin("a vCPU to stop", &vcpu->token);
             g_cond_wait(&cpus->all_parked, &cpus->mutex);
             thread_wait_end();
@@ -472,8 +504,7 @@ void vcpus_resume_all(struct cpus *cpus)
     cpus->paused = false;
     for (unsigned i = 0; i < cpus->n; i++) {
         if (!cpus->vcpu[i]->held) {
-            atomic_fetch_and(&cpus->vcpu[i]->req, ~(uint32_t)VCPU_REQ_PAUSE);
-            g_cond_signal(&cpus->vcpu[i]->wake);
+            unpark(cpus->vcpu[i]);
         }
     }
     g_mutex_unlock(&cpus->mutex);

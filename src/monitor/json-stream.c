@@ -406,3 +406,15 @@ enum json_stream_result json_stream_next(struct json_stream *js, struct json_obj
     }
     return result;
 }
+
+bool json_stream_is_empty(struct json_stream *js)
+{
+    while (js->mode == MODE_BETWEEN && js->scan < js->len && is_space(js->buf[js->scan])) {
+        js->scan++;
+        js->start = js->scan;
+    }
+    if (js->scan == js->len) {
+        compact(js);
+    }
+    return js->mode == MODE_BETWEEN && js->scan == js->len;
+}

@@ -31,5 +31,7 @@ void json_stream_add(struct json_stream *js, size_t length);
 /* The next value (a new reference; NULL is null) or error. */
 enum json_stream_result json_stream_next(struct json_stream *js, struct json_object **value,
                                          GError **error);
+/* Whether all that came is taken, but for white space. */
+bool json_stream_is_empty(struct json_stream *js);
 
 #endif

@@ -100,7 +100,8 @@ struct session {
     bool starved; /* the stream has no complete value */
     bool eof, broken /* output: the peer is gone */, closed;
     GQueue waiting;      /* struct qmp_request, in-band, behind the running one */
-    struct job *job;     /* on the main thread, or NULL */
+    struct job *job;     /* on the main thread, or ended unnoticed; NULL: none */
+    bool input_waits;    /* there is some, but the job comes first */
     GSource *patience;   /* runs while the job is a quit */
     int64_t stuck_us;    /* since when the client takes nothing of what waits; 0: it does */
     int64_t next_log_us; /* when the log may tell of events that were left out */
@@ -108,10 +109,11 @@ struct session {
     /* mutex */
     struct qmp_mode mode;
     struct output *out;
-    bool writing;             /* the control thread writes what output_peek() gave */
-    struct subscription *sub; /* NULL: all events */
-    uint64_t dropped;         /* events that were left out, as of session_count_dropped() */
-    uint64_t unlogged;        /* of those: that the log does not tell of */
+    bool writing;                /* the control thread writes what output_peek() gave */
+    bool job_ended, job_awaited; /* see session_reap() */
+    struct subscription *sub;    /* NULL: all events */
+    uint64_t dropped;            /* events that were left out, as of session_count_dropped() */
+    uint64_t unlogged;           /* of those: that the log does not tell of */
 };
 
 struct session *session_new(struct monitor *mon, const char *label,

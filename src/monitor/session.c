@@ -284,15 +284,52 @@ static void stop_patience(struct session *s)
     }
 }
 
+/*
+ * The end of a job. The main thread wakes the control thread for it, by job_done(), only when that
+ * waits for it: most clients send their next command when they have the reply, and then the session
+ * looks for itself.
+ */
+static void drop_job(struct session *s)
+{
+    job_free(s->job);
+    s->job = NULL;
+    s->input_waits = false;
+    stop_patience(s);
+}
+
+/* Lets go of a job that has ended, unless job_done() comes for it. */
+static void session_reap(struct session *s)
+{
+    bool over;
+
+    if (s->job) {
+        g_mutex_lock(&s->mon->mutex);
+        over = s->job_ended && !s->job_awaited;
+        g_mutex_unlock(&s->mon->mutex);
+        if (over) {
+            drop_job(s);
+        }
+    }
+}
+
+/* Has job_done() called when the job ends. false: it has ended, and nobody will be. */
+static bool session_await_job(struct session *s)
+{
+    bool comes;
+
+    g_mutex_lock(&s->mon->mutex);
+    s->job_awaited |= !s->job_ended;
+    comes = s->job_awaited;
+    g_mutex_unlock(&s->mon->mutex);
+    return comes;
+}
+
 /* Control thread: the job's reply is queued. */
 static void job_done(void *arg)
 {
-    struct job *job = arg;
-    struct session *s = job->session;
+    struct session *s = arg;
 
-    s->job = NULL;
-    stop_patience(s);
-    job_free(job);
+    drop_job(s);
     if (s->closed) {
         session_close(s);
     } else {
@@ -352,6 +389,7 @@ static void job_run(void *arg)
     struct asker asker = {.session = s, .request = &job->request};
     struct cause_scope scope;
     struct thread_doing outer;
+    bool awaited;
 
     if (!job_take(job, JOB_RUNNING)) {
         job_free(job);
@@ -377,9 +415,13 @@ static void job_run(void *arg)
     g_mutex_lock(&mon->mutex);
     session_append(s, g_steal_pointer(&job->reply));
     monitor_write_batch(mon);
+    s->job_ended = true; /* from here on the control thread may free job and session */
+    awaited = s->job_awaited;
     g_mutex_unlock(&mon->mutex);
     thread_doing_end(&outer);
-    loop_post(mon->loop, job_done, job);
+    if (awaited) {
+        loop_post(mon->loop, job_done, s);
+    }
 }
 
 /* ---- quit, whatever the main thread is doing */
@@ -452,6 +494,8 @@ static void session_start(struct session *s, struct qmp_request *request)
     job->request = *request;
     job->reply = g_string_sized_new(128);
     s->job = job;
+    s->job_ended = false; /* no other thread has the session's job yet */
+    s->job_awaited = false;
     if (is_quit(request)) {
         start_patience(s);
     }
@@ -533,6 +577,9 @@ static void session_dispatch_input(struct session *s)
             session_take_value(s, value);
             break;
         }
+    }
+    if (s->job && !s->starved) { /* most often there is nothing behind the command */
+        s->starved = json_stream_is_empty(s->in);
     }
 }
 
@@ -634,7 +681,8 @@ static void session_update_poll(struct session *s, bool flushed)
 {
     GIOCondition want = 0;
 
-    if (!s->eof && s->starved && session_may_take(s)) {
+    /* Also while a job runs: changing what is polled for each command costs more. */
+    if (!s->eof && s->starved && (session_may_take(s) || (s->job && !s->input_waits))) {
         want |= G_IO_IN;
     }
     if (!flushed) {
@@ -643,14 +691,21 @@ static void session_update_poll(struct session *s, bool flushed)
     poll_for(s, want);
 }
 
+/* Whether there is something to do when the job ends. */
+static bool job_holds_up(const struct session *s)
+{
+    return s->job && (!s->starved || s->eof || s->input_waits || s->waiting.length);
+}
+
 void session_service(struct session *s)
 {
     bool flushed;
 
     do {
+        session_reap(s);
         session_dispatch_input(s);
         flushed = session_flush(s);
-    } while (!s->starved && session_may_take(s));
+    } while ((!s->starved && session_may_take(s)) || (job_holds_up(s) && !session_await_job(s)));
     log_losses(s, false);
     if (session_finished(s)) {
         session_close(s);
@@ -670,7 +725,12 @@ static gboolean session_ready(GSource *source, GSourceFunc fn, gpointer opaque)
     GIOCondition in = s->in_tag ? g_source_query_unix_fd(source, s->in_tag) : 0;
 
     if ((in & (G_IO_IN | G_IO_HUP | G_IO_ERR)) && s->polled & G_IO_IN) {
-        session_read(s);
+        session_reap(s);
+        if (session_may_take(s)) {
+            session_read(s);
+        } else {
+            s->input_waits = s->job != NULL;
+        }
     }
     session_service(s);
     return G_SOURCE_CONTINUE;
@@ -720,6 +780,7 @@ struct session *session_new(struct monitor *mon, const char *label,
     g_queue_init(&s->waiting);
     s->source = g_source_new(&session_source_funcs, sizeof(struct session_source));
     ((struct session_source *)s->source)->session = s;
+    g_source_set_can_recurse(s->source, TRUE); /* see loop_watch_fd() */
     g_source_attach(s->source, mon->loop->context);
     qmp_append_greeting(greeting, s->offers_oob);
     session_send(s, greeting);
@@ -760,6 +821,9 @@ void session_close(struct session *s)
         if (!s->is_stdio) {
             close(s->in_fd);
         }
+    }
+    if (s->job && !session_await_job(s)) {
+        drop_job(s);
     }
     if (!s->job) {
         session_free(s);
