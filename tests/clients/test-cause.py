@@ -133,6 +133,77 @@ class Cause(unittest.TestCase):
             self.assertTrue(re.search(r"ended by guest: acpi, vCPU 0 at 0x[0-9a-f]+, wrote "
                                       r"0x[0-9a-f]+ to port 0x604", m.errors.decode()), m.errors)
 
+    def sleeper(self, words):
+        """A guest that has gone to sleep by those words; the event that tells."""
+        m = machine("script", words)
+        self.addCleanup(m.close)
+        m.qmp.command("cont")
+        return m, m.qmp.event("SUSPEND")
+
+    def state(self, m):
+        why = m.qmp.command("godwit-query-cause")
+        return why, why["changes"][0]["from"], why["changes"][0]["to"]
+
+    def test_sleep_and_wake_by_command(self):
+        m, suspend = self.sleeper("s3")
+        self.only(suspend["cause"], who="guest", what="acpi", vcpu=0, rip=None, access=None)
+        self.assertEqual(suspend["cause"]["access"]["address"], "0x604")
+        why, before, after = self.state(m)
+        self.assertEqual((before, after), ("running", "suspended"))
+        self.assertEqual({n: v for n, v in why["cause"].items() if n != "parent"},
+                         suspend["cause"])
+        m.qmp.command("system_wakeup")
+        wakeup = m.qmp.event("WAKEUP")
+        self.assertEqual((wakeup["cause"]["who"], wakeup["cause"]["what"],
+                          wakeup["cause"]["client"]["command"]),
+                         ("client", "system_wakeup", "system_wakeup"))
+        why, before, after = self.state(m)
+        self.assertEqual((before, after), ("suspended", "running"))
+        self.assertEqual(why["cause"]["what"], "system_wakeup")
+        self.assertEqual({e["event"] for e in why["last"]} & {"SUSPEND", "WAKEUP"},
+                         {"SUSPEND", "WAKEUP"})
+
+    def test_wake_by_alarm(self):
+        m, _ = self.sleeper("alarm 1 s3")
+        wakeup = m.qmp.event("WAKEUP", timeout=60)
+        self.only(wakeup["cause"], who="device", what="RTC alarm")
+        self.assertEqual(self.state(m)[0]["cause"]["what"], "RTC alarm")
+
+    def test_power_button(self):
+        m, _ = self.sleeper("s3")
+        m.qmp.command("system_powerdown")
+        powerdown = m.qmp.event("POWERDOWN")
+        self.assertEqual(powerdown["cause"]["client"]["command"], "system_powerdown")
+        wakeup = m.qmp.event("WAKEUP")
+        self.assertEqual(wakeup["cause"]["client"]["command"], "system_powerdown")
+        self.assertEqual(wakeup["cause"]["parent"],
+                         {"event": "POWERDOWN", "seq": powerdown["seq"]})
+
+    def test_suspend_to_disk(self):
+        with machine("script", "s4") as m:
+            m.qmp.command("cont")
+            disk = m.qmp.event("SUSPEND_DISK")
+            self.only(disk["cause"], who="guest", what="acpi", vcpu=0, rip=None, access=None)
+            shutdown = m.qmp.event("SHUTDOWN")
+            self.assertEqual(shutdown["cause"]["what"], "acpi")
+            self.assertEqual(m.wait(), 0)
+            self.assertIn(b"ended by guest: acpi, vCPU 0 at 0x", m.errors)
+
+    def test_exit_action(self):
+        """Last words also where no client and no signal is behind the end."""
+        with machine("fire", "watchdog", "-device", "ib700", "-action", "watchdog=shutdown") as m:
+            m.qmp.command("cont")
+            self.assertEqual(m.qmp.event("POWERDOWN")["cause"]["what"], "ib700")
+        with machine("fire", "watchdog", "-device", "ib700", "-action", "watchdog=poweroff") as m:
+            m.qmp.command("cont")
+            self.assertEqual(m.wait(), 0)
+            self.assertIn(b"ended by device: ib700", m.errors)
+        with machine("reset", "triple", "-no-reboot") as m:
+            m.qmp.command("cont")
+            self.assertEqual(m.wait(), 0)
+            self.assertRegex(m.errors.decode(), "ended by guest: triple fault, vCPU 0 at 0x[0-9a-f]+, "
+                                                "exception 13")
+
     def test_before_anything_happened(self):
         with machine("fire", "hang") as m:
             why = m.qmp.command("godwit-query-cause")

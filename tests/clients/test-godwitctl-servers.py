@@ -82,6 +82,13 @@ class Servers(unittest.TestCase):
                 self.outcome(machine.run("why"), ERROR, "prelaunch")
                 self.outcome(machine.run("black-box"), ERROR)
                 self.outcome(machine.run("events"), ERROR, err="no journal")
+            else:
+                self.outcome(machine.run("why"), OK, "what: system_reset")
+                self.outcome(machine.run("black-box"), OK, "recorded: 0")
+                self.outcome(machine.run("events", "--since", "2"), OK, "STOP (client stop")
+                self.outcome(machine.run("wait", "--since", "1", "--for", "RESET", "--where",
+                                         "data.guest=false", "-t", "5"), OK, "RESET")
+                self.outcome(machine.run("exec", "--oob", "query-status"), OK, "prelaunch")
             self.outcome(machine.run("quit"), OK)
             self.assertEqual(machine.process.wait(LIMIT_S), 0)
             self.outcome(machine.run("status"), GONE)
