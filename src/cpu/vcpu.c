@@ -338,9 +338,10 @@ static void vcpu_sleep(struct vcpu *vcpu)
 
     g_mutex_lock(&cpus->mutex);
     atomic_store(&vcpu->sleeping, true);
-    while (!(atomic_load(&vcpu->req) & wanted)) {
+    while (!vcpu->look && !(atomic_load(&vcpu->req) & wanted)) {
         g_cond_wait(&vcpu->wake, &cpus->mutex);
     }
+    vcpu->look = false;
     atomic_store(&vcpu->sleeping, false);
     g_mutex_unlock(&cpus->mutex);
 }
@@ -458,9 +459,9 @@ static void unpark(struct vcpu *vcpu)
 {
     atomic_fetch_and(&vcpu->req, ~(uint32_t)VCPU_REQ_PAUSE);
     if (vcpu_rests(vcpu) && atomic_load(&vcpu->mp_state) == MP_RUNNABLE) {
-        atomic_fetch_or(&vcpu->req, VCPU_REQ_INTR); /* a reset, say: vcpu_sleep() ends */
+        vcpu->look = true; /* a reset, say */
     }
-    if (!vcpu_rests(vcpu) || atomic_load(&vcpu->req)) {
+    if (!vcpu_rests(vcpu) || vcpu->look || atomic_load(&vcpu->req)) {
         g_cond_signal(&vcpu->wake);
     }
 }

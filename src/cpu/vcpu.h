@@ -160,6 +160,7 @@ struct vcpu {
     uint64_t thread_id;          /* the host's tid, for query-cpus-fast */
     _Atomic(const void *) token; /* thread_token() of its thread */
     bool parked;                 /* under cpus->mutex */
+    bool look;                   /* under cpus->mutex: it need not sleep any longer */
     bool stuck;                  /* after RUN_SHUTDOWN or RUN_ERROR: nothing runs until a reset */
     GCond wake;                  /* with cpus->mutex */
     GQueue run_queue;            /* under cpus->mutex */
