@@ -76,22 +76,23 @@ static void panic_act(struct machine *m, const struct guest_panic_information *i
     const struct machine_actions *actions = machine_actions(m);
     struct cause_scope scope;
 
-    machine_act_begin(m);
     cause_enter(m, &scope, cause_now(m, GODWIT_CAUSE_WHO_DEVICE, "panic"));
     if (actions->panic == PANIC_ACTION_NONE) {
         qapi_event_send_guest_panicked(m->events, GUEST_PANIC_ACTION_RUN, info);
-    } else if (actions->panic == PANIC_ACTION_PAUSE ||
-               (actions->panic == PANIC_ACTION_SHUTDOWN &&
-                actions->shutdown == SHUTDOWN_ACTION_PAUSE)) {
-        qapi_event_send_guest_panicked(m->events, GUEST_PANIC_ACTION_PAUSE, info);
-        machine_request_stop(m, RUN_STATE_GUEST_PANICKED, "panic");
     } else {
-        qapi_event_send_guest_panicked(m->events, GUEST_PANIC_ACTION_POWEROFF, info);
-        machine_request_shutdown(m, SHUTDOWN_CAUSE_GUEST_PANIC, "panic");
+        machine_act_begin(m);
+        if (actions->panic == PANIC_ACTION_PAUSE || (actions->panic == PANIC_ACTION_SHUTDOWN &&
+                                                     actions->shutdown == SHUTDOWN_ACTION_PAUSE)) {
+            qapi_event_send_guest_panicked(m->events, GUEST_PANIC_ACTION_PAUSE, info);
+            machine_request_stop(m, RUN_STATE_GUEST_PANICKED, "panic");
+        } else {
+            qapi_event_send_guest_panicked(m->events, GUEST_PANIC_ACTION_POWEROFF, info);
+            machine_request_shutdown(m, SHUTDOWN_CAUSE_GUEST_PANIC, "panic");
+        }
+        machine_act_end(m);
     }
     note_failure(m, GODWIT_BLACK_BOX_TRIGGER_PANIC, info);
     cause_leave(m, &scope);
-    machine_act_end(m);
 }
 
 static void guest_panicked(void *machine, bool crash_loaded)
@@ -142,9 +143,9 @@ static void watchdog_expired(void *machine, const char *source)
     default:
         break;
     }
+    machine_act_end(m);
     machine_note_failure(m, GODWIT_BLACK_BOX_TRIGGER_WATCHDOG, NULL, source, NULL);
     cause_leave(m, &scope);
-    machine_act_end(m);
 }
 
 static void rtc_changed(void *machine, int64_t offset_s)
