@@ -339,6 +339,11 @@ void acpi_pm_set_base(struct device *pm, uint16_t base, bool enabled)
     pm_map(d);
 }
 
+uint16_t acpi_pm_base(const struct device *pm)
+{
+    return ((const struct acpi_pm *)pm)->s.base;
+}
+
 static bool acpi_pm_realize(struct device *dev, GError **error)
 {
     struct acpi_pm *d = (struct acpi_pm *)dev;

@@ -18,6 +18,9 @@ struct device *acpi_pm_create(struct device_env *env, const struct irq_line *sci
 /* Moves or hides the block, as the LPC bridge's registers say. */
 void acpi_pm_set_base(struct device *pm, uint16_t base, bool enabled);
 
+/* Where the block is now, shown or hidden. */
+uint16_t acpi_pm_base(const struct device *pm);
+
 /* The power button was pressed: status bit, and the SCI when the guest enabled it. Wakes a machine
  * that sleeps, whether enabled or not. */
 void acpi_pm_power_button(struct device *pm);

@@ -6,6 +6,7 @@
 #include "devices/hpet.h"
 #include "devices/ide/ahci.h"
 #include "devices/ide/ata.h"
+#include "devices/ide/piix-ide.h"
 #include "devices/ioapic.h"
 #include "devices/isa/debug-exit.h"
 #include "devices/isa/debugcon.h"
@@ -19,6 +20,7 @@
 #include "devices/isa/serial.h"
 #include "devices/isa/stall.h"
 #include "devices/isa/testdev.h"
+#include "devices/pci/i440fx.h"
 #include "devices/pci/i6300esb.h"
 #include "devices/pci/ich9-lpc.h"
 #include "devices/pci/pvpanic-pci.h"
@@ -34,10 +36,14 @@ const struct device_class *const device_classes[] = {
     &i8042_class,
     &i8254_class,
     &i8259_class,
+    &i440fx_class,
     &ich9_lpc_class,
     &ioapic_class,
     &mc146818rtc_class,
     &pflash_class,
+    &piix3_class,
+    &piix4_pm_class,
+    &piix_ide_class,
     &port92_class,
     &q35_host_class,
     /* ISA */

@@ -74,6 +74,8 @@ struct fw_cfg {
     unsigned n_files;
     struct writable writable[MAX_WRITABLE];
     unsigned n_writable;
+    void (*reading)(void *opaque, const char *name);
+    void *reading_opaque;
 };
 
 /* ---- items */
@@ -251,10 +253,24 @@ static const uint8_t *selected(struct fw_cfg *d, size_t *length)
     return item && *item ? g_bytes_get_data(*item, length) : NULL;
 }
 
+void fw_cfg_on_read(struct device *fw, void (*reading)(void *opaque, const char *name),
+                    void *opaque)
+{
+    struct fw_cfg *d = (struct fw_cfg *)fw;
+
+    d->reading = reading;
+    d->reading_opaque = opaque;
+}
+
 static void fw_cfg_select(struct fw_cfg *d, uint16_t key)
 {
+    unsigned file = (key & KEY_MASK) - FILE_KEY;
+
     d->s.key = key & KEY_MASK;
     d->s.offset = 0;
+    if (d->reading && file < d->n_files) {
+        d->reading(d->reading_opaque, d->file_name[file]);
+    }
 }
 
 static uint8_t fw_cfg_next(struct fw_cfg *d)

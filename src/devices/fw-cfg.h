@@ -47,6 +47,11 @@ void fw_cfg_set_u64(struct device *fw, uint16_t key, uint64_t value);
 bool fw_cfg_add_file(struct device *fw, const char *name, const void *data, size_t length,
                      GError **error);
 
+/* Called before the guest reads a file from its start, so that its content can be brought up to
+ * date by fw_cfg_add_file(). One at a time; NULL: nobody. */
+void fw_cfg_on_read(struct device *fw, void (*reading)(void *opaque, const char *name),
+                    void *opaque);
+
 /* What the guest has made of a writable file. Called after each of its writes, and after a reset
  * (which puts the first content back) or a load. */
 typedef void (*fw_cfg_written_fn)(void *opaque, const uint8_t *data, size_t length);

@@ -630,6 +630,7 @@ class Commands(Case):
         for entry in machines.values():
             self.assertTrue({"name", "cpu-max", "hotpluggable-cpus", "numa-mem-supported",
                              "deprecated"} <= set(entry))
+        self.assertEqual(machines["pc-i440fx-7.2"]["alias"], "pc")
         self.assertEqual(machines["pc-q35-7.2"]["alias"], "q35")
 
     def test_commands_are_in_the_schema(self):

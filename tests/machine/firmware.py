@@ -88,6 +88,19 @@ class Seabios(unittest.TestCase):
             m.wait_log("No bootable device.", count=2)
             self.assertEqual(m.text().count("SeaBIOS (version"), 4)  # its log and its screen's
 
+    def test_pc(self):
+        """The older board."""
+        with Firmware("-M", "pc", "-m", "64") as m:
+            m.wait_log("No bootable device.")
+            log = m.text()
+            self.assertIn("Running on QEMU (i440fx)", log)
+            self.assertIn("PIIX3/PIIX4 init: elcr=00 0c", log)
+            self.assertIn("Using pmtimer, ioport 0x608", log)
+            self.assertIn("PS2 keyboard initialized", log)
+            self.assertNotIn("WARNING", log)
+            m.qmp.command("system_reset")
+            m.wait_log("No bootable device.", count=2)
+
     def test_named_firmware_and_directory(self):
         with Firmware("-L", os.path.dirname(SEABIOS), "-bios", "bios.bin") as m:
             m.wait_log("SeaBIOS (version")

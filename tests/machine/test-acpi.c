@@ -33,7 +33,8 @@ static const struct acpi_config *config_of(unsigned n_cpus)
     for (unsigned i = 0; i < ACPI_MAX_CPUS; i++) {
         ids[i] = i;
     }
-    config = (struct acpi_config){.n_cpus = n_cpus,
+    config = (struct acpi_config){.pm_base = Q35_PM_BASE,
+                                  .n_cpus = n_cpus,
                                   .apic_id = ids,
                                   .hpet = true,
                                   .i8042 = true,
@@ -171,6 +172,22 @@ static void test_loader(void)
     acpi_files_clear(&files);
 }
 
+/* The pc board: its registers are elsewhere, and there is no memory-mapped configuration space. */
+static void test_i440fx(void)
+{
+    struct acpi_config config = *config_of(1);
+
+    config.chipset = ACPI_I440FX;
+    config.pm_base = 0xb000;
+    g_autoptr(GByteArray) all = acpi_build(&config, Q35_TABLES);
+    g_assert_null(find(all, "MCFG"));
+    g_assert_cmphex(le32(find(all, "FACP") + 56), ==, 0xb000);
+    g_assert_cmphex(le32(find(all, "FACP") + 76), ==, 0xb000 + 8);
+    const uint8_t *dsdt = table(all, le64(find(all, "FACP") + 140));
+    g_assert_cmpmem(dsdt + 16, 8, "GWTPC   ", 8);
+    g_assert_cmpuint(sum(dsdt, le32(dsdt + 4)), ==, 0);
+}
+
 static void test_smbios(void)
 {
     const struct smbios_config config = {.product = "board",
@@ -284,6 +301,7 @@ int main(int argc, char **argv)
     g_test_add_func("/acpi/madt", test_madt_counts_cpus);
     g_test_add_func("/acpi/iasl", test_iasl);
     g_test_add_func("/acpi/loader", test_loader);
+    g_test_add_func("/acpi/i440fx", test_i440fx);
     g_test_add_func("/smbios", test_smbios);
     return g_test_run();
 }

@@ -473,6 +473,29 @@ static void test_fw_cfg(void)
     all_devices_free(&all);
 }
 
+static void freshen(void *opaque, const char *name)
+{
+    struct device *fw = opaque;
+
+    if (strcmp(name, "opt/late") == 0) {
+        g_assert_true(fw_cfg_add_file(fw, "opt/late", "new", 3, NULL));
+    }
+}
+
+/* A file is brought up to date when the guest begins to read it. */
+static void test_fw_cfg_refresh(void)
+{
+    struct all_devices all;
+
+    all_devices_new(&all);
+    g_assert_true(fw_cfg_add_file(all.fw_cfg, "opt/late", "old", 3, NULL));
+    fw_cfg_on_read(all.fw_cfg, freshen, all.fw_cfg);
+    bus_outw(all.bus, 0x510, 0x20);
+    g_assert_cmphex(bus_inb(all.bus, 0x511), ==, 'n');
+    fw_cfg_on_read(all.fw_cfg, NULL, NULL);
+    all_devices_free(&all);
+}
+
 static void note_written(void *opaque, const uint8_t *data, size_t length)
 {
     g_string_append_printf(opaque, "%.*s;", (int)length, (const char *)data);
@@ -796,6 +819,7 @@ int main(int argc, char **argv)
     g_test_add_func("/typing", test_typing);
     g_test_add_func("/fw-cfg", test_fw_cfg);
     g_test_add_func("/vmcoreinfo", test_vmcoreinfo);
+    g_test_add_func("/fw-cfg-refresh", test_fw_cfg_refresh);
     g_test_add_func("/fw-cfg-write", test_fw_cfg_write);
     g_test_add_func("/i8042", test_i8042);
     g_test_add_func("/testdev", test_testdev);

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "dsdt.hex"
+#include "dsdt_pc.hex"
 #include "ssdt_pvpanic.hex"
 #include "ssdt_s3.hex"
 #include "ssdt_s4.hex"
@@ -221,6 +222,7 @@ enum { /* IA-PC boot architecture flags (5.2.9.3) */
 
 static void fadt_place(struct builder *b, const struct acpi_config *config, gpa_t facs, gpa_t dsdt)
 {
+    uint16_t base = config->pm_base;
     GByteArray *t = table_new("FACP", 3);
 
     add32(t, (uint32_t)facs);
@@ -228,33 +230,33 @@ static void fadt_place(struct builder *b, const struct acpi_config *config, gpa_
     add8(t, 1); /* interrupt model of ACPI 1.0: dual PIC */
     add8(t, 0); /* power profile: unspecified */
     add16(t, Q35_SCI_IRQ);
-    add32(t, 0);           /* SMI_CMD: none */
-    add_zeroes(t, 4);      /* ACPI_ENABLE, ACPI_DISABLE, S4BIOS_REQ, PSTATE_CNT */
-    add32(t, Q35_PM_BASE); /* PM1a_EVT_BLK */
+    add32(t, 0);      /* SMI_CMD: none */
+    add_zeroes(t, 4); /* ACPI_ENABLE, ACPI_DISABLE, S4BIOS_REQ, PSTATE_CNT */
+    add32(t, base);   /* PM1a_EVT_BLK */
     add32(t, 0);
-    add32(t, Q35_PM_BASE + 4); /* PM1a_CNT_BLK */
+    add32(t, base + 4); /* PM1a_CNT_BLK */
     add32(t, 0);
-    add32(t, 0);                  /* PM2_CNT_BLK */
-    add32(t, Q35_PM_BASE + 8);    /* PM_TMR_BLK */
-    add32(t, Q35_PM_BASE + 0x20); /* GPE0_BLK */
-    add32(t, 0);                  /* GPE1_BLK */
-    add8(t, 4);                   /* PM1_EVT_LEN */
-    add8(t, 2);                   /* PM1_CNT_LEN */
-    add8(t, 0);                   /* PM2_CNT_LEN */
-    add8(t, 4);                   /* PM_TMR_LEN */
-    add8(t, 16);                  /* GPE0_BLK_LEN */
-    add8(t, 0);                   /* GPE1_BLK_LEN */
-    add8(t, 0);                   /* GPE1_BASE */
-    add8(t, 0);                   /* CST_CNT */
-    add16(t, 0xfff);              /* P_LVL2_LAT: no C2 */
-    add16(t, 0xfff);              /* P_LVL3_LAT: no C3 */
-    add16(t, 0);                  /* FLUSH_SIZE: WBINVD works */
-    add16(t, 0);                  /* FLUSH_STRIDE */
-    add8(t, 0);                   /* DUTY_OFFSET */
-    add8(t, 0);                   /* DUTY_WIDTH */
-    add8(t, 0);                   /* DAY_ALRM */
-    add8(t, 0);                   /* MON_ALRM */
-    add8(t, 0x32);                /* CENTURY: CMOS byte */
+    add32(t, 0);           /* PM2_CNT_BLK */
+    add32(t, base + 8);    /* PM_TMR_BLK */
+    add32(t, base + 0x20); /* GPE0_BLK */
+    add32(t, 0);           /* GPE1_BLK */
+    add8(t, 4);            /* PM1_EVT_LEN */
+    add8(t, 2);            /* PM1_CNT_LEN */
+    add8(t, 0);            /* PM2_CNT_LEN */
+    add8(t, 4);            /* PM_TMR_LEN */
+    add8(t, 16);           /* GPE0_BLK_LEN */
+    add8(t, 0);            /* GPE1_BLK_LEN */
+    add8(t, 0);            /* GPE1_BASE */
+    add8(t, 0);            /* CST_CNT */
+    add16(t, 0xfff);       /* P_LVL2_LAT: no C2 */
+    add16(t, 0xfff);       /* P_LVL3_LAT: no C3 */
+    add16(t, 0);           /* FLUSH_SIZE: WBINVD works */
+    add16(t, 0);           /* FLUSH_STRIDE */
+    add8(t, 0);            /* DUTY_OFFSET */
+    add8(t, 0);            /* DUTY_WIDTH */
+    add8(t, 0);            /* DAY_ALRM */
+    add8(t, 0);            /* MON_ALRM */
+    add8(t, 0x32);         /* CENTURY: CMOS byte */
     add16(t,
           IAPC_LEGACY_DEVICES | (config->vga ? 0 : IAPC_NO_VGA) | (config->i8042 ? IAPC_8042 : 0));
     add8(t, 0);
@@ -264,13 +266,13 @@ static void fadt_place(struct builder *b, const struct acpi_config *config, gpa_
     add_zeroes(t, 3);
     add64(t, facs); /* X_FIRMWARE_CTRL */
     add64(t, dsdt); /* X_DSDT */
-    add_gas_io(t, Q35_PM_BASE, 32, 2);
+    add_gas_io(t, base, 32, 2);
     add_gas_io(t, 0, 0, 0);
-    add_gas_io(t, Q35_PM_BASE + 4, 16, 2);
+    add_gas_io(t, (uint16_t)(base + 4), 16, 2);
     add_gas_io(t, 0, 0, 0);
     add_gas_io(t, 0, 0, 0);
-    add_gas_io(t, Q35_PM_BASE + 8, 32, 3);
-    add_gas_io(t, Q35_PM_BASE + 0x20, 128, 1);
+    add_gas_io(t, (uint16_t)(base + 8), 32, 3);
+    add_gas_io(t, (uint16_t)(base + 0x20), 128, 1);
     add_gas_io(t, 0, 0, 0);
     g_assert(t->len == FADT_BYTES);
     gpa_t addr = table_place(b, t, true);
@@ -422,10 +424,14 @@ static void tables_place(struct builder *b, const struct acpi_config *config)
 {
     add_zeroes(b->out, RSDP_BYTES);
     gpa_t facs = facs_place(b);
-    gpa_t dsdt = aml_place(b, dsdt_aml_code, sizeof(dsdt_aml_code), false);
+    gpa_t dsdt = config->chipset == ACPI_Q35
+                     ? aml_place(b, dsdt_aml_code, sizeof(dsdt_aml_code), false)
+                     : aml_place(b, dsdt_pc_aml_code, sizeof(dsdt_pc_aml_code), false);
     fadt_place(b, config, facs, dsdt);
     madt_place(b, config);
-    mcfg_place(b);
+    if (config->chipset == ACPI_Q35) {
+        mcfg_place(b);
+    }
     if (config->hpet) {
         hpet_place(b);
     }

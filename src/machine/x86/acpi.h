@@ -1,5 +1,5 @@
 /*
- * The ACPI tables of the q35 board: RSDP, RSDT, XSDT, FADT, FACS, DSDT, MADT, MCFG, HPET and an
+ * The ACPI tables of the PC boards: RSDP, RSDT, XSDT, FADT, FACS, DSDT, MADT, MCFG, HPET and an
  * SSDT with the processors (ACPI specification 5.0). The DSDT is compiled from dsdt.asl at build
  * time.
  */
@@ -12,7 +12,11 @@
 
 #define ACPI_MAX_CPUS 255u /* local APIC ids 0..254: what the MADT's 8-bit entries hold */
 
+enum acpi_chipset { ACPI_Q35, ACPI_I440FX };
+
 struct acpi_config {
+    enum acpi_chipset chipset;
+    uint16_t pm_base;        /* of the power management block */
     unsigned n_cpus;         /* 1..ACPI_MAX_CPUS; all enabled */
     const uint32_t *apic_id; /* of each vCPU, in order */
     bool hpet;

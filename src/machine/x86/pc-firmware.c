@@ -7,6 +7,7 @@
  */
 #include "machine/x86/pc-priv.h"
 
+#include "devices/acpi-pm.h"
 #include "devices/display/pci-display.h"
 #include "devices/fw-cfg.h"
 #include "devices/isa/mc146818rtc.h"
@@ -204,6 +205,8 @@ static void with_acpi_config(struct machine *m,
     const struct device *panic = devices_find_class(&m->env, &pvpanic_isa_class);
     uint32_t apic_id[ACPI_MAX_CPUS];
     const struct acpi_config config = {
+        .chipset = q->chipset->acpi,
+        .pm_base = acpi_pm_base(q->pm),
         .n_cpus = m->cpus->n,
         .apic_id = apic_id,
         .hpet = true,
@@ -239,10 +242,12 @@ GByteArray *pc_tables_make(struct machine *m)
     return tables;
 }
 
-static bool acpi_add(struct machine *m, const struct pc *q, GError **error)
+static bool acpi_add(struct machine *m, struct pc *q, GError **error)
 {
     struct acpi_files files;
     bool ok;
+
+    q->told_pm_base = acpi_pm_base(q->pm);
 
     with_acpi_config(m, build_files, &files);
     ok = fw_cfg_add_file(q->fw_cfg, ACPI_FILE_TABLES, files.tables->data, files.tables->len,
@@ -251,6 +256,18 @@ static bool acpi_add(struct machine *m, const struct pc *q, GError **error)
          fw_cfg_add_file(q->fw_cfg, ACPI_FILE_LOADER, files.loader->data, files.loader->len, error);
     acpi_files_clear(&files);
     return ok;
+}
+
+/* Firmware places the power management block before it asks for the tables that tell where it is.
+ * Lengths stay as they were. */
+static void acpi_refresh(void *opaque, const char *name)
+{
+    struct machine *m = opaque;
+    struct pc *q = m->board_data;
+
+    if (q->told_pm_base != acpi_pm_base(q->pm) && strcmp(name, ACPI_FILE_LOADER) == 0) {
+        acpi_add(m, q, NULL);
+    }
 }
 
 static bool bootorder_add(const struct machine *m, const struct pc *q, GError **error)
@@ -263,9 +280,13 @@ static bool bootorder_add(const struct machine *m, const struct pc *q, GError **
 
 bool pc_firmware_finish(struct machine *m, GError **error)
 {
-    const struct pc *q = m->board_data;
+    struct pc *q = m->board_data;
     const struct device *panic = devices_find_class(&m->env, &pvpanic_isa_class);
     uint8_t port[2];
+
+    if (pc_has_firmware(m)) {
+        fw_cfg_on_read(q->fw_cfg, acpi_refresh, m);
+    }
 
     fw_cfg_set_u16(q->fw_cfg, FW_CFG_NOGRAPHIC,
                    m->config->nographic || !devices_find_class(&m->env, &vga_class));

@@ -15,7 +15,8 @@ struct pc_chipset {
     bool (*init)(struct machine *m, struct pc *q, GError **error);
     uint64_t ram_hole;  /* RAM below 4 GiB ends here at the latest... */
     uint64_t ram_split; /* ...or here when there is more RAM than that */
-    bool ecam;          /* configuration space in memory, at Q35_ECAM */
+    enum acpi_chipset acpi;
+    bool ecam; /* configuration space in memory, at Q35_ECAM */
     bool (*offers_s3)(const struct pc *q);
     bool (*offers_s4)(const struct pc *q);
 };
@@ -31,8 +32,9 @@ struct pc {
     struct irq_line pic_intr;
     GByteArray *tables; /* ACPI; NULL with firmware */
     struct boot_image *image;
-    bool has_flash; /* firmware is in flash memory */
-    bool laid_out;  /* a start before has written to RAM */
+    uint16_t told_pm_base; /* what the ACPI files say */
+    bool has_flash;        /* firmware is in flash memory */
+    bool laid_out;         /* a start before has written to RAM */
 };
 
 /* For struct board. */

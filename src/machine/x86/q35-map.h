@@ -1,5 +1,6 @@
-/* Where things are on the q35 board: one place for the board's code, the ACPI tables and tests. The
- * ASL source (dsdt.asl) repeats the numbers that it needs. */
+/* Where things are on the q35 board, and but for what is said so on the pc board: one place for the
+ * board's code, the ACPI tables and tests. The ASL source (dsdt.asl) repeats the numbers that it
+ * needs. */
 #ifndef MACHINE_X86_Q35_MAP_H
 #define MACHINE_X86_Q35_MAP_H
 

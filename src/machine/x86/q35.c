@@ -43,6 +43,7 @@ static bool q35_init(struct machine *m, GError **error)
         .init = q35_chipset_init,
         .ram_hole = Q35_RAM_HOLE,
         .ram_split = Q35_RAM_SPLIT,
+        .acpi = ACPI_Q35,
         .ecam = true,
         .offers_s3 = q35_offers_s3,
         .offers_s4 = q35_offers_s4,

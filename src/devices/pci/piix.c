@@ -1,0 +1,321 @@
+/*
+ * PIIX: the south bridge of PCs with an i440FX (Intel 82371FB/SB data sheet for the ISA bridge,
+ * PIIX3, and 82371AB for power management, PIIX4).
+ *
+ * PIRQA to PIRQD, turned by slot, go to the ISA interrupts that PIRQRC says. After reset registers
+ * are as firmware would leave them (PIRQs on 10 and 11, the ACPI block at 0xb000), because there
+ * may be no firmware. The ACPI block itself is acpi-pm.c's, with its general purpose events at
+ * offset 0x20, as the ACPI tables tell.
+ *
+ * Left out: X-Bus decoding, ISA DMA, SMI and device monitors (APMC_EN is set after a reset, by
+ * which firmware knows that management mode is not its to set up), the SMBus.
+ */
+#include "devices/pci/i440fx.h"
+
+#include "devices/acpi-pm.h"
+
+#define PIRQRC_A     0x60
+#define PIRQ_OFF     0x80
+#define PIRQ_IRQ     0x0f
+#define N_PIRQS      4
+
+#define RCR_CPU      0x04
+#define RCR_KEPT     0x02
+
+#define PM_BASE      0x40
+#define PM_DEVACTB   0x58
+#define DEVACTB_APMC 0x02 /* in its highest byte */
+#define PM_MISC      0x80
+#define PM_MISC_ON   0x01
+
+/* ---- the ISA bridge */
+
+struct piix3_state {
+    struct pci_state pci;
+    uint32_t asserted[N_PIRQS]; /* per PIRQ: which slots hold it (bit: slot) */
+    uint8_t reset_control;
+    uint8_t pad[7];
+};
+
+static const struct state_field piix3_fields[] = {
+    STATE_STRUCT(struct piix3_state, pci, pci_state_fields),
+    STATE_ARRAY(struct piix3_state, asserted),
+    STATE(struct piix3_state, reset_control),
+    STATE_PAD(struct piix3_state, pad),
+    {0},
+};
+
+static const struct state_desc piix3_desc = {.name = "PIIX3",
+                                             .version = 1,
+                                             .min_version = 1,
+                                             .size = sizeof(struct piix3_state),
+                                             .fields = piix3_fields};
+
+struct piix3 {
+    struct pci_device pci;
+    struct piix3_state s;
+    uint16_t isa_driven; /* ISA interrupts that a PIRQ holds */
+};
+
+static void isa_lines_update(struct piix3 *d)
+{
+    uint16_t wanted = 0, changed;
+
+    for (unsigned pirq = 0; pirq < N_PIRQS; pirq++) {
+        uint8_t route = d->s.pci.config[PIRQRC_A + pirq];
+
+        if (d->s.asserted[pirq] && !(route & PIRQ_OFF)) {
+            wanted |= (uint16_t)(1u << (route & PIRQ_IRQ));
+        }
+    }
+    changed = wanted ^ d->isa_driven;
+    d->isa_driven = wanted;
+    for (unsigned n = 3; n < 16; n++) {
+        if (changed & (1u << n)) {
+            irq_set(&d->pci.dev.env->isa_irq[n], wanted & (1u << n));
+        }
+    }
+}
+
+static void piix3_set_intx(void *opaque, uint8_t devfn, unsigned pin, bool level)
+{
+    struct piix3 *d = opaque;
+    unsigned slot = devfn >> 3, pirq = (slot + pin + N_PIRQS - 1) % N_PIRQS;
+    uint32_t old = d->s.asserted[pirq];
+
+    d->s.asserted[pirq] = level ? old | 1u << slot : old & ~(1u << slot);
+    isa_lines_update(d);
+}
+
+static struct piix3 *bus_piix3(struct pci_bus *bus)
+{
+    struct pci_device *dev = bus->device[PCI_DEVFN(1, 0)];
+
+    return dev && dev->dev.class == &piix3_class ? (struct piix3 *)dev : NULL;
+}
+
+uint8_t piix3_reset_control_read(struct pci_bus *bus)
+{
+    struct piix3 *d = bus_piix3(bus);
+
+    return d ? d->s.reset_control : 0xff;
+}
+
+void piix3_reset_control_write(struct pci_bus *bus, uint8_t value)
+{
+    struct piix3 *d = bus_piix3(bus);
+
+    if (!d) {
+        return;
+    }
+    d->s.reset_control = value & RCR_KEPT;
+    if (value & RCR_CPU) {
+        system_request_reset(d->pci.dev.env, "cf9");
+    }
+}
+
+static void piix3_config_written(struct pci_device *dev, unsigned offset, unsigned size)
+{
+    if (offset < PIRQRC_A + N_PIRQS && offset + size > PIRQRC_A) {
+        isa_lines_update((struct piix3 *)dev);
+    }
+}
+
+static bool piix3_realize(struct device *dev, GError **error)
+{
+    struct piix3 *d = (struct piix3 *)dev;
+    static const struct pci_ids ids = {.vendor = 0x8086,
+                                       .device = 0x7000,
+                                       .subsystem_vendor = 0x1af4,
+                                       .subsystem = 0x1100,
+                                       .class = 0x0601};
+
+    if (!pci_init(&d->pci, &d->s.pci, "1", &ids, 0, error)) {
+        return false;
+    }
+    for (unsigned i = 0; i < N_PIRQS; i++) {
+        d->pci.writable[PIRQRC_A + i] = PIRQ_OFF | PIRQ_IRQ;
+    }
+    d->pci.config_written = piix3_config_written;
+    d->pci.bus->set_intx = piix3_set_intx;
+    d->pci.bus->set_intx_opaque = d;
+    return true;
+}
+
+static void piix3_unrealize(struct device *dev)
+{
+    struct piix3 *d = (struct piix3 *)dev;
+
+    if (d->pci.bus && d->pci.bus->set_intx_opaque == d) {
+        d->pci.bus->set_intx = NULL;
+    }
+    pci_finish(&d->pci);
+}
+
+static void piix3_reset(struct device *dev, enum reset_kind kind)
+{
+    static const uint8_t route[N_PIRQS] = {10, 10, 11, 11};
+    struct piix3 *d = (struct piix3 *)dev;
+
+    pci_reset(&d->pci);
+    d->s.reset_control = 0;
+    for (unsigned i = 0; i < N_PIRQS; i++) {
+        d->s.pci.config[PIRQRC_A + i] = route[i];
+    }
+    isa_lines_update(d); /* who holds a PIRQ lets go of it in its own reset */
+}
+
+static bool piix3_post_load(struct device *dev, GError **error)
+{
+    isa_lines_update((struct piix3 *)dev);
+    return pci_post_load(&((struct piix3 *)dev)->pci, error);
+}
+
+const struct device_class piix3_class = {
+    .name = "PIIX3",
+    .help = "ISA bridge",
+    .bus = BUS_SYSTEM,
+    .size = sizeof(struct piix3),
+    .state = &piix3_desc,
+    .state_offset = offsetof(struct piix3, s),
+    .realize = piix3_realize,
+    .unrealize = piix3_unrealize,
+    .reset = piix3_reset,
+    .post_load = piix3_post_load,
+};
+
+struct device *piix3_create(struct device_env *env, GError **error)
+{
+    struct device *dev = device_new(&piix3_class, env);
+
+    return device_realize(dev, error) ? dev : NULL;
+}
+
+/* ---- power management */
+
+struct piix4_pm_state {
+    struct pci_state pci;
+};
+
+static const struct state_field piix4_pm_fields[] = {
+    STATE_STRUCT(struct piix4_pm_state, pci, pci_state_fields),
+    {0},
+};
+
+static const struct state_desc piix4_pm_desc = {.name = "PIIX4_PM",
+                                                .version = 1,
+                                                .min_version = 1,
+                                                .size = sizeof(struct piix4_pm_state),
+                                                .fields = piix4_pm_fields};
+
+struct piix4_pm {
+    struct pci_device pci;
+    struct {
+        uint8_t disable_s3, disable_s4;
+    } cfg;
+    struct piix4_pm_state s;
+    struct device *pm;
+};
+
+static void pm_update(struct piix4_pm *d)
+{
+    if (d->pm) {
+        acpi_pm_set_base(d->pm, pci_get16(&d->pci, PM_BASE) & 0xffc0,
+                         d->s.pci.config[PM_MISC] & PM_MISC_ON);
+    }
+}
+
+static void piix4_pm_config_written(struct pci_device *dev, unsigned offset, unsigned size)
+{
+    if ((offset < PM_BASE + 4 && offset + size > PM_BASE) ||
+        (offset <= PM_MISC && offset + size > PM_MISC)) {
+        pm_update((struct piix4_pm *)dev);
+    }
+}
+
+static bool piix4_pm_realize(struct device *dev, GError **error)
+{
+    struct piix4_pm *d = (struct piix4_pm *)dev;
+    static const struct pci_ids ids = {.vendor = 0x8086,
+                                       .device = 0x7113,
+                                       .subsystem_vendor = 0x1af4,
+                                       .subsystem = 0x1100,
+                                       .class = 0x0680,
+                                       .revision = 3};
+
+    if (!pci_init(&d->pci, &d->s.pci, "1.3", &ids, 1, error)) {
+        return false;
+    }
+    d->s.pci.config[PM_BASE] = 1; /* I/O space, read-only */
+    d->pci.writable[PM_BASE] = 0xc0;
+    d->pci.writable[PM_BASE + 1] = 0xff;
+    for (unsigned i = 0; i < 4; i++) {
+        d->pci.writable[PM_DEVACTB + i] = 0xff;
+    }
+    d->pci.writable[PM_MISC] = PM_MISC_ON;
+    d->pci.config_written = piix4_pm_config_written;
+    return true;
+}
+
+static void piix4_pm_unrealize(struct device *dev)
+{
+    pci_finish(&((struct piix4_pm *)dev)->pci);
+}
+
+static void piix4_pm_reset(struct device *dev, enum reset_kind kind)
+{
+    struct piix4_pm *d = (struct piix4_pm *)dev;
+
+    pci_reset(&d->pci);
+    pci_put16(&d->pci, PM_BASE, PIIX4_PM_BASE | 1);
+    d->s.pci.config[PM_DEVACTB + 3] = DEVACTB_APMC;
+    d->s.pci.config[PM_MISC] = PM_MISC_ON;
+    d->s.pci.config[PCI_INTERRUPT_LINE] = ACPI_SCI_IRQ;
+    pm_update(d);
+}
+
+static bool piix4_pm_post_load(struct device *dev, GError **error)
+{
+    pm_update((struct piix4_pm *)dev);
+    return pci_post_load(&((struct piix4_pm *)dev)->pci, error);
+}
+
+static const struct property piix4_pm_props[] = {
+    {"disable_s3", PROP_U8, offsetof(struct piix4_pm, cfg.disable_s3),
+     .help = "1: the ACPI tables do not tell of suspend to RAM"},
+    {"disable_s4", PROP_U8, offsetof(struct piix4_pm, cfg.disable_s4),
+     .help = "1: the ACPI tables do not tell of suspend to disk"},
+    {NULL},
+};
+
+const struct device_class piix4_pm_class = {
+    .name = "PIIX4_PM",
+    .help = "power management of the pc board",
+    .bus = BUS_SYSTEM,
+    .size = sizeof(struct piix4_pm),
+    .props = piix4_pm_props,
+    .state = &piix4_pm_desc,
+    .state_offset = offsetof(struct piix4_pm, s),
+    .realize = piix4_pm_realize,
+    .unrealize = piix4_pm_unrealize,
+    .reset = piix4_pm_reset,
+    .post_load = piix4_pm_post_load,
+};
+
+struct device *piix4_pm_create(struct device_env *env, struct device *pm, GError **error)
+{
+    struct device *dev = device_new(&piix4_pm_class, env);
+
+    ((struct piix4_pm *)dev)->pm = pm;
+    return device_realize(dev, error) ? dev : NULL;
+}
+
+bool piix4_pm_offers_s3(const struct device *dev)
+{
+    return !((const struct piix4_pm *)dev)->cfg.disable_s3;
+}
+
+bool piix4_pm_offers_s4(const struct device *dev)
+{
+    return !((const struct piix4_pm *)dev)->cfg.disable_s4;
+}
