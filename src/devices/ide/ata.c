@@ -255,6 +255,12 @@ static void put_text(uint8_t *words, unsigned first, unsigned n_words, const cha
     }
 }
 
+/* One drive to a cable. */
+static bool is_serial(const struct ata_drive *d)
+{
+    return d->bus && d->bus->units == 1;
+}
+
 static void identify_common(const struct ata_drive *d, uint8_t *w)
 {
     put_text(w, 10, 10, d->cfg.serial);
@@ -288,15 +294,17 @@ static void identify_disk(struct ata_op *op)
     put16(w, 59, d->s.multiple ? 0x100 | d->s.multiple : 0);
     put16(w, 60, (uint16_t)lba28);
     put16(w, 61, (uint16_t)(lba28 >> 16));
-    put16(w, 75, 31);     /* queue depth 32 */
-    put16(w, 76, 0x0102); /* NCQ, 1.5 Gb/s */
+    if (is_serial(d)) {
+        put16(w, 75, 31);     /* queue depth 32 */
+        put16(w, 76, 0x0102); /* NCQ, 1.5 Gb/s */
+    }
     put16(w, 82, 0x4020); /* NOP, write cache */
     put16(w, 83, 0x7400); /* 48 bits, both flushes */
     put16(w, 84, 0x4020); /* general purpose logs */
     put16(w, 85, 0x4000 | (block_backend_write_cache(d->blk) ? 0x20 : 0));
     put16(w, 86, 0x3400);
     put16(w, 87, 0x4020);
-    put16(w, 93, 0x6001);
+    put16(w, 93, is_serial(d) ? 0 : 0x6001);
     for (unsigned i = 0; i < 4; i++) {
         put16(w, 100 + i, (uint16_t)(total >> (16 * i)));
     }
@@ -314,7 +322,7 @@ static void identify_cd(struct ata_op *op)
     put16(w, 0, 0x85c0); /* ATAPI CD, removable, packets of 12 bytes */
     put16(w, 71, 30);
     put16(w, 72, 30);
-    put16(w, 76, 0x0002);
+    put16(w, 76, is_serial(op->drive) ? 0x0002 : 0);
     put16(w, 82, 0x4010); /* PACKET */
     put16(w, 83, 0x4000);
     put16(w, 84, 0x4000);

@@ -363,8 +363,8 @@ static void packet_start(struct channel *ch)
     }
     if (p[0] == 0x28 || p[0] == 0xa8) {
         s->next_lba = (uint32_t)p[2] << 24 | p[3] << 16 | p[4] << 8 | p[5];
-        s->left =
-            p[0] == 0x28 ? (uint32_t)p[7] << 8 | p[8] : (uint32_t)p[6] << 24 | p[7] << 16 | p[8] << 8 | p[9];
+        s->left = p[0] == 0x28 ? (uint32_t)p[7] << 8 | p[8]
+                               : (uint32_t)p[6] << 24 | p[7] << 16 | p[8] << 8 | p[9];
     }
     packet_block_run(ch);
 }
