@@ -609,10 +609,9 @@ static bool parse_all(struct options *o, int argc, char **argv, GError **error)
 {
     for (int i = 1; i < argc && o->action == OPTIONS_RUN; i++) {
         const char *name = argv[i];
-        if (name[0] != '-' || !name[1]) {
-            g_set_error(error, CLI_ERROR, 0, "%s: not an option (a disk image is not supported)",
-                        name);
-            return false;
+        if (name[0] != '-' || !name[1]) { /* the first disk's image */
+            add_disk(o, "hda", name, 0, "disk");
+            continue;
         }
         name += name[1] == '-' ? 2 : 1;
         const struct option *opt = option_find(name);

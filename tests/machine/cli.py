@@ -13,7 +13,7 @@ from godwit import GODWIT, Machine, Qmp, run
 BAD = [
     (["-foo"], "-foo: invalid option"),
     (["--foo"], "--foo: invalid option"),
-    (["disk.img"], "disk.img: not an option"),
+    (["disk.img"], "Could not open 'disk.img'"),
     (["-m"], "-m: requires an argument"),
     (["-m", "0"], "must be 1 MiB at least"),
     (["-m", "12x"], "'12x' is not a memory size"),

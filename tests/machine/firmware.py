@@ -3,6 +3,7 @@
 Where a package is not installed the tests that need it are skipped and say so.
 """
 import os
+import tempfile
 import time
 import unittest
 
@@ -138,6 +139,22 @@ class Seabios(unittest.TestCase):
             m.wait_log("No bootable device.")
             self.assertIn("Booting from", m.text())
             self.assertNotIn("Retrying", m.text())
+
+    def test_once(self):
+        """The CD at the first start only."""
+        with tempfile.NamedTemporaryFile(prefix="godwit-disk-") as disk, \
+                tempfile.NamedTemporaryFile(prefix="godwit-cd-") as cd:
+            for file in (disk, cd):
+                file.truncate(1 << 20)
+            with Firmware("-boot", "once=d", "-hda", disk.name, "-cdrom", cd.name) as m:
+                m.wait_log("No bootable device.")
+                first = m.text()
+                self.assertLess(first.index("Booting from DVD/CD"), first.index("Booting from Hard"))
+                m.qmp.command("system_reset")
+                m.wait_log("No bootable device.", count=2)
+                second = m.text()[len(first):]
+                self.assertLess(second.index("Booting from Hard"),
+                                second.index("Booting from DVD/CD"))
 
     def test_strict(self):
         with Firmware("-boot", "strict=on") as m:
