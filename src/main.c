@@ -9,6 +9,7 @@
 #include "base/threads.h"
 #include "cli/assemble.h"
 #include "cli/process.h"
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -119,6 +120,7 @@ int main(int argc, char **argv)
         return fflush(stdout) == 0 ? 0 : 1;
     }
     atexit(terminal_restore);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an I/O error of the guest's */
     machine_block_signals();
     if (!host_fault_start(&error)) {
         log_warn("%s", error->message);

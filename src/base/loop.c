@@ -234,3 +234,45 @@ GSource *loop_watch_fd(struct loop *loop, int fd, GIOCondition events, loop_fd_f
     g_source_unref(source);
     return source;
 }
+
+struct bell_source {
+    GSource source;
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+static gboolean bell_dispatch(GSource *source, GSourceFunc fn, gpointer opaque)
+{
+    struct bell_source *bell = (struct bell_source *)source;
+
+    g_source_set_ready_time(source, -1);
+    bell->fn(bell->arg);
+    return G_SOURCE_CONTINUE;
+}
+
+static GSourceFuncs bell_funcs = {.dispatch = bell_dispatch};
+
+GSource *loop_bell_new(struct loop *loop, void (*fn)(void *arg), void *arg)
+{
+    GSource *source = g_source_new(&bell_funcs, sizeof(struct bell_source));
+    struct bell_source *bell = (struct bell_source *)source;
+
+    bell->fn = fn;
+    bell->arg = arg;
+    g_source_set_static_name(source, "bell");
+    g_source_attach(source, loop->context);
+    return source;
+}
+
+void loop_bell_ring(GSource *bell)
+{
+    g_source_set_ready_time(bell, 0);
+}
+
+void loop_bell_free(GSource *bell)
+{
+    if (bell) {
+        g_source_destroy(bell);
+        g_source_unref(bell);
+    }
+}

@@ -35,6 +35,13 @@ void loop_post(struct loop *loop, void (*fn)(void *arg), void *arg);
  * lock held that the loop needs. */
 void loop_call(struct loop *loop, void (*fn)(void *arg), void *arg);
 
+/* A bell: ringing it, any number of times and from any thread, has fn(arg) run once on the loop's
+ * thread. loop_bell_free() on the loop's thread, or while it can't dispatch: fn is not called any
+ * more. NULL is fine. */
+GSource *loop_bell_new(struct loop *loop, void (*fn)(void *arg), void *arg);
+void loop_bell_ring(GSource *bell);
+void loop_bell_free(GSource *bell);
+
 /* Calls fn(fd, condition, arg) on the loop's thread when poll(2) reports any of `events`.
  * fn returns false to remove the watch. Returns the source, owned by the loop; end it with
  * g_source_destroy() on the loop's thread. */

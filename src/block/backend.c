@@ -593,6 +593,25 @@ void block_backend_cancel(struct block_backend *b)
     block_drain_end(b->graph);
 }
 
+const char *block_backend_drive_id(const struct block_backend *b)
+{
+    return b->name[0] ? b->name : NULL;
+}
+
+struct block_backend *block_backend_by_name(struct block_graph *graph, const char *name)
+{
+    struct drive *drive = drive_find(graph, name);
+
+    return drive ? drive->backend : NULL;
+}
+
+void block_backend_resized(struct block_backend *b)
+{
+    if (b->attached && b->attach.ops && b->attach.ops->resized) {
+        b->attach.ops->resized(b->attach.opaque);
+    }
+}
+
 /* ---- blocking */
 
 int block_backend_read(struct block_backend *b, uint64_t offset, void *buf, uint64_t bytes)

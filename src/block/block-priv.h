@@ -43,6 +43,9 @@ struct block_driver {
     int (*resize)(struct block_node *, uint64_t bytes, GError **); /* drained; NULL: can't be */
     int64_t (*allocated_bytes)(
         struct block_node *); /* on the host; NULL: the child's; -1 unknown */
+    /* Drained; NULL: can't. The new child has no other user. */
+    bool (*add_child)(struct block_node *, struct block_node *child, GError **);
+    bool (*delete_child)(struct block_node *, struct block_child *, GError **);
     void (*image_info)(struct block_node *, struct image_info *); /* NULL: nothing special */
 };
 
@@ -87,7 +90,8 @@ struct block_graph {
     struct block_request *waiting, **waiting_tail; /* until the drained section ends */
 };
 
-extern const struct block_driver block_file, block_host_device, block_null, block_raw;
+extern const struct block_driver block_blkdebug, block_file, block_host_device, block_null,
+    block_quorum, block_raw;
 
 /* raw.c: the format of this raw node was guessed. */
 void block_raw_set_guessed(struct block_node *node);
@@ -105,6 +109,8 @@ void block_child_close(struct block_child *child);
 /* An edge from a back end. false and *error when permissions conflict. */
 struct block_child *block_child_attach(struct block_backend *backend, struct block_node *node,
                                        unsigned perm, unsigned shared, GError **error);
+/* The id of the -drive whose medium the node is; NULL: none. To be freed. */
+char *block_node_device(const struct block_node *node);
 /* Closes the node if nothing uses it. */
 void block_node_unref(struct block_node *node);
 /* Has the permissions of the node's children follow its own. */
@@ -157,6 +163,11 @@ struct block_info *block_backend_info(struct block_backend *backend);
 struct block_stats *block_backend_stats(struct block_backend *backend);
 /* I/O thread: submits what waited for the end of a drained section. */
 void block_backend_start(struct block_request *request);
+
+/* The node has another length. */
+void block_backend_resized(struct block_backend *backend);
+const char *block_backend_drive_id(const struct block_backend *backend); /* NULL: none */
+struct block_backend *block_backend_by_name(struct block_graph *graph, const char *name);
 
 /* ---- query.c */
 struct block_device_info *block_node_info(struct block_node *node, bool flat);

@@ -100,6 +100,15 @@ const char *block_node_name(const struct block_node *node);
 bool block_node_read_only(const struct block_node *node);
 uint64_t block_node_bytes(const struct block_node *node); /* any thread */
 
+/* x-blockdev-change: exactly one of child (a role) and node (a name) is given. */
+bool block_change_children(struct block_graph *graph, const char *parent, const char *child,
+                           const char *node, GError **error);
+
+/* Gives the image behind a -drive's id or a node's name (one of them) another size; devices are
+ * told. */
+bool block_resize(struct block_graph *graph, const char *device, const char *node_name,
+                  int64_t bytes, GError **error);
+
 struct block_device_info_list *block_query_nodes(struct block_graph *graph, bool flat);
 struct block_info_list *block_query_backends(struct block_graph *graph);
 struct block_stats_list *block_query_stats(struct block_graph *graph, bool nodes);

@@ -11,13 +11,11 @@
 
 #include "base/log.h"
 #include "base/threads.h"
+#include "qapi/error.h"
 #include <string.h>
 
 static const struct block_driver *const drivers[] = {
-    &block_file,
-    &block_host_device,
-    &block_null,
-    &block_raw,
+    &block_blkdebug, &block_file, &block_host_device, &block_null, &block_quorum, &block_raw,
 };
 
 GQuark block_error_quark(void)
@@ -472,8 +470,155 @@ void block_node_refresh(struct block_node *node)
 
         if (edge->parent) {
             block_node_refresh(edge->parent);
+        } else {
+            block_backend_resized(edge->backend);
         }
     }
+}
+
+static struct block_node *find_one(struct block_graph *graph, const char *device,
+                                   const char *node_name, GError **error)
+{
+    struct block_backend *backend = device ? block_backend_by_name(graph, device) : NULL;
+    struct block_node *node = node_name ? block_node_find(graph, node_name) : NULL;
+
+    if (!device == !node_name) {
+        g_set_error(error, BLOCK_ERROR, 0, "%s",
+                    device ? "device and node-name are mutually exclusive"
+                           : "Parameter 'device' or 'node-name' is needed");
+    } else if (device && !backend) {
+        g_set_error(error, QMP_ERROR, QMP_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found", device);
+    } else if (device && !block_backend_node(backend)) {
+        g_set_error(error, BLOCK_ERROR, 0, "Device '%s' has no medium", device);
+    } else if (node_name && !node) {
+        g_set_error(error, BLOCK_ERROR, 0, "Cannot find device='' nor node-name='%s'", node_name);
+    }
+    return device ? (backend ? block_backend_node(backend) : NULL) : node;
+}
+
+bool block_resize(struct block_graph *graph, const char *device, const char *node_name,
+                  int64_t bytes, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+    struct block_node *node = find_one(graph, device, node_name, &why);
+    int ret;
+
+    if (why) {
+        g_propagate_error(error, g_steal_pointer(&why));
+        return false;
+    }
+    if (bytes < 0) {
+        g_set_error(error, BLOCK_ERROR, 0, "Parameter 'size' expects a >0 size");
+        return false;
+    }
+    if (node->read_only || !node->driver->resize) {
+        g_set_error(error, BLOCK_ERROR, 0, "Node '%s' %s", node->name,
+                    node->read_only ? "is read-only" : "can't be resized");
+        return false;
+    }
+    block_drain_begin(graph);
+    ret = node->driver->resize(node, ((uint64_t)bytes + 511) & ~511ull, error);
+    block_drain_end(graph);
+    if (ret == 0) {
+        block_node_refresh(node);
+    }
+    return ret == 0;
+}
+
+char *block_node_device(const struct block_node *node)
+{
+    for (guint i = 0; i < node->parents->len; i++) {
+        const struct block_child *edge = node->parents->pdata[i];
+
+        if (edge->backend && block_backend_drive_id(edge->backend)) {
+            return g_strdup(block_backend_drive_id(edge->backend));
+        }
+    }
+    return NULL;
+}
+
+static struct block_child *child_by_role(const struct block_node *node, const char *role)
+{
+    for (guint i = 0; i < node->children->len; i++) {
+        struct block_child *child = node->children->pdata[i];
+
+        if (strcmp(child->role, role) == 0) {
+            return child;
+        }
+    }
+    return NULL;
+}
+
+static bool delete_child(struct block_node *parent, const char *role, GError **error)
+{
+    struct block_child *child = child_by_role(parent, role);
+
+    if (!child) {
+        g_set_error(error, BLOCK_ERROR, 0, "Node '%s' does not have child '%s'", parent->name,
+                    role);
+        return false;
+    }
+    if (!parent->driver->delete_child) {
+        g_set_error(error, BLOCK_ERROR, 0, "The node %s does not support removing a child",
+                    parent->name);
+        return false;
+    }
+    return parent->driver->delete_child(parent, child, error);
+}
+
+static bool is_below(const struct block_node *node, const struct block_node *wanted)
+{
+    bool found = node == wanted;
+
+    for (guint i = 0; i < node->children->len && !found; i++) {
+        found = is_below(((const struct block_child *)node->children->pdata[i])->node, wanted);
+    }
+    return found;
+}
+
+static bool add_child(struct block_graph *graph, struct block_node *parent, const char *name,
+                      GError **error)
+{
+    struct block_node *node = block_node_find(graph, name);
+
+    if (!node) {
+        g_set_error(error, BLOCK_ERROR, 0, "Node '%s' not found", name);
+    } else if (!parent->driver->add_child) {
+        g_set_error(error, BLOCK_ERROR, 0, "The node %s does not support adding a child",
+                    parent->name);
+    } else if (node->parents->len) {
+        g_set_error(error, BLOCK_ERROR, 0, "The node %s already has a parent", name);
+    } else if (is_below(node, parent)) {
+        g_set_error(error, BLOCK_ERROR, 0, "The node %s stands on %s", name, parent->name);
+    } else {
+        return parent->driver->add_child(parent, node, error);
+    }
+    return false;
+}
+
+bool block_change_children(struct block_graph *graph, const char *parent_name, const char *child,
+                           const char *node, GError **error)
+{
+    struct block_backend *backend = block_backend_by_name(graph, parent_name);
+    struct block_node *parent =
+        backend ? block_backend_node(backend) : block_node_find(graph, parent_name);
+    bool ok;
+
+    if (!parent) {
+        g_set_error(error, BLOCK_ERROR, 0, "Cannot find device='%s' nor node-name='%s'",
+                    parent_name, parent_name);
+        return false;
+    }
+    if (!child == !node) {
+        g_set_error(error, BLOCK_ERROR, 0, "%s",
+                    child ? "The parameters child and node are in conflict"
+                          : "Either child or node must be specified");
+        return false;
+    }
+    block_drain_begin(graph);
+    ok = child ? delete_child(parent, child, error) : add_child(graph, parent, node, error);
+    block_drain_end(graph);
+    return ok;
 }
 
 /* ---- the graph and its thread */

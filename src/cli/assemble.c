@@ -2,6 +2,7 @@
 #include "cli/assemble.h"
 
 #include "cli/console.h"
+#include "devices/core/object.h"
 #include "devices/isa/serial.h"
 #include "devices/qtest.h"
 #include "monitor/gdbserver.h"
@@ -163,10 +164,26 @@ static bool add_blockdev(struct machine *m, const char *text, GError **error)
     return ok;
 }
 
+static bool add_object(struct machine *m, const char *text, GError **error)
+{
+    struct object_options *options = object_options_from_keyval(text, "qom-type", error);
+    bool ok = options && object_add(&m->env, options, error);
+
+    object_options_free(options);
+    return ok;
+}
+
 bool assemble_block(struct machine *m, void *assembly, GError **error)
 {
     const struct options *o = ((struct assembly *)assembly)->options;
 
+    for (guint i = 0; i < o->objects->len; i++) {
+        const struct option_text *option = o->objects->pdata[i];
+        if (!add_object(m, option->text, error)) {
+            g_prefix_error(error, "%s: ", option->given);
+            return false;
+        }
+    }
     for (guint i = 0; i < o->blockdevs->len; i++) {
         const struct option_text *option = o->blockdevs->pdata[i];
         if (!add_blockdev(m, option->text, error)) {
@@ -178,6 +195,28 @@ bool assemble_block(struct machine *m, void *assembly, GError **error)
         const struct option_text *option = o->drives->pdata[i];
         if (!block_drive_add(m->block, option->text, &m->board->drives, error)) {
             g_prefix_error(error, "%s: ", option->given);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* -drive if=virtio makes its device. */
+static bool add_virtio_drives(struct machine *m, GError **error)
+{
+    struct drive *d;
+
+    for (unsigned i = 0; (d = block_drive_nth(m->block, i)); i++) {
+        if (d->interface != DRIVE_VIRTIO || d->taken) {
+            continue;
+        }
+        struct device *dev = device_new_named("virtio-blk-pci", &m->env, error);
+        bool ok = dev && device_set_property(dev, "drive", d->id, error);
+        if (!ok) {
+            device_free(dev);
+        }
+        if (!ok || !device_realize(dev, error)) {
+            g_prefix_error(error, "-drive %s: ", d->id);
             return false;
         }
     }
@@ -441,7 +480,7 @@ bool assemble_devices(struct machine *m, void *assembly, GError **error)
             return false;
         }
     }
-    return check_drives(m, error) && add_qtest(m, a, error);
+    return add_virtio_drives(m, error) && check_drives(m, error) && add_qtest(m, a, error);
 }
 
 /* ---------------------------------------------------------------- monitors */

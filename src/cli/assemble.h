@@ -17,6 +17,7 @@ void assembly_finish(struct assembly *a); /* after the machine is gone */
 
 /* The machine's populate hook (opaque: struct assembly): chardevs, serial ports, -debugcon,
  * -device, human monitors. Errors begin with the option they are about. */
+/* Objects and block nodes: what devices stand on. */
 bool assemble_block(struct machine *m, void *assembly, GError **error);
 bool assemble_devices(struct machine *m, void *assembly, GError **error);
 

@@ -13,6 +13,8 @@ bool opt_accel(struct options *o, const char *arg, GError **error);
 bool opt_cpu(struct options *o, const char *arg, GError **error);
 bool opt_smp(struct options *o, const char *arg, GError **error);
 bool opt_memory(struct options *o, const char *arg, GError **error);
+/* Keeps an option's text in a list of struct option_text. */
+void option_text_add(GPtrArray *list, const char *option, const char *arg);
 bool opt_object(struct options *o, const char *arg, GError **error);
 void memory_object_free(gpointer object);
 /* Gives the machine the memory that it names. */

@@ -22,7 +22,7 @@ static void monitor_option_free(gpointer data)
     g_free(m);
 }
 
-static void add_text(GPtrArray *list, const char *option, const char *arg)
+void option_text_add(GPtrArray *list, const char *option, const char *arg)
 {
     struct option_text *t = g_new0(struct option_text, 1);
 
@@ -105,13 +105,13 @@ static bool opt_no_user_config(struct options *o, const char *arg, GError **erro
 
 static bool opt_serial(struct options *o, const char *arg, GError **error)
 {
-    add_text(o->serials, "serial", arg);
+    option_text_add(o->serials, "serial", arg);
     return true;
 }
 
 static bool opt_debugcon(struct options *o, const char *arg, GError **error)
 {
-    add_text(o->debugcons, "debugcon", arg);
+    option_text_add(o->debugcons, "debugcon", arg);
     return true;
 }
 
@@ -123,13 +123,13 @@ static bool opt_monitor(struct options *o, const char *arg, GError **error)
 
 static bool opt_blockdev(struct options *o, const char *arg, GError **error)
 {
-    add_text(o->blockdevs, "blockdev", arg);
+    option_text_add(o->blockdevs, "blockdev", arg);
     return true;
 }
 
 static bool opt_drive(struct options *o, const char *arg, GError **error)
 {
-    add_text(o->drives, "drive", arg);
+    option_text_add(o->drives, "drive", arg);
     return true;
 }
 
@@ -142,7 +142,7 @@ static void add_disk(struct options *o, const char *option, const char *file, un
     g_autofree char *text =
         g_strdup_printf("file=%s,if=ide,index=%u,media=%s", escaped, index, media);
 
-    add_text(o->drives, option, text);
+    option_text_add(o->drives, option, text);
 }
 
 static bool opt_cdrom(struct options *o, const char *arg, GError **error)
@@ -177,7 +177,7 @@ static bool opt_hdd(struct options *o, const char *arg, GError **error)
 
 static bool opt_chardev(struct options *o, const char *arg, GError **error)
 {
-    add_text(o->chardevs, "chardev", arg);
+    option_text_add(o->chardevs, "chardev", arg);
     return true;
 }
 
@@ -320,7 +320,7 @@ static bool opt_device(struct options *o, const char *arg, GError **error)
         help_device(driver);
         o->action = OPTIONS_DONE;
     } else {
-        add_text(o->devices, "device", arg);
+        option_text_add(o->devices, "device", arg);
     }
     params_free(p);
     return class && class->bus != BUS_SYSTEM;
@@ -482,8 +482,9 @@ static const struct option options[] = {
     {"cpu", "MODEL[,+FEATURE][,-FEATURE]", opt_cpu, "the CPU model"},
     {"smp", "[cpus=]N[,sockets=][,dies=][,cores=][,threads=]", opt_smp, "how many vCPUs"},
     {"m", "[size=]MiB|SIZE", opt_memory, "guest memory (128 MiB)"},
-    {"object", "memory-backend-KIND,id=ID,size=SIZE[,share=on]", opt_object,
-     "memory for -machine memory-backend=ID: ram, memfd, or file with mem-path=FILE"},
+    {"object", "TYPE,id=ID[,...]", opt_object,
+     "memory for -machine memory-backend=ID: memory-backend-ram, -memfd or -file; a source of "
+     "random numbers: rng-random, rng-builtin"},
     {"kernel", "FILE", opt_kernel, "a Linux bzImage, a Multiboot image or an ELF with a PVH entry"},
     {"initrd", "FILE", opt_initrd, "its initial RAM disk, or Multiboot module"},
     {"append", "TEXT", opt_append, "its command line"},
@@ -643,6 +644,7 @@ struct options *options_parse(int argc, char **argv, GError **error)
     o->serials = g_ptr_array_new_with_free_func(option_text_free);
     o->debugcons = g_ptr_array_new_with_free_func(option_text_free);
     o->blockdevs = g_ptr_array_new_with_free_func(option_text_free);
+    o->objects = g_ptr_array_new_with_free_func(option_text_free);
     o->drives = g_ptr_array_new_with_free_func(option_text_free);
     o->devices = g_ptr_array_new_with_free_func(option_text_free);
     o->monitors = g_ptr_array_new_with_free_func(monitor_option_free);
@@ -665,6 +667,7 @@ void options_free(struct options *o)
     g_ptr_array_unref(o->devices);
     g_ptr_array_unref(o->blockdevs);
     g_ptr_array_unref(o->drives);
+    g_ptr_array_unref(o->objects);
     g_ptr_array_unref(o->monitors);
     g_ptr_array_unref(o->memories);
     g_free(o->memory_backend);

@@ -36,7 +36,7 @@ enum options_action { OPTIONS_RUN, OPTIONS_DONE /* help or version was printed *
 struct options {
     struct machine_config *config; /* given away to machine_new() */
     /* struct option_text */
-    GPtrArray *chardevs, *serials, *debugcons, *devices, *blockdevs, *drives;
+    GPtrArray *chardevs, *serials, *debugcons, *devices, *blockdevs, *drives, *objects;
     GPtrArray *monitors;  /* struct monitor_option */
     GPtrArray *memories;  /* struct memory_object */
     char *memory_backend; /* -machine memory-backend=, or NULL */

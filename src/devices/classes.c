@@ -26,6 +26,8 @@
 #include "devices/pci/pvpanic-pci.h"
 #include "devices/pci/q35-host.h"
 #include "devices/pflash.h"
+#include "devices/virtio/virtio-blk.h"
+#include "devices/virtio/virtio-rng.h"
 #include "devices/vmcoreinfo.h"
 
 const struct device_class *const device_classes[] = {
@@ -63,6 +65,8 @@ const struct device_class *const device_classes[] = {
     &i6300esb_class,
     &pvpanic_pci_class,
     &vga_class,
+    &virtio_blk_pci_class,
+    &virtio_rng_pci_class,
     /* no bus */
     &vmcoreinfo_class,
     NULL,

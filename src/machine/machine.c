@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "cpu/x86/cpuid.h"
+#include "devices/core/object.h"
 #include "machine/debugger.h"
 #include <string.h>
 
@@ -276,6 +277,7 @@ void machine_free(struct machine *m)
     if (m->board->finish) {
         m->board->finish(m);
     }
+    objects_free(&m->env);
     block_graph_free(m->block);
     g_ptr_array_unref(m->chardevs);
     big_lock_release(&m->lock);

@@ -114,10 +114,12 @@ static void space_park(struct address_space *as)
     if (as->guard.park) {
         as->guard.park(as->guard.opaque);
     }
+    pthread_rwlock_wrlock(&as->readers);
 }
 
 static void space_unpark(struct address_space *as)
 {
+    pthread_rwlock_unlock(&as->readers);
     if (as->guard.unpark) {
         as->guard.unpark(as->guard.opaque);
     }
@@ -133,6 +135,7 @@ static void space_update(struct address_space *as)
     }
     space_park(as);
     atomic_store_explicit(&as->view, view, memory_order_release);
+    atomic_fetch_add(&as->generation, 1);
     for (struct map_listener *l = as->listeners; l; l = l->next) {
         if (l->changed) {
             l->changed(l, view);
@@ -151,6 +154,7 @@ struct address_space *address_space_new(const char *name, gpa_t last)
     as->name = name;
     as->last = last;
     atomic_init(&as->view, flat_view_new(NULL));
+    pthread_rwlock_init(&as->readers, NULL);
     return as;
 }
 
@@ -165,6 +169,7 @@ void address_space_free(struct address_space *as)
         as->mappings = m->next;
         g_free(m);
     }
+    pthread_rwlock_destroy(&as->readers);
     g_free(space_view(as));
     g_free(as);
 }
@@ -264,6 +269,28 @@ const struct flat_range *address_space_find(struct address_space *as, gpa_t addr
         return &view->range[low];
     }
     return NULL;
+}
+
+void address_space_reader_begin(struct address_space *as)
+{
+    pthread_rwlock_rdlock(&as->readers);
+}
+
+void address_space_reader_end(struct address_space *as)
+{
+    pthread_rwlock_unlock(&as->readers);
+}
+
+bool address_space_write_unlocked(struct address_space *as, gpa_t addr, uint64_t value,
+                                  unsigned size)
+{
+    const struct flat_range *range = address_space_find(as, addr);
+    const struct region *region = range ? range->region : NULL;
+
+    return region && region->kind == REGION_IO && region->ops->write_unlocked &&
+           range->last - addr >= size - 1 &&
+           region->ops->write_unlocked(region->opaque, range->offset + (addr - range->start), value,
+                                       size);
 }
 
 /* ---- accesses of device size */
@@ -540,6 +567,18 @@ void *address_space_ram_ptr(struct address_space *as, gpa_t addr, uint64_t lengt
         length - 1 > range->last - addr) {
         return NULL;
     }
+    return range->region->ram->host + range->region->ram_offset + range->offset +
+           (addr - range->start);
+}
+
+void *address_space_ram_piece(struct address_space *as, gpa_t addr, uint64_t length, uint64_t *n)
+{
+    const struct flat_range *range = address_space_find(as, addr);
+
+    if (!range || range->region->kind != REGION_RAM || length == 0) {
+        return NULL;
+    }
+    *n = length - 1 > range->last - addr ? range->last - addr + 1 : length;
     return range->region->ram->host + range->region->ram_offset + range->offset +
            (addr - range->start);
 }

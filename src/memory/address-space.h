@@ -4,7 +4,8 @@
  * Regions are mapped with a priority; where they overlap the higher one wins, and at equal priority
  * the one mapped later. The result is flattened into a sorted array (struct flat_view) that readers
  * use without a lock: it is replaced only while every reader (vCPU, I/O thread) is parked, which
- * the space asks for through the guard that the CPU room installs.
+ * the space asks for through the guard that the CPU room installs. Threads that the guard does not
+ * know (I/O threads) say when they read: address_space_reader_begin().
  *
  * Threads: mapping calls and address_space_io_* need the machine lock. address_space_read/write
  * (DMA) may be called with or without it for RAM; an access that meets a REGION_IO needs it.
@@ -13,6 +14,7 @@
 #define MEMORY_ADDRESS_SPACE_H
 
 #include "memory/ram.h"
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
@@ -24,6 +26,9 @@ struct region_ops {
     /* Access sizes that the handlers take; 0 means 1 and 8. A larger access is split, a smaller one
      * is answered from a larger read (and written as a zero-extended one of min_size). */
     uint8_t min_size, max_size;
+    /* NULL, or a write without the machine lock, tried first by vCPUs: for doorbells, which never
+     * wait. true: done; false: take the lock and call write(). Neither split nor widened. */
+    bool (*write_unlocked)(void *opaque, gpa_t offset, uint64_t value, unsigned size);
 };
 
 /* REGION_ROM is read as RAM is; a vCPU's writes go to ops->write (flash memory), without ops they
@@ -75,7 +80,9 @@ struct address_space {
     _Atomic(struct flat_view *) view; /* never NULL */
     struct map_guard guard;
     struct map_listener *listeners;
-    struct mapping *mappings; /* private; in order of precedence */
+    struct mapping *mappings;    /* private; in order of precedence */
+    _Atomic unsigned generation; /* of the view */
+    pthread_rwlock_t readers;    /* I/O threads: read; a change of the view: write */
     unsigned transaction;
     bool dirty;
 };
@@ -97,6 +104,20 @@ void address_space_commit(struct address_space *as);
 /* The range that holds addr, or NULL. */
 const struct flat_range *address_space_find(struct address_space *as, gpa_t addr);
 
+/* Around the use of the space by a thread that is neither a vCPU's nor holds the machine lock. May
+ * nest; nothing is waited for in between. */
+void address_space_reader_begin(struct address_space *as);
+void address_space_reader_end(struct address_space *as);
+/* Changes whenever the view does: what was looked up before is stale. */
+static inline unsigned address_space_generation(const struct address_space *as)
+{
+    return atomic_load_explicit(&as->generation, memory_order_acquire);
+}
+
+/* A vCPU's write that needs no machine lock, see region_ops; false: nothing was done. */
+bool address_space_write_unlocked(struct address_space *as, gpa_t addr, uint64_t value,
+                                  unsigned size);
+
 /* One device-sized access (1, 2, 4, 8 bytes), split or widened as the region wants; RAM works too.
  * Where nothing is mapped a read gives all ones and a write is dropped. */
 uint64_t address_space_io_read(struct address_space *as, gpa_t addr, unsigned size);
@@ -112,6 +133,8 @@ bool address_space_write_rom(struct address_space *as, gpa_t addr, const void *b
 /* Host pointer to length bytes of RAM at addr when they lie in one RAM region, else NULL. Whoever
  * writes through it calls address_space_ram_written() afterwards. */
 void *address_space_ram_ptr(struct address_space *as, gpa_t addr, uint64_t length);
+/* The same for as many of `length` bytes as lie together (*n, at least 1); NULL: no RAM at addr. */
+void *address_space_ram_piece(struct address_space *as, gpa_t addr, uint64_t length, uint64_t *n);
 void address_space_ram_written(struct address_space *as, gpa_t addr, uint64_t length);
 /* The same for one who wrote a block through its host pointer, wherever it is mapped. */
 void address_space_block_written(struct address_space *as, struct ram_block *block, uint64_t offset,

@@ -31,3 +31,14 @@ struct block_stats_list *qmp_query_blockstats(struct qmp_call *call,
 {
     return block_query_stats(call->machine->block, arg->has_query_nodes && arg->query_nodes);
 }
+
+bool qmp_block_resize(struct qmp_call *call, const struct qmp_block_resize_arg *arg, GError **errp)
+{
+    return block_resize(call->machine->block, arg->device, arg->node_name, arg->size, errp);
+}
+
+bool qmp_x_blockdev_change(struct qmp_call *call, const struct qmp_x_blockdev_change_arg *arg,
+                           GError **errp)
+{
+    return block_change_children(call->machine->block, arg->parent, arg->child, arg->node, errp);
+}

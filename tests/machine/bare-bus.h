@@ -12,6 +12,8 @@ struct bare_bus {
     struct device_env env;
     struct system_ops system;
     struct loop *loop;
+    struct event_sink sink;
+    unsigned n_events; /* of the block layer */
     struct ram_block *ram;
     struct region ram_region;
     bool line[32];      /* levels of isa_irq[] and of lines made by bus_line() */
@@ -92,6 +94,13 @@ static inline void bus_on_rtc_change(void *opaque, int64_t offset_s)
     ((struct bare_bus *)opaque)->rtc_offset_s = offset_s;
 }
 
+static inline void bus_on_event(struct event_sink *sink, unsigned event, const char *data)
+{
+    struct bare_bus *bus = (void *)((uint8_t *)sink - offsetof(struct bare_bus, sink));
+
+    bus->n_events++;
+}
+
 static inline struct bare_bus *bus_new(void)
 {
     struct bare_bus *bus = g_new0(struct bare_bus, 1);
@@ -109,6 +118,7 @@ static inline struct bare_bus *bus_new(void)
         .rtc_change = bus_on_rtc_change,
     };
     bus->loop = loop_new(NULL);
+    bus->sink.emit = bus_on_event;
     bus->ram = ram_block_new("ram", BUS_RAM_BYTES, NULL);
     bus->ram_region =
         (struct region){.name = "ram", .kind = REGION_RAM, .size = BUS_RAM_BYTES, .ram = bus->ram};
@@ -117,6 +127,7 @@ static inline struct bare_bus *bus_new(void)
         .io = address_space_new("io", 0xffff),
         .clock = vclock_new(NULL, true),
         .loop = bus->loop,
+        .block = block_graph_new(&bus->sink, bus->loop),
         .system = &bus->system,
         .system_opaque = bus,
         .send_msi = bus_msi,
@@ -138,6 +149,9 @@ static inline void bus_start(struct bare_bus *bus)
 static inline void bus_free(struct bare_bus *bus)
 {
     devices_free(&bus->env);
+    while (g_main_context_iteration(bus->loop->context, FALSE)) { /* what is on its way ends */
+    }
+    block_graph_free(bus->env.block);
     address_space_free(bus->env.mem);
     address_space_free(bus->env.io);
     ram_block_free(bus->ram);

@@ -11,6 +11,8 @@
 #include "qapi-types.h"
 #include "qapi-visit.h"
 
+#include "devices/virtio/virtio-blk.h"
+
 static struct chardev *null_chardev;
 
 static struct chardev *find_null(struct device_env *env, const char *id)
@@ -18,18 +20,12 @@ static struct chardev *find_null(struct device_env *env, const char *id)
     return null_chardev;
 }
 
-static void drop_event(struct event_sink *sink, unsigned event, const char *data)
-{
-}
-
 /* A node that is nobody's storage. */
 static void node_init(struct bare_bus *bus)
 {
-    static struct event_sink sink = {.emit = drop_event};
     struct blockdev_options *options =
         blockdev_options_from_keyval("driver=null-co,node-name=n0,size=65536", "driver", NULL);
 
-    bus->env.block = block_graph_new(&sink, bus->loop);
     g_assert_true(block_node_add(bus->env.block, options, NULL));
     blockdev_options_free(options);
 }
@@ -57,10 +53,6 @@ static struct bare_bus *class_bus(const struct device_class *class)
 
 static void class_bus_free(struct bare_bus *bus)
 {
-    struct block_graph *block = bus->env.block;
-
-    devices_free(&bus->env);
-    block_graph_free(block);
     bus_free(bus);
     chardev_free(null_chardev);
 }
@@ -72,6 +64,13 @@ static struct device *class_device(const struct device_class *class, struct bare
 
     if (class == &debugcon_class) {
         g_assert_true(device_set_property(dev, "chardev", "null", &error));
+    }
+    if (class == &virtio_blk_pci_class) {
+        struct blockdev_options o = {.driver = BLOCKDEV_DRIVER_NULL_CO, .node_name = "n0"};
+
+        g_assert_true(block_node_find(bus->env.block, "n0") ||
+                      block_node_add(bus->env.block, &o, &error));
+        g_assert_true(device_set_property(dev, "drive", "n0", &error));
     }
     if (class == &mc146818rtc_class) {
         g_assert_true(device_set_property(dev, "base", "2026-01-01", &error));

@@ -9,13 +9,8 @@
 #define BYTES 0x8000u
 #define BASE  (0x100000000ull - BYTES)
 
-static void drop_event(struct event_sink *sink, unsigned event, const char *data)
-{
-}
-
 struct fixture {
     struct bare_bus *bus;
-    struct event_sink sink;
     struct device *flash;
     char path[64];
 };
@@ -33,9 +28,7 @@ static void fixture_new(struct fixture *f, bool read_only)
     memcpy(contents + 0x1000, "text", 4);
     g_assert_cmpint(write(fd, contents, BYTES), ==, BYTES);
     close(fd);
-    f->sink.emit = drop_event;
     f->bus = bus_new();
-    f->bus->env.block = block_graph_new(&f->sink, f->bus->loop);
     text = g_strdup_printf("driver=file,node-name=n,filename=%s,read-only=%s", f->path,
                            read_only ? "on" : "off");
     struct blockdev_options *options = blockdev_options_from_keyval(text, "driver", &error);
@@ -50,12 +43,6 @@ static void fixture_new(struct fixture *f, bool read_only)
 
 static void fixture_free(struct fixture *f)
 {
-    struct block_graph *block = f->bus->env.block;
-
-    devices_free(&f->bus->env);
-    while (g_main_context_iteration(f->bus->loop->context, FALSE)) {
-    }
-    block_graph_free(block);
     bus_free(f->bus);
     g_remove(f->path);
 }

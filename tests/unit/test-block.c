@@ -3,6 +3,7 @@
  * sections.
  */
 #include "block/block.h"
+#include "block/quorum.h"
 #include "qapi-visit.h"
 
 #include <errno.h>
@@ -509,6 +510,31 @@ static void test_guessed(struct fixture *f, gconstpointer unused)
     block_backend_detach(b);
 }
 
+/* ---- decisions of the quorum */
+
+static void test_votes(struct fixture *f, gconstpointer unused)
+{
+    static const struct {
+        int version[5];
+        unsigned n, threshold;
+        int winner;
+    } cases[] = {
+        {{0, 0, 0}, 3, 2, 0},        {{0, 1, 1}, 3, 2, 1},     {{0, 1, 2}, 3, 2, -1},
+        {{0, 1, 2}, 3, 1, -1},       {{-1, 1, 1}, 3, 2, 1},    {{-1, -1, 2}, 3, 1, 2},
+        {{-1, -1, -1}, 3, 1, -1},    {{0, 0, 2, 2}, 4, 2, -1}, {{0, 0, 2, 2, 2}, 5, 3, 2},
+        {{0, 0, 2, 2, 2}, 5, 4, -1}, {{0}, 1, 1, 0},
+    };
+    static const int errors[] = {-EPIPE, 0, -EIO, -EIO, 0}, none[] = {0, 0};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_assert_cmpint(quorum_vote(cases[i].version, cases[i].n, cases[i].threshold), ==,
+                        cases[i].winner);
+    }
+    g_assert_cmpint(quorum_error(errors, 5), ==, -EIO);
+    g_assert_cmpint(quorum_error(errors, 3), ==, -EPIPE);
+    g_assert_cmpint(quorum_error(none, 2), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
 #define ADD(path, data, fn) g_test_add(path, struct fixture, data, set_up, fn, tear_down)
@@ -526,5 +552,6 @@ int main(int argc, char **argv)
     ADD("/block/drain", NULL, test_drain);
     ADD("/block/drive", NULL, test_drive);
     ADD("/block/guessed", NULL, test_guessed);
+    ADD("/block/votes", NULL, test_votes);
     return g_test_run();
 }

@@ -115,6 +115,7 @@ struct device_env {
     GPtrArray *globals;          /* struct device_global; NULL: none */
     const GPtrArray *data_dirs;  /* char *: where option ROMs are first; NULL: none */
     struct device_list *devices; /* realized, in order of creation; the core makes it */
+    GPtrArray *objects;          /* struct object (core/object.h); NULL: none */
     struct pci_bus *pci;         /* NULL: none */
     GPtrArray *ide_buses;        /* struct ide_bus (ide/ata.h); NULL: none */
     struct qtest *qtest;         /* the register door; NULL: none */

@@ -322,6 +322,7 @@ static void msix_send(struct pci_device *dev, unsigned n)
 
 void pci_msi_notify(struct pci_device *dev, unsigned n)
 {
+    g_mutex_lock(&dev->messages);
     if (pci_msix_enabled(dev)) {
         if (n < dev->msix_vectors) {
             msix_send(dev, n);
@@ -329,11 +330,13 @@ void pci_msi_notify(struct pci_device *dev, unsigned n)
     } else if (pci_msi_enabled(dev) && n < 32) {
         msi_send(dev, n);
     }
+    g_mutex_unlock(&dev->messages);
 }
 
 /* Sends what a mask held back and no longer does. */
 static void messages_update(struct pci_device *dev)
 {
+    g_mutex_lock(&dev->messages);
     if (pci_msix_enabled(dev)) {
         for (uint64_t left = dev->s->msix_pending; left; left &= left - 1) {
             msix_send(dev, (unsigned)__builtin_ctzll(left));
@@ -343,6 +346,7 @@ static void messages_update(struct pci_device *dev)
             msi_send(dev, (unsigned)__builtin_ctz(left));
         }
     }
+    g_mutex_unlock(&dev->messages);
 }
 
 static uint64_t msix_read(void *opaque, gpa_t offset, unsigned size)
@@ -379,6 +383,7 @@ static void msix_write(void *opaque, gpa_t offset, uint64_t value, unsigned size
         return;
     }
     entry = &dev->s->msix[offset / 16];
+    g_mutex_lock(&dev->messages);
     switch (offset & 12) {
     case 0:
         entry->addr = (entry->addr & ~0xffffffffull) | (value & 0xfffffffc);
@@ -391,9 +396,10 @@ static void msix_write(void *opaque, gpa_t offset, uint64_t value, unsigned size
         break;
     default:
         entry->control = value & 1;
-        messages_update(dev);
         break;
     }
+    g_mutex_unlock(&dev->messages);
+    messages_update(dev);
 }
 
 static const struct region_ops msix_ops = {
@@ -430,6 +436,9 @@ uint32_t pci_config_read(struct pci_bus *bus, unsigned bus_number, uint8_t devfn
 
     if (!dev || offset + size > PCI_CONFIG_BYTES) {
         return UINT32_MAX;
+    }
+    if (dev->config_reading) {
+        dev->config_reading(dev, offset, size);
     }
     for (unsigned i = 0; i < size; i++) {
         value |= (uint32_t)dev->s->config[offset + i] << (8 * i);
@@ -607,12 +616,14 @@ void pci_reset(struct pci_device *dev)
         dev->s->config[i] &= (uint8_t)~dev->writable[i];
         dev->s->config[i] &= (uint8_t)~dev->clearable[i];
     }
+    g_mutex_lock(&dev->messages);
     memset(dev->s->msix, 0, sizeof(dev->s->msix));
     for (unsigned i = 0; i < PCI_MSIX_VECTORS; i++) {
         dev->s->msix[i].control = 1;
     }
     dev->s->msix_pending = 0;
     dev->s->msi_pending = 0;
+    g_mutex_unlock(&dev->messages);
     if (dev->msi_cap) {
         pci_put32(dev, dev->msi_cap + MSI_PENDING, 0);
     }

@@ -95,6 +95,10 @@ struct pci_device {
     uint8_t msi_cap, msix_cap; /* offsets, 0 none */
     unsigned msix_vectors;
     struct region msix_table;
+    GMutex messages; /* guards MSI-X table, pending bits: messages are sent by any thread */
+    /* Called before a guest's read of configuration space, to put there what is computed; NULL is
+     * fine. */
+    void (*config_reading)(struct pci_device *, unsigned offset, unsigned size);
     /* Called after a guest's write to configuration space; NULL is fine. */
     void (*config_written)(struct pci_device *, unsigned offset, unsigned size);
 };
@@ -148,7 +152,8 @@ void pci_add_msix(struct pci_device *dev, unsigned vectors, unsigned bar);
 
 bool pci_msi_enabled(const struct pci_device *dev);
 bool pci_msix_enabled(const struct pci_device *dev);
-/* Sends vector n if MSI or MSI-X is enabled; else nothing. */
+/* Sends vector n if MSI or MSI-X is enabled; else nothing. Any thread, if an address space's reader
+ * where it does not hold the machine lock. */
 void pci_msi_notify(struct pci_device *dev, unsigned n);
 
 /* The level of the device's INTx pin. */

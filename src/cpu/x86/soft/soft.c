@@ -40,6 +40,9 @@ static uint64_t host_mmio_read(struct cpu *c, gpa_t gpa, unsigned size)
 
 static void host_mmio_write(struct cpu *c, gpa_t gpa, uint64_t value, unsigned size)
 {
+    if (address_space_write_unlocked(c->vcpu->cpus->mem, gpa, value, size)) {
+        return;
+    }
     access_begin(c, (struct vcpu_access){VCPU_ACCESS_MEMORY, true, size, gpa, value});
     address_space_io_write(c->vcpu->cpus->mem, gpa, value, size);
     access_end(c);
@@ -55,6 +58,9 @@ static uint32_t host_io_read(struct cpu *c, uint16_t port, unsigned size)
 
 static void host_io_write(struct cpu *c, uint16_t port, uint32_t value, unsigned size)
 {
+    if (address_space_write_unlocked(c->vcpu->cpus->io, port, value, size)) {
+        return;
+    }
     access_begin(c, (struct vcpu_access){VCPU_ACCESS_PORT, true, size, port, value});
     address_space_io_write(c->vcpu->cpus->io, port, value, size);
     access_end(c);

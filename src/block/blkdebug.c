@@ -1,0 +1,153 @@
+/*
+ * The driver blkdebug: a filter that makes requests fail, to show what becomes of errors.
+ *
+ * Each request is an event (read_aio, write_aio, flush_to_disk). An event in the state that a rule
+ * asks for makes the rule active, or changes the state. Active rules make matching requests fail:
+ * of that kind, at that sector, once or always. Rules with the event none are active from the
+ * start.
+ */
+#include "block/block-priv.h"
+
+#include <errno.h>
+
+struct rule {
+    const struct blkdebug_inject_error_options *options;
+    bool active, spent;
+};
+
+struct blkdebug {
+    struct block_child *image;
+    struct blockdev_options *options; /* rules point into it */
+    struct rule *rule;
+    size_t n_rules;
+    int64_t state; /* 1 at the start */
+};
+
+static bool blkdebug_open(struct block_node *node, const struct blockdev_options *o, GError **error)
+{
+    struct blkdebug *d = node->state;
+    const struct blockdev_options_blkdebug *opt;
+
+    d->image = block_node_open_child(node, "image", o->u.blkdebug.image, error);
+    if (!d->image) {
+        return false;
+    }
+    node->filename = g_strdup(d->image->node->filename);
+    d->options = blockdev_options_clone(o);
+    opt = &d->options->u.blkdebug;
+    d->state = 1;
+    d->n_rules = opt->inject_error ? opt->inject_error->n : 0;
+    d->rule = g_new0(struct rule, d->n_rules);
+    for (size_t i = 0; i < d->n_rules; i++) {
+        const struct blkdebug_inject_error_options *r = opt->inject_error->v[i];
+
+        if (r->has_q_errno && (r->q_errno < 1 || r->q_errno > 4095)) {
+            g_set_error(error, BLOCK_ERROR, 0, "errno %" G_GINT64_FORMAT " is none", r->q_errno);
+            return false;
+        }
+        d->rule[i].options = r;
+        d->rule[i].active = r->event == BLKDEBUG_EVENT_NONE;
+    }
+    node->driver->refresh(node);
+    return true;
+}
+
+static void blkdebug_close(struct block_node *node)
+{
+    struct blkdebug *d = node->state;
+
+    blockdev_options_free(d->options);
+    g_free(d->rule);
+}
+
+static void happened(struct blkdebug *d, enum blkdebug_event event)
+{
+    const struct blkdebug_set_state_options_list *sets = d->options->u.blkdebug.set_state;
+    int64_t state = d->state;
+
+    for (size_t i = 0; i < d->n_rules; i++) {
+        const struct blkdebug_inject_error_options *r = d->rule[i].options;
+
+        if (r->event == event && !d->rule[i].spent && (!r->has_state || r->state == state)) {
+            d->rule[i].active = true;
+        }
+    }
+    for (size_t i = 0; sets && i < sets->n; i++) {
+        const struct blkdebug_set_state_options *s = sets->v[i];
+
+        if (s->event == event && (!s->has_state || s->state == state)) {
+            d->state = s->new_state;
+        }
+    }
+}
+
+static enum blkdebug_io_type type_of(enum block_op op)
+{
+    static const enum blkdebug_io_type types[] = {
+        [BLOCK_READ] = BLKDEBUG_IO_TYPE_READ,
+        [BLOCK_WRITE] = BLKDEBUG_IO_TYPE_WRITE,
+        [BLOCK_WRITE_ZEROES] = BLKDEBUG_IO_TYPE_WRITE_ZEROES,
+        [BLOCK_DISCARD] = BLKDEBUG_IO_TYPE_DISCARD,
+        [BLOCK_FLUSH] = BLKDEBUG_IO_TYPE_FLUSH,
+    };
+
+    return types[op];
+}
+
+static bool rule_fits(const struct rule *rule, const struct block_request *r)
+{
+    const struct blkdebug_inject_error_options *o = rule->options;
+    int64_t first = (int64_t)(r->offset / 512), end = (int64_t)((r->offset + r->bytes + 511) / 512);
+
+    return rule->active && (!o->has_iotype || o->iotype == type_of(r->op)) &&
+           (!o->has_sector || o->sector == -1 || (o->sector >= first && o->sector < end));
+}
+
+/* The request's error, 0: none. */
+static int judge(struct blkdebug *d, const struct block_request *r)
+{
+    for (size_t i = 0; i < d->n_rules; i++) {
+        struct rule *rule = &d->rule[i];
+
+        if (rule_fits(rule, r)) {
+            if (rule->options->has_once && rule->options->once) {
+                rule->active = false;
+                rule->spent = true;
+            }
+            return rule->options->has_q_errno ? -(int)rule->options->q_errno : -EIO;
+        }
+    }
+    return 0;
+}
+
+static void blkdebug_submit(struct block_node *node, struct block_request *r)
+{
+    struct blkdebug *d = node->state;
+    int error;
+
+    happened(d, r->op == BLOCK_READ    ? BLKDEBUG_EVENT_READ_AIO
+                : r->op == BLOCK_FLUSH ? BLKDEBUG_EVENT_FLUSH_TO_DISK
+                                       : BLKDEBUG_EVENT_WRITE_AIO);
+    error = judge(d, r);
+    if (error) {
+        block_request_done(r, error);
+    } else {
+        block_node_submit(d->image->node, r);
+    }
+}
+
+static void blkdebug_refresh(struct block_node *node)
+{
+    const struct blkdebug *d = node->state;
+
+    atomic_store(&node->bytes, block_node_bytes(d->image->node));
+}
+
+const struct block_driver block_blkdebug = {
+    .id = BLOCKDEV_DRIVER_BLKDEBUG,
+    .size = sizeof(struct blkdebug),
+    .open = blkdebug_open,
+    .close = blkdebug_close,
+    .submit = blkdebug_submit,
+    .refresh = blkdebug_refresh,
+};

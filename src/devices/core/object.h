@@ -1,0 +1,28 @@
+/*
+ * Objects: what -object and object-add make, for devices to name in a property. Main thread,
+ * machine lock held.
+ */
+#ifndef DEVICES_CORE_OBJECT_H
+#define DEVICES_CORE_OBJECT_H
+
+#include "devices/core/device.h"
+#include "qapi-types.h"
+
+struct object {
+    struct object_options *options; /* with its id and kind */
+    unsigned users;
+    int fd; /* rng-random: the file, to be read without blocking; else -1 */
+};
+
+bool object_add(struct device_env *env, const struct object_options *options, GError **error);
+bool object_delete(struct device_env *env, const char *id, GError **error);
+/* Frees all; the devices are gone. */
+void objects_free(struct device_env *env);
+
+/* The object of that name, counted as used until object_release(). types: the kinds that will do, a
+ * bit each. property: of whom, for the error. */
+struct object *object_use(struct device_env *env, const char *id, unsigned types,
+                          const char *property, GError **error);
+void object_release(struct object *object); /* NULL is fine */
+
+#endif

@@ -1,0 +1,70 @@
+/*
+ * Virtio over PCI (VIRTIO 1.2, section 4.1), with the legacy interface for transitional devices
+ * (4.1.4.10).
+ *
+ * A device's instance begins with struct virtio_pci, its state struct with struct virtio_pci_state,
+ * listed as STATE_STRUCT(struct X_state, proxy, virtio_pci_state_fields). realize() calls
+ * virtio_init() and virtio_add_queue() on d->proxy.virtio, then virtio_pci_realize(); the other ops
+ * of the class can be virtio_pci_*() themselves.
+ */
+#ifndef DEVICES_VIRTIO_VIRTIO_PCI_H
+#define DEVICES_VIRTIO_VIRTIO_PCI_H
+
+#include "devices/pci/pci.h"
+#include "devices/virtio/virtio.h"
+
+struct virtio_pci_state {
+    struct pci_state pci;
+    struct virtio_state virtio;
+};
+extern const struct state_field virtio_pci_state_fields[];
+
+struct virtio_pci {
+    struct pci_device pci; /* first */
+    struct virtio virtio;
+    struct {
+        char *addr;
+        bool disable_modern, event_idx, indirect, packed;
+        uint32_t disable_legacy; /* enum on_off_auto */
+        uint32_t vectors;        /* UINT32_MAX: as many as there are queues, and one */
+    } cfg;
+    bool transitional;
+    uint8_t window; /* of the capability through which configuration space reaches the registers */
+    struct region legacy, modern;
+    GSource *intx; /* a bell: the pin is to follow the ISR; only where home is not the main loop */
+};
+
+/* Properties of all virtio PCI devices; the device's own come first. */
+#define VIRTIO_PCI_PROPERTIES(type, vectors_)                                                      \
+    {"addr", PROP_STRING, offsetof(type, proxy.cfg.addr),                                          \
+     .help = "slot and function, as 5 or 5.0 in hexadecimal; else the first free slot"},           \
+        {"disable-legacy",                                                                         \
+         PROP_ENUM,                                                                                \
+         offsetof(type, proxy.cfg.disable_legacy),                                                 \
+         .def = ON_OFF_AUTO_AUTO,                                                                  \
+         .values = &on_off_auto_type,                                                              \
+         .help = "no interface for drivers from before VIRTIO 1.0"},                               \
+        {"disable-modern", PROP_BOOL, offsetof(type, proxy.cfg.disable_modern),                    \
+         .help = "only that interface"},                                                           \
+        {"event_idx", PROP_BOOL, offsetof(type, proxy.cfg.event_idx), .def = 1,                    \
+         .help = "offer VIRTIO_F_EVENT_IDX"},                                                      \
+        {"indirect_desc", PROP_BOOL, offsetof(type, proxy.cfg.indirect), .def = 1,                 \
+         .help = "offer VIRTIO_F_INDIRECT_DESC"},                                                  \
+        {"packed", PROP_BOOL, offsetof(type, proxy.cfg.packed), .def = 0,                          \
+         .help = "offer VIRTIO_F_RING_PACKED"},                                                    \
+    {                                                                                              \
+        "vectors", PROP_U32, offsetof(type, proxy.cfg.vectors),                                    \
+            .def = (vectors_),                                                                     \
+            .help = "MSI-X vectors, 0: none; else one for each queue and one more"                 \
+    }
+
+/* class: PCI class code, 0x0100 for a disk. */
+bool virtio_pci_realize(struct virtio_pci *p, struct virtio_pci_state *state, uint16_t class,
+                        GError **error);
+void virtio_pci_unrealize(struct device *dev);
+void virtio_pci_reset(struct device *dev, enum reset_kind kind);
+void virtio_pci_pause(struct device *dev);
+void virtio_pci_resume(struct device *dev);
+bool virtio_pci_post_load(struct device *dev, GError **error);
+
+#endif

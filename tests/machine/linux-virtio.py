@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""Linux with its own virtio drivers: each device does its work for it.
+
+Needs what scripts/get-kernel gets; skips and says so where that can't be had.
+"""
+import hashlib
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from godwit import Machine
+
+SCRIPTS = os.environ.get("SCRIPTS", "scripts")
+PROMPT = r"godwit# "
+BOOT_S = 180
+
+
+def prepare(folder):
+    """(kernel image, initramfs), or the reason why there is none."""
+    result = subprocess.run([os.path.join(SCRIPTS, "get-kernel")], capture_output=True, text=True)
+    if result.returncode:
+        return None, "no kernel: " + result.stderr.strip()
+    kernel = result.stdout.strip()
+    images = [f for f in os.listdir(os.path.join(kernel, "boot")) if f.startswith("vmlinuz-")]
+    initrd = os.path.join(folder, "initramfs.gz")
+    result = subprocess.run([os.path.join(SCRIPTS, "make-initramfs"), initrd, kernel],
+                            capture_output=True, text=True)
+    if result.returncode:
+        return None, "no initramfs: " + result.stderr.strip()
+    return (os.path.join(kernel, "boot", sorted(images)[-1]), initrd), None
+
+
+class Linux(unittest.TestCase):
+    image = initrd = None
+
+    def setUp(self):
+        handle, self.disk = tempfile.mkstemp(prefix="godwit-linux-")
+        os.ftruncate(handle, 64 << 20)
+        os.close(handle)
+        self.addCleanup(os.unlink, self.disk)
+
+    def boot(self, *args):
+        m = Machine("-m", "256", "-kernel", self.image, "-initrd", self.initrd, "-append",
+                    "console=ttyS0 quiet", *args)
+        self.addCleanup(m.close)
+        m.expect(PROMPT, BOOT_S)
+        return m
+
+    def command(self, m, text, timeout=120):
+        """What a command printed in the guest's shell."""
+        m.send(text + "\n")
+        m.expect("\n", timeout)
+        start = m.at
+        match = m.expect(PROMPT, timeout)
+        return m.output[start:match.start()].decode(errors="replace").replace("\r", "")
+
+    def md5(self, m, path):
+        return re.search(r"[0-9a-f]{32}", self.command(m, f"md5sum {path}")).group()
+
+    def host_md5(self, size):
+        with open(self.disk, "rb") as file:
+            return hashlib.md5(file.read(size)).hexdigest()
+
+    def copy_and_compare(self, *device):
+        m = self.boot("-smp", "2", "-blockdev", f"file,node-name=d0,filename={self.disk}",
+                      "-device", ",".join(["virtio-blk-pci,drive=d0,serial=ABC", *device]))
+        self.assertIn("ABC", self.command(m, "cat /sys/block/vda/serial"))
+        self.command(m, "head -c 8000000 /dev/urandom >/tmp/x; head -c 388608 /dev/zero >>/tmp/x")
+        self.command(m, "dd if=/tmp/x of=/dev/vda bs=64k conv=fsync")
+        want = self.md5(m, "/tmp/x")
+        self.assertEqual(self.host_md5(8388608), want)
+        self.command(m, "echo 3 >/proc/sys/vm/drop_caches")
+        self.assertEqual(self.md5(m, "/dev/vda"), self.host_md5(64 << 20))
+        return m
+
+    def test_disk(self):
+        m = self.copy_and_compare()
+        self.assertIn("virtio", self.command(m, "grep virtio1-req /proc/interrupts; echo virtio"))
+        m.qmp.command("block_resize", node_name="d0", size=80 << 20)
+        self.command(m, "until [ $(cat /sys/block/vda/size) = 163840 ]; do sleep 0.1; done")
+
+    def test_disk_packed(self):
+        self.copy_and_compare("packed=on,num-queues=2")
+
+    def test_disk_legacy(self):
+        m = self.copy_and_compare("disable-modern=on")
+        features = self.command(m, "cat /sys/bus/virtio/devices/virtio0/features")
+        self.assertEqual(features.strip()[32], "0")  # not VERSION_1
+
+    def test_disk_plain(self):
+        self.copy_and_compare("event_idx=off,indirect_desc=off,vectors=0")
+
+    def test_io_error(self):
+        m = self.boot("-blockdev", f"file,node-name=d0,filename={self.disk}",
+                      "-device", "virtio-blk-pci,drive=d0,werror=stop")
+        pid = m.process.pid
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (4 << 20, resource.RLIM_INFINITY))
+        self.command(m, "head -c 8388608 /dev/urandom >/tmp/x")
+        m.send("dd if=/tmp/x of=/dev/vda bs=64k conv=fsync && echo done with it\n")
+        m.qmp.event("BLOCK_IO_ERROR", 60)
+        m.qmp.event("STOP")
+        resource.prlimit(pid, resource.RLIMIT_FSIZE,
+                         (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        while m.qmp.command("query-status")["status"] == "io-error":
+            m.qmp.command("cont")
+        m.expect("\ndone with it", 60)
+        m.expect(PROMPT)
+        self.assertEqual(self.host_md5(8388608), self.md5(m, "/tmp/x"))
+        self.assertEqual(self.command(m, "dmesg | grep -c 'I/O error'").strip(), "0")
+
+    def test_rng(self):
+        m = self.boot("-object", "rng-random,id=r,filename=/dev/urandom", "-device",
+                      "virtio-rng-pci,rng=r")
+        self.assertIn("virtio_rng", self.command(m, "cat /sys/class/misc/hw_random/rng_current"))
+        a, b = (self.command(m, "head -c 64 /dev/hwrng | md5sum") for _ in range(2))
+        self.assertNotEqual(a, b)
+
+    def test_reset(self):
+        """The devices work again after a reset in the middle of work."""
+        m = self.boot("-drive", f"file={self.disk},if=virtio,format=raw", "-device",
+                      "virtio-rng-pci")
+        m.send("cat /dev/hwrng >/dev/null & dd if=/dev/urandom of=/dev/vda bs=64k count=1000\n")
+        m.qmp.command("system_reset")
+        m.expect(PROMPT, BOOT_S)
+        m.expect(PROMPT, BOOT_S) if m.output.count(b"BusyBox") < 2 else None
+        self.command(m, "echo 12345 | dd of=/dev/vda conv=fsync")
+        with open(self.disk, "rb") as file:
+            self.assertEqual(file.read(6), b"12345\n")
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="godwit-linux-") as folder:
+        found, why = prepare(folder)
+        if not found:
+            print(f"skipped: {why}")
+            return 77
+        Linux.image, Linux.initrd = found
+        program = unittest.main(verbosity=2, exit=False, argv=[sys.argv[0]] + sys.argv[1:])
+        return 0 if program.result.wasSuccessful() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""Virtio devices through the register door, with the real program around them: errors of storage
+that stop the machine, resizing, objects."""
+import os
+import resource
+import sys
+import tempfile
+import unittest
+
+from godwit import run
+from qtest import Door
+from virtio import Disk
+
+SLOT = 5
+
+
+class Storage(unittest.TestCase):
+    def setUp(self):
+        handle, self.image = tempfile.mkstemp(prefix="godwit-virtio-")
+        os.ftruncate(handle, 1 << 20)
+        os.close(handle)
+        self.addCleanup(os.unlink, self.image)
+
+    def door(self, *device, drive="drive=d0"):
+        door = Door("-blockdev", f"file,node-name=d0,filename={self.image}",
+                    "-device", ",".join(["virtio-blk-pci", f"addr={SLOT:x}", "id=vd", drive,
+                                         *device]), qmp=True)
+        self.addCleanup(door.close)
+        disk = Disk(door, SLOT)
+        disk.start(features=1 << 9)
+        return door, disk
+
+    def limit(self, door, size):
+        """The host lets no file grow beyond `size` bytes: a write there fails."""
+        resource.prlimit(door.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    def test_data(self):
+        door, disk = self.door()
+        data = bytes(range(256)) * 8
+        self.assertEqual(disk.write(7, data), 0)
+        self.assertEqual(disk.flush(), 0)
+        self.assertEqual(disk.read(7, 4), (0, data))
+        with open(self.image, "rb") as file:
+            file.seek(7 * 512)
+            self.assertEqual(file.read(2048), data)
+        stats = door.qmp.command("query-blockstats")[0]
+        self.assertEqual(stats["qdev"], "/machine/peripheral/vd/virtio-backend")
+        self.assertEqual((stats["device"], stats["node-name"]), ("", "d0"))
+        for key, value in (("wr_bytes", 2048), ("wr_operations", 1), ("rd_bytes", 2048),
+                           ("rd_operations", 1), ("flush_operations", 1),
+                           ("wr_highest_offset", 7 * 512 + 2048)):
+            self.assertEqual(stats["stats"][key], value, key)
+
+    def test_stop(self):
+        door, disk = self.door("werror=stop")
+        self.limit(door, 65536)
+        queue = disk.queues[0]
+        head = queue.offer([disk.header(1, 1000), b"x" * 512], [1])
+        event = door.qmp.event("BLOCK_IO_ERROR")
+        self.assertEqual(event["data"], {"device": "", "node-name": "d0", "operation": "write",
+                                         "action": "stop", "nospace": False,
+                                         "reason": "File too large"})
+        door.qmp.event("STOP")
+        self.assertEqual(door.qmp.command("query-status")["status"], "io-error")
+        self.assertEqual(door.qmp.command("query-block")[0]["io-status"], "failed")
+        self.assertFalse(queue.done())
+        door.qmp.command("cont")  # fails again at once
+        door.qmp.event("RESUME")
+        door.qmp.event("BLOCK_IO_ERROR")
+        door.qmp.event("STOP")
+        self.assertFalse(queue.done())
+        self.limit(door, resource.RLIM_INFINITY)
+        door.qmp.command("cont")
+        self.assertEqual(queue.take()[0], head)
+        self.assertEqual(queue.written(head, [16, 512], [1]), [b"\0"])
+        self.assertEqual(door.qmp.command("query-status")["status"], "running")
+        self.assertEqual(door.qmp.command("query-block")[0]["io-status"], "ok")
+        self.assertEqual(disk.read(1000, 1), (0, b"x" * 512))
+
+    def test_report_and_ignore(self):
+        for policy, status, tracked in (("report", 1, False), ("ignore", 0, False),
+                                        ("enospc", 1, True)):
+            with self.subTest(policy):
+                door, disk = self.door(f"werror={policy}")
+                self.limit(door, 65536)
+                self.assertEqual(disk.write(1000, b"x" * 512), status)
+                data = door.qmp.event("BLOCK_IO_ERROR")["data"]
+                self.assertEqual(data["action"], "report" if status else "ignore")
+                self.assertEqual("nospace" in data, tracked)
+                self.assertEqual("io-status" in door.qmp.command("query-block")[0], tracked)
+                self.assertEqual(door.qmp.command("query-status")["status"], "running")
+                door.close()
+
+    def test_reset_forgets(self):
+        """A held request ends with the guest that made it."""
+        door, disk = self.door("werror=stop")
+        self.limit(door, 65536)
+        disk.queues[0].offer([disk.header(1, 1000), b"x" * 512], [1])
+        door.qmp.event("STOP")
+        door.qmp.command("system_reset")
+        self.limit(door, resource.RLIM_INFINITY)
+        door.qmp.command("cont")
+        disk = Disk(door, SLOT)
+        disk.start()
+        self.assertEqual(disk.read(1000, 1), (0, bytes(512)))
+
+    @unittest.skipUnless(os.geteuid() == 0, "mounting takes root")
+    def test_no_space(self):
+        folder = tempfile.mkdtemp(prefix="godwit-small-")
+        self.addCleanup(os.rmdir, folder)
+        if os.system(f"mount -t tmpfs -o size=256k tmpfs {folder}"):
+            self.skipTest("no tmpfs can be mounted here")
+        self.addCleanup(os.system, f"umount {folder}")
+        self.image_on_disk, self.image = self.image, os.path.join(folder, "image")
+        self.addCleanup(setattr, self, "image", self.image_on_disk)
+        with open(self.image, "wb") as file:
+            file.truncate(1 << 20)
+        filler = os.path.join(folder, "filler")
+        with open(filler, "wb") as file:
+            file.write(bytes(200 << 10))
+        door, disk = self.door("werror=enospc")
+        queue = disk.queues[0]
+        data = bytes(range(256)) * 16
+        for i in range(64):
+            head = queue.offer([disk.header(1, 8 * i), data], [1])
+            while not queue.done():
+                if door.qmp.command("query-status")["status"] != "io-error":
+                    continue
+                event = door.qmp.event("BLOCK_IO_ERROR")["data"]
+                self.assertEqual((event["nospace"], event["reason"]),
+                                 (True, "No space left on device"))
+                self.assertEqual(door.qmp.command("query-block")[0]["io-status"], "nospace")
+                os.truncate(filler, 0)
+                os.system(f"mount -o remount,size=4m {folder}")
+                door.qmp.command("cont")
+            self.assertEqual(queue.take()[0], head)
+            self.assertEqual(queue.written(head, [16, 4096], [1]), [b"\0"])
+        self.assertTrue(os.path.getsize(filler) == 0, "it never was full")
+        door.close()
+        with open(self.image, "rb") as file:
+            self.assertEqual(file.read(64 * 4096), data * 64)
+
+    def test_resize(self):
+        door, disk = self.door()
+        before = disk.get(0x15, 1)
+        self.assertEqual(disk.get(0x2000, 8), 2048)
+        door.qmp.command("block_resize", node_name="d0", size=2 << 20)
+        self.assertEqual(disk.get(0x2000, 8), 4096)
+        self.assertNotEqual(disk.get(0x15, 1), before)
+        self.assertEqual(disk.write(4000, b"y" * 512), 0)
+        self.assertEqual(os.path.getsize(self.image), 2 << 20)
+        self.assertIn("error", door.qmp.request("block_resize", node_name="nope", size=1))
+
+    def test_locked(self):
+        """While the guest has the disk, nobody else gets it."""
+        self.door()
+        args = ("-accel", "qtest", "-display", "none", "-blockdev",
+                f"file,node-name=f,filename={self.image}", "-device", "virtio-blk-pci,drive=f")
+        second = run(*args)
+        self.assertEqual(second.returncode, 1)
+        self.assertIn('Failed to get "write" lock', second.stderr)
+
+    def test_write_through(self):
+        door, disk = self.door("write-cache=off")
+        self.assertEqual(disk.get(0x2020, 1), 0)
+        self.assertEqual(disk.write(0, bytes(512)), 0)
+        self.assertFalse(door.qmp.command("query-block")[0]["inserted"]["cache"]["writeback"])
+
+
+class Objects(unittest.TestCase):
+    def test_life(self):
+        with Door("-object", "rng-random,id=r0,filename=/dev/urandom", "-device",
+                  "virtio-rng-pci,rng=r0,addr=5", qmp=True) as door:
+            self.assertIn("is in use", door.qmp.request("object-del", id="r0")["error"]["desc"])
+            door.qmp.command("object-add", qom_type="rng-builtin", id="r1")
+            self.assertIn("duplicate",
+                          door.qmp.request("object-add", qom_type="rng-builtin",
+                                           id="r1")["error"]["desc"])
+            door.qmp.command("object-del", id="r1")
+            self.assertEqual(door.qmp.request("object-del", id="r1")["error"]["desc"],
+                             "object 'r1' not found")
+            self.assertIn("Could not open",
+                          door.qmp.request("object-add", qom_type="rng-random", id="r2",
+                                           filename="/does/not/exist")["error"]["desc"])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2, argv=[sys.argv[0]] + sys.argv[1:])
