@@ -19,6 +19,7 @@ struct chardev *chardev_alloc(const struct chardev_ops *ops, const char *id, str
     chr->id = g_strdup(id);
     chr->filename = g_strdup(ops->name);
     chr->loop = loop;
+    chr->connected = true; /* sockets and terminals say when not */
     return chr;
 }
 
@@ -86,6 +87,9 @@ void chardev_deliver(struct chardev *chr, const uint8_t *buf, size_t length)
 
 void chardev_event(struct chardev *chr, enum chardev_event event)
 {
+    if (event != CHARDEV_BREAK) {
+        chr->connected = event == CHARDEV_OPENED;
+    }
     if (chr->frontend && chr->frontend->event) {
         chr->frontend->event(chr->frontend->opaque, event);
     }

@@ -46,6 +46,7 @@ struct chardev {
     struct loop *loop;
     const struct chardev_frontend *frontend; /* NULL: none */
     bool frontend_open;
+    bool connected; /* somebody is at the other end, as far as one can tell */
 };
 
 /* A chardev from the text of an option: either a legacy form ("stdio", "null", "file:PATH",

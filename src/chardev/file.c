@@ -189,6 +189,7 @@ struct chardev *chardev_pty_new(struct chardev_options *o, struct loop *loop, GE
     d->stream.chr.filename = g_strdup_printf("pty:%s", name);
     d->stream.hung_up = pty_hung_up;
     log_info("char device redirected to %s (label %s)", name, o->id);
+    d->stream.chr.connected = false;
     pty_wait(d);
     return &d->stream.chr;
 }

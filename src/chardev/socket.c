@@ -200,6 +200,7 @@ struct chardev *chardev_socket_new_address(const char *id, struct sock_address *
 {
     struct socket_chardev *d = (struct socket_chardev *)chardev_alloc(&socket_ops, id, loop);
 
+    d->stream.chr.connected = false;
     d->address = *address;
     d->listen_fd = d->fd = -1;
     stream_init(&d->stream);

@@ -26,8 +26,10 @@
 #include "devices/pci/pvpanic-pci.h"
 #include "devices/pci/q35-host.h"
 #include "devices/pflash.h"
+#include "devices/virtio/virtio-balloon.h"
 #include "devices/virtio/virtio-blk.h"
 #include "devices/virtio/virtio-rng.h"
+#include "devices/virtio/virtio-serial.h"
 #include "devices/vmcoreinfo.h"
 
 const struct device_class *const device_classes[] = {
@@ -65,9 +67,13 @@ const struct device_class *const device_classes[] = {
     &i6300esb_class,
     &pvpanic_pci_class,
     &vga_class,
+    &virtio_balloon_pci_class,
     &virtio_blk_pci_class,
     &virtio_rng_pci_class,
-    /* no bus */
+    &virtio_serial_pci_class,
+    /* no bus, or one of a device's */
+    &virtconsole_class,
+    &virtserialport_class,
     &vmcoreinfo_class,
     NULL,
 };

@@ -159,6 +159,8 @@ static void env_init(struct machine *m)
     m->env.globals = m->config->globals;
     m->env.data_dirs = m->config->data_dirs;
     m->env.block = m->block;
+    m->env.events = m->events;
+    m->env.ram_bytes = m->config->ram_bytes;
 }
 
 /* They may be for devices that could be there: no error. */

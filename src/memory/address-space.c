@@ -559,6 +559,28 @@ bool address_space_write_rom(struct address_space *as, gpa_t addr, const void *b
     return space_write(as, addr, buf, length, true);
 }
 
+void address_space_discard(struct address_space *as, gpa_t addr, uint64_t length)
+{
+    while (length) {
+        const struct flat_range *range = address_space_find(as, addr);
+        uint64_t n = span_bytes(as, range, addr, length);
+
+        if (range && range->region->kind == REGION_RAM) {
+            struct region *region = range->region;
+            uint64_t offset = range->offset + (addr - range->start);
+            uint64_t start = (region->ram_offset + offset + GUEST_PAGE_SIZE - 1) & GUEST_PAGE_MASK;
+            uint64_t end = (region->ram_offset + offset + n) & GUEST_PAGE_MASK;
+
+            if (start < end) {
+                ram_block_discard(region->ram, start, end - start);
+                notify_ram_written(as, region, start - region->ram_offset, end - start);
+            }
+        }
+        addr += n;
+        length -= n;
+    }
+}
+
 void *address_space_ram_ptr(struct address_space *as, gpa_t addr, uint64_t length)
 {
     const struct flat_range *range = address_space_find(as, addr);

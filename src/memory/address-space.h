@@ -130,6 +130,10 @@ bool address_space_write(struct address_space *as, gpa_t addr, const void *buf, 
 bool address_space_write_rom(struct address_space *as, gpa_t addr, const void *buf,
                              uint64_t length);
 
+/* Gives the whole pages of RAM in [addr, addr + length) back to the host; they read as zeroes. What
+ * is not RAM stays as it is. */
+void address_space_discard(struct address_space *as, gpa_t addr, uint64_t length);
+
 /* Host pointer to length bytes of RAM at addr when they lie in one RAM region, else NULL. Whoever
  * writes through it calls address_space_ram_written() afterwards. */
 void *address_space_ram_ptr(struct address_space *as, gpa_t addr, uint64_t length);

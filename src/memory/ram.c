@@ -153,3 +153,13 @@ void ram_block_free(struct ram_block *block)
     g_free(block->name);
     g_free(block);
 }
+
+void ram_block_discard(struct ram_block *block, uint64_t offset, uint64_t length)
+{
+    g_assert(offset % GUEST_PAGE_SIZE == 0 && length % GUEST_PAGE_SIZE == 0);
+    g_assert(offset <= block->size && length <= block->size - offset);
+    /* The first is for shared memory, which the second would leave to the other users. */
+    if (madvise(block->host + offset, length, MADV_REMOVE) != 0) {
+        madvise(block->host + offset, length, MADV_DONTNEED);
+    }
+}

@@ -33,6 +33,9 @@ struct ram_block *ram_block_new_backed(const char *name, uint64_t size,
 
 /* NULL and *error when size is 0, not a multiple of 4096, or cannot be had. */
 struct ram_block *ram_block_new(const char *name, uint64_t size, GError **error);
+/* The bytes are zero again (in a file that is not shared: as in the file) and the host keeps
+ * nothing for them. Whole pages; any thread. */
+void ram_block_discard(struct ram_block *block, uint64_t offset, uint64_t length);
 void ram_block_free(struct ram_block *block); /* NULL is fine */
 
 #endif

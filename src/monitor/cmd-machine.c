@@ -3,6 +3,7 @@
  */
 #include "monitor/monitor-priv.h"
 
+#include "devices/virtio/virtio-balloon.h"
 #include "qapi-commands.h"
 #include "qapi/error.h"
 #include <errno.h>
@@ -284,4 +285,43 @@ bool qmp_pmemsave(struct qmp_call *call, const struct qmp_pmemsave_arg *arg, GEr
         return fail_address(addr, arg->size, errp);
     }
     return save(arg->filename, addr, arg->size, read_physical, call->machine, errp);
+}
+
+/* ---- the balloon */
+
+static struct device *find_balloon(struct qmp_call *call, GError **errp)
+{
+    struct device *dev = devices_find_class(&call->machine->env, &virtio_balloon_pci_class);
+
+    if (!dev) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_DEVICE_NOT_ACTIVE,
+                    "No balloon device has been activated");
+    }
+    return dev;
+}
+
+bool qmp_balloon(struct qmp_call *call, const struct qmp_balloon_arg *arg, GError **errp)
+{
+    struct device *dev = find_balloon(call, errp);
+
+    if (!dev) {
+        return false;
+    }
+    if (arg->value <= 0) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Parameter 'target' expects a size");
+        return false;
+    }
+    virtio_balloon_set_target(dev, (uint64_t)arg->value);
+    return true;
+}
+
+struct balloon_info *qmp_query_balloon(struct qmp_call *call, GError **errp)
+{
+    const struct device *dev = find_balloon(call, errp);
+    struct balloon_info *info = dev ? g_new0(struct balloon_info, 1) : NULL;
+
+    if (dev) {
+        info->actual = (int64_t)virtio_balloon_actual(dev);
+    }
+    return info;
 }

@@ -127,6 +127,8 @@ static inline struct bare_bus *bus_new(void)
         .io = address_space_new("io", 0xffff),
         .clock = vclock_new(NULL, true),
         .loop = bus->loop,
+        .events = &bus->sink,
+        .ram_bytes = BUS_RAM_BYTES,
         .block = block_graph_new(&bus->sink, bus->loop),
         .system = &bus->system,
         .system_opaque = bus,

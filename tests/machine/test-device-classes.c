@@ -12,6 +12,7 @@
 #include "qapi-visit.h"
 
 #include "devices/virtio/virtio-blk.h"
+#include "devices/virtio/virtio-serial.h"
 
 static struct chardev *null_chardev;
 
@@ -64,6 +65,11 @@ static struct device *class_device(const struct device_class *class, struct bare
 
     if (class == &debugcon_class) {
         g_assert_true(device_set_property(dev, "chardev", "null", &error));
+    }
+    if (class == &virtserialport_class || class == &virtconsole_class) {
+        struct device *serial = device_new(&virtio_serial_pci_class, &bus->env);
+
+        g_assert_true(device_realize(serial, &error));
     }
     if (class == &virtio_blk_pci_class) {
         struct blockdev_options o = {.driver = BLOCKDEV_DRIVER_NULL_CO, .node_name = "n0"};

@@ -262,6 +262,19 @@ struct device *devices_find_class(struct device_env *env, const struct device_cl
     return NULL;
 }
 
+struct device *devices_nth_of_class(struct device_env *env, const struct device_class *class,
+                                    unsigned n)
+{
+    for (guint i = 0; env->devices && i < env->devices->items->len; i++) {
+        struct device *dev = g_ptr_array_index(env->devices->items, i);
+
+        if (dev->class == class && n-- == 0) {
+            return dev;
+        }
+    }
+    return NULL;
+}
+
 unsigned devices_count(struct device_env *env, const struct device_class *class)
 {
     unsigned n = 0;

@@ -107,6 +107,8 @@ struct device_env {
     struct cpus *cpus; /* NULL on a bare bus (tests) */
     struct big_lock *lock;
     struct loop *loop;
+    struct event_sink *events; /* NULL on a bare bus: nobody listens */
+    uint64_t ram_bytes;        /* that the guest has */
     struct block_graph *block; /* NULL on a bare bus that has none */
     const struct system_ops *system;
     void *system_opaque;
@@ -171,6 +173,9 @@ bool devices_load(struct device_env *env, struct state_input *in, GError **error
 struct device *devices_find(struct device_env *env, const char *id); /* by id; NULL: none */
 /* The first realized device of this class; NULL: none. */
 struct device *devices_find_class(struct device_env *env, const struct device_class *class);
+/* The nth (from 0) realized device of this class; NULL: no more. */
+struct device *devices_nth_of_class(struct device_env *env, const struct device_class *class,
+                                    unsigned n);
 /* How many realized devices of this class there are. */
 unsigned devices_count(struct device_env *env, const struct device_class *class);
 void devices_foreach(struct device_env *env, void (*fn)(struct device *, void *), void *opaque);

@@ -1,0 +1,212 @@
+/*
+ * virtio-balloon: a guest gives pages back to the host and takes them again (VIRTIO 1.2, section
+ * 5.5). What is given back loses its contents; the host keeps nothing for it until it is touched.
+ *
+ * With free-page-reporting the guest also tells of pages that it does not use at the moment.
+ *
+ * Left out: statistics, free page hints, page poison.
+ */
+#include "devices/virtio/virtio-balloon.h"
+
+#include "devices/virtio/virtio-pci.h"
+#include "qapi-events.h"
+#include <string.h>
+
+#define F_MUST_TELL_HOST 0
+#define F_DEFLATE_ON_OOM 2
+#define F_REPORTING      5
+
+#define CONFIG_NUM_PAGES 0
+#define CONFIG_ACTUAL    4
+#define CONFIG_BYTES     16 /* with hint id and poison value, which are 0 */
+#define QUEUE_SIZE       128
+#define PAGE_BITS        12
+
+struct virtio_balloon_state {
+    struct virtio_pci_state proxy;
+    uint32_t num_pages, actual;
+};
+
+static const struct state_field virtio_balloon_fields[] = {
+    STATE_STRUCT(struct virtio_balloon_state, proxy, virtio_pci_state_fields),
+    STATE(struct virtio_balloon_state, num_pages),
+    STATE(struct virtio_balloon_state, actual),
+    {0},
+};
+
+static const struct state_desc virtio_balloon_desc = {
+    .name = "virtio-balloon",
+    .version = 1,
+    .min_version = 1,
+    .size = sizeof(struct virtio_balloon_state),
+    .fields = virtio_balloon_fields,
+};
+
+struct virtio_balloon {
+    struct virtio_pci proxy; /* first */
+    struct {
+        bool deflate_on_oom, reporting;
+    } cfg;
+    struct virtio_balloon_state s;
+};
+
+/* ---- queues */
+
+/* The page's number is the guest's word: what is not RAM stays as it is. */
+static void give_page_back(struct virtio_balloon *d, uint64_t pfn)
+{
+    address_space_discard(d->proxy.virtio.mem, pfn << PAGE_BITS, 1u << PAGE_BITS);
+}
+
+static void take_pages(struct virtio_balloon *d, const struct virtqueue_element *e, bool inflate)
+{
+    uint32_t pfn;
+
+    for (size_t at = 0; inflate && iov_read(e->out, e->n_out, at, &pfn, 4) == 4; at += 4) {
+        give_page_back(d, GUINT32_FROM_LE(pfn));
+    }
+}
+
+/* Free page reporting: the buffers themselves are what is free. */
+static void take_reported(struct virtio_balloon *d, const struct virtqueue_element *e)
+{
+    for (unsigned i = 0; i < e->n_in; i++) {
+        address_space_discard(d->proxy.virtio.mem, e->in_addr[i], e->in[i].iov_len);
+    }
+}
+
+static void balloon_queue(struct virtio *v, struct virtqueue *vq)
+{
+    struct virtio_balloon *d = (struct virtio_balloon *)v->dev;
+    struct virtqueue_element *e;
+    bool any = false;
+
+    do {
+        while ((e = virtqueue_pop(vq))) {
+            if (vq->index < 2) {
+                take_pages(d, e, vq->index == 0);
+            } else {
+                take_reported(d, e);
+            }
+            virtqueue_push(vq, e, 0);
+            any = true;
+        }
+        virtqueue_set_doorbell(vq, true);
+    } while (virtqueue_has_more(vq));
+    if (any) {
+        virtqueue_notify(vq);
+    }
+}
+
+/* ---- configuration */
+
+static uint64_t balloon_features(struct virtio *v)
+{
+    const struct virtio_balloon *d = (const struct virtio_balloon *)v->dev;
+
+    return VIRTIO_BIT(F_MUST_TELL_HOST) |
+           (d->cfg.deflate_on_oom ? VIRTIO_BIT(F_DEFLATE_ON_OOM) : 0) |
+           (d->cfg.reporting ? VIRTIO_BIT(F_REPORTING) : 0);
+}
+
+static void balloon_get_config(struct virtio *v, uint8_t *config)
+{
+    const struct virtio_balloon *d = (const struct virtio_balloon *)v->dev;
+    uint32_t pages = GUINT32_TO_LE(d->s.num_pages), actual = GUINT32_TO_LE(d->s.actual);
+
+    memcpy(config + CONFIG_NUM_PAGES, &pages, 4);
+    memcpy(config + CONFIG_ACTUAL, &actual, 4);
+}
+
+uint64_t virtio_balloon_actual(const struct device *dev)
+{
+    const struct virtio_balloon *d = (const struct virtio_balloon *)dev;
+    uint64_t held = (uint64_t)d->s.actual << PAGE_BITS;
+
+    return dev->env->ram_bytes - MIN(held, dev->env->ram_bytes);
+}
+
+static void balloon_set_config(struct virtio *v, const uint8_t *config)
+{
+    struct virtio_balloon *d = (struct virtio_balloon *)v->dev;
+    uint32_t actual, old = d->s.actual;
+
+    memcpy(&actual, config + CONFIG_ACTUAL, 4);
+    d->s.actual = GUINT32_FROM_LE(actual);
+    if (d->s.actual != old && v->dev->env->events) {
+        qapi_event_send_balloon_change(v->dev->env->events, (int64_t)virtio_balloon_actual(v->dev));
+    }
+}
+
+void virtio_balloon_set_target(struct device *dev, uint64_t bytes)
+{
+    struct virtio_balloon *d = (struct virtio_balloon *)dev;
+    uint64_t ram = dev->env->ram_bytes;
+
+    d->s.num_pages = (uint32_t)((ram - MIN(bytes, ram)) >> PAGE_BITS);
+    virtio_config_changed(&d->proxy.virtio);
+}
+
+static const struct virtio_ops balloon_ops = {
+    .name = "virtio-balloon",
+    .id = 5,
+    .config_bytes = CONFIG_BYTES,
+    .features = balloon_features,
+    .get_config = balloon_get_config,
+    .set_config = balloon_set_config,
+    .queue = balloon_queue,
+};
+
+/* ---- the device */
+
+static bool balloon_realize(struct device *dev, GError **error)
+{
+    struct virtio_balloon *d = (struct virtio_balloon *)dev;
+
+    if (devices_find_class(dev->env, &virtio_balloon_pci_class)) {
+        g_set_error(error, DEVICE_ERROR, 0, "Only one balloon device is supported");
+        return false;
+    }
+    virtio_init(&d->proxy.virtio, dev, &balloon_ops, &d->s.proxy.virtio, dev->env->loop);
+    for (unsigned i = 0; i < (d->cfg.reporting ? 3u : 2u); i++) {
+        virtio_add_queue(&d->proxy.virtio, QUEUE_SIZE);
+    }
+    return virtio_pci_realize(&d->proxy, &d->s.proxy, 0x00ff, error);
+}
+
+/* The pages are the guest's again; what it is asked for holds on. */
+static void balloon_reset(struct device *dev, enum reset_kind kind)
+{
+    struct virtio_balloon *d = (struct virtio_balloon *)dev;
+
+    virtio_pci_reset(dev, kind);
+    d->s.actual = 0;
+    if (kind == RESET_COLD) {
+        d->s.num_pages = 0;
+    }
+}
+
+static const struct property virtio_balloon_props[] = {
+    {"deflate-on-oom", PROP_BOOL, offsetof(struct virtio_balloon, cfg.deflate_on_oom),
+     .help = "the guest may take pages back when it is short of memory"},
+    {"free-page-reporting", PROP_BOOL, offsetof(struct virtio_balloon, cfg.reporting),
+     .help = "the guest tells of pages that it does not use"},
+    VIRTIO_PCI_PROPERTIES(struct virtio_balloon, UINT32_MAX),
+    {NULL},
+};
+
+const struct device_class virtio_balloon_pci_class = {
+    .name = "virtio-balloon-pci",
+    .help = "memory that the guest gives back (virtio)",
+    .bus = BUS_PCI,
+    .size = sizeof(struct virtio_balloon),
+    .props = virtio_balloon_props,
+    .state = &virtio_balloon_desc,
+    .state_offset = offsetof(struct virtio_balloon, s),
+    .realize = balloon_realize,
+    .unrealize = virtio_pci_unrealize,
+    .reset = balloon_reset,
+    .pause = virtio_pci_pause,
+    .resume = virtio_pci_resume,
+    .post_load = virtio_pci_post_load,
+};
