@@ -76,6 +76,7 @@ struct block_graph {
     GPtrArray *backends; /* all */
     GPtrArray *drives;   /* struct drive, owned */
     unsigned next_name;
+    unsigned opening; /* nodes that are being opened, one inside the other */
     void (*stop)(void *opaque);
     void *stop_opaque;
     /* the I/O thread's */
@@ -91,7 +92,7 @@ struct block_graph {
 };
 
 extern const struct block_driver block_blkdebug, block_file, block_host_device, block_null,
-    block_quorum, block_raw;
+    block_qcow2, block_quorum, block_raw;
 
 /* raw.c: the format of this raw node was guessed. */
 void block_raw_set_guessed(struct block_node *node);

@@ -15,7 +15,8 @@
 #include <string.h>
 
 static const struct block_driver *const drivers[] = {
-    &block_blkdebug, &block_file, &block_host_device, &block_null, &block_quorum, &block_raw,
+    &block_blkdebug, &block_file,   &block_host_device, &block_null,
+    &block_qcow2,    &block_quorum, &block_raw,
 };
 
 GQuark block_error_quark(void)
@@ -355,6 +356,7 @@ struct block_node *block_node_open(struct block_graph *graph, const struct block
                                    const struct block_node *parent, GError **error)
 {
     struct block_node *node;
+    bool ok = true;
 
     if (graph->nodes->len >= BLOCK_MAX_NODES) {
         g_set_error(error, BLOCK_ERROR, 0, "there are %u block nodes already", BLOCK_MAX_NODES);
@@ -378,7 +380,14 @@ struct block_node *block_node_open(struct block_graph *graph, const struct block
         return NULL;
     }
     g_ptr_array_add(graph->nodes, node);
-    if (!node->driver->open(node, o, error) || !block_node_update_perm(node, error)) {
+    graph->opening++;
+    if (graph->opening > BLOCK_MAX_DEPTH) { /* an image that stands on itself, say */
+        g_set_error(error, BLOCK_ERROR, 0, "images stand too deep on one another");
+        ok = false;
+    }
+    ok = ok && node->driver->open(node, o, error) && block_node_update_perm(node, error);
+    graph->opening--;
+    if (!ok) {
         node_free(node);
         return NULL;
     }

@@ -7,6 +7,8 @@ import hashlib
 import os
 import re
 import resource
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -118,6 +120,60 @@ class Linux(unittest.TestCase):
         self.assertIn("virtio_rng", self.command(m, "cat /sys/class/misc/hw_random/rng_current"))
         a, b = (self.command(m, "head -c 64 /dev/hwrng | md5sum") for _ in range(2))
         self.assertNotEqual(a, b)
+
+    def test_qcow2(self):
+        """A file system's worth of writes on an image that qemu-img made and checks."""
+        if not shutil.which("qemu-img"):
+            self.skipTest("qemu-img is not there")
+        image = self.disk + ".qcow2"
+        self.addCleanup(os.unlink, image)
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", image, "64M"], check=True)
+        m = self.boot("-smp", "2", "-drive", f"file={image},if=virtio,format=qcow2,discard=unmap")
+        self.command(m, "head -c 8388608 /dev/urandom >/tmp/x; mkfs.ext2 /dev/vda")
+        self.command(m, "mkdir /m; mount -t ext2 /dev/vda /m || mount -t ext4 /dev/vda /m")
+        self.command(m, "dd if=/tmp/x of=/dev/vda bs=64k seek=512 conv=fsync")
+        want = self.md5(m, "/tmp/x")
+        self.command(m, "sync; umount /m; echo 3 >/proc/sys/vm/drop_caches")
+        self.command(m, "dd if=/dev/vda bs=64k skip=512 count=128 of=/tmp/y")
+        self.assertEqual(self.md5(m, "/tmp/y"), want)
+        m.qmp.command("stop")
+        m.close()
+        subprocess.run(["qemu-img", "check", "-q", image], check=True)
+        raw = subprocess.run(["qemu-img", "dd", "-f", "qcow2", "-O", "raw", "bs=65536", "skip=512",
+                              "count=640", f"if={image}", f"of={self.disk}"], check=True)
+        self.assertEqual(raw.returncode, 0)
+        self.assertEqual(self.host_md5(8388608), want)
+
+    def test_serial(self):
+        with tempfile.TemporaryDirectory(prefix="godwit-port-") as folder:
+            path = os.path.join(folder, "port")
+            m = self.boot("-chardev", f"socket,id=c,path={path},server=on,wait=off", "-device",
+                          "virtio-serial-pci", "-device",
+                          "virtserialport,chardev=c,id=channel0,name=org.example.0")
+            self.assertEqual(self.command(m, "cat /sys/class/virtio-ports/vport*/name").strip(),
+                             "org.example.0")
+            sock = socket.socket(socket.AF_UNIX)
+            sock.connect(path)
+            sock.settimeout(60)
+            m.send("head -n 1 /dev/vport0p1; echo good-bye >/dev/vport0p1\n")
+            self.assertEqual(m.qmp.event("VSERPORT_CHANGE", 60)["data"],
+                             {"id": "channel0", "open": True})
+            sock.sendall(b"hello from outside\n")
+            m.expect("hello from outside")
+            self.assertEqual(sock.makefile("rb").readline(), b"good-bye\n")
+            self.assertFalse(m.qmp.event("VSERPORT_CHANGE", 60)["data"]["open"])
+            sock.close()
+
+    def test_balloon(self):
+        m = self.boot("-device", "virtio-balloon-pci")
+        small, large = 160 << 20, 256 << 20
+        for value in (small, large):
+            m.qmp.command("balloon", value=value)
+            while m.qmp.event("BALLOON_CHANGE", 120)["data"]["actual"] != value:
+                pass
+            self.assertEqual(m.qmp.command("query-balloon"), {"actual": value})
+            total = int(re.search(r"MemTotal: *(\d+)", self.command(m, "cat /proc/meminfo")).group(1))
+            self.assertLess(total * 1024, value)
 
     def test_reset(self):
         """The devices work again after a reset in the middle of work."""
