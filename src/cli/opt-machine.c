@@ -129,6 +129,36 @@ static bool accel_thread(const char *value, GError **error)
     return true;
 }
 
+static bool accel_count(struct params *p, const char *key, unsigned least, unsigned most,
+                        unsigned *value, GError **error)
+{
+    const char *text = params_take(p, key);
+    guint64 n;
+    if (!text) {
+        return true;
+    }
+    if (!g_ascii_string_to_unsigned(text, 10, least, most, &n, NULL)) {
+        g_set_error(error, CLI_ERROR, 0, "%s=%s: must be a number from %u to %u", key, text, least,
+                    most);
+        return false;
+    }
+    *value = (unsigned)n;
+    return true;
+}
+
+/* What the software CPU understands. */
+static bool accel_soft_params(struct accel_config *config, struct params *p, GError **error)
+{
+    unsigned mib = (unsigned)(config->cache_bytes >> 20);
+    bool ok = accel_thread(params_take(p, "thread"), error) &&
+              accel_count(p, "tb-size", 1, 4096, &mib, error) &&
+              params_take_bool(p, "x-translate", &config->translate, error) &&
+              accel_count(p, "x-translate-after", 0, 60000, &config->threshold, error) &&
+              accel_count(p, "x-region", 1, 128, &config->region_insns, error);
+    config->cache_bytes = (uint64_t)mib << 20;
+    return ok;
+}
+
 bool opt_accel(struct options *o, const char *arg, GError **error)
 {
     if (strcmp(arg, "help") == 0 || strcmp(arg, "?") == 0) {
@@ -148,7 +178,7 @@ bool opt_accel(struct options *o, const char *arg, GError **error)
     } else {
         bool soft = strcmp(name, "tcg") == 0 || strcmp(name, "soft") == 0;
         ok = accel_add(o, name, error) &&
-             (!soft || accel_thread(params_take(p, "thread"), error)) && params_end(p, error);
+             (!soft || accel_soft_params(&o->config->accel, p, error)) && params_end(p, error);
     }
     params_free(p);
     return ok;

@@ -477,7 +477,7 @@ static const struct option options[] = {
     {"version", NULL, opt_version, "print the version and exit"},
     {"machine", "[type=]NAME[,accel=A[:B]]", opt_machine, "the machine (help lists them)"},
     {"M", "[type=]NAME", opt_machine, NULL},
-    {"accel", "NAME[,thread=multi]", opt_accel,
+    {"accel", "NAME[,thread=multi][,tb-size=MiB][,x-translate=on|off]", opt_accel,
      "tcg or soft (the software CPU), kvm, qtest; several: the first that works"},
     {"cpu", "MODEL[,+FEATURE][,-FEATURE]", opt_cpu, "the CPU model"},
     {"smp", "[cpus=]N[,sockets=][,dies=][,cores=][,threads=]", opt_smp, "how many vCPUs"},

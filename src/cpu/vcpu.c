@@ -577,14 +577,16 @@ static bool vcpu_add(struct cpus *cpus, unsigned index, GError **error)
     return vcpu->ops->create(vcpu, error);
 }
 
-struct cpus *cpus_new(const struct accel_ops *accel, const struct cpu_topology *topology,
-                      const struct cpu_model *model, struct address_space *mem,
-                      struct address_space *io, struct vclock *clock, struct big_lock *lock,
-                      const struct cpus_hooks *hooks, void *hooks_opaque, GError **error)
+struct cpus *cpus_new(const struct accel_ops *accel, const struct accel_config *config,
+                      const struct cpu_topology *topology, const struct cpu_model *model,
+                      struct address_space *mem, struct address_space *io, struct vclock *clock,
+                      struct big_lock *lock, const struct cpus_hooks *hooks, void *hooks_opaque,
+                      GError **error)
 {
     struct cpus *cpus = g_new0(struct cpus, 1);
 
     cpus->accel = accel;
+    cpus->config = config ? *config : ACCEL_CONFIG_DEFAULT;
     cpus->mem = mem;
     cpus->io = io;
     cpus->clock = clock;

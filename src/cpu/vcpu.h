@@ -171,8 +171,22 @@ struct vcpu {
     int fatal_exception; /* RUN_SHUTDOWN: the vector that could not be delivered at first */
 };
 
+/* How the software CPU is to work (-accel tcg,...); other accelerators ignore it. */
+struct accel_config {
+    bool translate;        /* hot code to host code, where the host allows it */
+    uint64_t cache_bytes;  /* for translations of all vCPUs */
+    unsigned threshold;    /* executions of a block before it is translated */
+    unsigned region_insns; /* most instructions of a translated region */
+};
+#define ACCEL_CONFIG_DEFAULT                                                                       \
+    (struct accel_config)                                                                          \
+    {                                                                                              \
+        .translate = false, .cache_bytes = 64u << 20, .threshold = 32, .region_insns = 128         \
+    }
+
 struct cpus {
     const struct accel_ops *accel;
+    struct accel_config config;
     void *accel_data;
     struct address_space *mem, *io;
     struct vclock *clock;
@@ -198,11 +212,13 @@ struct cpu_topology {
 };
 
 /* Makes n vCPUs, parked, in reset state with vCPU 0 runnable (others wait for INIT/SIPI). Machine
- * lock held. The spaces, clock, lock and hooks stay alive until cpus_free(). */
-struct cpus *cpus_new(const struct accel_ops *accel, const struct cpu_topology *topology,
-                      const struct cpu_model *model, struct address_space *mem,
-                      struct address_space *io, struct vclock *clock, struct big_lock *lock,
-                      const struct cpus_hooks *hooks, void *hooks_opaque, GError **error);
+ * lock held. config NULL: defaults. The spaces, clock, lock and hooks stay alive until cpus_free().
+ */
+struct cpus *cpus_new(const struct accel_ops *accel, const struct accel_config *config,
+                      const struct cpu_topology *topology, const struct cpu_model *model,
+                      struct address_space *mem, struct address_space *io, struct vclock *clock,
+                      struct big_lock *lock, const struct cpus_hooks *hooks, void *hooks_opaque,
+                      GError **error);
 void cpus_free(
     struct cpus *cpus); /* ends the threads; machine lock held (released while waiting) */
 

@@ -54,6 +54,7 @@ struct machine_config *machine_config_new(void)
     config->globals = g_ptr_array_new_with_free_func(global_free);
     config->data_dirs = g_ptr_array_new_with_free_func(g_free);
     config->boot.reboot_timeout_ms = -1;
+    config->accel = ACCEL_CONFIG_DEFAULT;
     return config;
 }
 
@@ -97,8 +98,8 @@ static struct cpus *try_accel(struct machine *m, const char *name, const struct 
         g_set_error(error, MACHINE_ERROR, 0, "accelerator '%s' is not available here", name);
         return NULL;
     }
-    return cpus_new(accel, &m->config->topology, m->cpu_model, m->mem, m->io, m->clock, &m->lock,
-                    hooks, m, error);
+    return cpus_new(accel, &m->config->accel, &m->config->topology, m->cpu_model, m->mem, m->io,
+                    m->clock, &m->lock, hooks, m, error);
 }
 
 bool machine_create_cpus(struct machine *m, const struct cpus_hooks *hooks, GError **error)

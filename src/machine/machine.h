@@ -43,6 +43,7 @@ struct machine_config { /* what the command line said; strings owned */
     struct cpu_topology topology;
     char *cpu_spec;    /* -cpu; NULL: default */
     GPtrArray *accels; /* names in order of preference */
+    struct accel_config accel;
     char *kernel, *initrd, *append;
     char *firmware;                /* a path: -bios, or the default firmware's; NULL: none */
     char *pflash[MACHINE_FLASHES]; /* -machine pflash0=, pflash1=: node names */

@@ -3,7 +3,7 @@
  * case runs in ring 3 until an exception delivers itself through the IDT; the handler's HLT ends
  * it, and the state at the exception is read off the registers and the frame on the kernel's stack.
  */
-#include "cpu/x86/soft/soft-priv.h"
+#include "cpu/x86/soft/xlat.h"
 #include "memory/ram.h"
 #include "oracle.h"
 #include <cpuid.h>
@@ -306,6 +306,16 @@ void soft_init(void)
     c->idt.limit = 32 * 16 - 1;
     c->tr = (struct seg){
         .base = linear_of(PAGE_TSS), .limit = 0x67, .sel = TSS_SELECTOR, .type = 11, .present = 1};
+}
+
+void soft_translate(void)
+{
+    const struct xlat_config config = {.cache_bytes = XLAT_MIN_BYTES, .max_insns = XLAT_MAX_INSNS};
+    GError *error = NULL;
+    if (!xlat_init(vm.c, &config, &error)) {
+        printf("1..0 # SKIP %s\n", error->message);
+        exit(0);
+    }
 }
 
 struct cpu *soft_cpu(void)

@@ -106,8 +106,8 @@ static const struct cpus_hooks hooks = {.triple_fault = machine_triple_fault,
 static bool board_init(struct machine *m, GError **error)
 {
     m->cpu_model = cpu_model_new(NULL, &m->config->topology, error);
-    m->cpus = cpus_new(&fake_accel, &m->config->topology, m->cpu_model, m->mem, m->io, m->clock,
-                       &m->lock, &hooks, m, error);
+    m->cpus = cpus_new(&fake_accel, NULL, &m->config->topology, m->cpu_model, m->mem, m->io,
+                       m->clock, &m->lock, &hooks, m, error);
     return m->cpus != NULL;
 }
 

@@ -72,8 +72,8 @@ static void setup(struct fixture *f, gconstpointer data)
     f->model = cpu_model_new(NULL, &topology, &error);
     g_assert_no_error(error);
     big_lock_acquire(&f->lock);
-    f->cpus = cpus_new(&accel_soft, &topology, f->model, f->mem, f->io, f->clock, &f->lock, &hooks,
-                       f, &error);
+    f->cpus = cpus_new(&accel_soft, NULL, &topology, f->model, f->mem, f->io, f->clock, &f->lock,
+                       &hooks, f, &error);
     g_assert_no_error(error);
     /* as if each vCPU's own thread called, which never holds the machine lock */
     big_lock_release(&f->lock);

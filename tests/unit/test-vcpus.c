@@ -77,8 +77,8 @@ static void setup(struct fixture *f, gconstpointer data)
     big_lock_acquire(&f->lock);
     address_space_map(f->mem, 0, &f->region, 0);
     address_space_map(f->io, PORT_POKE, &f->port, 0);
-    f->cpus = cpus_new(&accel_soft, &topology, f->model, f->mem, f->io, f->clock, &f->lock, &hooks,
-                       f, &error);
+    f->cpus = cpus_new(&accel_soft, NULL, &topology, f->model, f->mem, f->io, f->clock, &f->lock,
+                       &hooks, f, &error);
     g_assert_no_error(error);
     vcpus_reset_all(f->cpus);
 }

@@ -17,7 +17,7 @@
  * Memory comes from an arena that is emptied as a whole when full. That, and freeing, happens only
  * in block_find(), which soft_run() calls between blocks.
  */
-#include "cpu/x86/soft/block.h"
+#include "cpu/x86/soft/xlat.h"
 #include <sys/mman.h>
 
 #define CHUNK_BITS  6
@@ -68,10 +68,13 @@ void blocks_finish(struct cpu *c)
     }
 }
 
-static void block_kill(struct block *b)
+static void block_kill(struct cpu *c, struct block *b)
 {
     if (b->dead) {
         return;
+    }
+    if (b->unit) {
+        xlat_unit_kill(c, b->unit);
     }
     b->dead = true;
     b->op[0].disp = 0;
@@ -84,9 +87,10 @@ static void block_kill(struct block *b)
 void blocks_flush(struct cpu *c)
 {
     struct block_cache *bc = c->blocks;
+    xlat_flush(c);
     for (unsigned i = 0; i < BLOCK_HASH_SIZE; i++) {
         for (struct block *b = bc->hash[i]; b; b = b->hash_next) {
-            block_kill(b);
+            block_kill(c, b);
         }
     }
     memset(bc->hash, 0, sizeof(bc->hash));
@@ -240,11 +244,12 @@ static void invalidate_host(struct cpu *c, const uint8_t *first, const uint8_t *
 {
     struct block_cache *bc = c->blocks;
     unsigned h = page_hash(first);
+    xlat_invalidate(c, first, last);
     struct block *next;
     for (struct block *b = bc->page[h]; b; b = next) {
         next = b->page_next[list_side(b, h)];
         if (overlaps(b, first, last)) {
-            block_kill(b);
+            block_kill(c, b);
             hash_remove(bc, b);
             list_remove(bc, b, b->host);
             if (b->host2 && page_hash(b->host2) != page_hash(b->host)) {
@@ -618,11 +623,23 @@ static struct block *block_make(struct cpu *c, struct source *src)
     struct block **bucket = &bc->hash[block_hash(b->gpa, b->rip, b->key)];
     b->hash_next = *bucket;
     *bucket = b;
+    xlat_block_new(c, b);
     list_insert(bc, b, b->host);
     if (b->host2 && page_hash(b->host2) != page_hash(b->host)) {
         list_insert(bc, b, b->host2);
     }
     return b;
+}
+
+bool block_mark_code(struct cpu *c, const struct block *b, unsigned first, unsigned last)
+{
+    struct source src = {
+        .lin = b->rip,
+        .gpa = b->gpa,
+        .host = b->host,
+    };
+    source_track(c, &src);
+    return !chunks_mark(c, &src, first, last);
 }
 
 /* ---------------------------------------------------------------- finding blocks */
@@ -639,7 +656,8 @@ static struct block *hash_find(struct cpu *c, gpa_t gpa, uint64_t rip)
 static void jump_cache_enter(struct cpu *c, uint64_t lin, struct block *b)
 {
     if (!(c->key & KEY_STEP) && b->host) {
-        c->jump_cache[jump_index(lin)] = (struct jump_entry){lin, jump_key(c), b};
+        c->jump_cache[jump_index(lin)] =
+            (struct jump_entry){lin, jump_key(c), b, c->xlat ? xlat_code_of(c, b) : NULL};
     }
 }
 
@@ -663,7 +681,7 @@ struct block *block_find(struct cpu *c)
         struct source src = source_at(c, lin);
         struct block *b = hash_find(c, src.gpa, c->rip);
         if (b && !second_page_agrees(c, lin, b)) {
-            block_kill(b);
+            block_kill(c, b);
             hash_remove(c->blocks, b);
             b = NULL;
         }

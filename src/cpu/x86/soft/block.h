@@ -98,6 +98,9 @@ op_ret branch_direct(struct cpu *c, const struct op *o, uint64_t rip);
 op_ret take_direct(struct cpu *c, const struct op *o, uint64_t target);
 /* The handler for an op followed by a 64-bit Jcc, or NULL. (op-fuse.c) */
 op_fn fused_with_branch(op_fn first, unsigned condition);
+/* Marks bytes [first, last] of the page that b lies in as code, before they are read. false: other
+ * vCPUs ran meanwhile, what was looked up is stale. */
+bool block_mark_code(struct cpu *c, const struct block *b, unsigned first, unsigned last);
 /* soft_run, with the block found at c->rip right after op `link_from` asked for it. */
 void block_link(struct cpu *c, struct block *b);
 

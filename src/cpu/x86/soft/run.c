@@ -8,6 +8,7 @@
  */
 #include "cpu/x86/soft/block.h"
 #include "cpu/x86/soft/flags.h"
+#include "cpu/x86/soft/xlat.h"
 #include <inttypes.h>
 
 static void run_block(struct cpu *c, struct block *b)
@@ -125,6 +126,7 @@ static __attribute__((noinline)) enum run_exit run_loop(struct cpu *c)
 static __attribute__((noinline)) bool deliver_pending(struct cpu *c)
 {
     c->blocks->link_from = NULL;
+    c->xl_running = false; /* it may have come out of translated code */
     while (c->vcpu && c->vcpu->exclusive_depth) {
         vcpu_exclusive_end(c->vcpu); /* the fault came from within a section */
     }
@@ -146,6 +148,9 @@ static __attribute__((noinline)) enum run_exit run_guarded(struct cpu *c)
 enum run_exit soft_execute(struct cpu *c, uint64_t max_insns)
 {
     c->insn_limit = max_insns ? c->insn_count + max_insns : UINT64_MAX;
+    if (c->xlat) {
+        xlat_thread_enter(c);
+    }
     fp_enter(c);
     enum run_exit exit = run_guarded(c);
     fp_leave(c);

@@ -215,6 +215,7 @@ struct jump_entry {
     uint64_t rip;
     uint64_t key; /* c->key | (uint64_t)c->tlb_gen << 32 */
     struct block *block;
+    const void *code; /* translated code of the block, or c->xl_miss */
 };
 
 union vec { /* one XMM register, or the upper half of a YMM register */
@@ -353,6 +354,17 @@ struct cpu {
     struct mmu_l2 *l2; /* second-level TLB: mmu.c */
     struct jump_entry jump_cache[JUMP_CACHE_SIZE];
     struct block_cache *blocks; /* block.c */
+
+    /* The translator's (xlat.h); code reaches these through the host's GS base. */
+    struct xlat *xlat; /* NULL: everything is interpreted */
+    struct cpu *self;
+    const void *xl_miss;    /* code that looks for the block at `rip` */
+    const void *xl_target;  /* where a stub goes on */
+    uint64_t xl_scratch;    /* of one instruction's code */
+    uint16_t xl_flags;      /* parked flags: SF ZF AF PF CF as LAHF gives them, OF in bit 0 */
+    uint8_t xl_raw;         /* on leaving: xl_flags is what counts, not res and aux */
+    uint8_t xl_novec;       /* xmm[] is right; else the host's registers are */
+    bool xl_running, xl_fell;
 };
 
 static inline bool cpu_has(const struct cpu *c, enum cpu_feature f)
@@ -538,6 +550,7 @@ struct block {
     struct block *page_next[2]; /* a straddling block belongs to two pages */
     uint32_t n_insns;
     bool dead;
+    struct unit *unit; /* its translation, or NULL */
     struct op op[];
 };
 

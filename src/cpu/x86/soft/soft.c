@@ -6,8 +6,10 @@
  * map may change, so nothing looked up before is used afterwards. A change of the map, made while
  * all vCPUs are out of guest memory, empties every TLB and drops all decoded code.
  */
+#include "base/log.h"
 #include "cpu/x86/lapic.h"
 #include "cpu/x86/soft/sys-priv.h"
+#include "cpu/x86/soft/xlat.h"
 
 struct soft {
     struct cpus *cpus;
@@ -101,6 +103,21 @@ static const struct soft_host host = {
 
 /* ---------------------------------------------------------------- vCPUs */
 
+/* Each vCPU has its share of the code cache. */
+static void translator_start(struct cpu *c)
+{
+    const struct cpus *cpus = c->vcpu->cpus;
+    const struct xlat_config config = {
+        .cache_bytes = cpus->config.cache_bytes / MAX(cpus->max, 1),
+        .threshold = cpus->config.threshold,
+        .max_insns = cpus->config.region_insns,
+    };
+    g_autoptr(GError) error = NULL;
+    if (cpus->config.translate && !xlat_init(c, &config, &error) && c->vcpu->index == 0) {
+        log_warn("%s; guest code is interpreted", error->message);
+    }
+}
+
 static bool soft_create(struct vcpu *vcpu, GError **error)
 {
     struct soft *soft = vcpu->cpus->accel_data;
@@ -112,6 +129,7 @@ static bool soft_create(struct vcpu *vcpu, GError **error)
     }
     vcpu->accel = c;
     c->lapic = lapic_new(soft->bus, vcpu);
+    translator_start(c);
     return true;
 }
 

@@ -3,6 +3,7 @@
  */
 #include "base/log.h"
 #include "cpu/x86/lapic.h"
+#include "cpu/x86/soft/xlat.h"
 #include "cpu/x86/soft/insn.h"
 #include "cpu/x86/soft/sys-priv.h"
 #include <inttypes.h>
@@ -516,6 +517,7 @@ void soft_cpu_free(struct cpu *c)
         return;
     }
     blocks_finish(c);
+    xlat_finish(c);
     mmu_finish(c);
     free(c);
 }

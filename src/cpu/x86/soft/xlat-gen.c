@@ -1,0 +1,1074 @@
+/*
+ * Host code of a region.
+ *
+ * A memory operand becomes: its address in T0; the first-level TLB entry looked up with T1; T0 is
+ * then the host address and the instruction is copied with [T0] as its operand. Instructions commit
+ * with their last host instruction, so that whatever fails before it, a TLB miss above all, has the
+ * interpreter execute the whole instruction instead. That code, exits and polls that found
+ * something stand behind the unit's main line.
+ *
+ * Where flags are live across a lookup they are parked: AH has SF ZF AF PF CF, AL has OF.
+ */
+#include "cpu/x86/soft/xlat-priv.h"
+
+_Static_assert(sizeof(struct tlbe) == 32, "lookups scale by 32");
+_Static_assert(sizeof(struct jump_entry) == 32, "lookups scale by 32");
+_Static_assert(offsetof(struct cpu, tlb_gen) == offsetof(struct cpu, key) + 4, "one load");
+
+const uint8_t xlat_host_reg[16] = {
+    HOST_RAX, HOST_R10,    HOST_RDX,    HOST_RBX,    HOST_R9, HOST_RBP, HOST_RSI, HOST_RDI,
+    HOST_R8,  XLAT_IN_ENV, XLAT_IN_ENV, XLAT_IN_ENV, 12,      13,       14,       15,
+};
+#define GUEST_RSP HOST_R9
+#define GUEST_RCX HOST_R10
+
+enum cold_kind {
+    COLD_OP,     /* the interpreter's handler, then back */
+    COLD_EXIT,   /* to code outside the region */
+    COLD_PARKED, /* the same, with flags parked already */
+    COLD_POLL,   /* something is requested: leave at rip */
+    COLD_VEC,    /* XMM registers have to be loaded */
+};
+
+struct cold {
+    enum cold_kind kind;
+    uint8_t *place;      /* of the jump that leads here */
+    uint64_t rip;        /* where to go on, of exits and polls */
+    const struct op *op; /* of COLD_OP */
+    bool parked;
+    const uint8_t *back; /* NULL: does not come back */
+};
+
+struct fixup { /* a jump to an instruction that comes later */
+    uint8_t *place;
+    int target;
+};
+
+struct gen {
+    struct cpu *c;
+    struct xlat *xl;
+    struct code_region *g;
+    struct unit *u;
+    struct emitter e;
+    struct op *next_op; /* table space left */
+    unsigned n_cold, n_fixups;
+    struct cold cold[XLAT_MAX_INSNS * 6 + 8];
+    struct fixup fixup[XLAT_MAX_INSNS * 2 + 8];
+    /* the instruction at hand */
+    const struct xinsn *x;
+    struct op *op;      /* its pair in the table, NULL: none yet */
+    bool parked;        /* its flags are in xl_flags while it looks up */
+    unsigned cold_from; /* its entries of cold[] that want `back` */
+};
+
+/* ---------------------------------------------------------------- flags, vectors, registers */
+
+static void park(struct emitter *e, unsigned temp)
+{
+    e_mov(e, temp, HOST_RAX);
+    e8(e, 0x9f); /* lahf */
+    e8(e, 0x0f); /* seto al */
+    e8(e, 0x90);
+    e8(e, 0xc0);
+    e8(e, 0x66);
+    e_gs(e, 0, 0x89, HOST_RAX, ENV(xl_flags));
+    e_mov(e, HOST_RAX, temp);
+}
+
+static void unpark(struct emitter *e, unsigned temp)
+{
+    e_mov(e, temp, HOST_RAX);
+    e8(e, 0x65); /* movzx eax, word gs:[xl_flags] */
+    e8(e, 0x0f);
+    e8(e, 0xb7);
+    e8(e, 0x04);
+    e8(e, 0x25);
+    e32(e, ENV(xl_flags));
+    e8(e, 0x04); /* add al, 127: overflows when AL is 1 */
+    e8(e, 127);
+    e8(e, 0x9e); /* sahf */
+    e_mov(e, HOST_RAX, temp);
+}
+
+static void gprs(struct emitter *e, uint8_t opcode)
+{
+    for (unsigned n = 0; n < 16; n++) {
+        if (xlat_host_reg[n] != XLAT_IN_ENV) {
+            e_gs(e, 1, opcode, xlat_host_reg[n], ENV_REG(n));
+        }
+    }
+}
+
+static void gprs_spill(struct emitter *e)
+{
+    gprs(e, 0x89);
+}
+
+static void gprs_load(struct emitter *e)
+{
+    gprs(e, 0x8b);
+}
+
+/* op xmm, gs:[disp] of 0F xx instructions without prefix */
+static void e_gs_0f(struct emitter *e, uint8_t op, unsigned reg, int32_t disp)
+{
+    e8(e, 0x65);
+    e_rex(e, 0, reg, 0, 0);
+    e8(e, 0x0f);
+    e8(e, op);
+    e8(e, (reg & 7) << 3 | 4);
+    e8(e, 0x25);
+    e32(e, disp);
+}
+
+/* cmp byte gs:[disp], 0 */
+static void e_test_gs_byte(struct emitter *e, int32_t disp)
+{
+    e8(e, 0x65);
+    e8(e, 0x80);
+    e8(e, 0x3c);
+    e8(e, 0x25);
+    e32(e, disp);
+    e8(e, 0);
+}
+
+static void e_set_gs_byte(struct emitter *e, int32_t disp, uint8_t value)
+{
+    e8(e, 0x65);
+    e8(e, 0xc6);
+    e8(e, 0x04);
+    e8(e, 0x25);
+    e32(e, disp);
+    e8(e, value);
+}
+
+/* Flags are lost. */
+static void vec_spill(struct emitter *e)
+{
+    e_test_gs_byte(e, ENV(xl_novec));
+    uint8_t *skip = e_jcc(e, CC_NE);
+    for (unsigned n = 0; n < 16; n++) {
+        e_gs_0f(e, 0x29, n, ENV_XMM(n));
+    }
+    e_set_gs_byte(e, ENV(xl_novec), 1);
+    e_target(skip, e->p);
+}
+
+/* Loads them whatever they are, and the guest's MXCSR. Flags and temp are lost. */
+static void vec_load(struct emitter *e, unsigned temp)
+{
+    for (unsigned n = 0; n < 16; n++) {
+        e_gs_0f(e, 0x28, n, ENV_XMM(n));
+    }
+    e_set_gs_byte(e, ENV(xl_novec), 0);
+    e_test_gs_byte(e, ENV(fp_entered));
+    uint8_t *skip = e_jcc(e, CC_NE);
+    e_gs(e, 0, 0x8b, temp, ENV(mxcsr));
+    e_alu_imm(e, 0, 1, temp, 0x1f80); /* all exceptions masked */
+    e_gs(e, 0, 0x89, temp, ENV(xl_scratch));
+    e_gs_0f(e, 0xae, 2, ENV(xl_scratch)); /* ldmxcsr */
+    e_set_gs_byte(e, ENV(fp_entered), 1);
+    e_target(skip, e->p);
+}
+
+/* ---------------------------------------------------------------- shared stubs */
+
+static void call_c(struct emitter *e, const void *fn)
+{
+    e_load_gs(e, HOST_RDI, ENV(self));
+    e_mov_imm(e, HOST_RAX, (uintptr_t)fn);
+    e8(e, 0xff);
+    e8(e, 0xd0);
+}
+
+/* Goes on at the address in RAX with registers and flags from memory. */
+static void resume(struct emitter *e)
+{
+    e_store_gs(e, HOST_RAX, ENV(xl_target));
+    gprs_load(e);
+    unpark(e, T1);
+    e_gs(e, 0, 0xff, 4, ENV(xl_target));
+}
+
+static void make_enter(struct emitter *e, struct xlat *xl)
+{
+    static const uint8_t push[] = {0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57};
+    static const uint8_t pop[] = {0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b};
+    xl->stub_enter = e->p;
+    for (unsigned i = 0; i < sizeof(push); i++) {
+        e8(e, push[i]);
+    }
+    e_alu_imm(e, 1, 5, HOST_RSP, 8);
+    e_mov(e, HOST_RAX, HOST_RSI);
+    resume(e);
+
+    xl->stub_leave = e->p;
+    park(e, T1);
+    e_set_gs_byte(e, ENV(xl_raw), 1);
+    gprs_spill(e);
+    vec_spill(e);
+    xl->stub_leave_done = e->p;
+    e_alu_imm(e, 1, 0, HOST_RSP, 8);
+    for (unsigned i = 0; i < sizeof(pop); i++) {
+        e8(e, pop[i]);
+    }
+    e8(e, 0xc3);
+}
+
+static void make_op(struct emitter *e, struct xlat *xl, unsigned variant)
+{
+    xl->stub_op[variant] = e->p;
+    if (!(variant & STUB_PARKED)) {
+        park(e, T1);
+    }
+    gprs_spill(e);
+    vec_spill(e);
+    e_mov(e, HOST_RSI, T0);
+    e_alu_imm(e, 1, 5, HOST_RSP, 8);
+    call_c(e, xlat_op);
+    e_alu_imm(e, 1, 0, HOST_RSP, 8);
+    e_rr(e, 1, 0x85, HOST_RAX, HOST_RAX);
+    uint8_t *away = e_jcc(e, CC_NE);
+    if (variant & STUB_VEC) {
+        vec_load(e, HOST_RAX);
+    }
+    gprs_load(e);
+    unpark(e, T1);
+    e8(e, 0xc3);
+    e_target(away, e->p);
+    e_alu_imm(e, 1, 0, HOST_RSP, 8); /* the return address */
+    resume(e);
+}
+
+static void make_call_out(struct emitter *e, bool parked, const void *fn)
+{
+    if (!parked) {
+        park(e, T1);
+    }
+    gprs_spill(e);
+    vec_spill(e);
+    e_mov(e, HOST_RSI, T0);
+    call_c(e, fn);
+    resume(e);
+}
+
+void xlat_make_stubs(struct cpu *c, struct xlat *xl)
+{
+    struct emitter e = {.p = xl->rw, .exec = xl->rx - xl->rw};
+    make_enter(&e, xl);
+    for (unsigned variant = 0; variant < 4; variant++) {
+        make_op(&e, xl, variant);
+    }
+    xl->stub_exit = e.p;
+    make_call_out(&e, false, xlat_exit);
+    xl->stub_exit_parked = e.p;
+    make_call_out(&e, true, xlat_exit);
+    xl->stub_miss = e.p;
+    make_call_out(&e, true, xlat_miss);
+    xl->stub_vec_load = e.p;
+    park(&e, T1);
+    vec_load(&e, T1);
+    unpark(&e, T1);
+    e8(&e, 0xc3);
+    xl->stubs = (e.p - xl->rw + 63) & ~63ull;
+}
+
+/* ---------------------------------------------------------------- ways out of the main line */
+
+static struct cold *cold_add(struct gen *k, enum cold_kind kind, uint8_t *place)
+{
+    struct cold *cold = &k->cold[k->n_cold++];
+    *cold = (struct cold){.kind = kind, .place = place};
+    return cold;
+}
+
+/* The instruction's ops in the table. */
+static const struct op *op_of(struct gen *k)
+{
+    if (!k->op) {
+        k->op = k->next_op;
+        k->next_op += 2;
+        k->op[0] = k->x->op;
+        k->op[1] = (struct op){
+            .fn = op_xlat_end,
+            .bits = (k->x->live_in ? 1 : 0) | (k->x->live_out ? 2 : 0),
+            .imm = (intptr_t)k->u,
+        };
+    }
+    return k->op;
+}
+
+static void to_handler(struct gen *k, uint8_t *place)
+{
+    struct cold *cold = cold_add(k, COLD_OP, place);
+    cold->op = op_of(k);
+    cold->parked = k->parked;
+}
+
+static uint64_t rip_of(const struct gen *k, const struct xinsn *x)
+{
+    return k->g->page_rip + x->op.ip;
+}
+
+static void exit_jump(struct gen *k, uint8_t *place, uint64_t rip, bool parked)
+{
+    struct cold *cold = cold_add(k, parked ? COLD_PARKED : COLD_EXIT, place);
+    cold->rip = rip;
+}
+
+/* A jump at `place` shall go to an instruction of the region, or out of it to rip. */
+static void jump_to(struct gen *k, uint8_t *place, int target, uint64_t rip)
+{
+    if (target < 0) {
+        exit_jump(k, place, rip, false);
+    } else if (k->g->insn[target].label) {
+        e_target(place, k->g->insn[target].label);
+    } else {
+        k->fixup[k->n_fixups++] = (struct fixup){place, target};
+    }
+}
+
+static void poll(struct gen *k, const struct xinsn *x)
+{
+    struct emitter *e = &k->e;
+    uint8_t *place;
+    e_load_gs(e, T0, ENV(req));
+    if (x->live_in) {
+        e_rm(e, 0, 0x8b, T1, T0, 0);
+        e8(e, 0xe3); /* jrcxz over the jump */
+        e8(e, 5);
+        place = e_jmp(e);
+    } else {
+        e_rm(e, 0, 0x83, 7, T0, 0); /* cmp dword [T0], 0 */
+        e8(e, 0);
+        place = e_jcc(e, CC_NE);
+    }
+    cold_add(k, COLD_POLL, place)->rip = rip_of(k, x);
+}
+
+/* ---------------------------------------------------------------- addresses and lookups */
+
+/* The address of the memory operand in `to`; 32 bits of it unless w. */
+static void address(struct gen *k, unsigned to, bool w, bool segment)
+{
+    struct emitter *e = &k->e;
+    const struct op *o = &k->x->op;
+    unsigned base = o->base, index = o->index;
+    if (base == R_BLOCK) {
+        uint64_t a = k->g->page_rip + (int64_t)o->disp + (index == R_4K ? 4096 : 0);
+        e_mov_imm(e, to, w ? a : (uint32_t)a);
+    } else if (base == R_ZERO && index == R_ZERO) {
+        e_mov_imm(e, to, w ? (uint64_t)(int64_t)o->disp : (uint32_t)o->disp);
+    } else {
+        unsigned host_base = 0, host_index = 4;
+        if (base != R_ZERO) {
+            host_base = xlat_host_reg[base];
+            if (host_base == XLAT_IN_ENV) {
+                host_base = T0;
+                e_load_gs(e, T0, ENV_REG(base));
+            }
+        }
+        if (index != R_ZERO) {
+            host_index = xlat_host_reg[index];
+            if (host_index == XLAT_IN_ENV) {
+                host_index = T1;
+                e_load_gs(e, T1, ENV_REG(index));
+            }
+        }
+        unsigned direct = w ? to : T0;
+        if (base == R_ZERO) {
+            e_lea_index(e, direct, host_index, o->scale, o->disp);
+        } else {
+            e_lea(e, direct, host_base, host_index, o->scale, o->disp);
+        }
+        if (!w) {
+            e_rr(e, 0, 0x89, T0, to);
+        }
+    }
+    if (segment && (o->mflags & MF_SEG64)) {
+        e_load_gs(e, T1, (int32_t)(ENV(seg) + o->seg * sizeof(struct seg)));
+        e_lea(e, to, to, T1, 0, 0);
+    }
+}
+
+/* T0: a linear address, becomes the host's; or the handler is called. Flags and T1 are lost. */
+static void probe(struct gen *k, unsigned size, bool write, bool align)
+{
+    struct emitter *e = &k->e;
+    int32_t tag = write ? offsetof(struct tlbe, wtag) : offsetof(struct tlbe, rtag);
+    int32_t host = offsetof(struct tlbe, host);
+    bool user = (k->g->key & KEY_CPL) == 3;
+    int32_t table = ENV(tlb_mode) + (int32_t)(TLB_USER * sizeof(k->c->tlb_mode[0]));
+    e_rr(e, 0, 0x89, T0, T1);
+    e8(e, 0xc1); /* shr ecx, 7 */
+    e8(e, 0xe8 | T1);
+    e8(e, GUEST_PAGE_BITS - 5);
+    e_alu_imm(e, 0, 4, T1, (TLB_SIZE - 1) << 5);
+    if (user) {
+        e_gs_base(e, 1, 0x2b, T0, T1, table + tag);
+    } else {
+        e_gs(e, 1, 0x03, T1, ENV(tlb));
+        e_rm(e, 1, 0x2b, T0, T1, tag);
+    }
+    if (align) {
+        e_rex(e, 1, 0, 0, T0); /* test T0, not FF0: tag and alignment in one */
+        e8(e, 0xf7);
+        e8(e, 0xc0 | (T0 & 7));
+        e32(e, ~0xff0u);
+        to_handler(k, e_jcc(e, CC_NE));
+    } else {
+        e_alu_imm(e, 1, 7, T0, GUEST_PAGE_SIZE - size);
+        to_handler(k, e_jcc(e, CC_A));
+    }
+    if (user) {
+        e_gs_base(e, 1, 0x03, T0, T1, table + host);
+    } else {
+        e_rm(e, 1, 0x03, T0, T1, host);
+    }
+}
+
+/* Before an instruction that looks something up. */
+static void lookup_begin(struct gen *k)
+{
+    if (k->x->live_in) {
+        park(&k->e, T0);
+        k->parked = true;
+    }
+}
+
+/* After its last lookup. T1 is lost. */
+static void lookup_end(struct gen *k)
+{
+    if (k->parked) {
+        unpark(&k->e, T1);
+        k->parked = false;
+    }
+}
+
+static void operand_lookup(struct gen *k)
+{
+    address(k, T0, true, true);
+    probe(k, k->x->mem_size, k->x->mem_write, k->x->mem_align);
+}
+
+/* ---------------------------------------------------------------- re-encoding */
+
+static bool is_high_byte(const struct xinsn *x, bool byte, unsigned n)
+{
+    return byte && !x->rex && n >= 4 && n < 8;
+}
+
+/* The host's register for a guest's in ModRM; loads those that live in memory into temp. */
+static unsigned host_register(struct gen *k, unsigned n, bool byte, unsigned temp)
+{
+    if (is_high_byte(k->x, byte, n)) {
+        unsigned low = n - 4;
+        return xlat_host_reg[low] + 4; /* AH, DH, BH: checked to be encodable */
+    }
+    if (xlat_host_reg[n] == XLAT_IN_ENV) {
+        e_load_gs(&k->e, temp, ENV_REG(n));
+        return temp;
+    }
+    return xlat_host_reg[n];
+}
+
+static void store_back(struct gen *k, unsigned n, bool byte, unsigned temp)
+{
+    if (!is_high_byte(k->x, byte, n) && xlat_host_reg[n] == XLAT_IN_ENV) {
+        e_store_gs(&k->e, temp, ENV_REG(n));
+    }
+}
+
+/* Prefixes, REX and opcode. reg, rm: host registers. */
+static void opcode_bytes(struct gen *k, unsigned reg, unsigned rm)
+{
+    struct emitter *e = &k->e;
+    const struct xinsn *x = k->x;
+    if (x->opsize) {
+        e8(e, 0x66);
+    }
+    if (x->mandatory) {
+        e8(e, x->mandatory);
+    }
+    if (x->lock && x->mem) {
+        e8(e, 0xf0);
+    }
+    uint8_t rex = (x->rex & 8) | (reg & 8 ? 4 : 0) | (rm & 8 ? 1 : 0);
+    bool low_byte =
+        (x->reg_byte && x->reg_kind == OPERAND_GPR && reg >= 4 && !is_high_byte(x, true, x->reg)) ||
+        (x->rm_byte && !x->mem && rm >= 4 && !is_high_byte(x, true, x->rm));
+    if (rex || low_byte) {
+        e8(e, 0x40 | rex);
+    }
+    if (x->map != M1) {
+        e8(e, 0x0f);
+    }
+    if (x->map == M38 || x->map == M3A) {
+        e8(e, x->map == M38 ? 0x38 : 0x3a);
+    }
+    e8(e, x->opcode);
+}
+
+static void immediate_bytes(struct gen *k)
+{
+    for (unsigned i = 0; i < k->x->imm_len; i++) {
+        e8(&k->e, k->x->bytes[k->x->imm_at + i]);
+    }
+}
+
+static void gen_modrm(struct gen *k)
+{
+    struct emitter *e = &k->e;
+    const struct xinsn *x = k->x;
+    unsigned reg = x->reg_kind == OPERAND_DIGIT ? x->modrm >> 3 & 7 : x->reg;
+    unsigned rm = x->rm;
+    if (x->mem) {
+        lookup_begin(k);
+        operand_lookup(k);
+        lookup_end(k);
+        rm = T0;
+    } else if (x->rm_kind == OPERAND_GPR) {
+        rm = host_register(k, x->rm, x->rm_byte, T0);
+    }
+    if (x->reg_kind == OPERAND_GPR) {
+        reg = host_register(k, x->reg, x->reg_byte, T1);
+    }
+    if (x->by_cl) {
+        e_mov(e, T1, GUEST_RCX);
+    }
+    opcode_bytes(k, reg, rm);
+    e8(e, (x->mem ? 0 : 0xc0) | (reg & 7) << 3 | (rm & 7));
+    immediate_bytes(k);
+    if (x->reg_kind == OPERAND_GPR && x->reg_out) {
+        store_back(k, x->reg, x->reg_byte, T1);
+    }
+    if (x->rm_kind == OPERAND_GPR && x->rm_out && !x->mem) {
+        store_back(k, x->rm, x->rm_byte, T0);
+    }
+}
+
+static void gen_lea(struct gen *k)
+{
+    const struct xinsn *x = k->x;
+    unsigned host = xlat_host_reg[x->reg];
+    if (host != XLAT_IN_ENV && x->size >= 4) {
+        address(k, host, x->size == 8, false);
+        return;
+    }
+    address(k, T0, true, false);
+    if (x->size == 2) {
+        unsigned to = host == XLAT_IN_ENV ? T1 : host;
+        if (host == XLAT_IN_ENV) {
+            e_load_gs(&k->e, T1, ENV_REG(x->reg));
+        }
+        e8(&k->e, 0x66);
+        e_rr(&k->e, 0, 0x89, T0, to);
+        store_back(k, x->reg, false, T1);
+        return;
+    }
+    if (x->size == 4) {
+        e_rr(&k->e, 0, 0x89, T0, T0);
+    }
+    e_store_gs(&k->e, T0, ENV_REG(x->reg));
+}
+
+static void gen_mov_imm(struct gen *k)
+{
+    struct emitter *e = &k->e;
+    const struct xinsn *x = k->x;
+    unsigned host = xlat_host_reg[x->rm];
+    uint64_t imm = x->op.imm;
+    if (x->size >= 4) {
+        imm = x->size == 4 ? (uint32_t)imm : imm;
+        e_mov_imm(e, host == XLAT_IN_ENV ? T0 : host, imm);
+        store_back(k, x->rm, false, T0);
+        return;
+    }
+    host = host_register(k, x->rm, x->rm_byte, T0);
+    if (x->size == 2) {
+        e8(e, 0x66);
+    }
+    bool low_byte = x->rm_byte && host >= 4 && !is_high_byte(x, true, x->rm);
+    if (host >= 8 || low_byte) {
+        e8(e, 0x40 | host >> 3);
+    }
+    e8(e, (x->size == 1 ? 0xb0 : 0xb8) | (host & 7));
+    e8(e, imm);
+    if (x->size == 2) {
+        e8(e, imm >> 8);
+    }
+    store_back(k, x->rm, x->rm_byte, T0);
+}
+
+static void gen_bswap(struct gen *k)
+{
+    unsigned host = host_register(k, k->x->rm, false, T0);
+    e_rex(&k->e, k->x->size == 8, 0, 0, host);
+    e8(&k->e, 0x0f);
+    e8(&k->e, 0xc8 | (host & 7));
+    store_back(k, k->x->rm, false, T0);
+}
+
+static void gen_xchg_rax(struct gen *k)
+{
+    unsigned host = host_register(k, k->x->rm, false, T0);
+    if (k->x->size == 2) {
+        e8(&k->e, 0x66);
+    }
+    e_rr(&k->e, k->x->size == 8, 0x87, HOST_RAX, host);
+    store_back(k, k->x->rm, false, T0);
+}
+
+static void gen_div(struct gen *k)
+{
+    struct emitter *e = &k->e;
+    const struct xinsn *x = k->x;
+    bool w = x->size == 8, is_signed = (x->modrm >> 3 & 7) == 7;
+    if (x->mem) {
+        lookup_begin(k);
+        operand_lookup(k);
+        e_rm(e, w, 0x8b, T1, T0, 0);
+    } else if (xlat_host_reg[x->rm] == XLAT_IN_ENV) {
+        e_load_gs(e, T1, ENV_REG(x->rm));
+    } else {
+        e_mov(e, T1, xlat_host_reg[x->rm]);
+    }
+    if (is_signed) {
+        /* not by 0 nor by -1, and a dividend that was sign-extended: no overflow */
+        e_rm(e, w, 0x8d, T0, T1, 1);
+        e_alu_imm(e, w, 7, T0, 1);
+        to_handler(k, e_jcc(e, CC_BE));
+        e_mov(e, T0, HOST_RAX);
+        e_rex(e, w, 0, 0, T0); /* sar */
+        e8(e, 0xc1);
+        e8(e, 0xf8 | (T0 & 7));
+        e8(e, w ? 63 : 31);
+        e_rr(e, w, 0x39, HOST_RDX, T0);
+        to_handler(k, e_jcc(e, CC_NE));
+    } else {
+        e_rr(e, w, 0x39, T1, HOST_RDX); /* the quotient fits when the upper half is less */
+        to_handler(k, e_jcc(e, CC_AE));
+    }
+    e_rex(e, w, 0, 0, T1);
+    e8(e, 0xf7);
+    e8(e, (is_signed ? 0xf8 : 0xf0) | T1);
+}
+
+/* ---------------------------------------------------------------- the stack */
+
+static void gen_push(struct gen *k)
+{
+    struct emitter *e = &k->e;
+    const struct xinsn *x = k->x;
+    lookup_begin(k);
+    if (x->mem) {
+        operand_lookup(k);
+        e_rm(e, 1, 0x8b, T0, T0, 0);
+        e_store_gs(e, T0, ENV(xl_scratch));
+    }
+    e_lea(e, T0, GUEST_RSP, 4, 0, -8);
+    probe(k, 8, true, false);
+    lookup_end(k);
+    if (x->class == XC_PUSH_IMM) {
+        e_rm(e, 1, 0xc7, 0, T0, 0);
+        e32(e, x->op.imm);
+    } else {
+        unsigned from = T1;
+        if (x->mem) {
+            e_load_gs(e, T1, ENV(xl_scratch));
+        } else {
+            from = host_register(k, x->rm, false, T1);
+        }
+        e_rm(e, 1, 0x89, from, T0, 0);
+    }
+    e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, -8);
+}
+
+static void gen_pop(struct gen *k)
+{
+    struct emitter *e = &k->e;
+    unsigned n = k->x->rm, to = xlat_host_reg[n] == XLAT_IN_ENV ? T1 : xlat_host_reg[n];
+    lookup_begin(k);
+    e_mov(e, T0, GUEST_RSP);
+    probe(k, 8, false, false);
+    lookup_end(k);
+    e_rm(e, 1, 0x8b, to, T0, 0);
+    if (n != RSP) {
+        e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, 8);
+    }
+    store_back(k, n, false, T1);
+}
+
+static void gen_leave(struct gen *k)
+{
+    struct emitter *e = &k->e;
+    lookup_begin(k);
+    e_mov(e, T0, HOST_RBP);
+    probe(k, 8, false, false);
+    lookup_end(k);
+    e_lea(e, GUEST_RSP, HOST_RBP, 4, 0, 8);
+    e_rm(e, 1, 0x8b, HOST_RBP, T0, 0);
+}
+
+/* ---------------------------------------------------------------- branches */
+
+#define JUMP_ENTRY(field) (ENV(jump_cache) + (int32_t)offsetof(struct jump_entry, field))
+
+/* Goes to rip in another page through the jump cache. Flags are parked. */
+static void jump_far_page(struct gen *k, uint64_t rip)
+{
+    struct emitter *e = &k->e;
+    int32_t at = (int32_t)(jump_index(rip) * sizeof(struct jump_entry));
+    e_mov_imm(e, T0, rip);
+    e_store_gs(e, T0, ENV(rip));
+    e_gs(e, 1, 0x39, T0, JUMP_ENTRY(rip) + at);
+    e_target(e_jcc(e, CC_NE), k->xl->stub_miss);
+    e_load_gs(e, T0, ENV(key));
+    e_gs(e, 1, 0x39, T0, JUMP_ENTRY(key) + at);
+    e_target(e_jcc(e, CC_NE), k->xl->stub_miss);
+    e_gs(e, 0, 0xff, 4, JUMP_ENTRY(code) + at);
+}
+
+/* T0: a target. T1 becomes the offset of its entry in the jump cache, or the handler is called. */
+static void jump_lookup(struct gen *k)
+{
+    struct emitter *e = &k->e;
+    e_store_gs(e, T0, ENV(rip));
+    e_mov(e, T1, T0);
+    e_rex(e, 1, 0, 0, T1);
+    e8(e, 0xc1); /* shr rcx, 12 */
+    e8(e, 0xe8 | T1);
+    e8(e, GUEST_PAGE_BITS);
+    e_rr(e, 0, 0x31, T0, T1);
+    e_alu_imm(e, 0, 4, T1, JUMP_CACHE_SIZE - 1);
+    e8(e, 0xc1); /* shl ecx, 5 */
+    e8(e, 0xe0 | T1);
+    e8(e, 5);
+    e_gs_base(e, 1, 0x39, T0, T1, JUMP_ENTRY(rip));
+    to_handler(k, e_jcc(e, CC_NE));
+    e_load_gs(e, T0, ENV(key));
+    e_gs_base(e, 1, 0x39, T0, T1, JUMP_ENTRY(key));
+    to_handler(k, e_jcc(e, CC_NE));
+}
+
+static void jump_entry(struct gen *k)
+{
+    e_gs_base(&k->e, 0, 0xff, 4, T1, JUMP_ENTRY(code));
+}
+
+static void park_for_exit(struct gen *k)
+{
+    park(&k->e, T0);
+    k->parked = true;
+}
+
+static void gen_ret(struct gen *k)
+{
+    struct emitter *e = &k->e;
+    park_for_exit(k);
+    e_mov(e, T0, GUEST_RSP);
+    probe(k, 8, false, false);
+    e_rm(e, 1, 0x8b, T0, T0, 0);
+    jump_lookup(k);
+    e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, 8 + (uint16_t)k->x->op.imm);
+    jump_entry(k);
+}
+
+/* The target of an indirect jump or call in T0. */
+static void indirect_target(struct gen *k)
+{
+    struct emitter *e = &k->e;
+    const struct xinsn *x = k->x;
+    park_for_exit(k);
+    if (x->mem) {
+        operand_lookup(k);
+        e_rm(e, 1, 0x8b, T0, T0, 0);
+    } else if (xlat_host_reg[x->rm] == XLAT_IN_ENV) {
+        e_load_gs(e, T0, ENV_REG(x->rm));
+    } else {
+        e_mov(e, T0, xlat_host_reg[x->rm]);
+    }
+}
+
+static void push_return(struct gen *k)
+{
+    struct emitter *e = &k->e;
+    e_lea(e, T0, GUEST_RSP, 4, 0, -8);
+    probe(k, 8, true, false);
+    e_mov_imm(e, T1, rip_of(k, k->x) + k->x->len);
+    e_rm(e, 1, 0x89, T1, T0, 0);
+    e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, -8);
+}
+
+static void gen_call_ind(struct gen *k)
+{
+    indirect_target(k);
+    jump_lookup(k);
+    e_store_gs(&k->e, T1, ENV(xl_scratch));
+    push_return(k);
+    e_load_gs(&k->e, T1, ENV(xl_scratch));
+    jump_entry(k);
+}
+
+static bool same_page(const struct gen *k, uint64_t rip)
+{
+    return rip >> GUEST_PAGE_BITS == k->g->page_rip >> GUEST_PAGE_BITS;
+}
+
+static void gen_call(struct gen *k)
+{
+    uint64_t rip = k->g->page_rip + k->x->op.imm;
+    park_for_exit(k);
+    push_return(k);
+    if (same_page(k, rip)) {
+        exit_jump(k, e_jmp(&k->e), rip, true);
+    } else {
+        jump_far_page(k, rip);
+    }
+}
+
+/* jrcxz over a jump; the code behind that is for RCX being 0. */
+static uint8_t *unless_rcx_zero(struct gen *k)
+{
+    e_mov(&k->e, T1, GUEST_RCX);
+    e8(&k->e, 0xe3);
+    e8(&k->e, 5);
+    return e_jmp(&k->e);
+}
+
+static void gen_branch(struct gen *k)
+{
+    struct emitter *e = &k->e;
+    const struct xinsn *x = k->x;
+    uint64_t rip = k->g->page_rip + x->op.imm;
+    switch (x->class) {
+    case XC_JCC:
+        jump_to(k, e_jcc(e, x->opcode & 15), x->target, rip);
+        break;
+    case XC_JMP:
+        if (x->target != (int)(x - k->g->insn) + 1) {
+            jump_to(k, e_jmp(e), x->target, rip);
+        }
+        break;
+    case XC_LOOP:
+        e_lea(e, GUEST_RCX, GUEST_RCX, 4, 0, -1);
+        jump_to(k, unless_rcx_zero(k), x->target, rip);
+        break;
+    default: { /* XC_JCXZ */
+        uint8_t *skip = unless_rcx_zero(k);
+        jump_to(k, e_jmp(e), x->target, rip);
+        e_target(skip, e->p);
+        break;
+    }
+    }
+}
+
+/* ---------------------------------------------------------------- instructions */
+
+static void gen_handler(struct gen *k)
+{
+    const struct op *op = op_of(k);
+    e_mov_imm(&k->e, T0, (uintptr_t)op);
+    e_call(&k->e, k->xl->stub_op[k->g->vec ? STUB_VEC : 0]);
+}
+
+static void gen_insn(struct gen *k)
+{
+    switch (k->x->class) {
+    case XC_NOP:
+        break;
+    case XC_VERBATIM:
+        memcpy(k->e.p, k->x->bytes, k->x->len);
+        k->e.p += k->x->len;
+        break;
+    case XC_MODRM:
+        gen_modrm(k);
+        break;
+    case XC_LEA:
+        gen_lea(k);
+        break;
+    case XC_MOV_IMM:
+        gen_mov_imm(k);
+        break;
+    case XC_BSWAP:
+        gen_bswap(k);
+        break;
+    case XC_XCHG_RAX:
+        gen_xchg_rax(k);
+        break;
+    case XC_DIV:
+        gen_div(k);
+        break;
+    case XC_PUSH:
+    case XC_PUSH_IMM:
+        gen_push(k);
+        break;
+    case XC_POP:
+        gen_pop(k);
+        break;
+    case XC_LEAVE:
+        gen_leave(k);
+        break;
+    case XC_JCC:
+    case XC_JCXZ:
+    case XC_LOOP:
+    case XC_JMP:
+        gen_branch(k);
+        break;
+    case XC_CALL:
+        gen_call(k);
+        break;
+    case XC_RET:
+        gen_ret(k);
+        break;
+    case XC_JMP_IND:
+        indirect_target(k);
+        jump_lookup(k);
+        jump_entry(k);
+        break;
+    case XC_CALL_IND:
+        gen_call_ind(k);
+        break;
+    default:
+        gen_handler(k);
+        break;
+    }
+}
+
+/* The end of an instruction: where control falls to. */
+static void gen_next(struct gen *k, unsigned i)
+{
+    const struct xinsn *x = &k->g->insn[i];
+    for (unsigned n = k->cold_from; n < k->n_cold; n++) {
+        if (k->cold[n].kind == COLD_OP && x->falls) {
+            k->cold[n].back = k->e.p;
+        }
+    }
+    if (x->falls && x->next != (int)i + 1) {
+        jump_to(k, e_jmp(&k->e), x->next, rip_of(k, x) + x->len);
+    }
+}
+
+static void gen_entry(struct gen *k)
+{
+    struct emitter *e = &k->e;
+    struct xinsn *first = &k->g->insn[0];
+    k->u->entry_parked = e->p;
+    if (first->live_in) {
+        unpark(e, T1);
+    }
+    k->u->entry = e->p;
+    if (k->g->vec) {
+        uint8_t *place;
+        if (first->live_in) {
+            e8(e, 0x65); /* movzx ecx, byte gs:[xl_novec] */
+            e8(e, 0x0f);
+            e8(e, 0xb6);
+            e8(e, T1 << 3 | 4);
+            e8(e, 0x25);
+            e32(e, ENV(xl_novec));
+            e8(e, 0xe3); /* jrcxz */
+            e8(e, 5);
+            place = e_jmp(e);
+        } else {
+            e_test_gs_byte(e, ENV(xl_novec));
+            place = e_jcc(e, CC_NE);
+        }
+        cold_add(k, COLD_VEC, place)->back = e->p;
+    }
+    first->head = true;
+}
+
+/* ---------------------------------------------------------------- behind the main line */
+
+static void gen_exit(struct gen *k, const struct cold *cold)
+{
+    struct emitter *e = &k->e;
+    bool parked = cold->kind == COLD_PARKED;
+    if (!same_page(k, cold->rip)) {
+        if (!parked) {
+            park(e, T0);
+        }
+        jump_far_page(k, cold->rip);
+        return;
+    }
+    struct unit_exit *exit = &k->u->exits[k->u->n_exits++];
+    *exit = (struct unit_exit){
+        .rip = cold->rip,
+        .jump = cold->place,
+        .stub = e->p,
+        .parked = parked,
+        .from = k->u,
+    };
+    e_mov_imm(e, T0, (uintptr_t)exit);
+    e_jmp_to(e, parked ? k->xl->stub_exit_parked : k->xl->stub_exit);
+}
+
+static void gen_cold(struct gen *k, const struct cold *cold)
+{
+    struct emitter *e = &k->e;
+    e_target(cold->place, e->p);
+    switch (cold->kind) {
+    case COLD_OP:
+        e_mov_imm(e, T0, (uintptr_t)cold->op);
+        e_call(e, k->xl->stub_op[(cold->parked ? STUB_PARKED : 0) | (k->g->vec ? STUB_VEC : 0)]);
+        if (cold->back) {
+            e_jmp_to(e, cold->back);
+        } else {
+            e8(e, 0x0f); /* ud2: branches do not come back */
+            e8(e, 0x0b);
+        }
+        break;
+    case COLD_EXIT:
+    case COLD_PARKED:
+        gen_exit(k, cold);
+        break;
+    case COLD_POLL:
+        e_mov_imm(e, T0, cold->rip);
+        e_store_gs(e, T0, ENV(rip));
+        e_jmp_to(e, k->xl->stub_leave);
+        break;
+    case COLD_VEC:
+        e_call(e, k->xl->stub_vec_load);
+        e_jmp_to(e, cold->back);
+        break;
+    }
+}
+
+void xlat_generate(struct cpu *c, struct xlat *xl, struct code_region *g, struct unit *u)
+{
+    struct gen *k = g_new(struct gen, 1);
+    k->c = c;
+    k->xl = xl;
+    k->g = g;
+    k->u = u;
+    k->e = (struct emitter){.p = xl->rw + xl->used, .exec = xl->rx - xl->rw};
+    k->n_cold = k->n_fixups = 0;
+    u->exits = (struct unit_exit *)(xl->table + xl->table_used);
+    u->n_exits = 0;
+    k->next_op = (struct op *)(u->exits + 2 * g->n + 2);
+    k->cold_from = 0;
+    gen_entry(k);
+    for (unsigned i = 0; i < g->n; i++) {
+        struct xinsn *x = &g->insn[i];
+        k->x = x;
+        k->op = NULL;
+        k->parked = false;
+        x->label = k->e.p;
+        if (x->head) {
+            poll(k, x);
+        }
+        k->cold_from = k->n_cold;
+        gen_insn(k);
+        gen_next(k, i);
+    }
+    for (unsigned i = 0; i < k->n_fixups; i++) {
+        e_target(k->fixup[i].place, g->insn[k->fixup[i].target].label);
+    }
+    for (unsigned i = 0; i < k->n_cold; i++) {
+        gen_cold(k, &k->cold[i]);
+    }
+    xl->used = ((k->e.p - xl->rw) + 15) & ~15ull;
+    xl->table_used = ((uint8_t *)k->next_op - xl->table + 63) & ~63ull;
+    g_free(k);
+}

@@ -1,0 +1,935 @@
+/*
+ * What the translator has to know about an instruction: how to re-encode it with other registers,
+ * how it accesses memory, which arithmetic flags it reads and surely writes. Whether it is legal
+ * was decided by decode(). Intel SDM volume 2, appendix A.
+ *
+ * "Surely writes" is what makes flags before the instruction dead, so it leaves out what is written
+ * only sometimes (a shift by CL may be a shift by 0) and may leave out more. "Reads" must be
+ * complete.
+ *
+ * Left to the interpreter: MMX, x87, VEX, strings, everything privileged, 32-bit addresses, and
+ * forms that need a high-byte register together with one that only REX can name.
+ */
+#include "cpu/x86/soft/xlat-priv.h"
+
+enum { PREFIX_REX_W = 8, PREFIX_REX_R = 4, PREFIX_REX_B = 1 };
+
+/* Legacy prefixes and opcode of x->bytes. */
+struct prefixes {
+    bool opsize, repe, repne, lock;
+    unsigned at; /* of what follows the opcode */
+};
+
+static struct prefixes parse_prefixes(struct xinsn *x)
+{
+    struct prefixes p = {0};
+    unsigned i = 0;
+    x->rex = 0;
+    for (;; i++) {
+        uint8_t b = x->bytes[i];
+        if (b >= 0x40 && b <= 0x4f) {
+            x->rex = b;
+            continue;
+        }
+        if (b == 0x66) {
+            p.opsize = true;
+        } else if (b == 0xf2 || b == 0xf3) {
+            p.repne = b == 0xf2;
+            p.repe = b == 0xf3;
+        } else if (b == 0xf0) {
+            p.lock = true;
+        } else if (b != 0x67 && b != 0x26 && b != 0x2e && b != 0x36 && b != 0x3e && b != 0x64 &&
+                   b != 0x65) {
+            break;
+        }
+        x->rex = 0; /* counts only right before the opcode */
+    }
+    x->map = M1;
+    if (x->bytes[i] == 0x0f) {
+        i++;
+        x->map = M0F;
+        if (x->bytes[i] == 0x38 || x->bytes[i] == 0x3a) {
+            x->map = x->bytes[i] == 0x38 ? M38 : M3A;
+            i++;
+        }
+    }
+    x->opcode = x->bytes[i++];
+    p.at = i;
+    return p;
+}
+
+/* Reads ModRM at p->at; what follows the operand is the immediate. */
+static void parse_modrm(struct xinsn *x, const struct prefixes *p)
+{
+    unsigned at = p->at;
+    x->modrm = x->bytes[at++];
+    unsigned mod = x->modrm >> 6, rm = x->modrm & 7;
+    x->reg = (x->modrm >> 3 & 7) | (x->rex & PREFIX_REX_R ? 8 : 0);
+    x->rm = rm | (x->rex & PREFIX_REX_B ? 8 : 0);
+    x->mem = mod != 3;
+    if (x->mem) {
+        bool no_base = mod == 0 && rm == 5;
+        if (rm == 4) {
+            no_base = mod == 0 && (x->bytes[at] & 7) == 5;
+            at++;
+        }
+        at += mod == 1 ? 1 : mod == 2 || no_base ? 4 : 0;
+    }
+    x->imm_at = at;
+    x->imm_len = x->len - at;
+}
+
+static const uint8_t condition_reads[8] = {
+    FL_O, FL_C, FL_Z, FL_C | FL_Z, FL_S, FL_P, FL_S | FL_O, FL_S | FL_O | FL_Z,
+};
+
+/* ---------------------------------------------------------------- operands */
+
+static void operands(struct xinsn *x, enum operand_kind reg, enum operand_kind rm)
+{
+    x->class = XC_MODRM;
+    x->reg_kind = reg;
+    x->rm_kind = rm;
+    x->mem_size = x->size;
+}
+
+/* General registers: rm first. out: what is written, as a set of RM_OUT and REG_OUT. */
+enum { RM_OUT = 1, REG_OUT = 2 };
+
+static void general(struct xinsn *x, bool byte, unsigned out)
+{
+    operands(x, OPERAND_GPR, OPERAND_GPR);
+    x->reg_byte = x->rm_byte = byte;
+    x->rm_out = out & RM_OUT;
+    x->reg_out = out & REG_OUT;
+    x->mem_write = x->rm_out;
+}
+
+/* One operand; ModRM.reg belongs to the opcode. */
+static void unary(struct xinsn *x, bool byte, bool out)
+{
+    operands(x, OPERAND_DIGIT, OPERAND_GPR);
+    x->rm_byte = byte;
+    x->rm_out = out;
+    x->mem_write = out;
+}
+
+static void flags(struct xinsn *x, unsigned read, unsigned write)
+{
+    x->f_read = read;
+    x->f_write = write;
+}
+
+/* ---------------------------------------------------------------- one-byte opcodes */
+
+static void alu_flags(struct xinsn *x, unsigned n)
+{
+    flags(x, n == 2 || n == 3 ? FL_C : 0, FL_ALL);
+}
+
+static void classify_alu(struct xinsn *x, const struct prefixes *p)
+{
+    unsigned n = x->opcode >> 3, form = x->opcode & 7;
+    alu_flags(x, n);
+    if (form >= 4) { /* accumulator and immediate */
+        x->class = XC_VERBATIM;
+        return;
+    }
+    parse_modrm(x, p);
+    unsigned out = n == 7 ? 0 : form < 2 ? RM_OUT : REG_OUT;
+    general(x, !(form & 1), out);
+}
+
+static void classify_shift(struct xinsn *x, const struct prefixes *p)
+{
+    parse_modrm(x, p);
+    unsigned n = x->modrm >> 3 & 7;
+    unary(x, !(x->opcode & 1), true);
+    bool one = (x->opcode & 0xfe) == 0xd0;
+    x->by_cl = (x->opcode & 0xfe) == 0xd2;
+    unsigned count = one ? 1 : x->by_cl ? 0 : x->bytes[x->imm_at] & (x->size == 8 ? 63 : 31);
+    unsigned read = n == 2 || n == 3 ? FL_C : 0;
+    if (n >= 4) {
+        flags(x, 0, count ? FL_ALL : 0);
+    } else {
+        /* by 8 or more, RCL of a byte may turn full circle: CF is what it was */
+        flags(x, read, count == 1 ? FL_C | FL_O : 0);
+    }
+}
+
+static void classify_f6(struct xinsn *x, const struct prefixes *p)
+{
+    bool byte = !(x->opcode & 1);
+    parse_modrm(x, p);
+    switch (x->modrm >> 3 & 7) {
+    case 0:
+    case 1: /* TEST */
+        unary(x, byte, false);
+        flags(x, 0, FL_ALL);
+        break;
+    case 2: /* NOT */
+        unary(x, byte, true);
+        break;
+    case 3: /* NEG */
+        unary(x, byte, true);
+        flags(x, 0, FL_ALL);
+        break;
+    case 4:
+    case 5: /* MUL, IMUL */
+        unary(x, byte, false);
+        flags(x, 0, FL_ALL);
+        break;
+    default: /* DIV, IDIV: 32 and 64 bits */
+        unary(x, byte, false);
+        flags(x, 0, FL_ALL);
+        x->class = x->size >= 4 ? XC_DIV : XC_HANDLER;
+        break;
+    }
+}
+
+static void classify_ff(struct xinsn *x, const struct prefixes *p)
+{
+    bool byte = !(x->opcode & 1);
+    parse_modrm(x, p);
+    switch (x->modrm >> 3 & 7) {
+    case 0:
+    case 1: /* INC, DEC */
+        unary(x, byte, true);
+        flags(x, 0, FL_ALL & ~FL_C);
+        break;
+    case 2:
+    case 4:
+        x->size = 8;
+        unary(x, false, false);
+        x->class = (x->modrm >> 3 & 7) == 2 ? XC_CALL_IND : XC_JMP_IND;
+        break;
+    case 6:
+        x->size = p->opsize ? 2 : 8;
+        unary(x, false, false);
+        x->class = x->size == 8 ? XC_PUSH : XC_HANDLER;
+        break;
+    default:
+        x->class = XC_HANDLER_END;
+        break;
+    }
+}
+
+static void classify_m1_mov(struct xinsn *x, const struct prefixes *p)
+{
+    switch (x->opcode) {
+    case 0x88:
+    case 0x89:
+        parse_modrm(x, p);
+        general(x, x->opcode == 0x88, RM_OUT);
+        break;
+    case 0x8a:
+    case 0x8b:
+        parse_modrm(x, p);
+        general(x, x->opcode == 0x8a, REG_OUT);
+        break;
+    case 0x63:
+        parse_modrm(x, p);
+        general(x, false, REG_OUT);
+        x->mem_size = x->size == 2 ? 2 : 4;
+        break;
+    case 0x8d:
+        parse_modrm(x, p);
+        general(x, false, REG_OUT);
+        x->class = XC_LEA;
+        break;
+    case 0xc6:
+    case 0xc7:
+        parse_modrm(x, p);
+        unary(x, x->opcode == 0xc6, true);
+        break;
+    default: /* B0..BF */
+        x->class = XC_MOV_IMM;
+        x->rm_kind = OPERAND_GPR;
+        x->rm = (x->opcode & 7) | (x->rex & PREFIX_REX_B ? 8 : 0);
+        x->rm_byte = x->opcode < 0xb8;
+        break;
+    }
+}
+
+static void classify_direct(struct xinsn *x)
+{
+    switch (x->opcode) {
+    case 0xe2:
+        x->class = x->op.bits & OB_ASZ32 ? XC_STOP : XC_LOOP;
+        break;
+    case 0xe3:
+        x->class = x->op.bits & OB_ASZ32 ? XC_STOP : XC_JCXZ;
+        break;
+    case 0xe8:
+        x->class = XC_CALL;
+        break;
+    case 0xe9:
+    case 0xeb:
+        x->class = XC_JMP;
+        break;
+    default:
+        if ((x->map == M1 && (x->opcode & 0xf0) == 0x70) ||
+            (x->map == M0F && (x->opcode & 0xf0) == 0x80)) {
+            x->class = XC_JCC;
+            x->f_read = condition_reads[x->opcode >> 1 & 7];
+        } else {
+            x->class = XC_STOP;
+        }
+        break;
+    }
+}
+
+static void classify_m1(struct xinsn *x, const struct prefixes *p)
+{
+    uint8_t b = x->opcode;
+    if (b < 0x40 && (b & 7) < 6) {
+        x->size = b & 1 ? x->size : 1;
+        classify_alu(x, p);
+        return;
+    }
+    if (b >= 0xb0 && b <= 0xbf) {
+        x->size = b >= 0xb8 ? x->size : 1;
+        classify_m1_mov(x, p);
+        return;
+    }
+    if (b >= 0x91 && b <= 0x97) {
+        x->class = XC_XCHG_RAX;
+        x->rm = (b & 7) | (x->rex & PREFIX_REX_B ? 8 : 0);
+        return;
+    }
+    switch (b) {
+    case 0x50 ... 0x5f:
+        x->class = p->opsize ? XC_HANDLER : b < 0x58 ? XC_PUSH : XC_POP;
+        x->rm = (b & 7) | (x->rex & PREFIX_REX_B ? 8 : 0);
+        break;
+    case 0x68:
+    case 0x6a:
+        x->class = p->opsize ? XC_HANDLER : XC_PUSH_IMM;
+        break;
+    case 0x69:
+    case 0x6b:
+        parse_modrm(x, p);
+        general(x, false, REG_OUT);
+        flags(x, 0, FL_ALL);
+        break;
+    case 0x80:
+    case 0x81:
+    case 0x83:
+        x->size = b == 0x80 ? 1 : x->size;
+        parse_modrm(x, p);
+        unary(x, b == 0x80, (x->modrm >> 3 & 7) != 7);
+        alu_flags(x, x->modrm >> 3 & 7);
+        break;
+    case 0x84:
+    case 0x85:
+        x->size = b == 0x84 ? 1 : x->size;
+        parse_modrm(x, p);
+        general(x, b == 0x84, 0);
+        flags(x, 0, FL_ALL);
+        break;
+    case 0x86:
+    case 0x87:
+        x->size = b == 0x86 ? 1 : x->size;
+        parse_modrm(x, p);
+        general(x, b == 0x86, RM_OUT | REG_OUT);
+        break;
+    case 0x88:
+    case 0x8a:
+    case 0xc6:
+        x->size = 1;
+        /* fall through */
+    case 0x89:
+    case 0x8b:
+    case 0x63:
+    case 0x8d:
+    case 0xc7:
+        classify_m1_mov(x, p);
+        break;
+    case 0x90:
+        if (x->rex & PREFIX_REX_B) {
+            x->class = XC_XCHG_RAX;
+            x->rm = 8;
+        } else {
+            x->class = p->repe ? XC_HANDLER : XC_NOP;
+        }
+        break;
+    case 0x98:
+    case 0x99:
+        x->class = XC_VERBATIM;
+        break;
+    case 0x9e:
+        x->class = XC_VERBATIM;
+        flags(x, 0, FL_ALL & ~FL_O);
+        break;
+    case 0x9f:
+        x->class = XC_VERBATIM;
+        flags(x, FL_ALL & ~FL_O, 0);
+        break;
+    case 0xa8:
+    case 0xa9:
+        x->class = XC_VERBATIM;
+        flags(x, 0, FL_ALL);
+        break;
+    case 0xc0:
+    case 0xd0:
+    case 0xd2:
+        x->size = 1;
+        /* fall through */
+    case 0xc1:
+    case 0xd1:
+    case 0xd3:
+        classify_shift(x, p);
+        break;
+    case 0xc2:
+    case 0xc3:
+        x->class = XC_RET;
+        break;
+    case 0xc9:
+        x->class = p->opsize ? XC_HANDLER : XC_LEAVE;
+        break;
+    case 0xf5:
+        x->class = XC_VERBATIM;
+        flags(x, FL_C, FL_C);
+        break;
+    case 0xf8:
+    case 0xf9:
+        x->class = XC_VERBATIM;
+        flags(x, 0, FL_C);
+        break;
+    case 0xf6:
+    case 0xf7:
+        x->size = b == 0xf6 ? 1 : x->size;
+        classify_f6(x, p);
+        break;
+    case 0xfe:
+    case 0xff:
+        x->size = b == 0xfe ? 1 : x->size;
+        classify_ff(x, p);
+        break;
+    default:
+        break;
+    }
+}
+
+/* ---------------------------------------------------------------- 0F xx, integer */
+
+static void classify_bit(struct xinsn *x, bool imm, unsigned n)
+{
+    if (imm) {
+        unary(x, false, n != 4);
+    } else {
+        general(x, false, n != 4 ? RM_OUT : 0);
+    }
+    flags(x, 0, FL_C);
+    if (!imm && x->mem) {
+        x->class = XC_HANDLER; /* the bit offset moves the address */
+    }
+}
+
+static bool classify_0f_integer(const struct cpu *c, const struct xlat *xl, struct xinsn *x,
+                                const struct prefixes *p)
+{
+    uint8_t b = x->opcode;
+    switch (b) {
+    case 0x0d:
+    case 0x18 ... 0x1f:
+        x->class = XC_NOP;
+        return true;
+    case 0x40 ... 0x4f:
+        general(x, false, REG_OUT);
+        x->f_read = condition_reads[b >> 1 & 7];
+        return true;
+    case 0x90 ... 0x9f:
+        x->size = 1;
+        unary(x, true, true);
+        x->f_read = condition_reads[b >> 1 & 7];
+        return true;
+    case 0xa3:
+        classify_bit(x, false, 4);
+        return true;
+    case 0xab:
+    case 0xb3:
+    case 0xbb:
+        classify_bit(x, false, 5);
+        return true;
+    case 0xba:
+        classify_bit(x, true, x->modrm >> 3 & 7);
+        return true;
+    case 0xa4:
+    case 0xac: {
+        unsigned count = x->bytes[x->imm_at] & (x->size == 8 ? 63 : 31);
+        general(x, false, RM_OUT);
+        flags(x, 0, count && x->size > 2 ? FL_ALL : 0);
+        x->class = x->size == 2 ? XC_HANDLER : XC_MODRM; /* results past 16 are the model's own */
+        return true;
+    }
+    case 0xa5:
+    case 0xad:
+        general(x, false, RM_OUT);
+        x->by_cl = true;
+        if (x->size == 2 || xlat_host_reg[x->reg] == XLAT_IN_ENV) {
+            x->class = XC_HANDLER; /* three temporaries */
+        }
+        return true;
+    case 0xaf:
+        general(x, false, REG_OUT);
+        flags(x, 0, FL_ALL);
+        return true;
+    case 0xb0:
+    case 0xb1:
+    case 0xc0:
+    case 0xc1:
+        x->size = b & 1 ? x->size : 1;
+        general(x, !(b & 1), b < 0xc0 ? RM_OUT : RM_OUT | REG_OUT);
+        flags(x, 0, FL_ALL);
+        return true;
+    case 0xb6:
+    case 0xb7:
+    case 0xbe:
+    case 0xbf:
+        general(x, false, REG_OUT);
+        x->rm_byte = !(b & 1);
+        x->mem_size = b & 1 ? 2 : 1;
+        return true;
+    case 0xb8:
+        if (p->repe) {
+            general(x, false, REG_OUT);
+            flags(x, 0, FL_ALL);
+            x->mandatory = 0xf3;
+        }
+        return true;
+    case 0xbc:
+    case 0xbd: {
+        general(x, false, REG_OUT);
+        flags(x, 0, b == 0xbc || b == 0xbd ? FL_Z : 0);
+        bool count = p->repe && cpu_has(c, b == 0xbc ? F_BMI1 : F_LZCNT);
+        if (count) {
+            x->mandatory = 0xf3;
+            x->class = (b == 0xbc ? xl->host_bmi1 : xl->host_lzcnt) ? XC_MODRM : XC_HANDLER;
+        }
+        return true;
+    }
+    case 0xc3:
+        general(x, false, RM_OUT);
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* ---------------------------------------------------------------- SSE */
+
+static void sse(struct xinsn *x, unsigned mem_size, bool align)
+{
+    operands(x, OPERAND_XMM, OPERAND_XMM);
+    x->vec = true;
+    x->mem_size = mem_size;
+    x->mem_align = align;
+}
+
+/* XMM destination or source in ModRM.reg, a general register or memory in rm. */
+static void sse_gpr_rm(struct xinsn *x, unsigned mem_size, bool out)
+{
+    operands(x, OPERAND_XMM, OPERAND_GPR);
+    x->vec = true;
+    x->mem_size = mem_size;
+    x->rm_out = out;
+    x->mem_write = out;
+}
+
+/* A general register in ModRM.reg is the result; XMM or memory in rm. */
+static void sse_gpr_reg(struct xinsn *x, unsigned mem_size)
+{
+    operands(x, OPERAND_GPR, OPERAND_XMM);
+    x->vec = true;
+    x->mem_size = mem_size;
+    x->reg_out = true;
+}
+
+static void sse_store(struct xinsn *x, unsigned size, bool align)
+{
+    sse(x, size, align);
+    x->mem_write = true;
+}
+
+/* Packed without prefix or with 66, scalar with F3 and F2. */
+static void sse_arith(struct xinsn *x)
+{
+    unsigned size = x->mandatory == 0xf3 ? 4 : x->mandatory == 0xf2 ? 8 : 16;
+    sse(x, size, size == 16);
+}
+
+static void classify_0f_sse_mov(struct xinsn *x)
+{
+    uint8_t m = x->mandatory;
+    switch (x->opcode) {
+    case 0x10:
+        sse(x, m == 0xf3 ? 4 : m == 0xf2 ? 8 : 16, false);
+        break;
+    case 0x11:
+        sse_store(x, m == 0xf3 ? 4 : m == 0xf2 ? 8 : 16, false);
+        break;
+    case 0x12:
+    case 0x16:
+        sse(x, m == 0xf3 ? 16 : 8, m == 0xf3);
+        break;
+    case 0x13:
+    case 0x17:
+        sse_store(x, 8, false);
+        break;
+    case 0x28:
+        sse(x, 16, true);
+        break;
+    case 0x29:
+    case 0x2b:
+        sse_store(x, 16, true);
+        break;
+    case 0x6e:
+        if (m == 0x66) {
+            sse_gpr_rm(x, x->size == 8 ? 8 : 4, false);
+        }
+        break;
+    case 0x7e:
+        if (m == 0x66) {
+            sse_gpr_rm(x, x->size == 8 ? 8 : 4, true);
+        } else if (m == 0xf3) {
+            sse(x, 8, false);
+        }
+        break;
+    case 0x6f:
+        if (m == 0x66 || m == 0xf3) {
+            sse(x, 16, m == 0x66);
+        }
+        break;
+    case 0x7f:
+        if (m == 0x66 || m == 0xf3) {
+            sse_store(x, 16, m == 0x66);
+        }
+        break;
+    case 0xd6:
+        if (m == 0x66) {
+            sse_store(x, 8, false);
+        }
+        break;
+    case 0xe7:
+        if (m == 0x66) {
+            sse_store(x, 16, true);
+        }
+        break;
+    case 0xf0:
+        if (m == 0xf2) {
+            sse(x, 16, false);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+static void classify_0f_convert(struct xinsn *x)
+{
+    uint8_t m = x->mandatory;
+    switch (x->opcode) {
+    case 0x2a:
+        if (m == 0xf3 || m == 0xf2) {
+            sse_gpr_rm(x, x->size == 8 ? 8 : 4, false);
+        }
+        break;
+    case 0x2c:
+    case 0x2d:
+        if (m == 0xf3 || m == 0xf2) {
+            sse_gpr_reg(x, m == 0xf3 ? 4 : 8);
+        }
+        break;
+    case 0x5a:
+        sse(x, m == 0x66 ? 16 : m == 0xf3 ? 4 : 8, m == 0x66);
+        break;
+    case 0x5b:
+        sse(x, 16, true);
+        break;
+    case 0xe6:
+        sse(x, m == 0xf3 ? 8 : 16, m != 0xf3);
+        break;
+    default:
+        break;
+    }
+}
+
+static void classify_0f_sse(struct xinsn *x)
+{
+    uint8_t m = x->mandatory;
+    switch (x->opcode) {
+    case 0x10 ... 0x13:
+    case 0x16:
+    case 0x17:
+    case 0x28:
+    case 0x29:
+    case 0x2b:
+    case 0x6e:
+    case 0x6f:
+    case 0x7e:
+    case 0x7f:
+    case 0xd6:
+    case 0xe7:
+    case 0xf0:
+        classify_0f_sse_mov(x);
+        break;
+    case 0x2a:
+    case 0x2c:
+    case 0x2d:
+    case 0x5a:
+    case 0x5b:
+    case 0xe6:
+        classify_0f_convert(x);
+        break;
+    case 0x14:
+    case 0x15:
+    case 0x54 ... 0x57:
+    case 0xc6:
+        sse(x, 16, true);
+        break;
+    case 0x2e:
+    case 0x2f:
+        sse(x, m == 0x66 ? 8 : 4, false);
+        flags(x, 0, FL_ALL);
+        break;
+    case 0x51 ... 0x53:
+    case 0x58:
+    case 0x59:
+    case 0x5c ... 0x5f:
+    case 0xc2:
+        sse_arith(x);
+        break;
+    case 0x7c:
+    case 0x7d:
+    case 0xd0:
+        sse(x, 16, true);
+        break;
+    case 0x50:
+    case 0xd7:
+        if (x->opcode == 0x50 || m == 0x66) {
+            sse_gpr_reg(x, 16);
+        }
+        break;
+    case 0x70:
+        if (m) {
+            sse(x, 16, true);
+        }
+        break;
+    case 0x71 ... 0x73:
+        if (m == 0x66) {
+            sse(x, 16, true);
+            x->reg_kind = OPERAND_DIGIT;
+        }
+        break;
+    case 0xc4:
+        if (m == 0x66) {
+            sse_gpr_rm(x, 2, false);
+        }
+        break;
+    case 0xc5:
+        if (m == 0x66) {
+            sse_gpr_reg(x, 2);
+        }
+        break;
+    case 0x60 ... 0x6d:
+    case 0x74 ... 0x76:
+    case 0xd1 ... 0xd5:
+    case 0xd8 ... 0xe5:
+    case 0xe8 ... 0xef:
+    case 0xf1 ... 0xf6:
+    case 0xf8 ... 0xfe:
+        if (m == 0x66) {
+            sse(x, 16, true);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+static void classify_38(const struct cpu *c, const struct xlat *xl, struct xinsn *x,
+                        const struct prefixes *p)
+{
+    static const uint8_t widen[6] = {8, 4, 2, 8, 4, 8};
+    uint8_t b = x->opcode, m = x->mandatory;
+    if ((b == 0xf0 || b == 0xf1) && p->repne) { /* CRC32 */
+        general(x, false, REG_OUT);
+        x->rm_byte = b == 0xf0;
+        x->mem_size = b == 0xf0 ? 1 : x->size;
+        x->mandatory = 0xf2;
+        x->opsize = p->opsize && !(x->rex & PREFIX_REX_W);
+        return;
+    }
+    if ((b == 0xf0 || b == 0xf1) && !p->repe && xl->host_movbe) {
+        general(x, false, b == 0xf0 ? REG_OUT : RM_OUT);
+        x->mandatory = 0;
+        return;
+    }
+    if (m != 0x66) {
+        return;
+    }
+    if ((b >= 0x20 && b <= 0x25) || (b >= 0x30 && b <= 0x35)) {
+        sse(x, widen[b & 7], false);
+    } else if (b <= 0x0b || (b >= 0x1c && b <= 0x1e) || b == 0x10 || b == 0x14 || b == 0x15 ||
+               b == 0x28 || b == 0x29 || b == 0x2a || b == 0x2b || (b >= 0x37 && b <= 0x41)) {
+        sse(x, 16, true);
+    } else if (b == 0x17) {
+        sse(x, 16, true);
+        flags(x, 0, FL_ALL);
+    } else if (b >= 0xdb && b <= 0xdf && xl->host_aes) {
+        sse(x, 16, true);
+    }
+}
+
+static void classify_3a(const struct xlat *xl, struct xinsn *x)
+{
+    if (x->mandatory != 0x66) {
+        return;
+    }
+    switch (x->opcode) {
+    case 0x0a:
+        sse(x, 4, false);
+        break;
+    case 0x0b:
+        sse(x, 8, false);
+        break;
+    case 0x08:
+    case 0x09:
+    case 0x0c ... 0x0f:
+    case 0x40 ... 0x42:
+        sse(x, 16, true);
+        break;
+    case 0x14:
+        sse_gpr_rm(x, 1, true);
+        break;
+    case 0x15:
+        sse_gpr_rm(x, 2, true);
+        break;
+    case 0x16:
+        sse_gpr_rm(x, x->size == 8 ? 8 : 4, true);
+        break;
+    case 0x17:
+        sse_gpr_rm(x, 4, true);
+        break;
+    case 0x20:
+        sse_gpr_rm(x, 1, false);
+        break;
+    case 0x21:
+        sse(x, 4, false);
+        break;
+    case 0x22:
+        sse_gpr_rm(x, x->size == 8 ? 8 : 4, false);
+        break;
+    case 0x44:
+        if (xl->host_pclmul) {
+            sse(x, 16, true);
+        }
+        break;
+    case 0xdf:
+        if (xl->host_aes) {
+            sse(x, 16, true);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+/* ---------------------------------------------------------------- the whole */
+
+/* Whether a byte register needs REX (SPL..DIL, or one that lives in R8 and up) or forbids it. */
+static bool byte_encodable(const struct xinsn *x)
+{
+    bool high = false, extended = false;
+    const struct {
+        bool byte;
+        unsigned n;
+    } operand[2] = {{x->reg_byte && x->reg_kind == OPERAND_GPR, x->reg},
+                    {x->rm_byte && x->rm_kind == OPERAND_GPR && !x->mem, x->rm}};
+    for (unsigned i = 0; i < 2; i++) {
+        if (operand[i].byte && !x->rex && operand[i].n >= 4 && operand[i].n < 8) {
+            high = true;
+            extended |= operand[i].n - 4 == RCX; /* its host register has no high byte */
+        } else if (operand[i].byte) {
+            extended |= operand[i].n == RCX;
+        }
+    }
+    /* with a high byte, the other operand must do without REX, memory is [R11] */
+    bool other = x->mem ||
+                 (!x->reg_byte && x->reg_kind == OPERAND_GPR &&
+                  (xlat_host_reg[x->reg] >= 8 || x->size == 8)) ||
+                 (!x->rm_byte && x->rm_kind == OPERAND_GPR && xlat_host_reg[x->rm] >= 8);
+    return !(high && (extended || other));
+}
+
+void xinsn_classify(const struct cpu *c, struct xinsn *x, bool ends)
+{
+    const struct xlat *xl = c->xlat;
+    op_fn fn = x->op.fn;
+    x->class = ends ? XC_HANDLER_END : XC_HANDLER;
+    x->f_read = FL_ALL;
+    x->f_write = 0;
+    x->next = x->target = -1;
+    if (fn == op_ud || fn == op_gp0 || fn == op_nm || fn == op_missing) {
+        x->class = XC_HANDLER_END;
+        return;
+    }
+    struct prefixes p = parse_prefixes(x);
+    if (x->map == M1 && (x->opcode == 0xc4 || x->opcode == 0xc5 || x->opcode == 0x62)) {
+        return; /* VEX */
+    }
+    x->size = x->rex & PREFIX_REX_W ? 8 : p.opsize ? 2 : 4;
+    x->lock = p.lock;
+    enum xclass handler = x->class;
+    if (x->op.bits & OB_DIRECT) {
+        x->f_read = 0;
+        classify_direct(x);
+        return;
+    }
+    x->f_read = 0;
+    if (x->map == M1) {
+        x->opsize = p.opsize && !(x->rex & PREFIX_REX_W);
+        classify_m1(x, &p);
+    } else {
+        x->mandatory = p.repne ? 0xf2 : p.repe ? 0xf3 : p.opsize ? 0x66 : 0;
+        bool no_modrm =
+            x->map == M0F && ((x->opcode >= 0xc8 && x->opcode <= 0xcf) || x->opcode == 0xa2 ||
+                              x->opcode == 0x31 || x->opcode == 0x05 || x->opcode == 0x07);
+        if (x->map == M0F && x->opcode >= 0xc8 && x->opcode <= 0xcf) {
+            x->class = x->size == 2 ? XC_HANDLER : XC_BSWAP;
+            x->rm = (x->opcode & 7) | (x->rex & PREFIX_REX_B ? 8 : 0);
+        } else if (!no_modrm) {
+            uint8_t mandatory = x->mandatory;
+            parse_modrm(x, &p);
+            x->mandatory = 0;
+            x->opsize = p.opsize && !(x->rex & PREFIX_REX_W);
+            if (x->map != M0F || !classify_0f_integer(c, xl, x, &p)) {
+                x->opsize = false;
+                x->mandatory = mandatory;
+                if (x->map == M0F) {
+                    classify_0f_sse(x);
+                } else if (x->map == M38) {
+                    bool movbe = (x->opcode & 0xfe) == 0xf0;
+                    x->opsize = movbe && p.opsize && !(x->rex & PREFIX_REX_W);
+                    classify_38(c, xl, x, &p);
+                } else {
+                    classify_3a(xl, x);
+                }
+            }
+        }
+    }
+    bool uses_address = x->mem || x->class == XC_LEA;
+    bool odd = (uses_address && (x->op.mflags & (MF_ADDR32 | MF_ADDR16 | MF_SEGCHK))) ||
+               !byte_encodable(x);
+    if (odd &&
+        (x->class == XC_MODRM || x->class == XC_LEA || x->class == XC_DIV || x->class == XC_PUSH ||
+         x->class == XC_JMP_IND || x->class == XC_CALL_IND || x->class == XC_MOV_IMM)) {
+        x->class = x->class == XC_JMP_IND || x->class == XC_CALL_IND ? XC_HANDLER_END : handler;
+    }
+    if (x->class == XC_HANDLER || x->class == XC_HANDLER_END) {
+        x->f_read = FL_ALL;
+        x->f_write = 0;
+        x->vec = false;
+    }
+}

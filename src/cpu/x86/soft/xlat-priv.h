@@ -1,0 +1,183 @@
+/* What the files of the translator share. */
+#ifndef CPU_X86_SOFT_XLAT_PRIV_H
+#define CPU_X86_SOFT_XLAT_PRIV_H
+
+#include "cpu/x86/soft/xlat-emit.h"
+#include "cpu/x86/soft/xlat.h"
+
+enum { /* sets of arithmetic flags */
+       FL_C = 1,
+       FL_P = 2,
+       FL_A = 4,
+       FL_Z = 8,
+       FL_S = 16,
+       FL_O = 32,
+       FL_ALL = 63,
+};
+
+/* How the generator treats an instruction. */
+enum xclass {
+    XC_STOP,        /* not in units: the region ends before it */
+    XC_HANDLER,     /* the interpreter's handler */
+    XC_HANDLER_END, /* ... which never goes on to the next instruction */
+    XC_NOP,
+    XC_VERBATIM, /* RAX, RDX and flags only: the bytes as they are */
+    XC_MODRM,    /* register form or memory form through ModRM: re-encoded */
+    XC_LEA,
+    XC_MOV_IMM, /* B0..BF */
+    XC_BSWAP,
+    XC_XCHG_RAX,
+    XC_PUSH,
+    XC_PUSH_IMM,
+    XC_POP,
+    XC_LEAVE,
+    XC_DIV,
+    XC_JCC,
+    XC_JCXZ,
+    XC_LOOP, /* LOOP alone */
+    XC_JMP,
+    XC_CALL,
+    XC_RET,
+    XC_JMP_IND,
+    XC_CALL_IND,
+};
+
+enum operand_kind {
+    OPERAND_NONE,
+    OPERAND_GPR,
+    OPERAND_XMM,
+    OPERAND_DIGIT /* an opcode extension */
+};
+
+struct xinsn {
+    struct op op;      /* as the interpreter wants it; ip counts from the page's start */
+    uint8_t bytes[24]; /* zeroes behind it */
+    uint8_t len;
+    uint8_t class;
+    uint8_t rex, map, opcode, modrm, mandatory; /* mandatory prefix to emit, or 0 */
+    bool opsize;                                /* emit 66 */
+    bool lock;
+    uint8_t imm_at, imm_len; /* within bytes */
+    uint8_t reg_kind, rm_kind;
+    uint8_t reg, rm;        /* guest registers, rm when the operand is a register */
+    bool reg_byte, rm_byte; /* 8-bit register operands */
+    bool reg_out, rm_out;   /* written (a superset is harmless) */
+    bool by_cl;             /* a shift by CL */
+    bool mem;               /* memory operand */
+    bool mem_write;         /* ... needs the right to write */
+    bool mem_align;         /* ... at a multiple of its size, which is 16 */
+    uint8_t mem_size;
+    uint8_t size; /* operand size in bytes */
+    bool vec;     /* uses XMM registers natively */
+    uint8_t f_read, f_write;
+    uint8_t live_in, live_out;
+    int16_t next, target; /* indexes of successors within the region, -1: outside or none */
+    bool head;            /* target of a backward branch: polls */
+    bool labelled;        /* some branch goes here */
+    bool falls;           /* goes on to the next instruction (in or out of the region) */
+    const uint8_t *label; /* its code, writable mapping */
+};
+
+struct code_region {
+    uint64_t page_rip;
+    uint32_t key;
+    unsigned n;
+    unsigned max;
+    bool vec;        /* some instruction uses XMM registers natively */
+    uint64_t chunks; /* of the page: bytes that were looked at */
+    struct xinsn insn[XLAT_MAX_INSNS];
+    int16_t at[GUEST_PAGE_SIZE]; /* index of the instruction at an offset, -1 */
+};
+
+/* A direct way out of a unit to code in the same page. */
+struct unit_exit {
+    uint64_t rip;
+    uint8_t *jump; /* the displacement that is patched; writable mapping */
+    uint8_t *stub; /* what it goes to while not linked; writable mapping */
+    bool parked;   /* flags are in xl_flags there */
+    struct unit *from, *to;
+    struct unit_exit *next_in, **prev_in; /* in to->incoming */
+};
+
+struct unit {
+    struct block *block; /* at the entry */
+    uint64_t page_rip;
+    const uint8_t *host_page;
+    uint64_t chunks;
+    uint32_t key;
+    bool dead;
+    uint8_t *entry;        /* flags in the host's; writable mapping */
+    uint8_t *entry_parked; /* flags in xl_flags */
+    struct unit *page_next, **page_prev;
+    struct unit_exit *incoming;
+    unsigned n_exits;
+    struct unit_exit *exits;
+};
+
+/* Ops for handler calls come in pairs: the op, and one that says whose it is and which way the
+ * flags have to be carried. */
+#define XOP_UNIT(o)      ((struct unit *)(intptr_t)(o)[1].imm)
+#define XOP_FLAGS_IN(o)  ((o)[1].bits & 1)
+#define XOP_FLAGS_OUT(o) ((o)[1].bits & 2)
+
+enum { STUB_PARKED = 1, STUB_VEC = 2 };
+
+struct xlat {
+    struct xlat_config config;
+    struct xlat_stats stats;
+    int fd;
+    uint8_t *rw;    /* code, writable */
+    uint8_t *rx;    /* the same memory, executable */
+    size_t bytes;   /* of the code */
+    size_t stubs;   /* bytes at its start that are never dropped */
+    size_t used;    /* of the code */
+    uint8_t *table; /* units, exits, ops */
+    size_t table_bytes, table_used;
+    bool flush_pending;
+    bool host_aes, host_pclmul, host_movbe, host_lzcnt, host_bmi1;
+    struct unit *page[1024];   /* by host page */
+    struct code_region region; /* being made */
+
+    /* shared stubs, writable mapping */
+    uint8_t *stub_enter, *stub_leave, *stub_leave_done;
+    uint8_t *stub_op[4]; /* STUB_* : calls the handler of the op in T0 */
+    uint8_t *stub_exit, *stub_exit_parked, *stub_miss;
+    uint8_t *stub_vec_load;
+    void (*enter)(struct cpu *, const uint8_t *code);
+};
+
+/* Host register of a guest register, or XLAT_IN_ENV. */
+#define XLAT_IN_ENV 0xff
+extern const uint8_t xlat_host_reg[16];
+
+#define ENV(field) ((int32_t)offsetof(struct cpu, field))
+#define ENV_REG(n) (ENV(r) + 8 * (int32_t)(n))
+#define ENV_XMM(n) (ENV(xmm) + (int32_t)sizeof(((struct cpu *)0)->xmm[0]) * (int32_t)(n))
+
+/* xlat-insn.c: fills x from the op and its bytes. ends: decode() said that a block ends here. */
+void xinsn_classify(const struct cpu *c, struct xinsn *x, bool ends);
+
+/* xlat-region.c: collects instructions from offset `entry` of a page. read(ctx, offset, buf, n)
+ * gives up to n bytes and marks them as code; it returns how many, or -1 to give up. */
+typedef int (*region_read)(void *ctx, unsigned offset, uint8_t *buf, unsigned n);
+bool region_collect(struct cpu *c, struct code_region *g, uint64_t page_rip, unsigned entry,
+                    region_read read, void *ctx);
+
+/* xlat-gen.c: code, exits and ops into u. Space was made sure of. */
+#define GEN_MAX_CODE (XLAT_MAX_INSNS * 512u + 4096u)
+#define GEN_MAX_TABLE                                                                              \
+    (XLAT_MAX_INSNS * (2 * sizeof(struct op) + 2 * sizeof(struct unit_exit)) + 4096u)
+void xlat_generate(struct cpu *c, struct xlat *xl, struct code_region *g, struct unit *u);
+void xlat_make_stubs(struct cpu *c, struct xlat *xl);
+
+/* Called by stubs. They return where to go on (executable mapping), the first NULL for "after the
+ * op". */
+const uint8_t *xlat_op(struct cpu *c, const struct op *o);
+const uint8_t *xlat_exit(struct cpu *c, struct unit_exit *exit);
+const uint8_t *xlat_miss(struct cpu *c);
+
+OP(op_xlat_end);
+OP(op_heat);
+OP(op_unit);
+
+#endif
