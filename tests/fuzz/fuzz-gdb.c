@@ -113,7 +113,7 @@ static void fixture_init(struct fixture *f)
     big_lock_acquire(&f->lock);
     address_space_map(f->mem, 0, &f->region, 0);
     address_space_map(f->mem, 0x800000, &f->device, 0);
-    f->cpus = cpus_new(&accel_soft, &topology, f->model, f->mem, f->io, f->clock, &f->lock,
+    f->cpus = cpus_new(&accel_soft, NULL, &topology, f->model, f->mem, f->io, f->clock, &f->lock,
                        &cpus_hooks, f, &error);
     g_assert_no_error(error);
     vcpus_reset_all(f->cpus);

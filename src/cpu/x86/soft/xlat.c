@@ -317,7 +317,8 @@ static struct unit *unit_make(struct cpu *c, struct block *b)
 static bool translatable(const struct cpu *c, const struct block *b)
 {
     return (b->key & KEY_LONG64) && !(b->key & (KEY_STEP | KEY_ALIGN | KEY_FPEXC)) &&
-           b->host != NULL && b->gpa2 == NO_GPA && b->n_insns > 0;
+           !c->host_breaks && !c->host_watches && b->host != NULL && b->gpa2 == NO_GPA &&
+           b->n_insns > 0;
 }
 
 void xlat_block_new(struct cpu *c, struct block *b)
