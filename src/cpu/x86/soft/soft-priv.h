@@ -358,12 +358,12 @@ struct cpu {
     /* The translator's (xlat.h); code reaches these through the host's GS base. */
     struct xlat *xlat; /* NULL: everything is interpreted */
     struct cpu *self;
-    const void *xl_miss;    /* code that looks for the block at `rip` */
-    const void *xl_target;  /* where a stub goes on */
-    uint64_t xl_scratch;    /* of one instruction's code */
-    uint16_t xl_flags;      /* parked flags: SF ZF AF PF CF as LAHF gives them, OF in bit 0 */
-    uint8_t xl_raw;         /* on leaving: xl_flags is what counts, not res and aux */
-    uint8_t xl_novec;       /* xmm[] is right; else the host's registers are */
+    const void *xl_miss;   /* code that looks for the block at `rip` */
+    const void *xl_target; /* where a stub goes on */
+    uint64_t xl_scratch;   /* of one instruction's code */
+    uint16_t xl_flags;     /* parked flags: SF ZF AF PF CF as LAHF gives them, OF in bit 0 */
+    uint8_t xl_raw;        /* on leaving: xl_flags is what counts, not res and aux */
+    uint8_t xl_novec;      /* xmm[] is right; else the host's registers are */
     bool xl_running, xl_fell;
 };
 

@@ -3,9 +3,9 @@
  */
 #include "base/log.h"
 #include "cpu/x86/lapic.h"
-#include "cpu/x86/soft/xlat.h"
 #include "cpu/x86/soft/insn.h"
 #include "cpu/x86/soft/sys-priv.h"
+#include "cpu/x86/soft/xlat.h"
 #include <inttypes.h>
 
 /* ---------------------------------------------------------------- mode */
