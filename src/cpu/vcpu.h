@@ -107,6 +107,23 @@ struct vcpu_ops {
     void (*debug_step)(struct vcpu *);
 };
 
+/* What a translating CPU counts, for x-query-jit. */
+struct translation_stats {
+    uint64_t units;         /* made since the start */
+    uint64_t insns;         /* guest instructions in them */
+    uint64_t code_bytes;    /* of host code for them */
+    uint64_t enters;        /* from the interpreter */
+    uint64_t dispatches;    /* to another unit through a C lookup */
+    uint64_t links;         /* direct jumps made between units */
+    uint64_t handlers;      /* instructions handed to the interpreter, TLB misses among them */
+    uint64_t leaves;        /* back to the interpreter */
+    uint64_t leaves_req;    /* ... because something was requested of the vCPU */
+    uint64_t invalidations; /* units dropped because their bytes changed */
+    uint64_t flushes;       /* the whole cache dropped */
+    uint64_t refused;       /* entries that could not be translated */
+    uint64_t used_bytes;    /* of the cache now: code and tables */
+};
+
 struct accel_ops {
     const char *name; /* "tcg", "kvm", "qtest": as on the command line */
     bool (*init)(struct cpus *, GError **);
@@ -122,6 +139,9 @@ struct accel_ops {
     void (*set_extint)(struct cpus *, bool level);
     /* A pulse on LINT1 of every local APIC, where PCs have their NMI button. Any thread. */
     void (*pulse_lint1)(struct cpus *);
+    /* Sums over all vCPUs, a little old where they run; false: nothing is translated. NULL:
+     * neither. Any thread. */
+    bool (*translation_stats)(struct cpus *, struct translation_stats *);
 };
 
 /* What vCPUs ask of the machine; called on a vCPU's thread without the machine lock unless said. */

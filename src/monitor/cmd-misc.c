@@ -46,6 +46,30 @@ bool qmp_human_monitor_command(struct qmp_call *call,
     return true;
 }
 
+struct jit_info *qmp_x_query_jit(struct qmp_call *call, GError **errp)
+{
+    struct jit_info *info = g_new0(struct jit_info, 1);
+    struct cpus *cpus = call->machine->cpus;
+    struct translation_stats s = {0};
+
+    info->enabled =
+        cpus && cpus->accel->translation_stats && cpus->accel->translation_stats(cpus, &s);
+    info->regions = s.units;
+    info->instructions = s.insns;
+    info->code_bytes = s.code_bytes;
+    info->used_bytes = s.used_bytes;
+    info->enters = s.enters;
+    info->dispatches = s.dispatches;
+    info->links = s.links;
+    info->handlers = s.handlers;
+    info->leaves = s.leaves;
+    info->leaves_request = s.leaves_req;
+    info->invalidations = s.invalidations;
+    info->flushes = s.flushes;
+    info->refused = s.refused;
+    return info;
+}
+
 bool qmp_rtc_reset_reinjection(struct qmp_call *call, GError **errp)
 {
     return true;

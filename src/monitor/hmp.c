@@ -41,6 +41,38 @@ static void print_try_help(struct hmp *h, const struct hmp_command *command)
 
 /* ---- state */
 
+static void info_jit(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    struct cpus *cpus = h->m->cpus;
+    struct translation_stats s;
+
+    if (!cpus || !cpus->accel->translation_stats || !cpus->accel->translation_stats(cpus, &s)) {
+        g_string_append(h->out, "Guest code is not translated\n");
+        return;
+    }
+    const struct {
+        const char *what;
+        uint64_t n;
+    } line[] = {
+        {"regions translated", s.units},
+        {"instructions in them", s.insns},
+        {"bytes of host code", s.code_bytes},
+        {"bytes of the cache in use", s.used_bytes},
+        {"entered by the interpreter", s.enters},
+        {"dispatched to another region", s.dispatches},
+        {"direct links made", s.links},
+        {"instructions handed to the interpreter", s.handlers},
+        {"left for the interpreter", s.leaves},
+        {"... because of a request", s.leaves_req},
+        {"regions dropped, code changed", s.invalidations},
+        {"cache flushes", s.flushes},
+        {"places refused", s.refused},
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(line); i++) {
+        g_string_append_printf(h->out, "%-40s %" G_GUINT64_FORMAT "\n", line[i].what, line[i].n);
+    }
+}
+
 static void info_status(struct hmp *h, const struct hmp_command *command, const char *args)
 {
     enum run_state state = runstate_get(h->m->run);
@@ -444,6 +476,7 @@ static const struct hmp_command commands[] = {
      run_gdbserver},
     {"exit_preconfig", NULL, "", "end what --preconfig began", false, run_exit_preconfig},
     {"help", "?", "[cmd]", "list the commands, or tell about one", true, run_help},
+    {"info jit", NULL, "", "what the translator of guest code has done", false, info_jit},
     {"info registers", NULL, "[-a|vcpu]", "registers of this vCPU, of all, or of one", true,
      info_registers},
     {"info status", NULL, "", "whether the guest runs, or why it does not", false, info_status},

@@ -604,7 +604,7 @@ int main(int argc, char **argv)
         }
     }
     if (opt.translate) {
-        struct xlat_stats s;
+        struct translation_stats s;
         xlat_stats_get(soft_cpu(), &s);
         printf("# translated: %" PRIu64 " units, %" PRIu64 " instructions, %" PRIu64
                " entered, %" PRIu64 " handlers called, %" PRIu64 " flushes\n",

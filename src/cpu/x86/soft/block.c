@@ -25,18 +25,11 @@
 
 /* ---------------------------------------------------------------- life */
 
-static void jump_cache_clear(struct cpu *c)
+void jump_cache_clear(struct cpu *c)
 {
     /* Invalid entries hold an address that belongs to another index: 0, and in entry 0 another. */
     memset(c->jump_cache, 0, sizeof(c->jump_cache));
     c->jump_cache[0].rip = 1;
-}
-
-void jump_cache_stale(struct cpu *c)
-{
-    if (unlikely(++c->tlb_gen == 0)) {
-        jump_cache_clear(c); /* entries of the first round would be valid again */
-    }
 }
 
 bool blocks_init(struct cpu *c)
@@ -186,9 +179,9 @@ static unsigned page_hash(const uint8_t *host)
 static unsigned block_hash(gpa_t gpa, uint64_t rip, uint32_t key)
 {
     uint64_t h = (gpa ^ rip << 7 ^ (uint64_t)key << 20) * 0x9e3779b97f4a7c15ull;
-    return h >> 49;
+    return h >> 47;
 }
-_Static_assert(BLOCK_HASH_SIZE == 1u << 15, "block_hash gives 15 bits");
+_Static_assert(BLOCK_HASH_SIZE == 1u << 17, "block_hash gives 17 bits");
 
 /* A list holds the blocks of all pages with one hash. A block is in it once, with this link. */
 static unsigned list_side(const struct block *b, unsigned hash)
@@ -605,6 +598,7 @@ static struct block *block_make(struct cpu *c, struct source *src)
         .gpa2 = NO_GPA,
         .host = src->host,
         .key = c->key,
+        .code = c->xl_miss,
     };
     if (!src->host) {
         /* Not memory: all bytes read as 0xff, which is no instruction. */
@@ -656,8 +650,8 @@ static struct block *hash_find(struct cpu *c, gpa_t gpa, uint64_t rip)
 static void jump_cache_enter(struct cpu *c, uint64_t lin, struct block *b)
 {
     if (!(c->key & KEY_STEP) && b->host) {
-        c->jump_cache[jump_index(lin)] =
-            (struct jump_entry){lin, jump_key(c), b, c->xlat ? xlat_code_of(c, b) : NULL};
+        jump_page_entered(c, lin);
+        c->jump_cache[jump_index(lin)] = (struct jump_entry){lin, jump_key(c), b, b->code};
     }
 }
 

@@ -15,7 +15,7 @@
 struct decoder;
 
 #define BLOCK_MAX_INSNS      64
-#define BLOCK_HASH_SIZE      32768u
+#define BLOCK_HASH_SIZE      131072u
 #define BLOCK_PAGE_HASH_SIZE 8192u
 #define BLOCK_ARENA_BYTES    (64u << 20)
 #define BLOCK_KEEP_BYTES     (1u << 20) /* of the arena, through a reset */

@@ -61,14 +61,30 @@ struct l2_entry {
     uint32_t rights;
     uint32_t pad;
 };
-#define L2_BITS    12
-#define L2_SIZE    (1u << L2_BITS)
-#define PCIDS      4096u
+#define L2_BITS         12
+#define L2_SIZE         (1u << L2_BITS)
+#define PCIDS           4096u
 
-#define BLOOM_BITS 1024u
-#define GROUP_SETS 8u /* sets of the first level per bit of `touched` */
+#define BLOOM_BITS      1024u
+#define CODE_PAGES_BITS 8192u
+#define GROUP_SETS      8u /* sets of the first level per bit of `touched` */
+
+/* Generations of the jump cache (c->tlb_gen): an entry counts while the code pages of its address
+ * space are where they were. User code has one for each PCID. Kernel code has one for all, which
+ * lasts over CR3 writes as long as only global pages were entered under it. */
+struct jump_gens {
+    uint32_t last;
+    uint32_t epoch; /* counts what ended all generations at once */
+    uint32_t kernel;
+    bool kernel_nonglobal; /* a page that is not global was entered */
+    struct {
+        uint32_t epoch, gen;
+    } user[PCIDS];
+    uint64_t pages[CODE_PAGES_BITS / 64]; /* hashes of the linear pages that were entered */
+};
 
 struct mmu_l2 {
+    struct jump_gens jump;
     uint64_t last_gen;
     uint64_t global_gen;
     uint64_t pcid_gen[PCIDS];
@@ -106,6 +122,103 @@ static const struct page_ref *page_ref_get(struct cpu *c, uint64_t gpa)
     return ref;
 }
 
+/* ---------------------------------------------------------------- the jump cache's validity */
+
+static unsigned current_pcid(const struct cpu *c)
+{
+    return c->cr4 & CR4_PCIDE ? c->cr3 & (PCIDS - 1) : 0;
+}
+
+static uint32_t jump_gen_new(struct cpu *c)
+{
+    struct jump_gens *j = &c->l2->jump;
+    if (unlikely(++j->last == 0)) { /* entries of the first round would be valid again */
+        jump_cache_clear(c);
+        memset(j->user, 0, sizeof(j->user));
+        j->epoch = 1;
+        j->kernel = j->last = 1;
+        j->last++;
+    }
+    return j->last;
+}
+
+void jump_gen_select(struct cpu *c)
+{
+    struct jump_gens *j = &c->l2->jump;
+    if (c->cpl != 3) {
+        c->tlb_gen = j->kernel;
+        return;
+    }
+    unsigned pcid = current_pcid(c);
+    if (j->user[pcid].epoch != j->epoch) {
+        j->user[pcid].gen = jump_gen_new(c);
+        j->user[pcid].epoch = j->epoch;
+    }
+    c->tlb_gen = j->user[pcid].gen;
+}
+
+static void jump_stale_all(struct cpu *c)
+{
+    struct jump_gens *j = &c->l2->jump;
+    j->epoch++;
+    j->kernel = jump_gen_new(c);
+    j->kernel_nonglobal = false;
+    memset(j->pages, 0, sizeof(j->pages));
+    jump_gen_select(c);
+}
+
+/* Translations that are not global changed: of one address space, or all (pcid PCIDS). */
+static void jump_stale_nonglobal(struct cpu *c, unsigned pcid)
+{
+    struct jump_gens *j = &c->l2->jump;
+    if (j->kernel_nonglobal) {
+        j->kernel = jump_gen_new(c);
+        j->kernel_nonglobal = false;
+    }
+    if (pcid == PCIDS) {
+        j->epoch++;
+    } else {
+        j->user[pcid].epoch = j->epoch - 1;
+    }
+    jump_gen_select(c);
+}
+
+/* CR3 has another value; what was known of its PCID still holds. */
+static void jump_switch(struct cpu *c)
+{
+    struct jump_gens *j = &c->l2->jump;
+    if (j->kernel_nonglobal) {
+        j->kernel = jump_gen_new(c);
+        j->kernel_nonglobal = false;
+    }
+    jump_gen_select(c);
+}
+
+static unsigned code_page_bit(uint64_t lin)
+{
+    uint64_t page = lin >> GUEST_PAGE_BITS;
+    return (page ^ page >> 13) & (CODE_PAGES_BITS - 1);
+}
+
+void jump_page_entered(struct cpu *c, uint64_t lin)
+{
+    struct jump_gens *j = &c->l2->jump;
+    unsigned bit = code_page_bit(lin);
+    const struct itlbe *e = &c->itlb[(lin >> GUEST_PAGE_BITS) & (ITLB_SIZE - 1)];
+    j->pages[bit / 64] |= 1ull << (bit % 64);
+    if (c->cpl != 3 && !(e->tag == (lin & GUEST_PAGE_MASK) && e->global)) {
+        j->kernel_nonglobal = true;
+    }
+}
+
+static void jump_stale_page(struct cpu *c, uint64_t lin)
+{
+    unsigned bit = code_page_bit(lin);
+    if (c->l2->jump.pages[bit / 64] >> (bit % 64) & 1) {
+        jump_stale_all(c);
+    }
+}
+
 /* ---------------------------------------------------------------- flushing */
 
 static void l1_clear_group(struct tlbe *tlb, unsigned group)
@@ -130,7 +243,6 @@ static void l1_flush(struct cpu *c)
         }
         l2->itlb_touched = false;
     }
-    jump_cache_stale(c);
 }
 
 static void l1_drop_page(struct cpu *c, uint64_t page)
@@ -146,12 +258,7 @@ static void l1_drop_page(struct cpu *c, uint64_t page)
     if (i->tag == page) {
         i->tag = 1;
     }
-    jump_cache_stale(c);
-}
-
-static unsigned current_pcid(const struct cpu *c)
-{
-    return c->cr4 & CR4_PCIDE ? c->cr3 & (PCIDS - 1) : 0;
+    jump_stale_page(c, page);
 }
 
 static uint64_t current_gen(struct cpu *c)
@@ -171,12 +278,14 @@ void tlb_flush_all(struct cpu *c)
     memset(l2->huge, 0, sizeof(l2->huge));
     memset(l2->giant, 0, sizeof(l2->giant));
     l2->global_gen = ++l2->last_gen;
+    jump_stale_all(c);
 }
 
 void tlb_flush_nonglobal(struct cpu *c)
 {
     l1_flush(c);
     c->l2->pcid_gen[current_pcid(c)] = 0;
+    jump_stale_nonglobal(c, current_pcid(c));
 }
 
 void tlb_flush_pcid(struct cpu *c, unsigned pcid)
@@ -185,17 +294,20 @@ void tlb_flush_pcid(struct cpu *c, unsigned pcid)
         l1_flush(c);
     }
     c->l2->pcid_gen[pcid] = 0;
+    jump_stale_nonglobal(c, pcid);
 }
 
 void tlb_flush_all_nonglobal(struct cpu *c)
 {
     l1_flush(c);
     memset(c->l2->pcid_gen, 0, sizeof(c->l2->pcid_gen));
+    jump_stale_nonglobal(c, PCIDS);
 }
 
 void tlb_switch_space(struct cpu *c)
 {
     l1_flush(c);
+    jump_switch(c);
 }
 
 static unsigned bloom_slot(uint64_t lin, unsigned shift)
@@ -244,6 +356,7 @@ void tlb_flush_page_pcid(struct cpu *c, uint64_t lin, unsigned pcid)
     bool giant = bloom_has(l2->giant, bloom_slot(lin, 30));
     if (giant || bloom_has(l2->huge, bloom_slot(lin, 21))) {
         l1_flush(c);
+        jump_stale_all(c);
         /* a 4M page covers two 2M regions */
         l2_drop_region(c, lin, giant ? 30 : c->cr4 & CR4_PAE ? 21 : 22);
         return;
@@ -708,6 +821,7 @@ struct itlbe *code_page_lookup(struct cpu *c, uint64_t lin)
     e->mode = user;
     e->gpa = x.gpa;
     e->host = x.ref->host;
+    e->global = x.rights & XL_GLOBAL;
     c->l2->itlb_touched = true;
     return e;
 }

@@ -207,6 +207,7 @@ struct itlbe {     /* code pages; flushed with the TLB */
     uint64_t gpa;  /* of the page */
     uint8_t *host; /* NULL: not RAM */
     uint32_t mode; /* CPL==3, for U/S and SMEP */
+    bool global;
 };
 #define ITLB_SIZE       256u
 
@@ -279,7 +280,7 @@ struct cpu {
                           VIF VIP ID */
     struct tlbe *tlb;  /* tlb_mode[...] of the present mode */
     uint32_t key;
-    uint32_t tlb_gen;  /* counts flushes: validates jump_cache */
+    uint32_t tlb_gen;  /* stands for the address space's code pages: validates jump_cache */
     struct vcpu *vcpu; /* NULL in the oracle and unit tests */
     const struct soft_host *host;
     _Atomic uint32_t *req; /* &vcpu->req; without a vCPU &own_req, or a word of the test's */
@@ -551,6 +552,7 @@ struct block {
     uint32_t n_insns;
     bool dead;
     struct unit *unit; /* its translation, or NULL */
+    const void *code;  /* of the unit, or c->xl_miss */
     struct op op[];
 };
 
@@ -564,9 +566,11 @@ enum decode_status decode(const struct cpu *c, const uint8_t *bytes, unsigned n,
                           bool *ends_block);
 
 bool blocks_init(struct cpu *c);
-/* A translation may have changed: counts tlb_gen, so that no entry of the jump cache is valid any
- * more. */
-void jump_cache_stale(struct cpu *c);
+void jump_cache_clear(struct cpu *c);
+/* Sets c->tlb_gen for the present address space and CPL. */
+void jump_gen_select(struct cpu *c);
+/* Code at lin in the present address space is entered in the jump cache. */
+void jump_page_entered(struct cpu *c, uint64_t lin);
 void blocks_finish(struct cpu *c);
 /* The block at c->rip in the present mode, decoded if need be. May raise the fetch fault. */
 struct block *block_find(struct cpu *c);

@@ -303,6 +303,22 @@ static void soft_pulse_lint1(struct cpus *cpus)
     lapic_bus_lint1(soft->bus);
 }
 
+static bool soft_translation_stats(struct cpus *cpus, struct translation_stats *sum)
+{
+    bool any = false;
+    memset(sum, 0, sizeof(*sum));
+    for (unsigned i = 0; i < cpus->n; i++) {
+        const struct cpu *c = cpus->vcpu[i]->accel;
+        struct translation_stats one;
+        any |= c->xlat != NULL;
+        xlat_stats_get(c, &one);
+        for (size_t k = 0; k < sizeof(one) / sizeof(uint64_t); k++) { /* nothing but counters */
+            ((uint64_t *)sum)[k] += ((const uint64_t *)&one)[k];
+        }
+    }
+    return any;
+}
+
 const struct accel_ops accel_soft = {
     .name = "tcg",
     .init = soft_init,
@@ -311,4 +327,5 @@ const struct accel_ops accel_soft = {
     .send_msi = soft_send_msi,
     .set_extint = soft_set_extint,
     .pulse_lint1 = soft_pulse_lint1,
+    .translation_stats = soft_translation_stats,
 };

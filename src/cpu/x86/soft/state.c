@@ -66,6 +66,7 @@ void mode_update(struct cpu *c)
         key |= KEY_FPEXC;
     }
     c->key = key;
+    jump_gen_select(c);
     c->tlb = c->tlb_mode[key & KEY_ALIGN ? TLB_ALIGN : mem_mode(c)];
 }
 

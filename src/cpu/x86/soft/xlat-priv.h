@@ -124,7 +124,7 @@ enum { STUB_PARKED = 1, STUB_VEC = 2 };
 
 struct xlat {
     struct xlat_config config;
-    struct xlat_stats stats;
+    struct translation_stats stats;
     int fd;
     uint8_t *rw;    /* code, writable */
     uint8_t *rx;    /* the same memory, executable */

@@ -144,10 +144,11 @@ void xlat_thread_enter(struct cpu *c)
     }
 }
 
-void xlat_stats_get(const struct cpu *c, struct xlat_stats *stats)
+void xlat_stats_get(const struct cpu *c, struct translation_stats *stats)
 {
     if (c->xlat) {
         *stats = c->xlat->stats;
+        stats->used_bytes = c->xlat->used + c->xlat->table_used;
     } else {
         memset(stats, 0, sizeof(*stats));
     }
@@ -174,9 +175,10 @@ static void exit_unlink(struct unit_exit *exit)
 }
 
 /* The block counts executions again, or goes back to plain interpretation. */
-static void block_detach(struct block *b, bool count)
+static void block_detach(struct cpu *c, struct block *b, bool count)
 {
     b->unit = NULL;
+    b->code = c->xl_miss;
     if (!b->dead && b->op[1].fn == op_unit) {
         b->op[0].ip = 0;
         b->op[1].fn = count ? op_heat : b->op[0].fn;
@@ -203,7 +205,7 @@ void xlat_unit_kill(struct cpu *c, struct unit *u)
     if (e->block == u->block) {
         e->code = c->xl_miss;
     }
-    block_detach(u->block, true);
+    block_detach(c, u->block, true);
 }
 
 void xlat_invalidate(struct cpu *c, const uint8_t *first, const uint8_t *last)
@@ -400,10 +402,11 @@ OP(op_heat)
         MUST_TAIL return fn(c, o);
     }
     b->unit = u;
+    b->code = executable(c->xlat, u->entry_parked);
     ((struct op *)o)->fn = op_unit;
     struct jump_entry *e = &c->jump_cache[jump_index(b->rip)];
     if (e->block == b) {
-        e->code = executable(c->xlat, u->entry_parked);
+        e->code = b->code;
     }
     GOTO_OP(o);
 }
@@ -425,11 +428,6 @@ OP(op_unit)
     LEAVE;
 }
 
-const uint8_t *xlat_code_of(const struct cpu *c, const struct block *b)
-{
-    return b->unit ? executable(c->xlat, b->unit->entry_parked) : c->xl_miss;
-}
-
 /* ---------------------------------------------------------------- called by stubs */
 
 static const uint8_t *leave_done(struct cpu *c)
@@ -437,7 +435,8 @@ static const uint8_t *leave_done(struct cpu *c)
     return executable(c->xlat, c->xlat->stub_leave_done);
 }
 
-/* The block at c->rip if it has a unit and nothing is requested. */
+/* The block at c->rip if it has a unit and nothing is requested. Everything is in struct cpu: the
+ * fetch may fault. */
 static struct block *block_ready(struct cpu *c)
 {
     struct xlat *xl = c->xlat;
@@ -445,12 +444,17 @@ static struct block *block_ready(struct cpu *c)
         xl->stats.leaves_req++;
         return NULL;
     }
-    const struct jump_entry *e = &c->jump_cache[jump_index(c->rip)];
-    if (e->rip == c->rip && e->key == jump_key(c) && e->block->unit && !e->block->dead) {
-        xl->stats.dispatches++;
-        return e->block;
+    if (unlikely((c->key & (KEY_STEP | KEY_LONG64)) != KEY_LONG64)) {
+        return NULL;
     }
-    return NULL;
+    const struct jump_entry *e = &c->jump_cache[jump_index(c->rip)];
+    struct block *b =
+        e->rip == c->rip && e->key == jump_key(c) && !e->block->dead ? e->block : block_find(c);
+    if (!b->unit) {
+        return NULL;
+    }
+    xl->stats.dispatches++;
+    return b;
 }
 
 /* At a boundary with everything in struct cpu, flags in the lazy form. */
@@ -506,9 +510,9 @@ const uint8_t *xlat_exit(struct cpu *c, struct unit_exit *exit)
 {
     struct unit *from = exit->from;
     c->rip = exit->rip;
+    flags_from_raw(c);
     struct block *b = block_ready(c);
     if (!b) {
-        flags_from_raw(c);
         return leave_done(c);
     }
     struct unit *to = b->unit;
@@ -528,9 +532,9 @@ const uint8_t *xlat_exit(struct cpu *c, struct unit_exit *exit)
 
 const uint8_t *xlat_miss(struct cpu *c)
 {
+    flags_from_raw(c);
     struct block *b = block_ready(c);
     if (!b) {
-        flags_from_raw(c);
         return leave_done(c);
     }
     return executable(c->xlat, b->unit->entry);

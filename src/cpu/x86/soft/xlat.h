@@ -28,21 +28,6 @@
 struct xlat;
 struct unit;
 
-struct xlat_stats {
-    uint64_t units;         /* made since the start */
-    uint64_t insns;         /* guest instructions in them */
-    uint64_t code_bytes;    /* of host code for them */
-    uint64_t enters;        /* from the interpreter */
-    uint64_t dispatches;    /* to another unit through a C lookup */
-    uint64_t links;         /* direct jumps made between units */
-    uint64_t handlers;      /* instructions handed to the interpreter, TLB misses among them */
-    uint64_t leaves;        /* back to the interpreter */
-    uint64_t leaves_req;    /* ... because something was requested of the vCPU */
-    uint64_t invalidations; /* units dropped because their bytes changed */
-    uint64_t flushes;       /* the whole cache dropped */
-    uint64_t refused;       /* entries that could not be translated */
-};
-
 struct xlat_config {
     size_t cache_bytes; /* code and its tables; at least XLAT_MIN_BYTES */
     unsigned threshold; /* executions of a block before its translation; 0: at once */
@@ -56,9 +41,6 @@ struct xlat_config {
 bool xlat_init(struct cpu *c, const struct xlat_config *config, GError **error);
 void xlat_finish(struct cpu *c);
 
-/* What the jump cache holds for a block. */
-const uint8_t *xlat_code_of(const struct cpu *c, const struct block *b);
-
 /* For block.c. b->unit is or was the block's; the host page's chunks (bits of 64 bytes) changed. */
 void xlat_block_new(struct cpu *c, struct block *b); /* counts executions from now on */
 void xlat_unit_kill(struct cpu *c, struct unit *u);
@@ -68,7 +50,8 @@ void xlat_flush(struct cpu *c);
 /* The thread that is about to run c (sets the host's GS base). */
 void xlat_thread_enter(struct cpu *c);
 
-/* Any thread; numbers of a running vCPU may be a little old. NULL-safe: zeroes. */
-void xlat_stats_get(const struct cpu *c, struct xlat_stats *stats);
+/* Any thread; numbers of a running vCPU may be a little old. Zeroes
+ * without a translator. */
+void xlat_stats_get(const struct cpu *c, struct translation_stats *stats);
 
 #endif
