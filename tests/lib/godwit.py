@@ -105,6 +105,9 @@ class Machine:
     def __init__(self, *args, serial=True, defaults=("-display", "none"), connect=True):
         self.dir = tempfile.mkdtemp(prefix="godwit-test-")
         self.socket = os.path.join(self.dir, "qmp")
+        accel = os.environ.get("GODWIT_ACCEL")  # a suite's choice for machines that make none
+        if accel and "-accel" not in args and not any("accel=" in arg for arg in args):
+            args = ("-accel", accel, *args)
         argv = [GODWIT, *defaults, "-qmp", f"unix:{self.socket},server=on,wait=off"]
         if serial:
             argv += ["-serial", "stdio"]

@@ -31,6 +31,27 @@ needs_iret = unittest.skipIf(
 soft_only = unittest.skipIf(ACCEL == "kvm", "of the software CPU only")
 
 
+TRANSLATES = ACCEL.startswith("tcg") and "x-translate=off" not in ACCEL
+
+
+class Translator(unittest.TestCase):
+    @unittest.skipIf(ACCEL == "kvm", "of the software CPU only")
+    def test_counters(self):
+        with Machine("-kernel", guest("mips"), "-append", "20", "-no-shutdown") as m:
+            m.expect(r"end (\d+) million")
+            info = m.qmp.command("x-query-jit")
+            text = m.qmp.command("human-monitor-command", **{"command-line": "info jit"})
+            self.assertEqual(info["enabled"], TRANSLATES)
+            if not TRANSLATES:
+                self.assertEqual(info["regions"], 0)
+                self.assertIn("not translated", text)
+                return
+            self.assertGreater(info["regions"], 0)
+            self.assertGreaterEqual(info["instructions"], info["regions"])
+            self.assertGreater(info["enters"], 0)
+            self.assertRegex(text, r"regions translated +\d+")
+
+
 def reason_to_skip():
     """Why the accelerator cannot be used here, or None."""
     if ACCEL != "kvm":

@@ -24,6 +24,7 @@
 #if defined(__x86_64__)
 
 #include <asm/prctl.h>
+#include <cpuid.h>
 
 /* ---------------------------------------------------------------- host */
 
@@ -114,8 +115,11 @@ bool xlat_init(struct cpu *c, const struct xlat_config *config, GError **error)
     xl->host_aes = __builtin_cpu_supports("aes");
     xl->host_pclmul = __builtin_cpu_supports("pclmul");
     xl->host_bmi1 = __builtin_cpu_supports("bmi");
-    xl->host_lzcnt = __builtin_cpu_supports("lzcnt");
-    xl->host_movbe = __builtin_cpu_supports("movbe");
+    unsigned a, b, d, basic = 0, extended = 0;
+    __get_cpuid(1, &a, &b, &basic, &d);
+    __get_cpuid(0x80000001, &a, &b, &extended, &d);
+    xl->host_movbe = basic & bit_MOVBE;
+    xl->host_lzcnt = extended & bit_LZCNT;
     xlat_make_stubs(c, xl);
     xl->used = xl->stubs;
     xl->enter = (void (*)(struct cpu *, const uint8_t *))executable(xl, xl->stub_enter);

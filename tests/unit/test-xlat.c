@@ -1,0 +1,405 @@
+/*
+ * The translator against the interpreter: the same program from the same state on both; registers,
+ * flags and memory must agree. Random loops with branches, flags that live across memory operands,
+ * faults in the middle, code that patches itself; remapped code pages; a cache that is too small.
+ */
+#include "../lib/soft-machine.h"
+#include "cpu/x86/soft/flags.h"
+#include "cpu/x86/soft/xlat.h"
+#include <stdio.h>
+
+enum {
+    DATA_BYTES = 0x4000,
+    CODE_BYTES = 0x4000,
+    PROGRAM = CODE + 0xf00 /* goes over a page end */
+};
+
+struct result {
+    uint64_t r[16], rip;
+    uint32_t flags, cr2;
+    uint8_t data[DATA_BYTES], code[CODE_BYTES];
+    struct translation_stats stats;
+};
+
+struct program {
+    uint8_t bytes[2048];
+    unsigned n;
+    GRand *rand;
+};
+
+static void p8(struct program *p, unsigned v)
+{
+    p->bytes[p->n++] = v;
+}
+
+static void p32(struct program *p, uint32_t v)
+{
+    memcpy(p->bytes + p->n, &v, 4);
+    p->n += 4;
+}
+
+static unsigned pick(struct program *p, unsigned n)
+{
+    return (unsigned)g_rand_int_range(p->rand, 0, (int)n);
+}
+
+/* A register that programs may change: not RSP, RBX (data) or R15 (the loop's count). */
+static unsigned some_register(struct program *p)
+{
+    static const uint8_t registers[] = {0, 1, 2, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
+    return registers[pick(p, sizeof(registers))];
+}
+
+static void modrm_reg(struct program *p, unsigned reg, unsigned rm)
+{
+    p8(p, 0xc0 | (reg & 7) << 3 | (rm & 7));
+}
+
+/* [rbx + disp], sometimes over the end of a page */
+static void modrm_data(struct program *p, unsigned reg)
+{
+    p8(p, 0x83 | (reg & 7) << 3);
+    p32(p, pick(p, 4) ? pick(p, 0x3f00) : 0x1000 - pick(p, 9));
+}
+
+static void random_alu(struct program *p)
+{
+    unsigned reg = some_register(p), rm = some_register(p), op = pick(p, 8) << 3;
+    bool wide = pick(p, 2), memory = pick(p, 2);
+    p8(p, 0x40 | wide << 3 | reg >> 3 << 2 | (memory ? 0 : rm >> 3));
+    p8(p, op | (pick(p, 2) ? 1 : 3));
+    if (memory) {
+        modrm_data(p, reg);
+    } else {
+        modrm_reg(p, reg, rm);
+    }
+}
+
+static void random_mov(struct program *p)
+{
+    unsigned reg = some_register(p);
+    static const uint8_t opcode[] = {0x88, 0x89, 0x8a, 0x8b};
+    p8(p, 0x40 | pick(p, 2) << 3 | reg >> 3 << 2);
+    p8(p, opcode[pick(p, 4)]);
+    modrm_data(p, reg);
+}
+
+static void random_other(struct program *p)
+{
+    unsigned reg = some_register(p), cc = pick(p, 16);
+    switch (pick(p, 9)) {
+    case 0: /* cmovcc reg, [data] */
+        p8(p, 0x48 | reg >> 3 << 2);
+        p8(p, 0x0f);
+        p8(p, 0x40 | cc);
+        modrm_data(p, reg);
+        break;
+    case 1: /* setcc [data] */
+        p8(p, 0x0f);
+        p8(p, 0x90 | cc);
+        modrm_data(p, 0);
+        break;
+    case 2: /* push, pop */
+        p8(p, 0x40 | reg >> 3);
+        p8(p, 0x50 | (reg & 7));
+        reg = some_register(p);
+        p8(p, 0x40 | reg >> 3);
+        p8(p, 0x58 | (reg & 7));
+        break;
+    case 3: /* inc or dec [data] */
+        p8(p, 0x48);
+        p8(p, 0xff);
+        modrm_data(p, pick(p, 2));
+        break;
+    case 4: /* shl or shr reg, 1 */
+        p8(p, 0x48 | reg >> 3);
+        p8(p, 0xd1);
+        modrm_reg(p, 4 + pick(p, 2), reg);
+        break;
+    case 5: /* pushf; pop reg; and reg, ~AF */
+        p8(p, 0x9c);
+        p8(p, 0x40 | reg >> 3);
+        p8(p, 0x58 | (reg & 7));
+        p8(p, 0x48 | reg >> 3);
+        p8(p, 0x83);
+        modrm_reg(p, 4, reg);
+        p8(p, 0xef);
+        break;
+    case 6: /* lea reg, [rbx + rcx * 2 + disp] */
+        p8(p, 0x48 | reg >> 3 << 2);
+        p8(p, 0x8d);
+        p8(p, 0x84 | (reg & 7) << 3);
+        p8(p, 0x4b);
+        p32(p, pick(p, 0x1000));
+        break;
+    case 7: /* movq xmm, [data]; paddq; movq [data], xmm */
+        p8(p, 0xf3);
+        p8(p, 0x0f);
+        p8(p, 0x7e);
+        modrm_data(p, cc & 7);
+        p8(p, 0x66);
+        p8(p, 0x0f);
+        p8(p, 0xd4);
+        modrm_reg(p, cc >> 1, cc & 7);
+        p8(p, 0x66);
+        p8(p, 0x0f);
+        p8(p, 0xd6);
+        modrm_data(p, cc >> 1);
+        break;
+    default: /* call of the next instruction, and its return address away */
+        p8(p, 0xe8);
+        p32(p, 0);
+        p8(p, 0x48);
+        p8(p, 0x8d);
+        p8(p, 0x64);
+        p8(p, 0x24);
+        p8(p, 8);
+        break;
+    }
+}
+
+static void random_insn(struct program *p)
+{
+    unsigned kind = pick(p, 10);
+    if (kind < 4) {
+        random_alu(p);
+    } else if (kind < 6) {
+        random_mov(p);
+    } else {
+        random_other(p);
+    }
+}
+
+/* A loop around straight code with forward branches. patches: it changes the immediate of one of
+ * its own instructions each time. */
+static void random_program(struct program *p, bool patches)
+{
+    p->n = 0;
+    p8(p, 0x41); /* mov r15d, count */
+    p8(p, 0xbf);
+    p32(p, 20 + pick(p, 60));
+    unsigned top = p->n, patched = 0;
+    for (unsigned i = 0; i < 25; i++) {
+        if (patches && i == 12) {
+            p8(p, 0x81); /* add esi, imm32 */
+            p8(p, 0xc6);
+            patched = p->n;
+            p32(p, 1);
+        }
+        if (pick(p, 5) == 0) {
+            unsigned at = p->n;
+            p8(p, 0x70 | (pick(p, 2) ? pick(p, 10) : 12 + pick(p, 4)));
+            p8(p, 0);
+            random_insn(p);
+            p->bytes[at + 1] = p->n - at - 2;
+        } else {
+            random_insn(p);
+        }
+    }
+    if (patches) {
+        p8(p, 0x44); /* mov [rip + ...], r15b */
+        p8(p, 0x88);
+        p8(p, 0x3d);
+        p32(p, (int)patched - (int)p->n - 4);
+    }
+    p8(p, 0x41); /* dec r15d; jne top */
+    p8(p, 0xff);
+    p8(p, 0xcf);
+    p8(p, 0x0f);
+    p8(p, 0x85);
+    p32(p, (int)top - (int)p->n - 4);
+    p8(p, 0xf4);
+}
+
+static void run_program(const struct program *p, const struct xlat_config *config, bool hole,
+                        struct result *out)
+{
+    machine_start();
+    struct cpu *c = present->c;
+    GError *error = NULL;
+    if (config && !xlat_init(c, config, &error)) {
+        g_test_skip(error->message);
+        g_error_free(error);
+    }
+    put_code(PROGRAM, p->bytes, p->n);
+    for (unsigned i = 0; i < DATA_BYTES; i++) {
+        present->ram->host[DATA + i] = (uint8_t)(i * 7 + (i >> 8));
+    }
+    for (unsigned i = 0; i < 16; i++) {
+        c->r[i] = 0x0123456789abcdefull * (i + 1);
+    }
+    c->r[RBX] = DATA;
+    c->r[RSP] = STACK;
+    if (hole) {
+        set_page(DATA + 0x2000, 0);
+    }
+    memset(out, 0, sizeof(*out));
+    out->rip = run_from(PROGRAM);
+    memcpy(out->r, c->r, sizeof(out->r));
+    out->flags = hole ? 0 : flags_arith_get(c) & ~RFLAGS_AF;
+    out->cr2 = (uint32_t)c->cr2;
+    memcpy(out->data, present->ram->host + DATA, DATA_BYTES);
+    memcpy(out->code, present->ram->host + CODE, CODE_BYTES);
+    xlat_stats_get(c, &out->stats);
+    machine_end();
+}
+
+static const struct xlat_config configs[] = {
+    {.cache_bytes = XLAT_MIN_BYTES, .threshold = 0, .max_insns = 128},
+    {.cache_bytes = XLAT_MIN_BYTES, .threshold = 3, .max_insns = 128},
+    {.cache_bytes = XLAT_MIN_BYTES, .threshold = 0, .max_insns = 1},
+    {.cache_bytes = XLAT_MIN_BYTES, .threshold = 1, .max_insns = 7},
+};
+
+static void compare(const struct program *p, bool hole)
+{
+    g_autofree struct result *want = g_new(struct result, 1), *got = g_new(struct result, 1);
+    run_program(p, NULL, hole, want);
+    for (unsigned i = 0; i < G_N_ELEMENTS(configs); i++) {
+        run_program(p, &configs[i], hole, got);
+        g_assert_cmphex(got->rip, ==, want->rip);
+        g_assert_cmphex(got->cr2, ==, want->cr2);
+        for (unsigned n = 0; n < 16; n++) {
+            g_assert_cmphex(got->r[n], ==, want->r[n]);
+        }
+        g_assert_cmphex(got->flags, ==, want->flags);
+        g_assert_cmpmem(got->data, DATA_BYTES, want->data, DATA_BYTES);
+        g_assert_cmpmem(got->code, CODE_BYTES, want->code, CODE_BYTES);
+        g_assert_true(got->stats.units > 0 || configs[i].threshold > 0);
+    }
+}
+
+static void random_programs(unsigned n, bool patches, bool hole)
+{
+    g_autofree struct program *p = g_new0(struct program, 1);
+    p->rand = g_rand_new_with_seed(7 + patches + 2 * hole);
+    for (unsigned i = 0; i < n; i++) {
+        random_program(p, patches);
+        compare(p, hole);
+    }
+    g_rand_free(p->rand);
+}
+
+static void test_loops(void)
+{
+    random_programs(60, false, false);
+}
+
+static void test_faults(void)
+{
+    random_programs(40, false, true);
+}
+
+static void test_patching(void)
+{
+    random_programs(40, true, false);
+}
+
+/* ---------------------------------------------------------------- code that moves */
+
+enum { WINDOW = 0x200000, PAGE_A = 0x300000, PAGE_B = 0x301000 };
+
+static void translate_at_once(void)
+{
+    GError *error = NULL;
+    xlat_init(present->c, &configs[0], &error);
+    g_assert_no_error(error);
+}
+
+/* A loop in kernel mode calls a window whose page changes: by INVLPG or by a CR3 write. */
+static void remapped(bool cr3)
+{
+    static const uint8_t one[] = {0x83, 0xc0, 0x01, 0xc3};  /* add eax, 1; ret */
+    static const uint8_t many[] = {0x83, 0xc0, 0x64, 0xc3}; /* add eax, 100; ret */
+    /* 1: call rsi; xchg rdx, r8; mov [rdi], rdx; invlpg [rsi] or mov rbp, cr3; mov cr3, rbp;
+     *    dec ecx; jne 1b; hlt */
+    static const uint8_t by_page[] = {0xff, 0xd6, 0x4c, 0x87, 0xc2, 0x48, 0x89, 0x17,
+                                      0x0f, 0x01, 0x3e, 0xff, 0xc9, 0x75, 0xf1, 0xf4};
+    static const uint8_t by_cr3[] = {0xff, 0xd6, 0x4c, 0x87, 0xc2, 0x48, 0x89, 0x17, 0x0f, 0x20,
+                                     0xdd, 0x0f, 0x22, 0xdd, 0xff, 0xc9, 0x75, 0xee, 0xf4};
+    machine_start();
+    translate_at_once();
+    struct cpu *c = present->c;
+    put_code(PAGE_A, one, sizeof(one));
+    put_code(PAGE_B, many, sizeof(many));
+    if (cr3) {
+        put_code(CODE, by_cr3, sizeof(by_cr3));
+    } else {
+        put_code(CODE, by_page, sizeof(by_page));
+    }
+    set_page(WINDOW, PAGE_A | 3);
+    c->r[RAX] = 0;
+    c->r[RSI] = WINDOW;
+    c->r[RDI] = PT + (WINDOW >> 12) * 8;
+    c->r[RDX] = PAGE_A | 0x63;
+    c->r[R8] = PAGE_B | 0x63;
+    c->r[RCX] = 1000;
+    run_from(CODE);
+    g_assert_cmpuint(c->r[RAX], ==, 500 * 101);
+    machine_end();
+}
+
+static void test_invlpg(void)
+{
+    remapped(false);
+}
+
+static void test_cr3(void)
+{
+    remapped(true);
+}
+
+/* ---------------------------------------------------------------- the cache */
+
+/* More functions than the cache holds, called in turn. */
+static void test_eviction(void)
+{
+    enum { FUNCTIONS = 20000, BYTES = 64, BASE = 0x200000 };
+    uint8_t f[BYTES];
+    /* 1: mov rsi, base; 2: call rsi; add rsi, 64; cmp rsi, end; jne 2b; dec ecx; jne 1b; hlt */
+    static const uint8_t code[] = {0x48, 0xc7, 0xc6, 0x00, 0x00, 0x20, 0x00, 0xff, 0xd6,
+                                   0x48, 0x83, 0xc6, 0x40, 0x48, 0x81, 0xfe, 0x00, 0x88,
+                                   0x33, 0x00, 0x75, 0xf1, 0xff, 0xc9, 0x75, 0xe6, 0xf4};
+    _Static_assert(BASE + FUNCTIONS * BYTES == 0x338800, "the end that code compares with");
+    machine_start();
+    translate_at_once();
+    struct cpu *c = present->c;
+    memset(f, 0x90, sizeof(f));
+    for (unsigned i = 0; i < FUNCTIONS; i++) {
+        static const uint8_t body[] = {0x48, 0x05, 0, 0, 0, 0, 0x48, 0xff, 0x03, 0xc3};
+        memcpy(f, body, sizeof(body)); /* add rax, i; inc qword [rbx]; ret */
+        memcpy(f + 2, &i, 4);
+        put_code(BASE + i * BYTES, f, sizeof(f));
+    }
+    put_code(CODE, code, sizeof(code));
+    c->r[RAX] = 0;
+    c->r[RBX] = DATA;
+    c->r[RCX] = 3;
+    run_from(CODE);
+    struct translation_stats stats;
+    xlat_stats_get(c, &stats);
+    g_assert_cmpuint(c->r[RAX], ==, 3ull * FUNCTIONS * (FUNCTIONS - 1) / 2);
+    g_assert_cmpuint(stats.flushes, >, 2);
+    g_assert_cmpuint(stats.used_bytes, <=, XLAT_MIN_BYTES);
+    machine_end();
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    machine_start();
+    GError *error = NULL;
+    bool works = xlat_init(present->c, &configs[0], &error);
+    machine_end();
+    if (!works) {
+        printf("1..0 # SKIP %s\n", error->message);
+        return 0;
+    }
+    g_test_add_func("/xlat/loops", test_loops);
+    g_test_add_func("/xlat/faults", test_faults);
+    g_test_add_func("/xlat/patching", test_patching);
+    g_test_add_func("/xlat/invlpg", test_invlpg);
+    g_test_add_func("/xlat/cr3", test_cr3);
+    g_test_add_func("/xlat/eviction", test_eviction);
+    return g_test_run();
+}
