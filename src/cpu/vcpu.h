@@ -201,7 +201,7 @@ struct accel_config {
 #define ACCEL_CONFIG_DEFAULT                                                                       \
     (struct accel_config)                                                                          \
     {                                                                                              \
-        .translate = true, .cache_bytes = 64u << 20, .threshold = 32, .region_insns = 128         \
+        .translate = true, .cache_bytes = 64u << 20, .threshold = 32, .region_insns = 128          \
     }
 
 struct cpus {
