@@ -11,6 +11,7 @@
 #include "memory/address-space.h"
 
 #include "base/threads.h"
+#include "memory/dirty.h"
 #include <glib.h>
 #include <string.h>
 
@@ -432,6 +433,7 @@ uint64_t address_space_io_read(struct address_space *as, gpa_t addr, unsigned si
 void address_space_block_written(struct address_space *as, struct ram_block *block, uint64_t offset,
                                  uint64_t length)
 {
+    dirty_mark(block, offset, length);
     for (struct map_listener *l = as->listeners; l; l = l->next) {
         if (l->ram_written) {
             l->ram_written(l, block, offset, length);

@@ -71,6 +71,11 @@ struct map_listener {
      * fine. Any thread. */
     void (*ram_written)(struct map_listener *, struct ram_block *, uint64_t offset,
                         uint64_t length);
+    /* A dirty log of the block began or ended; and: note with dirty_mark() what vCPUs wrote to it
+     * since, if that was not noted at once, and from now on anew. Readers are parked; NULL is fine.
+     */
+    void (*log_changed)(struct map_listener *, struct ram_block *);
+    void (*log_collect)(struct map_listener *, struct ram_block *);
     struct map_listener *next; /* private */
 };
 

@@ -133,6 +133,7 @@ struct ram_block *ram_block_new_backed(const char *name, uint64_t size,
     block->name = g_strdup(name);
     block->host = host;
     block->size = size;
+    g_rw_lock_init(&block->logs_lock);
     host_fault_register(host, size);
     return block;
 }
@@ -149,6 +150,7 @@ void ram_block_free(struct ram_block *block)
     }
     host_fault_unregister(block->host);
     free(block->accel_pages);
+    g_rw_lock_clear(&block->logs_lock);
     munmap(block->host, block->size + GUEST_PAGE_SIZE);
     g_free(block->name);
     g_free(block);

@@ -6,8 +6,11 @@
 
 #include "memory/types.h"
 #include <glib.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+
+struct dirty_log;
 
 struct ram_block {
     char *name;
@@ -16,6 +19,10 @@ struct ram_block {
     /* The accelerator's per-page table (the software CPU's code tracking) or NULL; from malloc(),
      * freed with the block. */
     void *accel_pages;
+    /* Who wants to know what is written: dirty.h. */
+    GRWLock logs_lock;
+    _Atomic unsigned n_logs;
+    struct dirty_log *log[4];
 };
 
 /* Where the memory is, for those who want it shared or kept. */

@@ -19,8 +19,9 @@
 struct kvm_slot {
     gpa_t gpa;
     uint64_t bytes;
-    uint8_t *host;
-    bool read_only, wanted;
+    struct ram_block *ram;
+    uint64_t offset; /* in ram */
+    bool read_only, wanted, logged;
 };
 
 /* An interrupt message that is level-triggered; used numbers its last use. */
@@ -30,6 +31,13 @@ struct kvm_level_route {
     uint64_t used; /* 0: none */
 };
 
+/* Where nothing is mapped, and writes are gathered. */
+struct kvm_hole {
+    gpa_t start;
+    uint32_t bytes, pio; /* pio: ports, else memory */
+};
+#define KVM_HOLES_MAX 32
+
 struct kvm {
     struct cpus *cpus;
     int fd, vm_fd;
@@ -38,7 +46,10 @@ struct kvm {
     uint32_t guest_debug; /* KVM_GUESTDBG_* that there are */
     bool has_xcrs, has_debugregs, has_payload, has_kvmclock_ctrl, has_hyperv;
     struct kvm_cpuid2 *supported; /* CPUID bits that this host can give */
-    struct map_listener listener;
+    struct map_listener listener, io_listener;
+    GArray *memory_holes, *port_holes; /* struct kvm_hole */
+    unsigned coalesced_page;           /* of a vCPU's run area: the ring; 0: none */
+    bool has_coalesced_pio;
     struct kvm_slot *slot; /* machine lock */
     unsigned n_slots;
     _Atomic bool extint; /* the 8259's INTR */
@@ -55,6 +66,7 @@ struct kvm_vcpu {
     struct vcpu *vcpu;
     int fd;
     struct kvm_run *run;
+    struct kvm_coalesced_mmio_ring *ring; /* the VM's; NULL: none */
     struct kvm_msrs *msrs; /* those that can be read here, with room for their values */
     struct cpu_state *power_on;
     int64_t lag_ns;         /* of kvm->lag_ns, what this TSC has been set back by */
@@ -74,6 +86,10 @@ extern const struct vcpu_ops kvm_vcpu_ops;
 void kvm_kick_signal_init(void);
 int kvm_kick_signal(void);
 void kvm_vcpu_describe(struct kvm_vcpu *v, const char *why);
+
+/* slots.c */
+void kvm_slots_init(struct kvm *k, unsigned n); /* listens to the memory map */
+void kvm_slots_finish(struct kvm *k);
 
 /* debug.c */
 bool kvm_debug_update(struct kvm_vcpu *v, GError **error); /* parked */

@@ -1,6 +1,5 @@
 /*
- * KVM as an accelerator: the VM, its memory slots, interrupt messages (Linux
- * Documentation/virt/kvm/api.rst).
+ * KVM as an accelerator: the VM and interrupt messages (Linux Documentation/virt/kvm/api.rst).
  *
  * Split interrupt controllers: the local APICs are the kernel's; I/O APIC, 8259 and 8254 are the
  * board's, for every accelerator alike. Their messages go in by KVM_SIGNAL_MSI. The kernel reports
@@ -8,7 +7,7 @@
  * level-triggered messages sent last: as many as the I/O APIC has pins, since each pin has at most
  * one whose EOI is outstanding.
  *
- * Left out: irqfd, ioeventfd, coalesced MMIO, dirty logging, SMM, APIC ids above 254. RAM that does
+ * Left out: irqfd, ioeventfd, SMM, APIC ids above 254. RAM that does
  * not begin and end on page boundaries is reached by MMIO exits there (slow; nothing executes from
  * it).
  */
@@ -20,8 +19,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-
-#define PAGE         4096ull
 
 /* Pages below the ROM that the kernel needs for real mode on older processors; the boards leave
  * them free. */
@@ -41,106 +38,6 @@ int kvm_call(int fd, unsigned long request, void *arg)
 static int kvm_call_value(int fd, unsigned long request, unsigned long value)
 {
     return kvm_call(fd, request, (void *)value);
-}
-
-/* ---------------------------------------------------------------- memory slots */
-
-static bool slot_write(struct kvm *k, unsigned n, const struct kvm_slot *s)
-{
-    struct kvm_userspace_memory_region region = {
-        .slot = n,
-        .flags = s->read_only ? KVM_MEM_READONLY : 0,
-        .guest_phys_addr = s->gpa,
-        .memory_size = s->bytes,
-        .userspace_addr = (uintptr_t)s->host,
-    };
-    int err = kvm_call(k->vm_fd, KVM_SET_USER_MEMORY_REGION, &region);
-
-    if (err < 0) {
-        log_error("kvm: cannot map memory at 0x%" PRIx64 " (%" PRIu64 " bytes): %s", s->gpa,
-                  s->bytes, strerror(-err));
-    }
-    return err >= 0;
-}
-
-/* The whole pages of a range; false when there are none, or KVM could not map them. */
-static bool range_slot(const struct flat_range *range, struct kvm_slot *slot)
-{
-    const struct region *region = range->region;
-    gpa_t start = (range->start + PAGE - 1) & ~(PAGE - 1);
-    gpa_t end = (range->last + 1) & ~(PAGE - 1); /* 0: at the top of the space */
-    uint64_t offset;
-
-    if (region->kind == REGION_IO || start < range->start || end <= start) {
-        return false;
-    }
-    offset = region->ram_offset + range->offset + (start - range->start);
-    if (offset % PAGE != 0) {
-        return false;
-    }
-    *slot = (struct kvm_slot){.gpa = start,
-                              .bytes = end - start,
-                              .host = region->ram->host + offset,
-                              .read_only = region->kind == REGION_ROM};
-    return true;
-}
-
-static bool slot_equal(const struct kvm_slot *a, const struct kvm_slot *b)
-{
-    return a->bytes == b->bytes && a->gpa == b->gpa && a->host == b->host &&
-           a->read_only == b->read_only;
-}
-
-static bool slot_keep(struct kvm *k, const struct kvm_slot *wanted)
-{
-    for (unsigned i = 0; i < k->n_slots; i++) {
-        if (slot_equal(&k->slot[i], wanted)) {
-            k->slot[i].wanted = true;
-            return true;
-        }
-    }
-    return false;
-}
-
-static void slot_add(struct kvm *k, const struct kvm_slot *slot)
-{
-    for (unsigned i = 0; i < k->n_slots; i++) {
-        if (k->slot[i].bytes == 0) {
-            if (slot_write(k, i, slot)) {
-                k->slot[i] = *slot;
-            }
-            return;
-        }
-    }
-    log_error("kvm: no memory slot is left for memory at 0x%" PRIx64, slot->gpa);
-}
-
-/* Slots that stay are left alone; the others go before new ones come, for slots never overlap. */
-static void map_changed(struct map_listener *listener, const struct flat_view *view)
-{
-    struct kvm *k = (void *)((uint8_t *)listener - offsetof(struct kvm, listener));
-    g_autofree struct kvm_slot *fresh = g_new(struct kvm_slot, view->n + 1);
-    unsigned n = 0;
-
-    for (unsigned i = 0; i < k->n_slots; i++) {
-        k->slot[i].wanted = false;
-    }
-    for (unsigned i = 0; i < view->n; i++) {
-        if (range_slot(&view->range[i], &fresh[n]) && !slot_keep(k, &fresh[n])) {
-            n++;
-        }
-    }
-    for (unsigned i = 0; i < k->n_slots; i++) {
-        struct kvm_slot *s = &k->slot[i];
-
-        if (s->bytes != 0 && !s->wanted) {
-            s->bytes = 0;
-            slot_write(k, i, s);
-        }
-    }
-    for (unsigned i = 0; i < n; i++) {
-        slot_add(k, &fresh[i]);
-    }
 }
 
 /* ---------------------------------------------------------------- interrupt messages */
@@ -294,6 +191,8 @@ static bool kvm_check_capabilities(struct kvm *k, GError **error)
     }
     k->has_guest_debug = kvm_capability(k, KVM_CAP_SET_GUEST_DEBUG) > 0;
     k->guest_debug = (uint32_t)kvm_capability(k, KVM_CAP_SET_GUEST_DEBUG2);
+    k->coalesced_page = (unsigned)kvm_capability(k, KVM_CAP_COALESCED_MMIO);
+    k->has_coalesced_pio = kvm_capability(k, KVM_CAP_COALESCED_PIO) > 0;
     k->has_xcrs = kvm_capability(k, KVM_CAP_XCRS) > 0;
     k->has_debugregs = kvm_capability(k, KVM_CAP_DEBUGREGS) > 0;
     k->has_payload = kvm_capability(k, KVM_CAP_EXCEPTION_PAYLOAD) > 0;
@@ -341,8 +240,6 @@ static bool vm_create(struct kvm *k, GError **error)
                     k->run_bytes);
         return false;
     }
-    k->n_slots = (unsigned)CLAMP(kvm_capability(k, KVM_CAP_NR_MEMSLOTS), 32, 512);
-    k->slot = g_new0(struct kvm_slot, k->n_slots);
     k->supported = kvm_cpuid_supported(k->fd, error);
     return k->supported != NULL;
 }
@@ -357,7 +254,6 @@ static void kvm_free(struct kvm *k)
     }
     g_mutex_clear(&k->mutex);
     g_free(k->supported);
-    g_free(k->slot);
     g_free(k);
 }
 
@@ -374,9 +270,8 @@ static bool kvm_init(struct cpus *cpus, GError **error)
     }
     kvm_kick_signal_init();
     kvm_clock_init(k);
-    k->listener.changed = map_changed;
     cpus->accel_data = k;
-    address_space_add_listener(cpus->mem, &k->listener);
+    kvm_slots_init(k, (unsigned)CLAMP(kvm_capability(k, KVM_CAP_NR_MEMSLOTS), 32, 512));
     return true;
 }
 
@@ -384,7 +279,7 @@ static void kvm_finish(struct cpus *cpus)
 {
     struct kvm *k = cpus->accel_data;
 
-    address_space_remove_listener(cpus->mem, &k->listener);
+    kvm_slots_finish(k);
     kvm_free(k);
     cpus->accel_data = NULL;
 }

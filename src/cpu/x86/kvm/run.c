@@ -380,6 +380,18 @@ static int enter(struct kvm_vcpu *v)
     return err;
 }
 
+/* Drops the writes to nothing that KVM has gathered (slots.c). */
+static void empty_ring(struct kvm_vcpu *v)
+{
+    if (v->ring) {
+        uint32_t last = __atomic_load_n(&v->ring->last, __ATOMIC_ACQUIRE);
+
+        if (v->ring->first != last) {
+            __atomic_store_n(&v->ring->first, last, __ATOMIC_RELEASE);
+        }
+    }
+}
+
 /* Lets KVM finish the instruction of the last exit, which may want further accesses. */
 static enum run_exit finish_access(struct kvm_vcpu *v)
 {
@@ -423,6 +435,7 @@ static enum run_exit kvm_run_vcpu(struct vcpu *vcpu)
             return RUN_SHUTDOWN;
         }
         err = enter(v);
+        empty_ring(v);
         atomic_store(&v->in_kvm, false);
         if (err == 0) {
             exit = handle_exit(v);
@@ -495,6 +508,9 @@ static bool kvm_create(struct vcpu *vcpu, GError **error)
         return create_failed(v, "mmap of its run area", errno, error);
     }
     v->run = run;
+    if (k->coalesced_page && (k->coalesced_page + 1) * 4096 <= k->run_bytes) {
+        v->ring = (void *)((uint8_t *)run + (size_t)k->coalesced_page * 4096);
+    }
     if (!tsc_find(v, error) || !kvm_vcpu_set_cpuid(v, error)) {
         return false;
     }

@@ -20,6 +20,7 @@
  */
 #include "cpu/x86/lapic.h"
 #include "cpu/x86/soft/sys-priv.h"
+#include "memory/dirty.h"
 
 #define PTE_P   (1ull << 0)
 #define PTE_W   (1ull << 1)
@@ -382,6 +383,15 @@ void tlb_drop_write(struct cpu *c, const uint8_t *host_page)
     }
 }
 
+void tlb_drop_writes(struct cpu *c)
+{
+    for (unsigned mode = 0; mode < TLB_MODES; mode++) {
+        for (unsigned i = 0; i < TLB_SIZE; i++) {
+            c->tlb_mode[mode][i].wtag = (uint64_t)(i ^ 1) << GUEST_PAGE_BITS;
+        }
+    }
+}
+
 static void refs_flush(struct cpu *c)
 {
     for (unsigned i = 0; i < REFS; i++) {
@@ -440,7 +450,8 @@ static const struct level levels_32[] = {
 
 struct walk {
     uint64_t pte[4];
-    void *host[4]; /* where each entry lives; NULL: not in writable RAM */
+    uint64_t at[4]; /* the guest-physical address of each entry */
+    void *host[4];  /* where each entry lives; NULL: not in writable RAM */
     unsigned n;
     unsigned shift; /* of the leaf */
     uint64_t gpa;   /* of the 4K page */
@@ -507,7 +518,8 @@ static bool walk_tables(struct cpu *c, uint64_t lin, struct walk *w, uint32_t *e
     for (unsigned i = first; i <= last; i++) {
         const struct level *l = &levels[i];
         uint64_t index = lin >> l->shift & ((1u << l->bits) - 1);
-        uint64_t pte = pte_read(c, table + index * entry_size, entry_size, &w->host[w->n]);
+        w->at[w->n] = table + index * entry_size;
+        uint64_t pte = pte_read(c, w->at[w->n], entry_size, &w->host[w->n]);
         w->pte[w->n++] = pte;
         if (!(pte & PTE_P)) {
             *error = 0;
@@ -602,6 +614,15 @@ static bool pte_set(void *host, uint64_t old, uint64_t bits, unsigned size)
                                        __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
+/* A page is about to be written to, or entered in the first level for writing; from there it is
+ * taken again when a dirty log is read. */
+static void note_dirty(const struct page_ref *ref)
+{
+    if (ref->ram != NULL && ref->writable) {
+        dirty_mark(ref->ram, ref->offset, GUEST_PAGE_SIZE);
+    }
+}
+
 static bool walk_set_bits(struct cpu *c, struct walk *w, enum access how)
 {
     unsigned size = c->cr4 & CR4_PAE ? 8 : 4;
@@ -612,6 +633,9 @@ static bool walk_set_bits(struct cpu *c, struct walk *w, enum access how)
         }
         if (!pte_set(w->host[i], w->pte[i], bits, size)) {
             return false;
+        }
+        if ((w->pte[i] & bits) != bits) {
+            note_dirty(page_ref_get(c, w->at[i] & GUEST_PAGE_MASK));
         }
     }
     if (how == ACCESS_WRITE) {
@@ -797,6 +821,9 @@ static void translate(struct cpu *c, const struct op *o, uint64_t lin, enum acce
         raise_page_fault(c, o, lin, error);
     }
     x->ref = page_ref_get(c, x->gpa);
+    if (how == ACCESS_WRITE) {
+        note_dirty(x->ref);
+    }
     l1_fill(c, lin, x, how, mode);
 }
 

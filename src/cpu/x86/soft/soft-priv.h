@@ -522,6 +522,8 @@ void tlb_flush_page(struct cpu *c, uint64_t lin); /* INVLPG */
 /* No fast write entries of this host page any more (it now holds code, or is logged). Own vCPU, or
  * inside an exclusive section. */
 void tlb_drop_write(struct cpu *c, const uint8_t *host_page);
+/* The same for all pages: writes are to be noted anew (memory/dirty.h). */
+void tlb_drop_writes(struct cpu *c);
 
 /* Translation without side effects, for the debugger and monitor. */
 bool mmu_translate_debug(struct cpu *c, uint64_t lin, gpa_t *gpa);

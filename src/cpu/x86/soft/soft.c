@@ -264,6 +264,18 @@ static void ram_written(struct map_listener *listener, struct ram_block *ram, ui
     soft_ram_written(soft->cpus, ram, offset, 0, length);
 }
 
+/* Dirty logs: a page is marked where it is entered for writing; so all are to be entered anew. */
+static void log_renew(struct map_listener *listener, struct ram_block *ram)
+{
+    struct soft *soft = (void *)((uint8_t *)listener - offsetof(struct soft, listener));
+    for (unsigned i = 0; i < soft->cpus->n; i++) {
+        struct cpu *c = soft->cpus->vcpu[i]->accel;
+        if (c != NULL) {
+            tlb_drop_writes(c);
+        }
+    }
+}
+
 static bool soft_init(struct cpus *cpus, GError **error)
 {
     struct soft *soft = g_new0(struct soft, 1);
@@ -271,6 +283,8 @@ static bool soft_init(struct cpus *cpus, GError **error)
     soft->bus = lapic_bus_new(cpus);
     soft->listener.changed = map_changed;
     soft->listener.ram_written = ram_written;
+    soft->listener.log_changed = log_renew;
+    soft->listener.log_collect = log_renew;
     cpus->accel_data = soft;
     address_space_add_listener(cpus->mem, &soft->listener);
     return true;
