@@ -1,7 +1,9 @@
-/* What "-machine help", "-accel help" and "-device help" print. */
+/* What "-machine help", "-accel help", "-cpu help" and "-device help" print. */
 #include "cli/options-priv.h"
+#include "cpu/x86/cpu-features.h"
 
 #include <stdio.h>
+#include <string.h>
 
 void help_machines(void)
 {
@@ -25,6 +27,34 @@ void help_accels(void)
             printf("%s\n", names[i]);
         }
     }
+}
+
+static int compare_names(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+void help_cpus(void)
+{
+    g_autoptr(GPtrArray) names = cpu_model_names();
+    unsigned column = 0;
+
+    g_ptr_array_sort(names, compare_names);
+    printf("Available CPUs:\n");
+    for (guint i = 0; i < names->len; i++) {
+        const char *name = names->pdata[i], *alias = cpu_model_alias_of(name);
+        g_autofree char *text =
+            alias ? g_strdup_printf("(alias of %s)", alias) : g_strdup(cpu_model_description(name));
+        printf("x86 %-20s  %s\n", name, text);
+    }
+    printf("\nRecognized CPUID flags:");
+    for (unsigned i = 0; i < cpu_features_n; i++) {
+        int n = (int)strlen(cpu_features[i].name) + 1;
+        column = i == 0 || column + (unsigned)n > 75 ? 0 : column;
+        printf("%s%s", column ? " " : "\n  ", cpu_features[i].name);
+        column += (unsigned)n;
+    }
+    printf("\n");
 }
 
 static const char *bus_text(enum bus_kind bus)

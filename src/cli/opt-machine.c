@@ -186,6 +186,11 @@ bool opt_accel(struct options *o, const char *arg, GError **error)
 
 bool opt_cpu(struct options *o, const char *arg, GError **error)
 {
+    if (strcmp(arg, "help") == 0 || strcmp(arg, "?") == 0) {
+        help_cpus();
+        o->action = OPTIONS_DONE;
+        return true;
+    }
     replace(&o->config->cpu_spec, arg);
     return true;
 }

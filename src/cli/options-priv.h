@@ -32,6 +32,7 @@ bool opt_machine_finish(struct options *o, GError **error);
 /* opt-help.c */
 void help_machines(void);
 void help_accels(void);
+void help_cpus(void);
 void help_devices(void);
 bool help_device(const char *name); /* false: unknown */
 

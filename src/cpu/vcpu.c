@@ -578,7 +578,7 @@ static bool vcpu_add(struct cpus *cpus, unsigned index, GError **error)
 }
 
 struct cpus *cpus_new(const struct accel_ops *accel, const struct accel_config *config,
-                      const struct cpu_topology *topology, const struct cpu_model *model,
+                      const struct cpu_topology *topology, struct cpu_model *model,
                       struct address_space *mem, struct address_space *io, struct vclock *clock,
                       struct big_lock *lock, const struct cpus_hooks *hooks, void *hooks_opaque,
                       GError **error)

@@ -213,7 +213,7 @@ struct cpus {
     struct big_lock *lock;
     const struct cpus_hooks *hooks;
     void *hooks_opaque;
-    const struct cpu_model *model;
+    struct cpu_model *model; /* the accelerator's init() filters it; then constant */
     uint64_t tsc_khz;
     unsigned n, max;
     struct vcpu **vcpu; /* by index */
@@ -235,7 +235,7 @@ struct cpu_topology {
  * lock held. config NULL: defaults. The spaces, clock, lock and hooks stay alive until cpus_free().
  */
 struct cpus *cpus_new(const struct accel_ops *accel, const struct accel_config *config,
-                      const struct cpu_topology *topology, const struct cpu_model *model,
+                      const struct cpu_topology *topology, struct cpu_model *model,
                       struct address_space *mem, struct address_space *io, struct vclock *clock,
                       struct big_lock *lock, const struct cpus_hooks *hooks, void *hooks_opaque,
                       GError **error);

@@ -311,6 +311,9 @@ bool insn_allowed(const struct parsed *p)
     case M0F:
         return allowed_0f(p);
     case M38:
+        if (p->opcode == 0xf6) { /* ADX; others have WRSS in this place */
+            return feature_modelled(F_ADX) && (p->rep == 0xf3 || (p->prefix66 && !p->rep));
+        }
         if (p->opcode == 0xf0 || p->opcode == 0xf1) {
             return p->rep == 0xf2 || (p->rep == 0 && feature_modelled(F_MOVBE));
         }

@@ -122,6 +122,7 @@ static const struct {
     {F_PREFETCHW, 0x80000001, ECX, 8},
     {F_BMI1, 7, EBX, 3},
     {F_BMI2, 7, EBX, 8},
+    {F_ADX, 7, EBX, 19},
     {F_AVX2, 7, EBX, 5},
     {F_AVX, 1, ECX, 28},
     {F_FMA, 1, ECX, 12},

@@ -23,7 +23,7 @@ static const uint32_t mode_key[MODES] = {
 static struct cpu *cpu_for_decoding(void)
 {
     struct cpu *c = g_new0(struct cpu, 1);
-    static const enum cpu_feature absent[] = {F_ADX, F_SHA};
+    static const enum cpu_feature absent[] = {F_SHA};
     memset(c->features, 0xff, sizeof(c->features));
     for (unsigned i = 0; i < G_N_ELEMENTS(absent); i++) {
         c->features[absent[i] / 64] &= ~(1ull << (absent[i] % 64));
@@ -247,6 +247,7 @@ static bool offered(const ZydisDecodedInstruction *z)
         return z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
     case ZYDIS_ISA_EXT_BMI1: /* TZCNT among them */
         return true;
+    case ZYDIS_ISA_EXT_ADOX_ADCX:
     case ZYDIS_ISA_EXT_XSAVE:
     case ZYDIS_ISA_EXT_XSAVEC:
     case ZYDIS_ISA_EXT_XSAVEOPT:

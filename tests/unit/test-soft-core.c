@@ -506,6 +506,38 @@ static void test_canonical(void)
     machine_end();
 }
 
+/* SYSCALL from compatibility mode, and SYSENTER in long mode, by vendor. */
+static void test_fast_calls(void)
+{
+    static const uint8_t syscall[] = {0x0f, 0x05}, sysenter[] = {0x0f, 0x34};
+    for (unsigned amd = 0; amd < 2; amd++) {
+        machine_start();
+        struct cpu *c = present->c;
+        strcpy(present->model.vendor, amd ? "AuthenticAMD" : "GenuineIntel");
+        c->efer |= EFER_SCE;
+        c->star = 8ull << 32;
+        c->cstar = HANDLER + 16 * 30;
+        c->sysenter_cs = 8;
+        c->sysenter_esp = STACK;
+        c->sysenter_eip = HANDLER + 16 * 29;
+        for (unsigned compat = 0; compat < 2; compat++) {
+            c->seg[SEG_CS].l = !compat;
+            c->seg[SEG_CS].db = compat;
+            mode_update(c);
+            put_code(CODE, sysenter, sizeof(sysenter));
+            assert_vector(run_from(CODE), amd ? EXC_UD : 29);
+        }
+        c->seg[SEG_CS].l = 0;
+        c->seg[SEG_CS].db = 1;
+        mode_update(c);
+        put_code(CODE, syscall, sizeof(syscall));
+        assert_vector(run_from(CODE), amd ? 30 : EXC_UD);
+        g_assert_true(is_long64(c));
+        g_assert_cmphex(c->r[RCX], ==, amd ? CODE + 2 : 0);
+        machine_end();
+    }
+}
+
 static void test_request(void)
 {
     machine_start();
@@ -545,6 +577,7 @@ int main(int argc, char **argv)
     g_test_add_func("/soft/fault/state", test_fault_state);
     g_test_add_func("/soft/fault/divide", test_divide);
     g_test_add_func("/soft/fault/canonical", test_canonical);
+    g_test_add_func("/soft/fast-calls", test_fast_calls);
     g_test_add_func("/soft/request", test_request);
     return g_test_run();
 }

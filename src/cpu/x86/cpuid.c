@@ -1,458 +1,591 @@
 /*
- * CPU models and their CPUID answers (Intel SDM volume 2, CPUID; volume 3, 18.7.3 for leaf 15H).
+ * CPU models: what -cpu asks for, and what an accelerator leaves of it. cpuid-leaves.c computes the
+ * answers of CPUID from it.
  *
- * A model is a list of features, each one bit of one CPUID word; the leaves are computed from it.
- * Two models so far: `max` (the default), x86-64-v2 and what makes Linux cheap to run on a software
- * CPU, and `qemu64`, close to x86-64-v1.
+ * Besides the models named after processors (cpu-models.c) there are `max`, the default: all that
+ * the accelerator can do; `host`: the host's processor, on KVM only; and `base`: nothing.
  *
- * The signature (family 6, model 36H) is that of an in-order Atom, on purpose: this CPU does not
- * speculate, and it is the signature by which guests know that. With it Linux takes itself as not
- * affected by the speculation flaws, so no page-table isolation, retpolines or buffer clearing slow
- * it down. IA32_ARCH_CAPABILITIES says the same to guests that look there.
+ * On the software CPU `max` has the signature of an in-order Atom (family 6, model 36H), on
+ * purpose: this CPU does not speculate, and it is the signature by which guests know that. With it
+ * Linux takes itself as not affected by the speculation flaws, so no page-table isolation,
+ * retpolines or buffer clearing slow it down. IA32_ARCH_CAPABILITIES says the same to guests that
+ * look there.
  *
  * The TSC, the crystal of leaf 15H and the local APIC's timer all run at tsc_khz (1 GHz unless
- * changed), so a guest needs no calibration. Left out: XSAVE and AVX, MONITOR/MWAIT, performance
- * counters; of Hyper-V's interface everything but the crash registers (hv-crash), so a guest that
- * wants its hypercalls too will not use them: Linux does not.
+ * changed), so a guest of `max` needs no calibration.
  */
 #include "cpu/x86/cpuid.h"
+#include "base/log.h"
+#include "cpu/x86/cpu-models.h"
+#include "cpu/x86/cpuid-priv.h"
 
 #include <string.h>
 
 #define DEFAULT_TSC_KHZ 1000000u
-#define SIGNATURE       0x00030661u /* family 6, model 36H, stepping 1 */
-
-#define MAX_BASIC       0x16u
-#define MAX_EXTENDED    0x80000008u
-
-enum word {
-    W_1_ECX,
-    W_1_EDX,
-    W_7_EBX,
-    W_7_ECX,
-    W_7_EDX,
-    W_81_ECX,
-    W_81_EDX,
-    W_HV_EDX, /* 40000003H; anything in it brings the leaves of Hyper-V's interface */
-    W__MAX
-};
-
-enum {
-    IN_QEMU64 = 1,
-    IN_MAX = 2,
-    IN_BOTH = 3,
-};
-
-static const struct feature {
-    const char *name; /* as on the command line */
-    uint8_t feature;  /* enum cpu_feature, F_ALWAYS when nothing but CPUID shows it */
-    uint8_t word, bit, models;
-} features[] = {
-    {"fpu", F_FPU, W_1_EDX, 0, IN_BOTH},
-    {"vme", F_VME, W_1_EDX, 1, 0},
-    {"de", F_ALWAYS, W_1_EDX, 2, IN_BOTH},
-    {"pse", F_PSE, W_1_EDX, 3, IN_BOTH},
-    {"tsc", F_TSC, W_1_EDX, 4, IN_BOTH},
-    {"msr", F_MSR, W_1_EDX, 5, IN_BOTH},
-    {"pae", F_PAE, W_1_EDX, 6, IN_BOTH},
-    {"mce", F_MCE, W_1_EDX, 7, IN_BOTH},
-    {"cx8", F_CX8, W_1_EDX, 8, IN_BOTH},
-    {"apic", F_ALWAYS, W_1_EDX, 9, IN_BOTH},
-    {"sep", F_SEP, W_1_EDX, 11, IN_BOTH},
-    {"mtrr", F_MTRR, W_1_EDX, 12, IN_BOTH},
-    {"pge", F_PGE, W_1_EDX, 13, IN_BOTH},
-    {"mca", F_ALWAYS, W_1_EDX, 14, IN_BOTH},
-    {"cmov", F_CMOV, W_1_EDX, 15, IN_BOTH},
-    {"pat", F_PAT, W_1_EDX, 16, IN_BOTH},
-    {"pse36", F_ALWAYS, W_1_EDX, 17, IN_BOTH},
-    {"clflush", F_CLFLUSH, W_1_EDX, 19, IN_BOTH},
-    {"mmx", F_MMX, W_1_EDX, 23, IN_BOTH},
-    {"fxsr", F_FXSR, W_1_EDX, 24, IN_BOTH},
-    {"sse", F_SSE, W_1_EDX, 25, IN_BOTH},
-    {"sse2", F_SSE2, W_1_EDX, 26, IN_BOTH},
-    {"pni", F_SSE3, W_1_ECX, 0, IN_BOTH},
-    {"pclmulqdq", F_PCLMUL, W_1_ECX, 1, IN_MAX},
-    {"ssse3", F_SSSE3, W_1_ECX, 9, IN_MAX},
-    {"cx16", F_CX16, W_1_ECX, 13, IN_BOTH},
-    {"pcid", F_PCID, W_1_ECX, 17, IN_MAX},
-    {"sse4.1", F_SSE41, W_1_ECX, 19, IN_MAX},
-    {"sse4.2", F_SSE42, W_1_ECX, 20, IN_MAX},
-    {"x2apic", F_X2APIC, W_1_ECX, 21, IN_BOTH},
-    {"movbe", F_MOVBE, W_1_ECX, 22, IN_MAX},
-    {"popcnt", F_POPCNT, W_1_ECX, 23, IN_MAX},
-    {"tsc-deadline", F_TSC_DEADLINE, W_1_ECX, 24, IN_MAX},
-    {"aes", F_AES, W_1_ECX, 25, IN_MAX},
-    {"rdrand", F_RDRAND, W_1_ECX, 30, IN_MAX},
-    {"hypervisor", F_ALWAYS, W_1_ECX, 31, IN_BOTH},
-    {"fsgsbase", F_FSGSBASE, W_7_EBX, 0, IN_MAX},
-    {"tsc_adjust", F_TSC_ADJUST, W_7_EBX, 1, IN_MAX},
-    {"smep", F_SMEP, W_7_EBX, 7, IN_MAX},
-    {"erms", F_ERMS, W_7_EBX, 9, IN_MAX},
-    {"invpcid", F_INVPCID, W_7_EBX, 10, IN_MAX},
-    {"rdseed", F_RDSEED, W_7_EBX, 18, IN_MAX},
-    {"smap", F_SMAP, W_7_EBX, 20, IN_MAX},
-    {"clflushopt", F_CLFLUSHOPT, W_7_EBX, 23, IN_MAX},
-    {"umip", F_UMIP, W_7_ECX, 2, IN_MAX},
-    {"rdpid", F_RDPID, W_7_ECX, 22, IN_MAX},
-    {"fsrm", F_FSRM, W_7_EDX, 4, IN_MAX},
-    {"arch-capabilities", F_ARCH_CAPS, W_7_EDX, 29, IN_MAX},
-    {"lahf_lm", F_LAHF, W_81_ECX, 0, IN_BOTH},
-    {"3dnowprefetch", F_PREFETCHW, W_81_ECX, 8, IN_MAX},
-    {"syscall", F_SYSCALL, W_81_EDX, 11, IN_BOTH},
-    {"nx", F_NX, W_81_EDX, 20, IN_BOTH},
-    {"pdpe1gb", F_PDPE1GB, W_81_EDX, 26, IN_MAX},
-    {"rdtscp", F_RDTSCP, W_81_EDX, 27, IN_MAX},
-    {"lm", F_LM, W_81_EDX, 29, IN_BOTH},
-    {"hv-crash", F_HV_CRASH, W_HV_EDX, 10, 0},
-};
-
-static const struct model {
-    const char *name;
-    unsigned mask;
-    const char *brand; /* up to 47 characters */
-} models[] = {
-    {"max", IN_MAX, "Godwit virtual CPU, x86-64-v2"},
-    {"qemu64", IN_QEMU64, "Godwit virtual CPU, x86-64-v1"},
-};
+#define ATOM_SIGNATURE  0x00030661u /* family 6, model 36H, stepping 1 */
+#define MAX_LEVEL       0x16u
+#define MAX_XLEVEL      0x80000008u
+#define LEAF_1_EDX_VME  (1u << 1)
 
 static GQuark cpu_error_quark(void)
 {
     return g_quark_from_static_string("cpu-error");
 }
 
+#define CPU_ERROR cpu_error_quark()
+
+/* ---- names */
+
+GPtrArray *cpu_model_names(void)
+{
+    static const char *const special[] = {"max", "host", "base"};
+    GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(special); i++) {
+        g_ptr_array_add(names, g_strdup(special[i]));
+    }
+    for (unsigned i = 0; i < cpu_models_n; i++) {
+        const char *name = cpu_models[i].name;
+
+        g_ptr_array_add(names, g_strdup(name));
+        if (g_str_has_suffix(name, "-v1")) {
+            g_ptr_array_add(names, g_strndup(name, strlen(name) - 3));
+        }
+    }
+    for (unsigned i = 0; i < cpu_model_aliases_n; i++) {
+        g_ptr_array_add(names, g_strdup(cpu_model_aliases[i].name));
+    }
+    return names;
+}
+
+const char *cpu_model_alias_of(const char *name)
+{
+    const struct cpu_model_desc *model = cpu_model_desc_find(name);
+
+    return model && strcmp(model->name, name) != 0 ? model->name : NULL;
+}
+
+const char *cpu_model_description(const char *name)
+{
+    const struct cpu_model_desc *model = cpu_model_desc_find(name);
+
+    return model                       ? model->id
+           : strcmp(name, "max") == 0  ? "all features that the accelerator supports"
+           : strcmp(name, "host") == 0 ? "the host's processor (KVM only)"
+                                       : "base CPU model type with no features enabled";
+}
+
 /* ---- the command line's text */
 
-/* Feature names are compared with '-', '_' and '.' taken as the same. */
-static bool name_equal(const char *a, const char *b)
+/* Bits that are a matter of the machine or would need what is not there, so that models lose them
+ * without a word unless they are asked for by name: nested virtualization, MONITOR, thermal
+ * control. */
+static void drop_defaults(uint32_t word[W__MAX])
 {
-    for (; *a && *b; a++, b++) {
-        bool sep_a = strchr("-_.", *a), sep_b = strchr("-_.", *b);
+    static const char *const dropped[] = {"svm", "vmx", "monitor", "acpi"};
 
-        if (sep_a != sep_b || (!sep_a && *a != *b)) {
-            return false;
-        }
+    for (unsigned i = 0; i < G_N_ELEMENTS(dropped); i++) {
+        const struct cpu_feature_desc *f = cpu_feature_find(dropped[i]);
+        word[f->word] &= ~(1u << f->bit);
     }
-    return *a == *b;
+    word[W_8A_EDX] = 0; /* parts of SVM */
 }
 
-static const struct feature *feature_find(const char *name)
+static bool parse_bool(const char *text, bool *value)
 {
-    static const struct {
-        const char *alias, *name;
-    } aliases[] = {{"sse3", "pni"},        {"sse4-1", "sse4.1"}, {"sse4-2", "sse4.2"},
-                   {"lahf-lm", "lahf_lm"}, {"xd", "nx"},         {"i64", "lm"}};
+    static const char *const on[] = {"on", "yes", "true", "y"};
+    static const char *const off[] = {"off", "no", "false", "n"};
 
-    for (size_t i = 0; i < G_N_ELEMENTS(aliases); i++) {
-        if (name_equal(name, aliases[i].alias)) {
-            name = aliases[i].name;
+    for (unsigned i = 0; i < G_N_ELEMENTS(on); i++) {
+        if (strcmp(text, on[i]) == 0 || strcmp(text, off[i]) == 0) {
+            *value = strcmp(text, on[i]) == 0;
+            return true;
         }
     }
-    for (size_t i = 0; i < G_N_ELEMENTS(features); i++) {
-        if (name_equal(name, features[i].name)) {
-            return &features[i];
-        }
-    }
-    return NULL;
+    return false;
 }
 
-const char *cpu_model_bit_name(uint32_t leaf, unsigned reg, unsigned bit)
-{
-    static const struct {
-        uint32_t leaf;
-        unsigned reg;
-    } words[W__MAX] = {
-        [W_1_ECX] = {1, 2},           [W_1_EDX] = {1, 3}, [W_7_EBX] = {7, 1},
-        [W_7_ECX] = {7, 2},           [W_7_EDX] = {7, 3}, [W_81_ECX] = {0x80000001, 2},
-        [W_81_EDX] = {0x80000001, 3},
-    };
-
-    for (size_t i = 0; i < G_N_ELEMENTS(features); i++) {
-        const struct feature *f = &features[i];
-
-        if (words[f->word].leaf == leaf && words[f->word].reg == reg && f->bit == bit) {
-            return f->name;
-        }
-    }
-    return NULL;
-}
-
-struct selection {
-    bool on[G_N_ELEMENTS(features)];
+struct item {
+    const char *model, *key, *value;
 };
 
-/* One item of the list after the model's name. pass 0 takes f=on|off and f, 1 takes +f, 2 takes -f:
- * that is their precedence, lowest first. */
-static bool apply_item(struct selection *sel, const char *item, int pass, GError **error)
+static bool bad_value(const struct item *i, GError **error, const char *why)
 {
-    g_autofree char *name = g_strdup(item[0] == '+' || item[0] == '-' ? item + 1 : item);
-    char *value = item[0] == '+' || item[0] == '-' ? NULL : strchr(name, '=');
-    const struct feature *f;
-    bool on = item[0] != '-';
+    g_set_error(error, CPU_ERROR, 0, "can't apply global %s-x86_64-cpu.%s=%s: %s", i->model, i->key,
+                i->value, why);
+    return false;
+}
 
-    if (value) {
-        *value++ = '\0';
-        if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0) {
-            g_set_error(error, cpu_error_quark(), 0, "-cpu: feature '%s' takes on or off, not '%s'",
-                        name, value);
-            return false;
-        }
-        on = strcmp(value, "on") == 0;
+static bool set_bool(const struct item *i, bool *field, GError **error)
+{
+    g_autofree char *why = g_strdup_printf("Parameter '%s' expects 'on' or 'off'", i->key);
+
+    return parse_bool(i->value, field) || bad_value(i, error, why);
+}
+
+static bool set_number(const struct item *i, uint64_t min, uint64_t max, uint64_t *field,
+                       GError **error)
+{
+    char *end;
+    g_autofree char *why = NULL;
+
+    *field = g_ascii_strtoull(i->value, &end, 0);
+    if (end == i->value || *end || *i->value == '-') {
+        why = g_strdup_printf("Parameter '%s' expects a number", i->key);
+        return bad_value(i, error, why);
     }
-    f = feature_find(name);
-    if (!f) {
-        g_set_error(error, cpu_error_quark(), 0, "-cpu: there is no feature '%s'", name);
-        return false;
-    }
-    if (pass == (item[0] == '-' ? 2 : item[0] == '+' ? 1 : 0)) {
-        sel->on[f - features] = on;
+    if (*field < min || *field > max) {
+        why = g_strdup_printf("Property .%s doesn't take value %s (minimum: %" G_GUINT64_FORMAT
+                              ", maximum: %" G_GUINT64_FORMAT ")",
+                              i->key, i->value, min, max);
+        return bad_value(i, error, why);
     }
     return true;
 }
 
-static const struct model *model_find(const char *name)
+static bool set_frequency(const struct item *i, struct cpu_model *m, GError **error)
 {
-    for (size_t i = 0; i < G_N_ELEMENTS(models); i++) {
-        if (strcmp(models[i].name, name) == 0) {
-            return &models[i];
+    static const char suffixes[] = "kKmMgG";
+    g_autofree char *digits = g_strdup(i->value);
+    size_t n = strlen(digits);
+    const char *suffix = n ? strchr(suffixes, digits[n - 1]) : NULL;
+    uint64_t scale = 1, hz;
+    struct item number = {i->model, i->key, digits};
+
+    if (suffix && *suffix) {
+        for (unsigned k = 0; k <= (unsigned)(suffix - suffixes) / 2; k++) {
+            scale *= 1000;
+        }
+        digits[n - 1] = '\0';
+    }
+    if (!set_number(&number, 1, 100000000000u, &hz, error)) {
+        return false;
+    }
+    if (hz > 100000000000u / scale || hz * scale < 1000000) {
+        return bad_value(i, error, "a TSC runs at 1 MHz to 100 GHz");
+    }
+    m->tsc_khz = hz * scale / 1000;
+    return true;
+}
+
+static bool set_text(const struct item *i, char *field, size_t min, size_t max, GError **error)
+{
+    size_t n = strlen(i->value);
+    g_autofree char *why =
+        g_strdup_printf("Property '.%s' doesn't take value '%s'", i->key, i->value);
+
+    if (n < min || n > max) {
+        return bad_value(i, error, why);
+    }
+    memset(field, 0, max + 1);
+    memcpy(field, i->value, n);
+    return true;
+}
+
+/* Family, model and stepping in the signature of leaf 1. */
+static uint32_t signature_of(unsigned family, unsigned model, unsigned stepping)
+{
+    unsigned extended = family > 15 ? family - 15 : 0;
+
+    return extended << 20 | (model >> 4 & 15) << 16 | MIN(family, 15) << 8 | (model & 15) << 4 |
+           stepping;
+}
+
+static unsigned family_of(uint32_t signature)
+{
+    return (signature >> 8 & 15) + (signature >> 20 & 0xff);
+}
+
+static unsigned model_of(uint32_t signature)
+{
+    return (signature >> 4 & 15) | (signature >> 12 & 0xf0);
+}
+
+static bool set_signature(const struct item *i, struct cpu_model *m, GError **error)
+{
+    unsigned family = family_of(m->signature), model = model_of(m->signature);
+    unsigned stepping = m->signature & 15, max = i->key[0] == 'f'   ? 270
+                                                 : i->key[0] == 'm' ? 255
+                                                                    : 15;
+    uint64_t n;
+
+    if (!set_number(i, 0, max, &n, error)) {
+        return false;
+    }
+    *(max == 270 ? &family : max == 255 ? &model : &stepping) = (unsigned)n;
+    m->signature = signature_of(family, model, stepping);
+    m->fixed_signature = true;
+    return true;
+}
+
+static bool set_level(const struct item *i, uint32_t min, uint32_t max, uint32_t *field,
+                      GError **error)
+{
+    uint64_t n;
+
+    if (!set_number(i, min, max, &n, error)) {
+        return false;
+    }
+    *field = (uint32_t)n;
+    return true;
+}
+
+static bool set_phys_bits(const struct item *i, struct cpu_model *m, GError **error)
+{
+    uint64_t n;
+
+    if (!set_number(i, 0, UINT32_MAX, &n, error)) {
+        return false;
+    }
+    if (n && (n < 32 || n > 52)) {
+        g_set_error(error, CPU_ERROR, 0,
+                    "phys-bits should be between 32 and 52  (but is %" G_GUINT64_FORMAT ")", n);
+        return false;
+    }
+    m->phys_bits = n ? (unsigned)n : m->phys_bits;
+    return true;
+}
+
+/* What is no feature. *known says whether the key is one of these. */
+static bool set_property(const struct item *i, struct cpu_model *m, bool *known, GError **error)
+{
+    const char *key = i->key;
+    bool on;
+
+    *known = true;
+    if (strcmp(key, "check") == 0) {
+        return set_bool(i, &m->check, error);
+    }
+    if (strcmp(key, "enforce") == 0) {
+        return set_bool(i, &m->enforce, error);
+    }
+    if (strcmp(key, "vendor") == 0) {
+        m->fixed_vendor = true;
+        return set_text(i, m->vendor, 12, 12, error);
+    }
+    if (strcmp(key, "model-id") == 0 || strcmp(key, "model_id") == 0) {
+        return set_text(i, m->id, 0, 48, error);
+    }
+    if (strcmp(key, "family") == 0 || strcmp(key, "model") == 0 || strcmp(key, "stepping") == 0) {
+        return set_signature(i, m, error);
+    }
+    if (strcmp(key, "level") == 0) {
+        return set_level(i, 1, 0x1f, &m->level, error);
+    }
+    if (strcmp(key, "xlevel") == 0) {
+        return set_level(i, 0x80000000, 0x8000001e, &m->xlevel, error);
+    }
+    if (strcmp(key, "phys-bits") == 0) {
+        return set_phys_bits(i, m, error);
+    }
+    if (strcmp(key, "tsc-frequency") == 0 || strcmp(key, "tsc-freq") == 0) {
+        return set_frequency(i, m, error);
+    }
+    if (strcmp(key, "migratable") == 0) { /* every feature here can be */
+        return set_bool(i, &on, error);
+    }
+    if (strcmp(key, "l3-cache") == 0) {
+        bool ok = set_bool(i, &on, error);
+        m->no_l3 = ok && !on;
+        return ok;
+    }
+    if (strcmp(key, "kvm") == 0) {
+        bool ok = set_bool(i, &on, error);
+        m->no_signature = ok && !on;
+        return ok;
+    }
+    if (strcmp(key, "pmu") == 0) {
+        return set_bool(i, &on, error) &&
+               (!on || bad_value(i, error, "there are no performance counters"));
+    }
+    *known = false;
+    return true;
+}
+
+static bool no_property(const struct item *i, bool global, GError **error)
+{
+    if (global) {
+        g_autofree char *why =
+            g_strdup_printf("Property '%s-x86_64-cpu.%s' not found", i->model, i->key);
+        return bad_value(i, error, why);
+    }
+    g_set_error(error, CPU_ERROR, 0, "Property '%s-x86_64-cpu.%s' not found", i->model, i->key);
+    return false;
+}
+
+static void set_feature(struct cpu_model *m, const struct cpu_feature_desc *f, bool on)
+{
+    uint32_t bit = 1u << f->bit;
+
+    m->plus[f->word] = on ? m->plus[f->word] | bit : m->plus[f->word] & ~bit;
+    m->minus[f->word] = on ? m->minus[f->word] & ~bit : m->minus[f->word] | bit;
+}
+
+/* One item of the list after the model's name. pass 0 takes f=on|off and f, 1 takes +f, 2 takes -f:
+ * that is their precedence, lowest first. */
+static bool apply_item(struct cpu_model *m, const char *text, int pass, GError **error)
+{
+    bool sign = text[0] == '+' || text[0] == '-';
+    g_autofree char *key = g_strdup(sign ? text + 1 : text);
+    char *value = sign ? NULL : strchr(key, '=');
+    struct item i = {m->name, key, "on"};
+    const struct cpu_feature_desc *f;
+    bool on = true, known = false;
+
+    if (value) {
+        *value = '\0';
+        i.value = value + 1;
+    }
+    if (!*text || pass != (text[0] == '-' ? 2 : text[0] == '+' ? 1 : 0)) {
+        return true;
+    }
+    if (!sign) {
+        if (!set_property(&i, m, &known, error)) {
+            return false;
+        }
+        if (known) {
+            return true;
         }
     }
-    return NULL;
-}
-
-/* ---- leaves */
-
-struct leaf_list {
-    GArray *array;
-};
-
-static void add_leaf(struct leaf_list *list, uint32_t leaf, uint32_t subleaf, uint32_t eax,
-                     uint32_t ebx, uint32_t ecx, uint32_t edx)
-{
-    struct cpuid_leaf l = {leaf, subleaf, eax, ebx, ecx, edx};
-
-    g_array_append_val(list->array, l);
-}
-
-static uint32_t text_word(const char *text)
-{
-    uint32_t v;
-
-    memcpy(&v, text, 4);
-    return v;
-}
-
-static void add_basic_leaves(struct leaf_list *list, const uint32_t *word,
-                             const struct cpu_model *model)
-{
-    add_leaf(list, 0, 0, MAX_BASIC, text_word("Genu"), text_word("ntel"), text_word("ineI"));
-    /* EBX: CLFLUSH line of 8 quadwords; the APIC id and the logical processor count are per vCPU.
-     */
-    add_leaf(list, 1, 0, SIGNATURE, 8 << 8, word[W_1_ECX], word[W_1_EDX]);
-    add_leaf(list, 2, 0, 0x00feff01, 0, 0, 0); /* caches and TLBs: see leaf 4 */
-    /* Type 1 data, 2 instruction, 3 unified; EBX: line 64, 8 ways (16 for level 3); ECX: sets - 1.
-     */
-    add_leaf(list, 4, 0, 0x00000121, 7 << 22 | 63, 63, 0);
-    add_leaf(list, 4, 1, 0x00000122, 7 << 22 | 63, 63, 0);
-    add_leaf(list, 4, 2, 0x00000143, 7 << 22 | 63, 4095, 0);
-    add_leaf(list, 4, 3, 0x00000163, 15 << 22 | 63, 16383, 0);
-    add_leaf(list, 6, 0, 1 << 2 /* the APIC timer never stops */, 0, 0, 0);
-    add_leaf(list, 7, 0, 0, word[W_7_EBX], word[W_7_ECX], word[W_7_EDX]);
-    add_leaf(list, 0x15, 0, 1, 1, (uint32_t)(model->tsc_khz * 1000), 0);
-    add_leaf(list, 0x16, 0, (uint32_t)(model->tsc_khz / 1000), (uint32_t)(model->tsc_khz / 1000),
-             (uint32_t)(model->tsc_khz / 1000), 0);
-}
-
-/* Who the hypervisor is. With a feature of Hyper-V's it has Hyper-V's name, as guests look for its
- * interface by that; it is the least version of it: no hypercalls, no synthetic timers. */
-static void add_hypervisor_leaves(struct leaf_list *list, const uint32_t *word)
-{
-    if (!word[W_HV_EDX]) {
-        add_leaf(list, 0x40000000, 0, 0x40000000, text_word("Godw"), text_word("itGo"),
-                 text_word("dwit"));
-        return;
+    f = cpu_feature_find(key);
+    if (!f) {
+        return no_property(&i, !sign, error);
     }
-    add_leaf(list, 0x40000000, 0, 0x40000005, text_word("Micr"), text_word("osof"),
-             text_word("t Hv"));
-    add_leaf(list, 0x40000001, 0, text_word("Hv#1"), 0, 0, 0);
-    add_leaf(list, 0x40000002, 0, 14393, 10 << 16, 0, 0); /* build, version 10.0 */
-    add_leaf(list, 0x40000003, 0, 0, 0, 0, word[W_HV_EDX]);
-    add_leaf(list, 0x40000005, 0, 255, 255, 0, 0); /* most virtual and logical processors */
-}
-
-static void add_extended_leaves(struct leaf_list *list, const uint32_t *word,
-                                const struct cpu_model *model, const char *brand)
-{
-    char text[48] = {0};
-
-    g_strlcpy(text, brand, sizeof(text));
-    add_hypervisor_leaves(list, word);
-    add_leaf(list, 0x80000000, 0, MAX_EXTENDED, 0, 0, 0);
-    add_leaf(list, 0x80000001, 0, 0, 0, word[W_81_ECX], word[W_81_EDX]);
-    for (unsigned i = 0; i < 3; i++) {
-        add_leaf(list, 0x80000002 + i, 0, text_word(text + 16 * i), text_word(text + 16 * i + 4),
-                 text_word(text + 16 * i + 8), text_word(text + 16 * i + 12));
+    if (!sign && !set_bool(&i, &on, error)) {
+        return false;
     }
-    add_leaf(list, 0x80000006, 0, 0, 0, 2048u << 16 | 6 << 12 | 64, 0); /* level 2: 2 MiB, 8 ways */
-    add_leaf(list, 0x80000007, 0, 0, 0, 0, 1 << 8);                     /* invariant TSC */
-    add_leaf(list, 0x80000008, 0, model->phys_bits | 48 << 8, 0, 0, 0);
+    set_feature(m, f, sign ? text[0] == '+' : on);
+    return true;
 }
 
-static void build(struct cpu_model *model, const struct selection *sel, const char *brand)
+/* +f together with f=...: the sign counts, whatever comes last. */
+static void warn_ambiguous(char **items)
 {
-    uint32_t word[W__MAX] = {0};
-    struct leaf_list list = {g_array_new(FALSE, FALSE, sizeof(struct cpuid_leaf))};
-
-    for (size_t i = 0; i < G_N_ELEMENTS(features); i++) {
-        if (sel->on[i]) {
-            word[features[i].word] |= 1u << features[i].bit;
-            model->features[features[i].feature / 64] |= 1ull << (features[i].feature % 64);
+    for (char **a = items; *a; a++) {
+        for (char **b = items; (**a == '+' || **a == '-') && *b; b++) {
+            size_t n = strlen(*a + 1);
+            if (strncmp(*b, *a + 1, n) == 0 && (*b)[n] == '=') {
+                log_warn("Ambiguous CPU model string. Don't mix both \"%s\" and \"%s\"", *a, *b);
+            }
         }
     }
-    add_basic_leaves(&list, word, model);
-    add_extended_leaves(&list, word, model, brand);
-    model->n_leaves = list.array->len;
-    model->leaf = (struct cpuid_leaf *)g_array_free(list.array, FALSE);
+}
+
+/* ---- models */
+
+static bool model_start(struct cpu_model *m, const char *name, GError **error)
+{
+    const struct cpu_model_desc *desc = cpu_model_desc_find(name);
+
+    m->name = g_strdup(name);
+    m->check = true;
+    m->tsc_khz = DEFAULT_TSC_KHZ;
+    m->phys_bits = 40;
+    if (desc) {
+        cpu_model_desc_words(desc, m->base);
+        drop_defaults(m->base);
+        g_strlcpy(m->vendor, desc->vendor, sizeof(m->vendor));
+        g_strlcpy(m->id, desc->id, sizeof(m->id));
+        m->signature = signature_of(desc->family, desc->model, desc->stepping);
+        m->level = desc->level;
+        m->xlevel = desc->xlevel;
+    } else if (strcmp(name, "max") == 0 || strcmp(name, "host") == 0) {
+        m->kind = name[0] == 'm' ? MODEL_MAX : MODEL_HOST;
+        g_strlcpy(m->vendor, "GenuineIntel", sizeof(m->vendor));
+        g_strlcpy(m->id, "Godwit virtual CPU", sizeof(m->id));
+        m->signature = ATOM_SIGNATURE;
+        m->level = MAX_LEVEL;
+        m->xlevel = MAX_XLEVEL;
+    } else if (strcmp(name, "base") == 0) {
+        g_strlcpy(m->vendor, "GenuineIntel", sizeof(m->vendor));
+        m->level = 1;
+    } else {
+        g_set_error(error, CPU_ERROR, 0,
+                    "unable to find CPU model '%s' (-cpu help lists those there are)", name);
+        return false;
+    }
+    m->base[W_1_ECX] |= m->kind == MODEL_NAMED ? 1u << 31 : 0; /* hypervisor */
+    return true;
+}
+
+/* Bits that follow from the topology. */
+static void add_topology_bits(const struct cpu_model *m, uint32_t word[W__MAX])
+{
+    const struct cpu_topology *t = &m->topology;
+
+    if (t->cores * t->threads * MAX(t->dies, 1) > 1) {
+        word[W_1_EDX] |= 1u << 28; /* HT */
+        word[W_81_ECX] |= cpu_vendor_is_amd(m) ? 1u << 1 : 0;
+    }
+}
+
+static void model_build(struct cpu_model *m, const uint32_t word[W__MAX])
+{
+    memcpy(m->word, word, sizeof(m->word));
+    add_topology_bits(m, m->word);
+    memset(m->features, 0, sizeof(m->features));
+    for (unsigned i = 0; i < cpu_features_n; i++) {
+        const struct cpu_feature_desc *f = &cpu_features[i];
+        if (m->word[f->word] >> f->bit & 1) {
+            m->features[f->feature / 64] |= 1ull << (f->feature % 64);
+        }
+    }
+    g_free(m->leaf);
+    cpu_model_make_leaves(m);
+}
+
+/* What max and host have by request only: bits that say how the topology is to be read, and (on the
+ * software CPU, which needs no defence against speculation) the MSRs for such defences. */
+static uint32_t not_in_max(const struct cpu_model *m, unsigned word)
+{
+    bool amd = cpu_vendor_is_amd(m);
+
+    switch (word) {
+    case W_1_EDX:
+        return 1u << 27 | 1u << 28; /* SS, HT */
+    case W_7_EDX:
+        return m->support.is_host ? 0 : 1u << 26; /* SPEC_CTRL */
+    case W_81_ECX:
+        return 1u << 1 | (amd ? 0 : 1u << 22); /* CMP_LEGACY, TOPOEXT */
+    case W_81_EDX:
+        return amd ? 0 : 1u << 22; /* MMXEXT */
+    default:
+        return 0;
+    }
+}
+
+/* All that is asked for, of an accelerator with this support. The software CPU has VME in name only
+ * (turning it on stops the machine), so who wants it must say so. */
+static void wanted_words(const struct cpu_model *m, const struct cpu_support *support,
+                         uint32_t word[W__MAX])
+{
+    for (unsigned w = 0; w < W__MAX; w++) {
+        uint32_t base = m->kind == MODEL_NAMED ? m->base[w] : w == W_HV_EDX ? 0 : support->word[w];
+
+        base &= m->kind == MODEL_NAMED ? ~0u : ~not_in_max(m, w);
+        if (w == W_1_EDX && !support->is_host) {
+            base &= ~LEAF_1_EDX_VME;
+        }
+        word[w] = (base | m->plus[w]) & ~m->minus[w];
+    }
 }
 
 struct cpu_model *cpu_model_new(const char *spec, const struct cpu_topology *topology,
                                 GError **error)
 {
-    g_auto(GStrv) items = g_strsplit(spec && *spec ? spec : models[0].name, ",", -1);
-    const struct model *base = model_find(items[0]);
-    struct selection sel = {{false}};
-    struct cpu_model *model;
+    g_auto(GStrv) items = g_strsplit(spec && *spec ? spec : "max", ",", -1);
+    struct cpu_model *m = g_new0(struct cpu_model, 1);
+    struct cpu_support all = {.name = "TCG"};
+    uint32_t word[W__MAX];
+    GError *err = NULL;
 
-    if (!base) {
-        g_set_error(error, cpu_error_quark(), 0,
-                    "unable to find CPU model '%s' (there are: max, qemu64)", items[0]);
+    m->topology = *topology;
+    if (!model_start(m, items[0], error)) {
+        cpu_model_free(m);
         return NULL;
-    }
-    for (size_t i = 0; i < G_N_ELEMENTS(features); i++) {
-        sel.on[i] = features[i].models & base->mask;
     }
     for (int pass = 0; pass < 3; pass++) {
         for (char **item = items + 1; *item; item++) {
-            if (!apply_item(&sel, *item, pass, error)) {
+            if (!apply_item(m, *item, pass, &err)) {
+                g_propagate_error(error, err);
+                cpu_model_free(m);
                 return NULL;
             }
         }
     }
-    model = g_new0(struct cpu_model, 1);
-    model->name = g_strdup(base->name);
-    model->topology = *topology;
-    model->tsc_khz = DEFAULT_TSC_KHZ;
-    model->phys_bits = 40;
-    build(model, &sel, base->brand);
-    return model;
+    warn_ambiguous(items + 1);
+    cpu_support_table(&all, FEATURE_SOFT);
+    m->support = all;
+    wanted_words(m, &all, word);
+    model_build(m, word);
+    return m;
 }
 
-void cpu_model_free(struct cpu_model *model)
+void cpu_model_free(struct cpu_model *m)
 {
-    if (model) {
-        g_free(model->name);
-        g_free(model->leaf);
-        g_free(model);
+    if (m) {
+        g_free(m->name);
+        g_free(m->leaf);
+        g_free(m);
     }
 }
 
-/* ---- topology */
+/* ---- what an accelerator leaves */
 
-static unsigned bits_for(unsigned count)
+void cpu_support_table(struct cpu_support *support, unsigned who)
 {
-    unsigned bits = 0;
-
-    while ((1u << bits) < count) {
-        bits++;
-    }
-    return bits;
-}
-
-struct shifts {
-    unsigned core, die, package; /* where each field of the APIC id begins */
-};
-
-static struct shifts topology_shifts(const struct cpu_topology *t)
-{
-    struct shifts s;
-
-    s.core = bits_for(MAX(t->threads, 1));
-    s.die = s.core + bits_for(MAX(t->cores, 1));
-    s.package = s.die + bits_for(MAX(t->dies, 1));
-    return s;
-}
-
-uint32_t cpu_topology_apic_id(const struct cpu_topology *t, unsigned index)
-{
-    struct shifts s = topology_shifts(t);
-    unsigned threads = MAX(t->threads, 1), cores = MAX(t->cores, 1), dies = MAX(t->dies, 1);
-    unsigned thread = index % threads, core = index / threads % cores;
-    unsigned die = index / threads / cores % dies, package = index / threads / cores / dies;
-
-    return thread | core << s.core | die << s.die | package << s.package;
-}
-
-static struct cpuid_leaf topology_leaf(const struct cpu_model *model, uint32_t apic_id,
-                                       uint32_t subleaf)
-{
-    const struct cpu_topology *t = &model->topology;
-    struct shifts s = topology_shifts(t);
-    unsigned threads = MAX(t->threads, 1);
-    unsigned in_package = threads * MAX(t->cores, 1) * MAX(t->dies, 1);
-    struct cpuid_leaf l = {0xb, subleaf, 0, 0, subleaf & 0xff, apic_id};
-
-    if (subleaf == 0) {
-        l.eax = s.core;
-        l.ebx = threads;
-        l.ecx |= 1 << 8;
-    } else if (subleaf == 1) {
-        l.eax = s.package;
-        l.ebx = in_package;
-        l.ecx |= 2 << 8;
-    }
-    return l;
-}
-
-static void per_vcpu(const struct cpu_model *model, uint32_t apic_id, struct cpuid_leaf *l)
-{
-    const struct cpu_topology *t = &model->topology;
-    unsigned threads = MAX(t->threads, 1), cores = MAX(t->cores, 1) * MAX(t->dies, 1);
-
-    if (l->leaf == 1) {
-        l->ebx |= apic_id << 24;
-        if (threads * cores > 1) {
-            l->ebx |= MIN(threads * cores, 255) << 16;
-            l->edx |= 1 << 28;
-        }
-    } else if (l->leaf == 4 && l->eax) {
-        /* Who shares the cache: levels 1 and 2 the threads of a core, level 3 the package. */
-        unsigned sharing = (l->eax >> 5 & 7) < 3 ? 1u << bits_for(threads)
-                                                 : 1u << (bits_for(threads) + bits_for(cores));
-
-        l->eax |= (sharing - 1) << 14 | ((1u << bits_for(cores)) - 1) << 26;
-    }
-}
-
-struct cpuid_leaf cpu_model_cpuid(const struct cpu_model *model, unsigned vcpu_index, uint32_t leaf,
-                                  uint32_t subleaf)
-{
-    uint32_t apic_id = cpu_topology_apic_id(&model->topology, vcpu_index);
-    struct cpuid_leaf none = {leaf, subleaf, 0, 0, 0, 0};
-
-    /* Beyond the last basic or extended leaf Intel CPUs answer with the last basic one. */
-    if ((leaf > MAX_BASIC && leaf < 0x40000000) || leaf > MAX_EXTENDED) {
-        leaf = MAX_BASIC;
-        subleaf = 0;
-    }
-    if (leaf == 0xb) {
-        return topology_leaf(model, apic_id, subleaf);
-    }
-    for (unsigned i = 0; i < model->n_leaves; i++) {
-        struct cpuid_leaf l = model->leaf[i];
-
-        if (l.leaf == leaf && (l.subleaf == subleaf || (leaf != 4 && leaf != 7))) {
-            per_vcpu(model, apic_id, &l);
-            return l;
+    for (unsigned i = 0; i < cpu_features_n; i++) {
+        const struct cpu_feature_desc *f = &cpu_features[i];
+        if (f->who & who) {
+            support->word[f->word] |= 1u << f->bit;
         }
     }
-    return none;
+}
+
+static bool report_lost(const struct cpu_model *m, const uint32_t lost[W__MAX], GError **error)
+{
+    const char *name = m->support.name;
+    bool any = false;
+
+    for (unsigned i = 0; i < W__MAX * 32; i++) {
+        unsigned w = i / 32, bit = i % 32;
+        const char *feature = cpu_feature_bit_name(w, bit);
+        if (lost[w] >> bit & 1) {
+            any = true;
+            if (m->check || m->enforce) {
+                log_warn("%s doesn't support requested feature: %s%s%s [bit %u]", name,
+                         cpuid_words[w].text, feature ? "." : "", feature ? feature : "", bit);
+            }
+        }
+    }
+    if (any && m->enforce) {
+        g_set_error(error, CPU_ERROR, 0, "%s doesn't support requested features",
+                    m->support.is_host ? "Host" : name);
+        return false;
+    }
+    return true;
+}
+
+bool cpu_model_filter(struct cpu_model *m, const struct cpu_support *support, GError **error)
+{
+    uint32_t word[W__MAX], lost[W__MAX];
+
+    m->support = *support;
+    if (m->kind == MODEL_HOST && !support->is_host) {
+        g_set_error(error, CPU_ERROR, 0, "CPU model 'host' requires KVM");
+        return false;
+    }
+    if (support->is_host && !m->fixed_vendor) {
+        g_strlcpy(m->vendor, support->vendor, sizeof(m->vendor));
+    }
+    if (support->is_host && m->kind != MODEL_NAMED && !m->fixed_signature) {
+        m->signature = support->signature;
+    }
+    wanted_words(m, support, word);
+    for (unsigned w = 0; w < W__MAX; w++) {
+        lost[w] = word[w] & ~support->word[w];
+        word[w] &= support->word[w];
+    }
+    if (!report_lost(m, lost, error)) {
+        return false;
+    }
+    model_build(m, word);
+    return true;
+}
+
+bool cpu_model_unavailable(const char *name, const struct cpu_support *support,
+                           uint32_t lost[W__MAX])
+{
+    const struct cpu_model_desc *desc = cpu_model_desc_find(name);
+
+    memset(lost, 0, W__MAX * sizeof(*lost));
+    if (desc) {
+        cpu_model_desc_words(desc, lost);
+        drop_defaults(lost);
+        lost[W_1_EDX] &= support->is_host ? ~0u : ~LEAF_1_EDX_VME;
+    }
+    for (unsigned w = 0; w < W__MAX; w++) {
+        lost[w] &= ~support->word[w];
+    }
+    return desc || g_strv_contains((const char *const[]){"max", "host", "base", NULL}, name);
 }

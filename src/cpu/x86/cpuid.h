@@ -83,6 +83,34 @@ enum cpu_feature {
     F__MAX
 };
 
+/* The words of CPUID that hold features. */
+enum cpuid_word {
+    W_1_EDX,
+    W_1_ECX,
+    W_6_EAX,
+    W_7_EBX,
+    W_7_ECX,
+    W_7_EDX,
+    W_71_EAX,
+    W_D1_EAX,
+    W_81_ECX,
+    W_81_EDX,
+    W_87_EDX,
+    W_88_EBX,
+    W_8A_EDX,
+    W_HV_EDX,
+    W__MAX
+};
+
+/* What an accelerator can give. */
+struct cpu_support {
+    const char *name;   /* "TCG" or "host", for messages */
+    bool is_host;       /* the processor is the host's: models max and host take its identity */
+    const char *vendor; /* is_host: all models have the host's vendor */
+    uint32_t signature; /* is_host: of leaf 1 */
+    uint32_t word[W__MAX];
+};
+
 struct cpu_model {
     char *name;
     uint64_t features[2]; /* bitmap of enum cpu_feature */
@@ -91,6 +119,19 @@ struct cpu_model {
     struct cpu_topology topology;
     uint64_t tsc_khz;
     unsigned phys_bits;
+
+    /* What makes the above, from the command line. */
+    enum { MODEL_NAMED, MODEL_MAX, MODEL_HOST } kind;
+    char vendor[13], id[49]; /* vendor and brand strings */
+    uint32_t signature;      /* leaf 1, EAX */
+    uint32_t level, xlevel;  /* at least these last leaves */
+    uint32_t base[W__MAX];   /* of the named model */
+    uint32_t plus[W__MAX], minus[W__MAX];
+    uint32_t word[W__MAX];              /* what CPUID says */
+    bool check, enforce;                /* tell of features that are not there; that is an error */
+    bool fixed_vendor, fixed_signature; /* given on the command line */
+    bool no_l3, no_signature;           /* l3-cache=off; kvm=off: no name of a hypervisor */
+    struct cpu_support support;         /* of the accelerator, since cpu_model_filter() */
 };
 
 static inline bool cpu_model_has(const struct cpu_model *model, enum cpu_feature f)
@@ -98,10 +139,15 @@ static inline bool cpu_model_has(const struct cpu_model *model, enum cpu_feature
     return f == F_ALWAYS || (model->features[f / 64] >> (f % 64) & 1);
 }
 
-/* spec is the text of -cpu ("qemu64", "max", "qemu64,+popcnt,-pcid,smap=off"); NULL is the default
- * model. An unknown model or feature is an error that names it. */
+/* spec is the text of -cpu ("qemu64", "max", "Haswell,+popcnt,-pcid,smap=off,check=off"); NULL is
+ * the default model. An unknown model, feature or value is an error that names it. The model has
+ * all that was asked for; cpu_model_filter() takes away what the accelerator cannot give. */
 struct cpu_model *cpu_model_new(const char *spec, const struct cpu_topology *topology,
                                 GError **error);
+/* Leaves the features that the accelerator supports, with a warning for each that is lost unless
+ * check=off. false: one is lost and enforce=on, or the model needs another accelerator.
+ * Accelerators call it from init(), before vCPUs exist. */
+bool cpu_model_filter(struct cpu_model *model, const struct cpu_support *support, GError **error);
 void cpu_model_free(struct cpu_model *model);
 
 /* What CPUID answers on this vCPU. CR4-dependent bits (OSXSAVE, ...) are the accelerator's to add.
@@ -109,8 +155,14 @@ void cpu_model_free(struct cpu_model *model);
 struct cpuid_leaf cpu_model_cpuid(const struct cpu_model *model, unsigned vcpu_index, uint32_t leaf,
                                   uint32_t subleaf);
 
-/* The name of a feature by its CPUID bit (reg 0 EAX to 3 EDX), or NULL. */
-const char *cpu_model_bit_name(uint32_t leaf, unsigned reg, unsigned bit);
+/* What the named model lacks under `support`: bits per word. false: no such model. */
+bool cpu_model_unavailable(const char *name, const struct cpu_support *support,
+                           uint32_t lost[W__MAX]);
+/* All names, versions and aliases; the caller frees the array, which frees the strings. */
+GPtrArray *cpu_model_names(void);
+/* "X-v1" for an alias, else NULL. */
+const char *cpu_model_alias_of(const char *name);
+const char *cpu_model_description(const char *name);
 
 /* The APIC id of a vCPU: thread, core, die and package number, each in as many bits as it needs. */
 uint32_t cpu_topology_apic_id(const struct cpu_topology *topology, unsigned index);

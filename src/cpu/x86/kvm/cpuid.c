@@ -1,15 +1,14 @@
 /*
  * What CPUID answers under KVM: the model's leaves, less the features that the host cannot give.
  *
- * The processor is the host's, so vendor and signature (leaves 0 and 1) are the host's too: guests
- * choose their defences against speculation by them. With a model that has arch-capabilities the
- * host's bits for such defences are added.
+ * The processor is the host's, so its vendor is every model's, and with the models max and host its
+ * signature, too: guests choose their defences against speculation by them. With a model that has
+ * arch-capabilities the host's bits for such defences are added.
  *
  * The local APIC's timer is KVM's, which counts at 1 GHz: that is the crystal of leaf 15H, and the
  * TSC's frequency is the nearest ratio to it. Leaf 40000000H is KVM's, with kvmclock.
  */
-#include "cpu/x86/cpuid.h"
-#include "base/log.h"
+#include "cpu/x86/cpu-features.h"
 #include "cpu/x86/kvm/kvm-priv.h"
 #include <asm/kvm_para.h>
 #include <errno.h>
@@ -36,36 +35,27 @@ struct kvm_cpuid2 *kvm_cpuid_supported(int kvm_fd, GError **error)
 }
 
 /* Zeroes where the host has no such leaf. */
-static struct kvm_cpuid_entry2 host_leaf(const struct kvm *k, uint32_t leaf)
+static struct kvm_cpuid_entry2 host_subleaf(const struct kvm *k, uint32_t leaf, uint32_t subleaf)
 {
     for (uint32_t i = 0; i < k->supported->nent; i++) {
         const struct kvm_cpuid_entry2 *e = &k->supported->entries[i];
 
-        if (e->function == leaf && e->index == 0) {
+        if (e->function == leaf && e->index == subleaf) {
             return *e;
         }
     }
-    return (struct kvm_cpuid_entry2){.function = leaf};
+    return (struct kvm_cpuid_entry2){.function = leaf, .index = subleaf};
+}
+
+static struct kvm_cpuid_entry2 host_leaf(const struct kvm *k, uint32_t leaf)
+{
+    return host_subleaf(k, leaf, 0);
 }
 
 /* ---- features */
 
-/* Takes from *word what the host lacks, and notes the names in missing (NULL is fine). */
-static void filter_word(uint32_t *word, uint32_t supported, uint32_t leaf, unsigned reg,
-                        GString *missing)
-{
-    uint32_t lost = *word & ~supported;
-
-    *word &= supported;
-    for (unsigned bit = 0; missing && bit < 32; bit++) {
-        const char *name = lost >> bit & 1 ? cpu_model_bit_name(leaf, reg, bit) : NULL;
-
-        if (name) {
-            g_string_append_printf(missing, "%s%s", missing->len ? ", " : "", name);
-        }
-    }
-}
-
+#define LEAF_6_EAX_ARAT         (1u << 2)  /* KVM's timer does not stop */
+#define LEAF_81_ECX_CMP_LEGACY  (1u << 1)  /* tells only how topology is to be read */
 #define LEAF_1_ECX_TSC_DEADLINE (1u << 24) /* not among the supported bits of older kernels */
 #define LEAF_1_ECX_X2APIC       (1u << 21)
 #define LEAF_1_ECX_HYPERVISOR   (1u << 31)
@@ -77,47 +67,53 @@ static void filter_word(uint32_t *word, uint32_t supported, uint32_t leaf, unsig
 /* IBPB, IBRS, STIBP, SSBD */
 #define LEAF_88_EBX_DEFENCES    (1u << 12 | 1u << 14 | 1u << 15 | 1u << 24)
 
-static void filter_leaf(const struct kvm *k, struct kvm_cpuid_entry2 *e, GString *missing)
+/* What the host gives of each word. */
+static void support_fill(const struct kvm *k, struct cpu_support *support, char vendor[13])
+{
+    struct kvm_cpuid_entry2 zero = host_leaf(k, 0), one = host_leaf(k, 1);
+
+    memcpy(vendor, &zero.ebx, 4);
+    memcpy(vendor + 4, &zero.edx, 4);
+    memcpy(vendor + 8, &zero.ecx, 4);
+    *support = (struct cpu_support){
+        .name = "host", .is_host = true, .vendor = vendor, .signature = one.eax};
+    cpu_support_table(support, FEATURE_KVM);
+    for (unsigned w = 0; w < W__MAX; w++) {
+        const struct cpuid_word_desc *d = &cpuid_words[w];
+        struct kvm_cpuid_entry2 e = host_subleaf(k, d->leaf, d->subleaf);
+        uint32_t reg[4] = {e.eax, e.ebx, e.ecx, e.edx};
+
+        reg[2] |=
+            w == W_1_ECX ? LEAF_1_ECX_TSC_DEADLINE | LEAF_1_ECX_X2APIC | LEAF_1_ECX_HYPERVISOR : 0;
+        reg[3] |= w == W_1_EDX ? LEAF_1_EDX_APIC | LEAF_1_EDX_HT : 0;
+        reg[2] |= w == W_81_ECX ? LEAF_81_ECX_CMP_LEGACY : 0;
+        reg[0] |= w == W_6_EAX ? LEAF_6_EAX_ARAT : 0;
+        if (w == W_HV_EDX) {
+            reg[3] = k->has_hyperv ? UINT32_MAX : 0;
+        }
+        support->word[w] &= reg[d->reg];
+    }
+}
+
+bool kvm_filter_model(struct kvm *k, GError **error)
+{
+    struct cpu_support support;
+
+    support_fill(k, &support, k->vendor);
+    return cpu_model_filter(k->cpus->model, &support, error);
+}
+
+static void filter_leaf(const struct kvm *k, struct kvm_cpuid_entry2 *e)
 {
     struct kvm_cpuid_entry2 host = host_leaf(k, e->function);
 
-    switch (e->function) {
-    case 0:
-        e->ebx = host.ebx;
-        e->ecx = host.ecx;
-        e->edx = host.edx;
-        break;
-    case 1:
-        e->eax = host.eax;
-        filter_word(&e->ecx,
-                    host.ecx | LEAF_1_ECX_TSC_DEADLINE | LEAF_1_ECX_X2APIC | LEAF_1_ECX_HYPERVISOR,
-                    1, 2, missing);
-        filter_word(&e->edx, host.edx | LEAF_1_EDX_APIC | LEAF_1_EDX_HT, 1, 3, missing);
-        break;
-    case 7:
-        if (e->edx & LEAF_7_EDX_ARCH_CAPS) {
-            e->edx |= host.edx & LEAF_7_EDX_DEFENCES;
-        }
-        filter_word(&e->ebx, host.ebx, 7, 1, missing);
-        filter_word(&e->ecx, host.ecx, 7, 2, missing);
-        filter_word(&e->edx, host.edx, 7, 3, missing);
-        break;
-    case 0x80000001:
-        filter_word(&e->ecx, host.ecx, 0x80000001, 2, missing);
-        filter_word(&e->edx, host.edx, 0x80000001, 3, missing);
-        break;
-    case 0x80000007:
-        filter_word(&e->edx, host.edx, 0x80000007, 3, NULL);
-        break;
-    case 0x80000008: {
+    if (e->function == 7 && e->index == 0 && e->edx & LEAF_7_EDX_ARCH_CAPS) {
+        e->edx |= host.edx & LEAF_7_EDX_DEFENCES;
+    } else if (e->function == 0x80000008) {
         uint32_t bits = host.eax & 0xff ? MIN(e->eax & 0xff, host.eax & 0xff) : e->eax & 0xff;
 
         e->eax = (e->eax & ~0xffu) | bits;
         e->ebx |= host.ebx & LEAF_88_EBX_DEFENCES;
-        break;
-    }
-    default:
-        break;
     }
 }
 
@@ -162,28 +158,29 @@ static void fill_frequencies(const struct kvm *k, struct kvm_cpuid_entry2 *e)
 
 /* ---- the table */
 
-struct table {
-    struct kvm_cpuid2 *cpuid;
-    GString *missing;
-};
+static bool has_subleaves(uint32_t leaf)
+{
+    return leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd || leaf == 0x1f ||
+           leaf == 0x8000001d;
+}
 
-static void add_entry(struct kvm_vcpu *v, struct table *t, uint32_t leaf, uint32_t subleaf)
+static void add_entry(struct kvm_vcpu *v, struct kvm_cpuid2 *cpuid, uint32_t leaf, uint32_t subleaf)
 {
     const struct vcpu *vcpu = v->vcpu;
     struct cpuid_leaf l = cpu_model_cpuid(vcpu->cpus->model, vcpu->index, leaf, subleaf);
     struct kvm_cpuid_entry2 *e;
 
-    if (t->cpuid->nent == ENTRIES_MAX) {
+    if (cpuid->nent == ENTRIES_MAX) {
         return;
     }
-    e = &t->cpuid->entries[t->cpuid->nent++];
+    e = &cpuid->entries[cpuid->nent++];
     *e = (struct kvm_cpuid_entry2){.function = leaf, .index = subleaf};
-    e->flags = leaf == 4 || leaf == 7 || leaf == 0xb ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0;
+    e->flags = has_subleaves(leaf) ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0;
     e->eax = l.eax;
     e->ebx = l.ebx;
     e->ecx = l.ecx;
     e->edx = l.edx;
-    filter_leaf(v->kvm, e, t->missing);
+    filter_leaf(v->kvm, e);
     fill_frequencies(v->kvm, e);
 }
 
@@ -217,27 +214,20 @@ bool kvm_vcpu_set_cpuid(struct kvm_vcpu *v, GError **error)
     const struct cpu_model *model = v->vcpu->cpus->model;
     g_autofree struct kvm_cpuid2 *cpuid =
         g_malloc0(sizeof(*cpuid) + (ENTRIES_MAX + 2) * sizeof(struct kvm_cpuid_entry2));
-    struct table t = {cpuid, v->vcpu->index == 0 ? g_string_new(NULL) : NULL};
     int err;
 
     for (unsigned i = 0; i < model->n_leaves; i++) {
         if (model->leaf[i].leaf >> 8 != KVM_CPUID_SIGNATURE >> 8 || has_hv_crash(v)) {
-            add_entry(v, &t, model->leaf[i].leaf, model->leaf[i].subleaf);
+            add_entry(v, cpuid, model->leaf[i].leaf, model->leaf[i].subleaf);
         }
     }
     for (uint32_t subleaf = 0; subleaf < 3; subleaf++) {
-        add_entry(v, &t, 0xb, subleaf);
+        add_entry(v, cpuid, 0xb, subleaf);
+    }
+    for (uint32_t subleaf = 0; model->topology.dies > 1 && subleaf < 4; subleaf++) {
+        add_entry(v, cpuid, 0x1f, subleaf);
     }
     add_kvm_leaves(v, cpuid);
-    if (t.missing && cpu_model_has(model, F_HV_CRASH) && !has_hv_crash(v)) {
-        g_string_append_printf(t.missing, "%shv-crash", t.missing->len ? ", " : "");
-    }
-    if (t.missing && t.missing->len) {
-        log_warn("CPU model '%s': this host's KVM lacks %s", model->name, t.missing->str);
-    }
-    if (t.missing) {
-        g_string_free(t.missing, TRUE);
-    }
     err = kvm_call(v->fd, KVM_SET_CPUID2, cpuid);
     if (err < 0) {
         g_set_error(error, KVM_ERROR, -err, "vCPU %u: KVM_SET_CPUID2: %s", v->vcpu->index,

@@ -264,7 +264,8 @@ static bool kvm_init(struct cpus *cpus, GError **error)
     k->cpus = cpus;
     k->fd = k->vm_fd = -1;
     g_mutex_init(&k->mutex);
-    if (!kvm_open(k, error) || !kvm_check_capabilities(k, error) || !vm_create(k, error)) {
+    if (!kvm_open(k, error) || !kvm_check_capabilities(k, error) || !vm_create(k, error) ||
+        !kvm_filter_model(k, error)) {
         kvm_free(k);
         return false;
     }

@@ -6,6 +6,7 @@
  * Where vendors differ this is Intel's behaviour: SYSCALL in 64-bit mode only, SYSRET with a
  * non-canonical RCX faults before the switch, SYSENTER works in long mode.
  */
+#include "cpu/x86/cpuid-priv.h"
 #include "cpu/x86/soft/insn.h"
 #include "cpu/x86/soft/sys-priv.h"
 
@@ -582,9 +583,18 @@ static void flat_stack(struct seg *s, uint16_t sel, unsigned dpl)
                       .g = 1};
 }
 
+/* AMD's processors have SYSCALL in compatibility mode (to CSTAR), but no SYSENTER in long mode (APM
+ * vol. 3); with Intel's it is the other way round. Their SYSCALL outside long mode is left out. */
+static bool is_amd(const struct cpu *c)
+{
+    return c->model != NULL && cpu_vendor_is_amd(c->model);
+}
+
 OP(op_syscall)
 {
-    if (!is_long64(c) || !(c->efer & EFER_SCE)) {
+    bool compatibility = is_lma(c) && !is_long64(c) && is_amd(c);
+    uint64_t target = compatibility ? c->cstar : c->lstar;
+    if ((!is_long64(c) && !compatibility) || !(c->efer & EFER_SCE)) {
         raise_fault(c, o, EXC_UD);
     }
     uint64_t flags = rflags_get(c) & ~(uint64_t)RFLAGS_RF;
@@ -597,7 +607,7 @@ OP(op_syscall)
     c->cpl = 0;
     c->trap_armed = c->sysflags & RFLAGS_TF; /* a masked TF gives no trap after SYSCALL itself */
     mode_update(c);
-    return leave_at(c, c->lstar);
+    return leave_at(c, target);
 }
 
 OP(op_sysret)
@@ -623,6 +633,9 @@ OP(op_sysret)
 
 OP(op_sysenter)
 {
+    if (is_lma(c) && is_amd(c)) {
+        raise_fault(c, o, EXC_UD);
+    }
     if (!(c->cr0 & CR0_PE) || sel_is_null(c->sysenter_cs)) {
         raise_error(c, o, EXC_GP, 0);
     }
@@ -639,6 +652,9 @@ OP(op_sysenter)
 
 OP(op_sysexit)
 {
+    if (is_lma(c) && is_amd(c)) {
+        raise_fault(c, o, EXC_UD);
+    }
     bool wide = o->osz == 8;
     if (c->cpl != 0 || !(c->cr0 & CR0_PE) || sel_is_null(c->sysenter_cs) ||
         (wide && (!is_canonical(c->r[RCX]) || !is_canonical(c->r[RDX])))) {

@@ -111,3 +111,26 @@ OP(op_rorx)
 SHIFT_BY_REGISTER(shlx, s << n)
 SHIFT_BY_REGISTER(shrx, s >> n)
 SHIFT_BY_REGISTER(sarx, (uint64_t)(o->osz == 8 ? (int64_t)s >> n : (int32_t)s >> n))
+
+/* Add with one flag as carry in and out, and no other changed. */
+static inline void add_with(struct cpu *c, const struct op *o, uint32_t flag)
+{
+    unsigned size = o->osz == 8 ? 8 : 4;
+    uint64_t s = rm_get(c, o, size), d = size == 8 ? c->r[o->dst] : (uint32_t)c->r[o->dst];
+    uint32_t flags = flags_arith_get(c);
+    unsigned __int128 r = (unsigned __int128)s + d + (flags & flag ? 1 : 0);
+    c->r[o->dst] = size == 8 ? (uint64_t)r : (uint32_t)r;
+    flags_arith_set(c, r >> 8 * size ? flags | flag : flags & ~flag);
+}
+
+OP(op_adcx)
+{
+    add_with(c, o, RFLAGS_CF);
+    NEXT;
+}
+
+OP(op_adox)
+{
+    add_with(c, o, RFLAGS_OF);
+    NEXT;
+}

@@ -7,6 +7,7 @@
  * all vCPUs are out of guest memory, empties every TLB and drops all decoded code.
  */
 #include "base/log.h"
+#include "cpu/x86/cpu-features.h"
 #include "cpu/x86/lapic.h"
 #include "cpu/x86/soft/sys-priv.h"
 #include "cpu/x86/soft/xlat.h"
@@ -276,8 +277,36 @@ static void log_renew(struct map_listener *listener, struct ram_block *ram)
     }
 }
 
+/* What the table says, less the vector features that are the host's instructions where it has none
+ * (op-avx-fp.c). */
+static void support_fill(struct cpu_support *support)
+{
+    static const struct {
+        const char *feature;
+        bool avx, fma, f16c;
+    } needs[] = {{"avx", true}, {"avx2", true}, {"fma", true, true}, {"f16c", true, false, true}};
+    bool avx = __builtin_cpu_supports("avx"), fma = __builtin_cpu_supports("fma");
+    bool f16c = __builtin_cpu_supports("f16c");
+
+    *support = (struct cpu_support){.name = "TCG"};
+    cpu_support_table(support, FEATURE_SOFT);
+    for (unsigned i = 0; i < G_N_ELEMENTS(needs); i++) {
+        if ((needs[i].avx && !avx) || (needs[i].fma && !fma) || (needs[i].f16c && !f16c)) {
+            const struct cpu_feature_desc *f = cpu_feature_find(needs[i].feature);
+            support->word[f->word] &= ~(1u << f->bit);
+        }
+    }
+}
+
 static bool soft_init(struct cpus *cpus, GError **error)
 {
+    struct cpu_support support;
+
+    support_fill(&support);
+    if (!cpu_model_filter(cpus->model, &support, error)) {
+        return false;
+    }
+    cpus->tsc_khz = cpus->model->tsc_khz;
     struct soft *soft = g_new0(struct soft, 1);
     soft->cpus = cpus;
     soft->bus = lapic_bus_new(cpus);

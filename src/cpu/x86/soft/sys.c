@@ -324,6 +324,9 @@ OP(op_cpuid)
             leaf.edx &= ~(1u << 9);
         }
     }
+    if ((uint32_t)c->r[RAX] == 0xd && (uint32_t)c->r[RCX] < 2 && leaf.ebx) {
+        leaf.ebx = c->xcr0 & 4 ? XSAVE_BYTES : XSAVE_BYTES - 256; /* of what XCR0 enables */
+    }
     c->r[RAX] = leaf.eax;
     c->r[RBX] = leaf.ebx;
     c->r[RCX] = leaf.ecx;
