@@ -226,12 +226,19 @@ static bool smp_complete(struct cpu_topology *t, GError **error)
     product = (uint64_t)t->sockets * t->dies * t->cores * t->threads;
     if (product != t->max_cpus) {
         g_set_error(error, CLI_ERROR, 0,
-                    "invalid CPU topology: sockets (%u) * dies (%u) * cores (%u) * threads (%u) "
-                    "is not maxcpus (%u)",
+                    "Invalid CPU topology: product of the hierarchy must match maxcpus: sockets "
+                    "(%u) * dies (%u) * cores (%u) * threads (%u) != maxcpus (%u)",
                     t->sockets, t->dies, t->cores, t->threads, t->max_cpus);
         return false;
     }
-    if (t->max_cpus != t->cpus) {
+    if (t->max_cpus < t->cpus) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "Invalid CPU topology: maxcpus must be equal to or greater than smp: sockets "
+                    "(%u) * dies (%u) * cores (%u) * threads (%u) == maxcpus (%u) < smp_cpus (%u)",
+                    t->sockets, t->dies, t->cores, t->threads, t->max_cpus, t->cpus);
+        return false;
+    }
+    if (t->max_cpus > t->cpus) {
         g_set_error(error, CLI_ERROR, 0,
                     "maxcpus (%u) must be equal to cpus (%u): vCPUs can't be plugged in later",
                     t->max_cpus, t->cpus);
@@ -258,6 +265,12 @@ bool opt_smp(struct options *o, const char *arg, GError **error)
         uint64_t n = 0;
         ok = params_take_uint(p, field[i].key, 1, 4096, &n, error);
         *field[i].field = (unsigned)n;
+    }
+    uint64_t clusters = 1;
+    ok = ok && params_take_uint(p, "clusters", 1, 4096, &clusters, error);
+    if (ok && clusters > 1) {
+        g_set_error(error, CLI_ERROR, 0, "clusters not supported by this machine's CPU topology");
+        ok = false;
     }
     ok = ok && params_end(p, error) && smp_complete(&o->config->topology, error);
     params_free(p);
@@ -572,7 +585,8 @@ bool opt_machine_finish(struct options *o, GError **error)
         config->topology = (struct cpu_topology){1, 1, 1, 1, 1, 1};
     }
     if (board->max_cpus && config->topology.cpus > board->max_cpus) {
-        g_set_error(error, CLI_ERROR, 0, "-smp: %u vCPUs, machine '%s' takes at most %u",
+        g_set_error(error, CLI_ERROR, 0,
+                    "Invalid SMP CPUs %u. The max CPUs supported by machine '%s' is %u",
                     config->topology.cpus, board->name, board->max_cpus);
         return false;
     }

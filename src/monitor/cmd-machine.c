@@ -3,6 +3,7 @@
  */
 #include "monitor/monitor-priv.h"
 
+#include "cpu/x86/cpuid.h"
 #include "devices/virtio/virtio-balloon.h"
 #include "qapi-commands.h"
 #include "qapi/error.h"
@@ -20,10 +21,10 @@
 
 /* ---- queries */
 
-static struct cpu_info_fast *cpu_info_new(const struct machine *m, const struct vcpu *vcpu)
+static struct cpu_instance_properties *cpu_props_new(const struct machine *m,
+                                                     const struct vcpu *vcpu)
 {
     const struct cpu_topology *t = &m->config->topology;
-    struct cpu_info_fast *info = g_new0(struct cpu_info_fast, 1);
     struct cpu_instance_properties *props = g_new0(struct cpu_instance_properties, 1);
     unsigned core = vcpu->index / MAX(t->threads, 1), die = core / MAX(t->cores, 1);
 
@@ -35,12 +36,41 @@ static struct cpu_info_fast *cpu_info_new(const struct machine *m, const struct 
     props->die_id = die % MAX(t->dies, 1);
     props->has_socket_id = true;
     props->socket_id = die / MAX(t->dies, 1);
+    return props;
+}
+
+static char *cpu_path(const struct vcpu *vcpu)
+{
+    return g_strdup_printf("/machine/unattached/device[%u]", vcpu->index);
+}
+
+static struct cpu_info_fast *cpu_info_new(const struct machine *m, const struct vcpu *vcpu)
+{
+    struct cpu_info_fast *info = g_new0(struct cpu_info_fast, 1);
+
     info->cpu_index = vcpu->index;
-    info->qom_path = g_strdup_printf("/machine/unattached/device[%u]", vcpu->index);
+    info->qom_path = cpu_path(vcpu);
     info->thread_id = (int64_t)vcpu->thread_id;
     info->target = SYS_EMU_TARGET_X86_64;
-    info->props = props;
+    info->props = cpu_props_new(m, vcpu);
     return info;
+}
+
+struct hotpluggable_cpu_list *qmp_query_hotpluggable_cpus(struct qmp_call *call, GError **errp)
+{
+    struct hotpluggable_cpu_list *list = hotpluggable_cpu_list_new();
+    const struct machine *m = call->machine;
+
+    for (unsigned i = m->cpus ? m->cpus->n : 0; i-- > 0;) {
+        struct hotpluggable_cpu *cpu = g_new0(struct hotpluggable_cpu, 1);
+
+        cpu->type = g_strdup_printf("%s-x86_64-cpu", m->cpu_model->name);
+        cpu->vcpus_count = 1;
+        cpu->props = cpu_props_new(m, m->cpus->vcpu[i]);
+        cpu->qom_path = cpu_path(m->cpus->vcpu[i]);
+        hotpluggable_cpu_list_append(list, cpu);
+    }
+    return list;
 }
 
 struct cpu_info_fast_list *qmp_query_cpus_fast(struct qmp_call *call, GError **errp)

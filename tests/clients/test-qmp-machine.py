@@ -179,6 +179,73 @@ class Cpus(Case):
             self.assertEqual(cpu["props"], {"socket-id": i // 2, "core-id": 0, "thread-id": i % 2})
 
 
+    def test_query_hotpluggable_cpus(self):
+        places = self.wire.value("query-hotpluggable-cpus")
+        self.assertEqual([p["props"] for p in places],
+                         [{"socket-id": i // 2, "core-id": 0, "thread-id": i % 2}
+                          for i in (3, 2, 1, 0)])
+        for place in places:
+            self.assertEqual(place["vcpus-count"], 1)
+            self.assertTrue(place["type"].endswith("-x86_64-cpu"))
+            self.assertIn("qom-path", place)
+
+
+class CpuModels(Case):
+    args = ()
+
+    def expand(self, name, kind="static", **props):
+        model = {"name": name, "props": props} if props else {"name": name}
+        return self.wire.ask("query-cpu-model-expansion", {"type": kind, "model": model})
+
+    def test_definitions(self):
+        models = {m["name"]: m for m in self.wire.value("query-cpu-definitions")}
+        self.assertLessEqual({"max", "host", "base", "qemu64", "Nehalem", "Haswell", "Haswell-noTSX",
+                              "Skylake-Client-IBRS", "EPYC-Rome", "486-v1"}, set(models))
+        haswell = models["Haswell"]
+        self.assertEqual(haswell["alias-of"], "Haswell-v1")
+        self.assertEqual(haswell["typename"], "Haswell-x86_64-cpu")
+        self.assertLessEqual({"hle", "rtm"}, set(haswell["unavailable-features"]))
+        self.assertEqual(models["Haswell-noTSX"]["alias-of"], "Haswell-v2")
+        self.assertNotIn("alias-of", models["Haswell-v1"])
+        self.assertEqual(models["host"]["unavailable-features"], ["kvm"])
+        self.assertEqual(models["max"]["unavailable-features"], [])
+        for name, safe, static in ("max", False, False), ("base", True, True), \
+                ("Haswell", True, False):
+            self.assertIs(models[name]["migration-safe"], safe)
+            self.assertIs(models[name]["static"], static)
+            self.assertIs(models[name]["deprecated"], False)
+        if IS_GODWIT:
+            self.assertEqual(models["Haswell-noTSX"]["unavailable-features"], [])
+
+    def test_expansion(self):
+        model = self.expand("Haswell-noTSX")["return"]["model"]
+        self.assertEqual(model["name"], "base")
+        props = model["props"]
+        self.assertIs(props["avx2"], True)
+        self.assertIs(props["rtm"], False)
+        self.assertEqual((props["family"], props["model"], props["stepping"]), (6, 60, 1))
+        self.assertEqual(props["vendor"], "GenuineIntel")
+        self.assertEqual(props["model-id"], "Intel Core Processor (Haswell, no TSX)")
+        full = self.expand("Haswell", "full", avx2=False, vendor="AuthenticAMD")["return"]["model"]
+        self.assertEqual(full["name"], "Haswell")
+        self.assertIs(full["props"]["avx2"], False)
+        self.assertEqual(full["props"]["vendor"], "AuthenticAMD")
+        self.assertIs(self.expand("base")["return"]["model"]["props"]["sse2"], False)
+
+    def test_expansion_errors(self):
+        for args, text in (
+                (("nosuch",), "CPU model 'nosuch' not found"),
+                (("Haswell,x",), "CPU model 'Haswell,x' not found")):
+            self.assertEqual(self.expand(*args)["error"]["desc"], text)
+        for props, text in (
+                ({"nosuch": True}, "Property 'Haswell-x86_64-cpu.nosuch' not found"),
+                ({"avx": 5}, "Invalid parameter type for 'avx', expected: boolean"),
+                ({"vendor": "short"}, "Property '.vendor' doesn't take value 'short'")):
+            self.assertEqual(self.expand("Haswell", **props)["error"]["desc"], text)
+        self.assertEqual(self.expand("Haswell", "foo")["error"]["desc"],
+                         "Parameter 'type' does not accept value 'foo'")
+
+
 class Memory(Case):
     def setUp(self):
         super().setUp()

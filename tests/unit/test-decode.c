@@ -233,6 +233,9 @@ static void checker_done(struct checker *k)
 /* Instruction set extensions that this CPU offers. */
 static bool offered(const ZydisDecodedInstruction *z)
 {
+    if (z->mnemonic == ZYDIS_MNEMONIC_VMCALL || z->mnemonic == ZYDIS_MNEMONIC_VMMCALL) {
+        return true; /* a hypervisor's call */
+    }
     if (z->mnemonic == ZYDIS_MNEMONIC_PREFETCH || z->mnemonic == ZYDIS_MNEMONIC_PREFETCHW) {
         return true; /* 0F 0D comes with long mode, not only with 3DNow! */
     }

@@ -538,6 +538,36 @@ static void test_fast_calls(void)
     }
 }
 
+/* KVM's hypercalls: by number, for the kernel only, with 32 bits of everything outside 64-bit mode.
+ */
+static void test_hypercalls(void)
+{
+    machine_start();
+    struct cpu *c = present->c;
+    c->r[RAX] = 11; /* yield */
+    RUN(0x0f, 0x01, 0xc1);
+    g_assert_cmpint((int64_t)c->r[RAX], ==, 0);
+    c->r[RAX] = 99;
+    RUN(0x0f, 0x01, 0xd9);
+    g_assert_cmpint((int64_t)c->r[RAX], ==, -1000);
+    c->r[RAX] = 10;
+    c->r[RSI] = 0x40000; /* a shorthand */
+    RUN(0x0f, 0x01, 0xc1);
+    g_assert_cmpint((int64_t)c->r[RAX], ==, -22);
+    c->r[RAX] = 10;
+    c->r[RSI] = 0x30;
+    c->r[RBX] = c->r[RCX] = c->r[RDX] = UINT64_MAX; /* nobody there */
+    RUN(0x0f, 0x01, 0xc1);
+    g_assert_cmpint((int64_t)c->r[RAX], ==, 0);
+    c->seg[SEG_CS].l = 0;
+    c->seg[SEG_CS].db = 1;
+    mode_update(c);
+    c->r[RAX] = 99;
+    RUN(0x0f, 0x01, 0xc1);
+    g_assert_cmphex(c->r[RAX], ==, (uint32_t)-1000);
+    machine_end();
+}
+
 static void test_request(void)
 {
     machine_start();
@@ -578,6 +608,7 @@ int main(int argc, char **argv)
     g_test_add_func("/soft/fault/divide", test_divide);
     g_test_add_func("/soft/fault/canonical", test_canonical);
     g_test_add_func("/soft/fast-calls", test_fast_calls);
+    g_test_add_func("/soft/hypercalls", test_hypercalls);
     g_test_add_func("/soft/request", test_request);
     return g_test_run();
 }

@@ -208,6 +208,10 @@ const struct cpu_feature_desc cpu_features[] = {
     {"v-vmsave-vmload", F_ALWAYS, W_8A_EDX, 15, K},
     {"vgif", F_ALWAYS, W_8A_EDX, 16, K},
     {"svme-addr-chk", F_ALWAYS, W_8A_EDX, 28, K},
+    /* 40000001H, EAX: KVM's; any of them brings KVM's leaves */
+    {"kvm-nopiodelay", F_ALWAYS, W_KVM_EAX, 1, S | K},
+    {"kvm-pv-ipi", F_KVM_PV_IPI, W_KVM_EAX, 11, S | K},
+    {"kvm-pv-sched-yield", F_KVM_PV_YIELD, W_KVM_EAX, 13, S | K},
     /* 40000003H, EDX: anything in it brings the leaves of Hyper-V's interface */
     {"hv-crash", F_HV_CRASH, W_HV_EDX, 10, FEATURE_SOFT | K},
 };
@@ -230,6 +234,7 @@ const struct cpuid_word_desc cpuid_words[W__MAX] = {
     [W_87_EDX] = {0x80000007, 0, 3, "CPUID.80000007H:EDX"},
     [W_88_EBX] = {0x80000008, 0, 1, "CPUID.80000008H:EBX"},
     [W_8A_EDX] = {0x8000000a, 0, 3, "CPUID.8000000AH:EDX"},
+    [W_KVM_EAX] = {0x40000001, 0, 0, "CPUID.40000001H:EAX"},
     [W_HV_EDX] = {0x40000003, 0, 3, "CPUID.40000003H:EDX"},
 };
 

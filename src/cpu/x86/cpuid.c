@@ -107,10 +107,15 @@ static bool parse_bool(const char *text, bool *value)
 
 struct item {
     const char *model, *key, *value;
+    bool global; /* from the command line, and not as a mere +f or -f */
 };
 
 static bool bad_value(const struct item *i, GError **error, const char *why)
 {
+    if (!i->global) {
+        g_set_error_literal(error, CPU_ERROR, 0, why);
+        return false;
+    }
     g_set_error(error, CPU_ERROR, 0, "can't apply global %s-x86_64-cpu.%s=%s: %s", i->model, i->key,
                 i->value, why);
     return false;
@@ -150,7 +155,7 @@ static bool set_frequency(const struct item *i, struct cpu_model *m, GError **er
     size_t n = strlen(digits);
     const char *suffix = n ? strchr(suffixes, digits[n - 1]) : NULL;
     uint64_t scale = 1, hz;
-    struct item number = {i->model, i->key, digits};
+    struct item number = {i->model, i->key, digits, i->global};
 
     if (suffix && *suffix) {
         for (unsigned k = 0; k <= (unsigned)(suffix - suffixes) / 2; k++) {
@@ -302,15 +307,12 @@ static bool set_property(const struct item *i, struct cpu_model *m, bool *known,
     return true;
 }
 
-static bool no_property(const struct item *i, bool global, GError **error)
+static bool no_property(const struct item *i, GError **error)
 {
-    if (global) {
-        g_autofree char *why =
-            g_strdup_printf("Property '%s-x86_64-cpu.%s' not found", i->model, i->key);
-        return bad_value(i, error, why);
-    }
-    g_set_error(error, CPU_ERROR, 0, "Property '%s-x86_64-cpu.%s' not found", i->model, i->key);
-    return false;
+    g_autofree char *why =
+        g_strdup_printf("Property '%s-x86_64-cpu.%s' not found", i->model, i->key);
+
+    return bad_value(i, error, why);
 }
 
 static void set_feature(struct cpu_model *m, const struct cpu_feature_desc *f, bool on)
@@ -321,6 +323,33 @@ static void set_feature(struct cpu_model *m, const struct cpu_feature_desc *f, b
     m->minus[f->word] = on ? m->minus[f->word] & ~bit : m->minus[f->word] | bit;
 }
 
+static bool set_item(struct cpu_model *m, const struct item *i, GError **error)
+{
+    const struct cpu_feature_desc *f;
+    bool on, known;
+
+    if (!set_property(i, m, &known, error)) {
+        return false;
+    }
+    if (known) {
+        return true;
+    }
+    f = cpu_feature_find(i->key);
+    if (!f) {
+        return no_property(i, error);
+    }
+    if (!set_bool(i, &on, error)) {
+        return false;
+    }
+    set_feature(m, f, on);
+    return true;
+}
+
+bool cpu_model_set(struct cpu_model *m, const char *key, const char *value, GError **error)
+{
+    return set_item(m, &(struct item){m->name, key, value, false}, error);
+}
+
 /* One item of the list after the model's name. pass 0 takes f=on|off and f, 1 takes +f, 2 takes -f:
  * that is their precedence, lowest first. */
 static bool apply_item(struct cpu_model *m, const char *text, int pass, GError **error)
@@ -328,9 +357,7 @@ static bool apply_item(struct cpu_model *m, const char *text, int pass, GError *
     bool sign = text[0] == '+' || text[0] == '-';
     g_autofree char *key = g_strdup(sign ? text + 1 : text);
     char *value = sign ? NULL : strchr(key, '=');
-    struct item i = {m->name, key, "on"};
-    const struct cpu_feature_desc *f;
-    bool on = true, known = false;
+    struct item i = {m->name, key, text[0] == '-' ? "off" : "on", !sign};
 
     if (value) {
         *value = '\0';
@@ -339,23 +366,7 @@ static bool apply_item(struct cpu_model *m, const char *text, int pass, GError *
     if (!*text || pass != (text[0] == '-' ? 2 : text[0] == '+' ? 1 : 0)) {
         return true;
     }
-    if (!sign) {
-        if (!set_property(&i, m, &known, error)) {
-            return false;
-        }
-        if (known) {
-            return true;
-        }
-    }
-    f = cpu_feature_find(key);
-    if (!f) {
-        return no_property(&i, !sign, error);
-    }
-    if (!sign && !set_bool(&i, &on, error)) {
-        return false;
-    }
-    set_feature(m, f, sign ? text[0] == '+' : on);
-    return true;
+    return set_item(m, &i, error);
 }
 
 /* +f together with f=...: the sign counts, whatever comes last. */
@@ -454,13 +465,21 @@ static uint32_t not_in_max(const struct cpu_model *m, unsigned word)
     }
 }
 
+/* Interfaces of hypervisors: by request only. */
+static bool is_paravirtual(unsigned word)
+{
+    return word == W_HV_EDX || word == W_KVM_EAX;
+}
+
 /* All that is asked for, of an accelerator with this support. The software CPU has VME in name only
  * (turning it on stops the machine), so who wants it must say so. */
 static void wanted_words(const struct cpu_model *m, const struct cpu_support *support,
                          uint32_t word[W__MAX])
 {
     for (unsigned w = 0; w < W__MAX; w++) {
-        uint32_t base = m->kind == MODEL_NAMED ? m->base[w] : w == W_HV_EDX ? 0 : support->word[w];
+        uint32_t base = m->kind == MODEL_NAMED ? m->base[w]
+                        : is_paravirtual(w)    ? 0
+                                               : support->word[w];
 
         base &= m->kind == MODEL_NAMED ? ~0u : ~not_in_max(m, w);
         if (w == W_1_EDX && !support->is_host) {
@@ -546,20 +565,26 @@ static bool report_lost(const struct cpu_model *m, const uint32_t lost[W__MAX], 
     return true;
 }
 
-bool cpu_model_filter(struct cpu_model *m, const struct cpu_support *support, GError **error)
+/* The host's vendor, and its signature for max and host, where the processor is the host's. */
+static void take_identity(struct cpu_model *m, const struct cpu_support *support)
 {
-    uint32_t word[W__MAX], lost[W__MAX];
-
     m->support = *support;
-    if (m->kind == MODEL_HOST && !support->is_host) {
-        g_set_error(error, CPU_ERROR, 0, "CPU model 'host' requires KVM");
-        return false;
-    }
     if (support->is_host && !m->fixed_vendor) {
         g_strlcpy(m->vendor, support->vendor, sizeof(m->vendor));
     }
     if (support->is_host && m->kind != MODEL_NAMED && !m->fixed_signature) {
         m->signature = support->signature;
+    }
+}
+
+bool cpu_model_filter(struct cpu_model *m, const struct cpu_support *support, GError **error)
+{
+    uint32_t word[W__MAX], lost[W__MAX];
+
+    take_identity(m, support);
+    if (m->kind == MODEL_HOST && !support->is_host) {
+        g_set_error(error, CPU_ERROR, 0, "CPU model 'host' requires KVM");
+        return false;
     }
     wanted_words(m, support, word);
     for (unsigned w = 0; w < W__MAX; w++) {
@@ -571,6 +596,15 @@ bool cpu_model_filter(struct cpu_model *m, const struct cpu_support *support, GE
     }
     model_build(m, word);
     return true;
+}
+
+void cpu_model_expand(struct cpu_model *m, const struct cpu_support *support)
+{
+    uint32_t word[W__MAX];
+
+    take_identity(m, support);
+    wanted_words(m, support, word);
+    model_build(m, word);
 }
 
 bool cpu_model_unavailable(const char *name, const struct cpu_support *support,

@@ -79,6 +79,8 @@ enum cpu_feature {
     F_XSAVEC,
     F_XGETBV1,
     F_HV_CRASH,
+    F_KVM_PV_IPI,
+    F_KVM_PV_YIELD,
     F_VME,
     F__MAX
 };
@@ -98,6 +100,7 @@ enum cpuid_word {
     W_87_EDX,
     W_88_EBX,
     W_8A_EDX,
+    W_KVM_EAX,
     W_HV_EDX,
     W__MAX
 };
@@ -155,6 +158,11 @@ void cpu_model_free(struct cpu_model *model);
 struct cpuid_leaf cpu_model_cpuid(const struct cpu_model *model, unsigned vcpu_index, uint32_t leaf,
                                   uint32_t subleaf);
 
+/* Sets a feature ("on" or "off") or another setting of -cpu. The leaves are stale until
+ * cpu_model_expand() or cpu_model_filter(). */
+bool cpu_model_set(struct cpu_model *model, const char *key, const char *value, GError **error);
+/* The model with all that it asks for, whether `support` has it or not. */
+void cpu_model_expand(struct cpu_model *model, const struct cpu_support *support);
 /* What the named model lacks under `support`: bits per word. false: no such model. */
 bool cpu_model_unavailable(const char *name, const struct cpu_support *support,
                            uint32_t lost[W__MAX]);

@@ -91,6 +91,9 @@ static void support_fill(const struct kvm *k, struct cpu_support *support, char 
         if (w == W_HV_EDX) {
             reg[3] = k->has_hyperv ? UINT32_MAX : 0;
         }
+        if (w == W_KVM_EAX) {
+            reg[0] = host_leaf(k, KVM_CPUID_FEATURES).eax;
+        }
         support->word[w] &= reg[d->reg];
     }
 }
@@ -206,7 +209,8 @@ static void add_kvm_leaves(struct kvm_vcpu *v, struct kvm_cpuid2 *cpuid)
     memcpy(&e[0].ecx, signature + 4, 4);
     memcpy(&e[0].edx, signature + 8, 4);
     e[1] = (struct kvm_cpuid_entry2){.function = base + 1};
-    e[1].eax = host_leaf(v->kvm, KVM_CPUID_FEATURES).eax & wanted;
+    e[1].eax = (host_leaf(v->kvm, KVM_CPUID_FEATURES).eax & wanted) |
+               v->vcpu->cpus->model->word[W_KVM_EAX];
 }
 
 bool kvm_vcpu_set_cpuid(struct kvm_vcpu *v, GError **error)

@@ -6,8 +6,10 @@
  * What the CPU model does not offer, and everything unknown, is #GP for reading and writing, as on
  * hardware. The machine-check banks record what is injected; there is no CMCI and no local machine
  * check. There are no performance counters, no microcode to load; DEBUGCTL takes only 0 (no branch
- * tracing).
+ * tracing). AMD's processors have four counters and some configuration registers without CPUID
+ * saying so; with their vendor these read 0 and ignore what is written: the counters never count.
  */
+#include "cpu/x86/cpuid-priv.h"
 #include "cpu/x86/lapic.h"
 #include "cpu/x86/soft/sys-priv.h"
 
@@ -57,6 +59,13 @@ enum {
 #define MSR_GS_BASE        0xc0000101u
 #define MSR_KERNEL_GS_BASE 0xc0000102u
 #define MSR_TSC_AUX        0xc0000103u
+
+/* AMD: APM volume 2, appendix A */
+#define MSR_K7_EVNTSEL0    0xc0010000u /* four, then four counters */
+#define MSR_K7_PERFCTR3    0xc0010007u
+#define MSR_SYSCFG         0xc0010010u
+#define MSR_HWCR           0xc0010015u
+#define MSR_NB_CFG         0xc001001fu
 
 #define HV_CRASH_NOTIFY    (1ull << 63) /* read: can be done; written: report P0 to P4 */
 
@@ -229,11 +238,23 @@ static uint64_t *plain_register(struct cpu *c, uint32_t index)
     }
 }
 
+/* AMD's registers that do nothing here. */
+static bool is_idle_amd(const struct cpu *c, uint32_t index)
+{
+    return c->model != NULL && cpu_vendor_is_amd(c->model) &&
+           ((index >= MSR_K7_EVNTSEL0 && index <= MSR_K7_PERFCTR3) || index == MSR_SYSCFG ||
+            index == MSR_HWCR || index == MSR_NB_CFG);
+}
+
 bool msr_read(struct cpu *c, uint32_t index, uint64_t *value)
 {
     const uint64_t *plain = plain_register(c, index);
     if (plain != NULL) {
         *value = *plain;
+        return true;
+    }
+    if (is_idle_amd(c, index)) {
+        *value = 0;
         return true;
     }
     switch (index) {
@@ -320,7 +341,9 @@ static bool plain_value_ok(const struct cpu *c, uint32_t index, uint64_t value)
     case MSR_MCG_CTL:
         return value == 0 || value == UINT64_MAX;
     case MSR_MC0_CTL ... MSR_MC_LAST:
-        return index % 4 == 0 || value == 0;
+        /* CTL: all or nothing; STATUS: to be cleared. ADDR and MISC of Intel's take only 0, AMD's
+         * and KVM's anything. */
+        return index % 4 >= 2 || value == 0 || (index % 4 == 0 && value == UINT64_MAX);
     case MSR_PAT:
         return are_memory_types(value, true);
     case MSR_MTRR_FIX64K:
@@ -408,6 +431,9 @@ bool msr_write(struct cpu *c, uint32_t index, uint64_t value)
             return false;
         }
         plain_write(c, index, plain, value);
+        return true;
+    }
+    if (is_idle_amd(c, index)) {
         return true;
     }
     switch (index) {
