@@ -306,6 +306,7 @@ static bool add_device(struct machine *m, const char *text, GError **error)
 
     if (ok) {
         dev->id = g_strdup(id);
+        dev->plugged = true;
     }
     for (guint i = 0; ok && i < p->items->len; i++) {
         const struct param *param = &g_array_index(p->items, struct param, i);

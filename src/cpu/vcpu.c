@@ -524,6 +524,8 @@ void vcpus_reset_all(struct cpus *cpus)
         struct vcpu *vcpu = cpus->vcpu[i];
 
         vcpu->stuck = false;
+        vcpu->crashed = false;
+        memset(vcpu->crash_arg, 0, sizeof(vcpu->crash_arg));
         atomic_store(&vcpu->nmis, 0);
         atomic_fetch_and(&vcpu->req, (uint32_t)(VCPU_REQ_PAUSE | VCPU_REQ_EXIT | VCPU_REQ_RUN |
                                                 VCPU_REQ_TLB_FLUSH | VCPU_REQ_CODE));

@@ -187,8 +187,10 @@ struct vcpu {
     struct vcpu_access access;   /* the vCPU's thread only */
     unsigned step;               /* enum debug_step; changed while parked */
     struct debug_hit hit;
-    bool held;           /* the debugger keeps it parked while others run; under cpus->mutex */
-    int fatal_exception; /* RUN_SHUTDOWN: the vector that could not be delivered at first */
+    bool held;             /* the debugger keeps it parked while others run; under cpus->mutex */
+    bool crashed;          /* machine lock: the guest has reported a crash by it, since reset */
+    uint64_t crash_arg[5]; /* ... and said this, by the Hyper-V crash registers */
+    int fatal_exception;   /* RUN_SHUTDOWN: the vector that could not be delivered at first */
 };
 
 /* How the software CPU is to work (-accel tcg,...); other accelerators ignore it. */

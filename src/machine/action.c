@@ -5,8 +5,11 @@
 #include "machine/machine-priv.h"
 
 #include "base/log.h"
+#include "devices/isa/mc146818rtc.h"
+#include "machine/objects.h"
 #include "qapi-events.h"
 #include <inttypes.h>
+#include <string.h>
 
 void actions_init(struct machine_actions *actions)
 {
@@ -74,8 +77,12 @@ static void note_failure(struct machine *m, enum godwit_black_box_trigger trigge
 static void panic_act(struct machine *m, const struct guest_panic_information *info)
 {
     const struct machine_actions *actions = machine_actions(m);
+    struct vcpu *vcpu = m->cpus ? vcpu_current(m->cpus) : NULL;
     struct cause_scope scope;
 
+    if (vcpu) {
+        vcpu->crashed = true;
+    }
     cause_enter(m, &scope, cause_now(m, GODWIT_CAUSE_WHO_DEVICE, "panic"));
     if (actions->panic == PANIC_ACTION_NONE) {
         qapi_event_send_guest_panicked(m->events, GUEST_PANIC_ACTION_RUN, info);
@@ -150,7 +157,10 @@ static void watchdog_expired(void *machine, const char *source)
 
 static void rtc_changed(void *machine, int64_t offset_s)
 {
-    qapi_event_send_rtc_change(((struct machine *)machine)->events, offset_s, "/machine/rtc");
+    struct machine *m = machine;
+    g_autofree char *path = machine_device_path(m, devices_find_class(&m->env, &mc146818rtc_class));
+
+    qapi_event_send_rtc_change(m->events, offset_s, path ? path : "/machine");
 }
 
 const struct system_ops machine_system_ops = {
@@ -221,6 +231,7 @@ void machine_crash(void *machine, struct vcpu *vcpu, const uint64_t arg[5])
               " 0x%" PRIx64 ")",
               arg[0], arg[1], arg[2], arg[3], arg[4]);
     vcpu_lock_machine(vcpu);
+    memcpy(vcpu->crash_arg, arg, sizeof(vcpu->crash_arg));
     panic_act(machine, &info);
     vcpu_unlock_machine(vcpu);
 }

@@ -1,8 +1,327 @@
-/* Commands of the schema module qom. */
+/*
+ * Commands of the schema module qom: looking at the tree of objects, making and removing back ends.
+ *
+ * A path may be absolute, or the end of one that is the only such. Properties of devices are those
+ * of the command line; vCPUs and the clock have a few that tell their state.
+ */
 #include "monitor/monitor-priv.h"
 
+#include "cpu/x86/cpuid.h"
 #include "devices/core/object.h"
+#include "devices/isa/mc146818rtc.h"
+#include "machine/objects.h"
 #include "qapi-commands.h"
+#include "qapi-visit.h"
+#include "qapi/error.h"
+#include <json-c/json.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- objects */
+
+static bool path_fits(const struct object *object, const char *path)
+{
+    size_t whole = strlen(object->path), part = strlen(path);
+
+    if (*path == '/') {
+        return strcmp(object->path, path) == 0;
+    }
+    return part && whole > part && object->path[whole - part - 1] == '/' &&
+           strcmp(object->path + whole - part, path) == 0;
+}
+
+static const struct object *object_find(GPtrArray *objects, const char *path, GError **errp)
+{
+    const struct object *found = NULL;
+
+    for (guint i = 0; i < objects->len; i++) {
+        if (!path_fits(objects->pdata[i], path)) {
+            continue;
+        }
+        if (found) {
+            g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
+                        "Path '%s' does not uniquely identify an object", path);
+            return NULL;
+        }
+        found = objects->pdata[i];
+    }
+    if (!found) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found", path);
+    }
+    return found;
+}
+
+/* ---- properties with a meaning of their own */
+
+typedef bool (*get_fn)(struct machine *m, const struct object *object, struct json_object **value,
+                       GError **errp);
+
+static struct vcpu *vcpu_of(const struct object *object)
+{
+    return object->vcpu;
+}
+
+static bool get_apic_id(struct machine *m, const struct object *object, struct json_object **value,
+                        GError **errp)
+{
+    *value = json_object_new_int64(vcpu_of(object)->apic_id);
+    return true;
+}
+
+static bool get_tsc_frequency(struct machine *m, const struct object *object,
+                              struct json_object **value, GError **errp)
+{
+    *value = json_object_new_int64((int64_t)m->cpus->tsc_khz * 1000);
+    return true;
+}
+
+/* What the guest said of its crash by this vCPU, since the last reset. */
+static bool get_crash(struct machine *m, const struct object *object, struct json_object **value,
+                      GError **errp)
+{
+    const struct vcpu *vcpu = vcpu_of(object);
+    struct guest_panic_information info = {.type = GUEST_PANIC_INFORMATION_TYPE_HYPER_V};
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    if (!vcpu->crashed || !cpu_model_has(m->cpu_model, F_HV_CRASH)) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
+                    vcpu->crashed ? "No crash information" : "No crash occurred");
+        return false;
+    }
+    info.u.hyper_v.arg1 = vcpu->crash_arg[0];
+    info.u.hyper_v.arg2 = vcpu->crash_arg[1];
+    info.u.hyper_v.arg3 = vcpu->crash_arg[2];
+    info.u.hyper_v.arg4 = vcpu->crash_arg[3];
+    info.u.hyper_v.arg5 = vcpu->crash_arg[4];
+    guest_panic_information_to_json(&info, text);
+    *value = json_tokener_parse(text->str);
+    return *value != NULL;
+}
+
+static struct json_object *date_new(const struct device *rtc)
+{
+    struct json_object *date = json_object_new_object();
+    struct tm tm;
+
+    mc146818rtc_date(rtc, &tm);
+    json_object_object_add(date, "tm_year", json_object_new_int(tm.tm_year));
+    json_object_object_add(date, "tm_mon", json_object_new_int(tm.tm_mon));
+    json_object_object_add(date, "tm_mday", json_object_new_int(tm.tm_mday));
+    json_object_object_add(date, "tm_hour", json_object_new_int(tm.tm_hour));
+    json_object_object_add(date, "tm_min", json_object_new_int(tm.tm_min));
+    json_object_object_add(date, "tm_sec", json_object_new_int(tm.tm_sec));
+    return date;
+}
+
+static bool get_date(struct machine *m, const struct object *object, struct json_object **value,
+                     GError **errp)
+{
+    *value = date_new(object->device);
+    return true;
+}
+
+static bool get_rtc_time(struct machine *m, const struct object *object, struct json_object **value,
+                         GError **errp)
+{
+    *value = date_new(devices_find_class(&m->env, &mc146818rtc_class));
+    return true;
+}
+
+static bool is_vcpu(struct machine *m, const struct object *object)
+{
+    return object->vcpu != NULL;
+}
+
+static bool is_rtc(struct machine *m, const struct object *object)
+{
+    return object->device && object->device->class == &mc146818rtc_class;
+}
+
+static bool is_machine_with_rtc(struct machine *m, const struct object *object)
+{
+    return strcmp(object->path, "/machine") == 0 && devices_find_class(&m->env, &mc146818rtc_class);
+}
+
+static const struct special {
+    const char *name, *type;
+    bool (*applies)(struct machine *m, const struct object *object);
+    get_fn get;
+} specials[] = {
+    {"apic-id", "uint32", is_vcpu, get_apic_id},
+    {"tsc-frequency", "int", is_vcpu, get_tsc_frequency},
+    {"crash-information", "GuestPanicInformation", is_vcpu, get_crash},
+    {"date", "struct tm", is_rtc, get_date},
+    {"rtc-time", "struct tm", is_machine_with_rtc, get_rtc_time},
+};
+
+/* ---- properties of devices' tables */
+
+static const char *property_type_name(enum property_type type)
+{
+    switch (type) {
+    case PROP_BOOL:
+        return "bool";
+    case PROP_U8:
+        return "uint8";
+    case PROP_U16:
+        return "uint16";
+    case PROP_U32:
+        return "uint32";
+    case PROP_U64:
+        return "uint64";
+    case PROP_SIZE:
+        return "size";
+    default:
+        return "str";
+    }
+}
+
+static struct json_object *string_new(const char *text)
+{
+    return json_object_new_string(text ? text : "");
+}
+
+static struct json_object *property_value(const struct device *dev, const struct property *p)
+{
+    const void *field = (const uint8_t *)dev + p->offset;
+    const struct chardev *chr;
+
+    switch (p->type) {
+    case PROP_BOOL:
+        return json_object_new_boolean(*(const bool *)field);
+    case PROP_U8:
+        return json_object_new_int64(*(const uint8_t *)field);
+    case PROP_U16:
+        return json_object_new_int64(*(const uint16_t *)field);
+    case PROP_U32:
+        return json_object_new_int64(*(const uint32_t *)field);
+    case PROP_U64:
+    case PROP_SIZE:
+        return json_object_new_uint64(*(const uint64_t *)field);
+    case PROP_ENUM:
+        return string_new(p->values->values[*(const uint32_t *)field]);
+    case PROP_CHARDEV:
+        chr = *(struct chardev *const *)field;
+        return string_new(chr ? chr->id : NULL);
+    default:
+        return string_new(*(char *const *)field);
+    }
+}
+
+static const struct property *table_of(const struct object *object)
+{
+    static const struct property none = {NULL};
+
+    return object->device && object->device->class->props ? object->device->class->props : &none;
+}
+
+/* ---- the commands */
+
+static void add_info(struct object_property_info_list *list, const char *name, char *type)
+{
+    struct object_property_info *info = g_new0(struct object_property_info, 1);
+
+    info->name = g_strdup(name);
+    info->type = type;
+    object_property_info_list_append(list, info);
+}
+
+static void list_properties(struct machine *m, const struct object *object,
+                            struct object_property_info_list *list)
+{
+    add_info(list, "type", g_strdup("string"));
+    if (object->device) {
+        add_info(list, "realized", g_strdup("bool"));
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(specials); i++) {
+        if (specials[i].applies(m, object)) {
+            add_info(list, specials[i].name, g_strdup(specials[i].type));
+        }
+    }
+    for (const struct property *p = table_of(object); p->type != PROP_END; p++) {
+        add_info(list, p->name, g_strdup(property_type_name(p->type)));
+    }
+}
+
+struct object_property_info_list *qmp_qom_list(struct qmp_call *call,
+                                               const struct qmp_qom_list_arg *arg, GError **errp)
+{
+    g_autoptr(GPtrArray) objects = objects_new(call->machine);
+    const struct object *object = object_find(objects, arg->path, errp);
+    struct object_property_info_list *list;
+
+    if (!object) {
+        return NULL;
+    }
+    list = object_property_info_list_new();
+    list_properties(call->machine, object, list);
+    for (guint i = 0; i < objects->len; i++) {
+        const struct object *child = objects->pdata[i];
+
+        if (object_is_in(child, object)) {
+            add_info(list, object_name(child), g_strdup_printf("child<%s>", child->type));
+        }
+    }
+    return list;
+}
+
+/* A child's value is its path. NULL: there is none of that name. */
+static struct json_object *get_child(GPtrArray *objects, const struct object *object,
+                                     const char *name)
+{
+    for (guint i = 0; i < objects->len; i++) {
+        const struct object *child = objects->pdata[i];
+
+        if (object_is_in(child, object) && strcmp(object_name(child), name) == 0) {
+            return json_object_new_string(child->path);
+        }
+    }
+    return NULL;
+}
+
+static struct json_object *get_plain(const struct object *object, const char *name)
+{
+    if (strcmp(name, "type") == 0) {
+        return json_object_new_string(object->type);
+    }
+    if (object->device && strcmp(name, "realized") == 0) {
+        return json_object_new_boolean(object->device->realized);
+    }
+    for (const struct property *p = table_of(object); p->type != PROP_END; p++) {
+        if (strcmp(p->name, name) == 0) {
+            return property_value(object->device, p);
+        }
+    }
+    return NULL;
+}
+
+bool qmp_qom_get(struct qmp_call *call, const struct qmp_qom_get_arg *arg, struct json_object **ret,
+                 GError **errp)
+{
+    g_autoptr(GPtrArray) objects = objects_new(call->machine);
+    const struct object *object = object_find(objects, arg->path, errp);
+
+    if (!object) {
+        return false;
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(specials); i++) {
+        if (strcmp(specials[i].name, arg->property) == 0 &&
+            specials[i].applies(call->machine, object)) {
+            return specials[i].get(call->machine, object, ret, errp);
+        }
+    }
+    *ret = get_plain(object, arg->property);
+    if (!*ret) {
+        *ret = get_child(objects, object, arg->property);
+    }
+    if (!*ret) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Property '%s.%s' not found", object->type,
+                    arg->property);
+    }
+    return *ret != NULL;
+}
+
+/* ---- making objects */
 
 bool qmp_object_add(struct qmp_call *call, const struct object_options *arg, GError **errp)
 {

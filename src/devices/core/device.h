@@ -127,7 +127,8 @@ struct device_env {
 
 struct device {
     const struct device_class *class;
-    char *id; /* -device id=, or NULL */
+    char *id;     /* -device id=, or NULL */
+    bool plugged; /* by the user, rather than the board's own */
     struct device_env *env;
     bool realized, paused;
     GError *bad_global; /* why a default of the user's does not fit: realize fails with it */

@@ -174,7 +174,7 @@ static int rtc_decode_hour(const struct rtc *d, uint8_t value)
 
 /* ---- time */
 
-static int64_t rtc_now(struct rtc *d)
+static int64_t rtc_now(const struct rtc *d)
 {
     return vclock_now(d->dev.env->clock);
 }
@@ -217,17 +217,25 @@ static void rtc_latch(struct rtc *d)
     cmos[RTC_CENTURY] = rtc_encode(d, c.year / 100 % 100);
 }
 
+/* The second that the bytes show. */
+static int64_t rtc_bytes_second(const struct rtc *d)
+{
+    const uint8_t *cmos = d->s.cmos;
+    int64_t days =
+        days_from_date(rtc_decode(d, cmos[RTC_CENTURY]) * 100 + rtc_decode(d, cmos[RTC_YEAR]),
+                       rtc_decode(d, cmos[RTC_MONTH]), rtc_decode(d, cmos[RTC_DAY_OF_MONTH]));
+
+    return days * SECONDS_IN_DAY + rtc_decode_hour(d, cmos[RTC_HOURS]) * 3600 +
+           rtc_decode(d, cmos[RTC_MINUTES]) * 60 + rtc_decode(d, cmos[RTC_SECONDS]);
+}
+
 /* Takes the time from the bytes that the guest wrote; the fraction of the second goes on. */
 static void rtc_set_from_bytes(struct rtc *d)
 {
-    const uint8_t *cmos = d->s.cmos;
-    int64_t now_ns = rtc_now(d), old_s = rtc_second_at(d, now_ns), days;
+    int64_t old_s = rtc_second_at(d, rtc_now(d));
 
-    days = days_from_date(rtc_decode(d, cmos[RTC_CENTURY]) * 100 + rtc_decode(d, cmos[RTC_YEAR]),
-                          rtc_decode(d, cmos[RTC_MONTH]), rtc_decode(d, cmos[RTC_DAY_OF_MONTH]));
     d->s.base_ns = rtc_second_ns(d, old_s);
-    d->s.base_s = days * SECONDS_IN_DAY + rtc_decode_hour(d, cmos[RTC_HOURS]) * 3600 +
-                  rtc_decode(d, cmos[RTC_MINUTES]) * 60 + rtc_decode(d, cmos[RTC_SECONDS]);
+    d->s.base_s = rtc_bytes_second(d);
     d->s.offset_s += d->s.base_s - old_s;
     system_note_rtc_change(d->dev.env, d->s.offset_s);
 }
@@ -516,6 +524,22 @@ void mc146818rtc_enable_irq(struct device *rtc, bool on)
     if (on) {
         rtc_update(d);
     }
+}
+
+void mc146818rtc_date(const struct device *rtc, struct tm *date)
+{
+    const struct rtc *d = (const struct rtc *)rtc;
+    struct calendar c;
+
+    calendar_from_seconds(&c, rtc_running(d) ? rtc_second_at(d, rtc_now(d)) : rtc_bytes_second(d));
+    *date = (struct tm){
+        .tm_year = c.year - 1900,
+        .tm_mon = c.month - 1,
+        .tm_mday = c.day,
+        .tm_hour = c.hour,
+        .tm_min = c.minute,
+        .tm_sec = c.second,
+    };
 }
 
 void mc146818rtc_set_alarm(struct device *rtc, const struct irq_line *alarm)

@@ -3,6 +3,7 @@
 #define DEVICES_ISA_MC146818RTC_H
 
 #include "devices/core/device.h"
+#include <time.h>
 
 extern const struct device_class mc146818rtc_class;
 
@@ -14,6 +15,9 @@ struct device *mc146818rtc_create(struct device_env *env, const struct irq_line 
 /* A byte of the CMOS RAM (index 0x0e to 0x7f), where firmware looks for memory sizes and the like.
  * Kept across reset. */
 void mc146818rtc_set_cmos(struct device *rtc, uint8_t index, uint8_t value);
+
+/* What the clock shows now, as gmtime() would give it: year, month, day, hour, minute, second. */
+void mc146818rtc_date(const struct device *rtc, struct tm *date);
 
 /* Pulsed when an alarm goes off whose interrupt is enabled. */
 void mc146818rtc_set_alarm(struct device *rtc, const struct irq_line *alarm);

@@ -127,7 +127,7 @@ ROWS = [
     # ---- the clock
     Row("RTC_CHANGE: the guest sets the clock an hour ahead", """
         > cont : RESUME R
-        godwit| < RTC_CHANGE{"offset": 3600, "qom-path": "/machine/rtc"}
+        godwit| < RTC_CHANGE{"offset": 3600, "qom-path": "/machine/unattached/device[4]"}
         qemu| < RTC_CHANGE...
         $ done
         """, does="clock", args="-rtc base=2020-05-17T10:20:30,clock=vm", differs="RTC_CHANGE"),
