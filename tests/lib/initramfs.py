@@ -62,6 +62,7 @@ class Kernel:
 def make(folder, kernel, modules=(), files=None, rc=""):
     """An initramfs whose shell comes up after `rc`; `modules` lie in /lib/modules, and `load NAME...` loads
     them with what they need; `files`: path in the guest to path here."""
+    os.makedirs(folder, exist_ok=True)
     base, extra = os.path.join(folder, "base.gz"), os.path.join(folder, "extra.gz")
     out = os.path.join(folder, "initramfs.gz")
     paths = kernel.with_dependencies(modules)

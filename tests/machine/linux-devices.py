@@ -1,15 +1,88 @@
-"""Debian's kernel for all machines and what it does with devices by its own drivers: broken memory."""
+"""Debian's kernels and what they do with devices by their own drivers: broken memory, watchdogs, panics."""
 import os
 import re
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 import initramfs
 import sigbus
 from godwit import Machine
+
+
+class Watchdogs(initramfs.Shell, unittest.TestCase):
+    """Each is opened, set going and left alone."""
+
+    def boot(self):
+        m = Machine("-m", "256", "-kernel", self.kernel.image, "-initrd", self.initrd, "-append",
+                    "console=ttyS0 quiet", "-device", "i6300esb", "-device", "ib700", "-global",
+                    "ICH9-LPC.noreboot=off", "-action", "watchdog=none")
+        self.addCleanup(m.close)
+        self.shell(m)
+        return m
+
+    def leave_alone(self, m, options, modules, device, action):
+        m.qmp.command("set-action", watchdog=action)
+        self.command(m, f"OPTIONS={options} load {modules}")
+        m.send(f"echo 1 >{device}\n")
+        self.assertEqual(m.qmp.event("WATCHDOG", 60)["data"], {"action": action})
+
+    def test_watchdogs(self):
+        m = self.boot()
+        # first the one that wants /dev/watchdog for itself
+        self.leave_alone(m, "timeout=2", "ib700wdt", "/dev/watchdog", "none")
+        self.shell(m)
+        self.command(m, "echo V >/dev/watchdog; rmmod ib700wdt")
+
+        self.leave_alone(m, "heartbeat=2", "i6300esb", "/dev/watchdog0", "pause")
+        self.assertNotIn("data", m.qmp.event("STOP"))
+        self.assertEqual(m.qmp.command("query-status")["status"], "watchdog")
+        self.assertEqual(m.qmp.command("godwit-query-black-box")["records"][0]["text"], "i6300esb")
+        m.qmp.command("cont")
+        self.shell(m)
+        self.assertEqual(self.command(m, "cat /sys/class/watchdog/watchdog0/identity"),
+                         "i6300ESB timer\n")
+
+        m.qmp.command("set-action", reboot="shutdown")
+        self.leave_alone(m, "heartbeat=4", "lpc_ich iTCO_wdt", "/dev/watchdog1", "reset")
+        self.assertEqual(m.qmp.event("SHUTDOWN")["data"], {"guest": True, "reason": "guest-reset"})
+        self.assertEqual(m.wait(), 0)
+
+
+class Panics(initramfs.Shell, unittest.TestCase):
+    """By the panic device that ACPI tells of; that on PCI is linux-black-box.py's."""
+
+    def boot(self, *args, append=""):
+        m = Machine("-m", "512", "-kernel", self.cloud.image, "-initrd", self.cloud_initrd, "-append",
+                    "console=ttyS0 quiet " + append, *args)
+        self.addCleanup(m.close)
+        self.shell(m)
+        return m
+
+    def test_acpi(self):
+        m = self.boot("-device", "pvpanic", "-action", "panic=exit-failure")
+        self.command(m, "load pvpanic_mmio")
+        m.send("echo c >/proc/sysrq-trigger\n")
+        self.assertEqual(m.qmp.event("GUEST_PANICKED", 60)["data"], {"action": "poweroff"})
+        self.assertEqual(m.qmp.event("SHUTDOWN")["data"], {"guest": True, "reason": "guest-panic"})
+        self.assertEqual(m.wait(), 1)
+
+    def test_crash_kernel(self):
+        """A guest with a kernel to look into its crash tells that, and starts it."""
+        m = self.boot("-device", "pvpanic-pci", append="crashkernel=160M crash_kexec_post_notifiers")
+        self.command(m, "load pvpanic_pci")
+        self.assertEqual(self.command(m, "crash-kernel /kernel"), "")
+        self.assertEqual(self.command(m, "cat /sys/kernel/kexec_crash_loaded"), "1\n")
+        m.send("echo c >/proc/sysrq-trigger\n")
+        self.assertEqual(m.qmp.event("GUEST_CRASHLOADED", 60)["data"], {"action": "run"})
+        while not m.qmp.command("godwit-query-black-box")["recorded"]:
+            time.sleep(0.01)  # it is made right after the event
+        self.assertEqual(m.qmp.command("godwit-query-black-box")["records"][0]["trigger"], "crash-loaded")
+        m.expect("Kernel panic - not syncing: (VFS|No working init)", 120)  # the second one's: it has no root
+        self.assertEqual(m.qmp.command("query-status")["status"], "running")
 
 
 class MemoryFailure(initramfs.Shell, unittest.TestCase):
@@ -59,16 +132,31 @@ class MemoryFailure(initramfs.Shell, unittest.TestCase):
         self.recovered(m, address)
 
 
+def compile_static(folder, name):
+    """A program for the guest, from tests/lib."""
+    out = os.path.join(folder, name)
+    subprocess.run(["gcc", "-static", "-O1", "-o", out,
+                    os.path.join(os.path.dirname(sigbus.__file__), f"guest-{name}.c")], check=True)
+    return out
+
+
+def prepare(folder):
+    kernel, cloud = initramfs.Kernel("generic"), initramfs.Kernel("cloud")
+    page, crash = compile_static(folder, "page"), compile_static(folder, "crash-kernel")
+    initrd = initramfs.make(os.path.join(folder, "generic"), kernel,
+                            ["i6300esb", "ib700wdt", "lpc_ich", "iTCO_wdt"], {"/bin/page": page})
+    Watchdogs.kernel = MemoryFailure.kernel = kernel
+    Watchdogs.initrd = MemoryFailure.initrd = initrd
+    Panics.cloud = cloud
+    Panics.cloud_initrd = initramfs.make(os.path.join(folder, "cloud"), cloud, ["pvpanic_mmio", "pvpanic_pci"],
+                                         {"/bin/crash-kernel": crash, "/kernel": cloud.image})
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         try:
-            kernel = initramfs.Kernel("generic")
-            page = os.path.join(folder, "page")
-            subprocess.run(["gcc", "-static", "-O1", "-o", page,
-                            os.path.join(os.path.dirname(sigbus.__file__), "guest-page.c")], check=True)
-            initrd = initramfs.make(folder, kernel, files={"/bin/page": page})
+            prepare(folder)
         except (initramfs.Missing, subprocess.CalledProcessError, OSError) as e:
             print("skipped:", e)
             sys.exit(77)
-        MemoryFailure.kernel, MemoryFailure.initrd = kernel, initrd
         unittest.main(verbosity=2, exit=False).result.wasSuccessful() or sys.exit(1)
