@@ -412,9 +412,12 @@ bool opt_rtc(struct options *o, const char *arg, GError **error)
                     "invalid base '%s' (utc, localtime, 2006-06-17 or 2006-06-17T16:01:21)", base);
     } else if (clock && strcmp(clock, "host") != 0 && strcmp(clock, "vm") != 0) {
         g_set_error(error, CLI_ERROR, 0, "invalid clock '%s' (host or vm)", clock);
-    } else if (driftfix && strcmp(driftfix, "none") != 0) {
-        g_set_error(error, CLI_ERROR, 0, "driftfix '%s' is not supported, only 'none'", driftfix);
+    } else if (driftfix && strcmp(driftfix, "none") != 0 && strcmp(driftfix, "slew") != 0) {
+        g_set_error(error, CLI_ERROR, 0, "invalid driftfix '%s' (none or slew)", driftfix);
     } else {
+        if (driftfix && strcmp(driftfix, "slew") == 0) {
+            machine_config_add_global(o->config, "mc146818rtc", "lost_tick_policy", "slew");
+        }
         replace(&o->config->rtc_base, base);
         replace(&o->config->rtc_clock, clock);
         ok = params_end(p, error);

@@ -528,7 +528,7 @@ static const struct option options[] = {
     {"s", NULL, opt_gdb_default, "the same as -gdb tcp::1234"},
     {"qtest", "DEV", opt_qtest, "the register door for device tests"},
     {"qtest-log", "FILE", opt_qtest_log, "where its log goes (stderr)"},
-    {"rtc", "[base=utc|localtime|DATE][,clock=host|vm]", opt_rtc, "the guest's wall clock"},
+    {"rtc", "[base=utc|localtime|DATE][,clock=host|vm][,driftfix=none|slew]", opt_rtc, "the guest's wall clock"},
     {"name", "NAME", opt_name, "a name for query-name"},
     {"uuid", "UUID", opt_uuid, "a UUID for query-uuid"},
     {"event-log", "FILE", opt_event_log, "append every event to a file, one JSON object a line"},

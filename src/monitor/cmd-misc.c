@@ -3,6 +3,7 @@
  */
 #include "monitor/monitor-priv.h"
 
+#include "devices/isa/mc146818rtc.h"
 #include "monitor/hmp.h"
 #include "qapi-commands.h"
 #include "qapi/error.h"
@@ -72,5 +73,10 @@ struct jit_info *qmp_x_query_jit(struct qmp_call *call, GError **errp)
 
 bool qmp_rtc_reset_reinjection(struct qmp_call *call, GError **errp)
 {
+    struct device *rtc = devices_find_class(&call->machine->env, &mc146818rtc_class);
+
+    if (rtc) {
+        mc146818rtc_forget_lost(rtc);
+    }
     return true;
 }

@@ -79,6 +79,28 @@ class Protocol(unittest.TestCase):
                 d.step()
             self.assertNotEqual(d.inb(0x64), 0xff)  # a register that firmware does not change meanwhile
 
+    def test_rtc_lost_ticks(self):
+        """Interrupts that the guest takes late are made up for, unless a client has them forgotten."""
+        def cmos(index, value=None):
+            d.outb(0x70, index)
+            return d.inb(0x71) if value is None else d.outb(0x71, value)
+
+        def take():
+            n = 0
+            while cmos(0x0c) & 0x80:
+                n += 1
+            return n
+
+        for options, expected in (("driftfix=slew", 10), ("driftfix=none", 1)):
+            with Door("-rtc", options, qmp=True) as d:
+                cmos(0x0a, 0x26)
+                cmos(0x0b, 0x42)
+                d.step(10 * SECOND // 1024 + SECOND // 10000)
+                self.assertEqual(take(), expected)
+                d.step(10 * SECOND // 1024)
+                d.qmp.command("rtc-reset-reinjection")
+                self.assertEqual(take(), 1)
+
     def test_ends(self):
         with Door(qmp=True) as d:
             self.assertEqual(d.qmp.command("query-status")["status"], "running")

@@ -521,6 +521,55 @@ static void test_rtc_interrupts(void)
     bus_free(bus);
 }
 
+/* Reads register C until no interrupt is pending; how many there were. */
+static unsigned rtc_take_all(struct bare_bus *bus)
+{
+    unsigned n = 0;
+
+    while (cmos(bus, 0x0c) & 0x80) {
+        n++;
+    }
+    return n;
+}
+
+/* Periodic interrupts that the guest takes late: lost, or made up for, twenty at a time. */
+static void test_rtc_lost_ticks(void)
+{
+    for (unsigned slew = 0; slew < 2; slew++) {
+        struct bare_bus *bus = bus_new();
+        struct irq_line irq = bus_line(bus, 8);
+        struct device *rtc;
+        struct device_global global = {"mc146818rtc", "lost_tick_policy",
+                                       slew ? "slew" : "discard"};
+
+        bus->env.globals = g_ptr_array_new();
+        g_ptr_array_add(bus->env.globals, &global);
+        rtc = mc146818rtc_create(&bus->env, &irq, "2026-01-01", NULL, NULL);
+        bus_start(bus);
+        cmos_set(bus, 0x0a, 0x26); /* 1024 Hz */
+        cmos_set(bus, 0x0b, 0x42);
+        bus_step(bus, 10 * NS_PER_SEC / 1024 + NS_PER_MS / 10);
+        g_assert_cmpuint(rtc_take_all(bus), ==, slew ? 10 : 1);
+        bus_step(bus, 50 * NS_PER_SEC / 1024);
+        g_assert_cmpuint(rtc_take_all(bus), ==, slew ? 21 : 1);
+        bus_step(bus, NS_PER_SEC / 1024);
+        g_assert_cmpuint(rtc_take_all(bus), ==, slew ? 21 : 1);
+        bus_step(bus, 50 * NS_PER_SEC / 1024);
+        mc146818rtc_forget_lost(rtc);
+        g_assert_cmpuint(rtc_take_all(bus), ==, 1);
+        bus_step(bus, 8 * NS_PER_SEC / 1024);
+        cmos_set(bus, 0x0a, 0x28); /* 256 Hz: seven lost are about two */
+        g_assert_cmpuint(rtc_take_all(bus), ==, slew ? 2 : 1);
+        bus_step(bus, NS_PER_SEC);
+        cmos_set(bus, 0x0b, 0x02); /* none are wanted */
+        cmos_set(bus, 0x0b, 0x42);
+        g_assert_cmpuint(rtc_take_all(bus), ==, 1);
+        g_ptr_array_unref(bus->env.globals);
+        bus->env.globals = NULL;
+        bus_free(bus);
+    }
+}
+
 static void test_rtc_bases(void)
 {
     struct bare_bus *bus = bus_new();
@@ -714,6 +763,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pit/channel2", test_pit_channel2);
     g_test_add_func("/rtc/time", test_rtc_time);
     g_test_add_func("/rtc/interrupts", test_rtc_interrupts);
+    g_test_add_func("/rtc/lost-ticks", test_rtc_lost_ticks);
     g_test_add_func("/rtc/bases", test_rtc_bases);
     g_test_add_func("/ioapic", test_ioapic);
     g_test_add_func("/acpi/wake", test_acpi_wake);

@@ -12,6 +12,8 @@
  * is always the true one, interrupts that were not acknowledged are not made up for later.
  */
 #include "devices/isa/mc146818rtc.h"
+
+#include "qapi-types.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -55,21 +57,34 @@
 #define UIP_NS            244141 /* UIP rises this long before the update */
 #define SECONDS_IN_DAY    86400
 
+/* With lost_tick_policy=slew: how many interrupts are made up for at most, and how many of them
+ * come between two that come in their time, each when the guest has taken the one before. */
+#define COALESCED_MAX     (1u << 24)
+#define REINJECTED_MAX    20
+
 struct rtc_state {
     int64_t base_s;     /* the guest's calendar in seconds since 1970-01-01 ... */
     int64_t base_ns;    /* ... at this virtual time, which is the start of that second */
     int64_t checked_ns; /* flags in register C are worked out up to here */
     int64_t offset_s;   /* by how much the guest has set the clock, all in all */
+    uint32_t coalesced; /* periodic interrupts that the guest has missed and is still to get */
     uint8_t cmos[128];
     uint8_t index;
-    uint8_t pad[7];
+    uint8_t reinjected; /* of them, since the last that came in its time */
+    uint8_t pad[2];
 };
 
 static const struct state_field rtc_fields[] = {
-    STATE(struct rtc_state, base_s),     STATE(struct rtc_state, base_ns),
-    STATE(struct rtc_state, checked_ns), STATE(struct rtc_state, offset_s),
-    STATE_ARRAY(struct rtc_state, cmos), STATE_MAX(struct rtc_state, index, 127),
-    STATE_PAD(struct rtc_state, pad),    {0},
+    STATE(struct rtc_state, base_s),
+    STATE(struct rtc_state, base_ns),
+    STATE(struct rtc_state, checked_ns),
+    STATE(struct rtc_state, offset_s),
+    STATE_MAX(struct rtc_state, coalesced, COALESCED_MAX),
+    STATE_ARRAY(struct rtc_state, cmos),
+    STATE_MAX(struct rtc_state, index, 127),
+    STATE(struct rtc_state, reinjected),
+    STATE_PAD(struct rtc_state, pad),
+    {0},
 };
 
 static const struct state_desc rtc_desc = {
@@ -84,6 +99,7 @@ struct rtc {
     struct device dev;
     struct {
         char *base, *clock;
+        uint32_t policy; /* enum lost_tick_policy */
     } cfg;
     struct irq_line irq, alarm;
     struct rtc_state s;
@@ -314,16 +330,37 @@ static void rtc_account_seconds(struct rtc *d, int64_t then_s, int64_t now_s)
     }
 }
 
+static bool rtc_makes_up(const struct rtc *d)
+{
+    return d->cfg.policy == LOST_TICK_POLICY_SLEW && (d->s.cmos[RTC_REG_B] & B_PIE);
+}
+
+/* All but the one that sets the flag are lost. */
+static void rtc_account_periods(struct rtc *d, uint64_t n)
+{
+    uint8_t *c = &d->s.cmos[RTC_REG_C];
+
+    if (n == 0) {
+        return;
+    }
+    if (rtc_makes_up(d)) {
+        uint64_t lost = *c & C_PF ? n : n - 1;
+
+        d->s.coalesced = (uint32_t)MIN(d->s.coalesced + MIN(lost, COALESCED_MAX), COALESCED_MAX);
+        d->s.reinjected = 0;
+    }
+    *c |= C_PF;
+}
+
 /* Sets the flags for what happened since the last look. */
 static void rtc_account(struct rtc *d)
 {
     int64_t now_ns = rtc_now(d), then_ns = d->s.checked_ns;
-    uint8_t *c = &d->s.cmos[RTC_REG_C];
 
     d->s.checked_ns = now_ns;
     rtc_account_seconds(d, rtc_second_at(d, then_ns), rtc_second_at(d, now_ns));
-    if (rtc_period(d) && rtc_periods_at(d, now_ns) != rtc_periods_at(d, then_ns)) {
-        *c |= C_PF;
+    if (rtc_period(d)) {
+        rtc_account_periods(d, (uint64_t)(rtc_periods_at(d, now_ns) - rtc_periods_at(d, then_ns)));
     }
 }
 
@@ -377,6 +414,18 @@ static void rtc_update(struct rtc *d)
     rtc_plan(d);
 }
 
+/* The guest has taken an interrupt: the next of those that it has missed. */
+static void rtc_reinject(struct rtc *d)
+{
+    if (rtc_makes_up(d) && d->s.coalesced && d->s.reinjected < REINJECTED_MAX &&
+        !(d->s.cmos[RTC_REG_C] & C_PF)) {
+        d->s.coalesced--;
+        d->s.reinjected++;
+        d->s.cmos[RTC_REG_C] |= C_PF;
+        rtc_update(d);
+    }
+}
+
 static void rtc_expired(void *opaque)
 {
     rtc_update(opaque);
@@ -395,11 +444,16 @@ static void rtc_write_a(struct rtc *d, uint8_t value)
     bool was_held = (d->s.cmos[RTC_REG_A] & A_DIVIDER) >= A_DV_RESET;
     bool held = (value & A_DIVIDER) >= A_DV_RESET;
     int64_t now_ns = rtc_now(d), now_s = rtc_second_at(d, now_ns);
+    uint64_t period = rtc_period(d);
 
     if (!was_held && held && rtc_running(d)) {
         rtc_latch(d);
     }
     d->s.cmos[RTC_REG_A] = value & (uint8_t)~A_UIP;
+    if (rtc_period(d) && rtc_period(d) != period) { /* what is owed is time */
+        d->s.coalesced =
+            (uint32_t)MIN(d->s.coalesced * period / rtc_period(d), (uint64_t)COALESCED_MAX);
+    }
     if (was_held && !held) {
         /* The first update comes half a second after the divider's release. */
         d->s.base_s = now_s;
@@ -421,6 +475,9 @@ static void rtc_write_b(struct rtc *d, uint8_t value)
         value &= (uint8_t)~B_UIE;
     }
     d->s.cmos[RTC_REG_B] = value;
+    if (!(value & B_PIE)) {
+        d->s.coalesced = 0;
+    }
     if (!was_running && rtc_running(d)) {
         rtc_set_from_bytes(d);
     }
@@ -475,6 +532,7 @@ static uint8_t rtc_read_index(struct rtc *d, unsigned index)
         value = d->s.cmos[RTC_REG_C];
         d->s.cmos[RTC_REG_C] = 0;
         rtc_update(d);
+        rtc_reinject(d);
         return value;
     case RTC_REG_D:
         return D_VRT;
@@ -524,6 +582,14 @@ void mc146818rtc_enable_irq(struct device *rtc, bool on)
     if (on) {
         rtc_update(d);
     }
+}
+
+void mc146818rtc_forget_lost(struct device *rtc)
+{
+    struct rtc *d = (struct rtc *)rtc;
+
+    rtc_update(d); /* counts those up to now */
+    d->s.coalesced = 0;
 }
 
 void mc146818rtc_date(const struct device *rtc, struct tm *date)
@@ -693,6 +759,8 @@ static void rtc_reset(struct device *dev, enum reset_kind kind)
     }
     d->s.index = 0;
     d->s.cmos[RTC_REG_B] &= (uint8_t) ~(B_PIE | B_AIE | B_UIE | B_SQWE);
+    d->s.coalesced = 0;
+    d->s.reinjected = 0;
     rtc_account(d);
     d->s.cmos[RTC_REG_C] = 0;
     rtc_update(d);
@@ -743,6 +811,9 @@ static bool rtc_post_load(struct device *dev, GError **error)
 static const struct property rtc_props[] = {
     PROP("base", base, "utc, localtime or a date as 2006-06-17T16:01:21"),
     PROP("clock", clock, "host: follows the host's clock over pauses; vm: stands still in them"),
+    {"lost_tick_policy", PROP_ENUM, offsetof(struct rtc, cfg.policy),
+     .def = LOST_TICK_POLICY_DISCARD, .values = &lost_tick_policy_type,
+     .help = "what becomes of periodic interrupts that the guest took too late: discard, slew"},
     {.type = PROP_END},
 };
 

@@ -19,6 +19,9 @@ void mc146818rtc_set_cmos(struct device *rtc, uint8_t index, uint8_t value);
 /* What the clock shows now, as gmtime() would give it: year, month, day, hour, minute, second. */
 void mc146818rtc_date(const struct device *rtc, struct tm *date);
 
+/* Periodic interrupts that are still to be made up for (lost_tick_policy=slew) are forgotten. */
+void mc146818rtc_forget_lost(struct device *rtc);
+
 /* Pulsed when an alarm goes off whose interrupt is enabled. */
 void mc146818rtc_set_alarm(struct device *rtc, const struct irq_line *alarm);
 
