@@ -217,13 +217,34 @@ static const struct property *table_of(const struct object *object)
 
 /* ---- the commands */
 
-static void add_info(struct object_property_info_list *list, const char *name, char *type)
+/* Of a number or a boolean; NULL: there is none. */
+static struct json_object *property_default(const struct property *p)
+{
+    switch (p->type) {
+    case PROP_BOOL:
+        return json_object_new_boolean(p->def != 0);
+    case PROP_U8:
+    case PROP_U16:
+    case PROP_U32:
+    case PROP_U64:
+    case PROP_SIZE:
+        return json_object_new_uint64(p->def);
+    case PROP_ENUM:
+        return string_new(p->values->values[p->def]);
+    default:
+        return NULL;
+    }
+}
+
+static struct object_property_info *add_info(struct object_property_info_list *list,
+                                             const char *name, char *type)
 {
     struct object_property_info *info = g_new0(struct object_property_info, 1);
 
     info->name = g_strdup(name);
     info->type = type;
     object_property_info_list_append(list, info);
+    return info;
 }
 
 static void list_properties(struct machine *m, const struct object *object,
@@ -239,7 +260,11 @@ static void list_properties(struct machine *m, const struct object *object,
         }
     }
     for (const struct property *p = table_of(object); p->type != PROP_END; p++) {
-        add_info(list, p->name, g_strdup(property_type_name(p->type)));
+        struct object_property_info *info =
+            add_info(list, p->name, g_strdup(property_type_name(p->type)));
+
+        info->description = g_strdup(p->help);
+        info->default_value = property_default(p);
     }
 }
 
