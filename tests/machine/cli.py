@@ -8,7 +8,7 @@ import tempfile
 import time
 import unittest
 
-from godwit import GODWIT, Machine, Qmp, run
+from godwit import GODWIT, TIME_FACTOR, Machine, Qmp, guest, run
 
 BAD = [
     (["-foo"], "-foo: invalid option"),
@@ -221,6 +221,59 @@ class Good(unittest.TestCase):
             self.assertEqual(m.errors.decode().splitlines()[:-1],
                              ["godwit: warning: global foo.bar has invalid class name",
                               "godwit: warning: global ib700.x=1 not used"])
+
+    def without_kvm(self, prepare, *args):
+        """A run in a mount namespace of its own, where `prepare` has changed /dev."""
+        script = f"{prepare} && exec \"$@\""
+        result = subprocess.run(["unshare", "-rm", "sh", "-c", script, "sh", GODWIT, "-display",
+                                 "none", "-kernel", guest("hello"), "-serial", "stdio", *args],
+                                stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                timeout=60 * TIME_FACTOR)
+        if "unshare:" in result.stderr or "mount:" in result.stderr:
+            self.skipTest(result.stderr.strip())
+        return result
+
+    def test_no_kvm(self):
+        """The door is missing, barred, or not a door: said by name, and the next accelerator."""
+        gone = "mount -t tmpfs none /dev"
+        for prepare, why in (
+                (gone, "cannot open /dev/kvm: No such file or directory (the host's kernel has no KVM"),
+                (f"{gone} && mkdir /dev/kvm", "cannot open /dev/kvm: Is a directory"),
+                (f"{gone} && : >/dev/kvm",
+                 "/dev/kvm is not KVM's device: KVM_GET_API_VERSION: Inappropriate ioctl")):
+            result = self.without_kvm(prepare, "-accel", "kvm")
+            self.assertEqual(result.returncode, 1)
+            self.assertIn("godwit: accelerator 'kvm': " + why, result.stderr)
+            result = self.without_kvm(prepare, "-accel", "kvm", "-accel", "tcg")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertIn("trying 'tcg'", result.stderr)
+            self.assertIn(why, result.stderr)
+            self.assertIn("hello", result.stdout)
+
+    def test_no_kvm_for_the_register_door(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "qmp")
+            script = "mount -t tmpfs none /dev && exec \"$@\""
+            process = subprocess.Popen(["unshare", "-rm", "sh", "-c", script, "sh", GODWIT, "-display",
+                                        "none", "-M", "q35,accel=kvm:qtest", "-qmp",
+                                        f"unix:{path},server=on,wait=off"],
+                                       stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            try:
+                qmp = Qmp(path)
+                self.assertEqual(qmp.command("query-kvm"), {"enabled": False, "present": True})
+                qmp.command("quit")
+                qmp.close()
+                self.assertEqual(process.wait(30 * TIME_FACTOR), 0)
+                self.assertIn("trying 'qtest'", process.stderr.read())
+            except TimeoutError:
+                self.skipTest("no mount namespace of our own")
+            except (FileNotFoundError, ConnectionRefusedError):
+                process.wait(30)
+                self.skipTest(process.stderr.read())
+            finally:
+                process.kill()
+                process.wait()
+                process.stderr.close()
 
     def test_machine_none(self):
         with Machine("-S", "-nodefaults", "-machine", "none,accel=kvm:tcg", serial=False) as m:

@@ -337,6 +337,28 @@ class Hole(unittest.TestCase):
             self.assertEqual(m.wait(), 0)
 
 
+@unittest.skipUnless(EMULATED_KVM, "of a KVM that emulates the kernel mode of guests, without x87")
+class EmulationFailure(unittest.TestCase):
+    """What KVM cannot emulate: said with registers and code, and a reset is the way out."""
+
+    def test_internal_error(self):
+        with Machine("-kernel", guest("move"), "-append", "3", "-S") as m:
+            for _ in range(2):
+                m.qmp.command("cont")
+                m.qmp.event("STOP")
+                self.assertEqual(m.qmp.command("query-status")["status"], "internal-error")
+                self.assertIn("Resetting", m.qmp.request("cont")["error"]["desc"])
+                m.qmp.command("system_reset")
+                m.qmp.event("RESET")
+                self.assertEqual(m.qmp.command("query-status")["status"], "prelaunch")
+            m.qmp.command("quit")
+            m.wait()
+            text = m.errors.decode()
+            self.assertEqual(text.count("KVM internal error 1 (emulation failure)"), 2)
+            self.assertIn("\ncode: d9 eb ", text)  # FLDPI
+            self.assertRegex(text, r"EIP=0010[0-9a-f]{4}")
+
+
 class StopAndCont(unittest.TestCase):
     """Two clients stop, continue and ask at once, while a guest counts and looks at its clocks."""
     PAUSE_S = 2.5

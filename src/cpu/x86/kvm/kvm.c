@@ -148,6 +148,12 @@ static bool kvm_open(struct kvm *k, GError **error)
         return false;
     }
     version = kvm_call(k->fd, KVM_GET_API_VERSION, NULL);
+    if (version < 0) {
+        g_set_error(error, KVM_ERROR, -version,
+                    "accelerator 'kvm': /dev/kvm is not KVM's device: KVM_GET_API_VERSION: %s",
+                    strerror(-version));
+        return false;
+    }
     if (version != KVM_API_VERSION) {
         g_set_error(error, KVM_ERROR, 0, "accelerator 'kvm': /dev/kvm has API version %d, not %d",
                     version, KVM_API_VERSION);
