@@ -170,7 +170,7 @@ long_mode:
         adc     $0, %r10
         mov     %r8d, %r11d
         bswap   %r8
-        movsxd  %r9d, %r12
+        movslq  %r9d, %r12
         mov     $STACK, %rsp
         push    %r12
         push    $-5
