@@ -26,6 +26,10 @@
 #include <asm/prctl.h>
 #include <cpuid.h>
 
+#if !SOFT_TAIL_CALLS
+#define MUST_TAIL /* handlers return the next op */
+#endif
+
 /* ---------------------------------------------------------------- host */
 
 static bool host_suffices(GError **error)
