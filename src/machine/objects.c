@@ -18,7 +18,7 @@ struct tree {
 
 static void object_free(gpointer data)
 {
-    struct object *object = data;
+    struct qom_object *object = data;
 
     g_free(object->path);
     g_free(object->type);
@@ -26,9 +26,9 @@ static void object_free(gpointer data)
 }
 
 /* Both strings are taken over. */
-static struct object *add(struct tree *t, char *path, char *type)
+static struct qom_object *add(struct tree *t, char *path, char *type)
 {
-    struct object *object = g_new0(struct object, 1);
+    struct qom_object *object = g_new0(struct qom_object, 1);
 
     object->path = path;
     object->type = type;
@@ -70,12 +70,12 @@ GPtrArray *objects_new(struct machine *m)
     return t.objects;
 }
 
-const char *object_name(const struct object *object)
+const char *object_name(const struct qom_object *object)
 {
     return strrchr(object->path, '/') + 1;
 }
 
-gboolean object_is_in(const struct object *object, const struct object *parent)
+gboolean object_is_in(const struct qom_object *object, const struct qom_object *parent)
 {
     size_t length = strlen(parent->path);
 
@@ -91,7 +91,7 @@ char *machine_device_path(struct machine *m, const struct device *device)
     g_autoptr(GPtrArray) objects = objects_new(m);
 
     for (guint i = 0; i < objects->len; i++) {
-        const struct object *object = objects->pdata[i];
+        const struct qom_object *object = objects->pdata[i];
 
         if (object->device == device) {
             return g_strdup(object->path);

@@ -11,7 +11,7 @@ struct device;
 struct machine;
 struct vcpu;
 
-struct object {
+struct qom_object {
     char *path; /* "/machine/peripheral/wd" */
     char *type; /* "ib700" */
     /* One of these, or neither: a container, or the machine. */
@@ -19,13 +19,13 @@ struct object {
     struct device *device;
 };
 
-/* struct object *, parents before what is in them; owned by the caller. */
+/* struct qom_object *, parents before what is in them; owned by the caller. */
 GPtrArray *objects_new(struct machine *m);
 
 /* The last part of the path; "" for the root. */
-const char *object_name(const struct object *object);
+const char *object_name(const struct qom_object *object);
 /* Whether it is right in that one. */
-gboolean object_is_in(const struct object *object, const struct object *parent);
+gboolean object_is_in(const struct qom_object *object, const struct qom_object *parent);
 
 /* The device's path, owned by the caller. */
 char *machine_device_path(struct machine *m, const struct device *device);

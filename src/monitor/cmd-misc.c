@@ -5,6 +5,7 @@
 
 #include "devices/isa/mc146818rtc.h"
 #include "monitor/hmp.h"
+#include "monitor/monitor.h"
 #include "qapi-commands.h"
 #include "qapi/error.h"
 
@@ -68,6 +69,7 @@ struct jit_info *qmp_x_query_jit(struct qmp_call *call, GError **errp)
     info->invalidations = s.invalidations;
     info->flushes = s.flushes;
     info->refused = s.refused;
+    info->human_readable_text = hmp_run(call->machine, "info jit");
     return info;
 }
 

@@ -19,7 +19,7 @@
 
 /* ---- objects */
 
-static bool path_fits(const struct object *object, const char *path)
+static bool path_fits(const struct qom_object *object, const char *path)
 {
     size_t whole = strlen(object->path), part = strlen(path);
 
@@ -30,9 +30,9 @@ static bool path_fits(const struct object *object, const char *path)
            strcmp(object->path + whole - part, path) == 0;
 }
 
-static const struct object *object_find(GPtrArray *objects, const char *path, GError **errp)
+static const struct qom_object *object_find(GPtrArray *objects, const char *path, GError **errp)
 {
-    const struct object *found = NULL;
+    const struct qom_object *found = NULL;
 
     for (guint i = 0; i < objects->len; i++) {
         if (!path_fits(objects->pdata[i], path)) {
@@ -53,22 +53,22 @@ static const struct object *object_find(GPtrArray *objects, const char *path, GE
 
 /* ---- properties with a meaning of their own */
 
-typedef bool (*get_fn)(struct machine *m, const struct object *object, struct json_object **value,
-                       GError **errp);
+typedef bool (*get_fn)(struct machine *m, const struct qom_object *object,
+                       struct json_object **value, GError **errp);
 
-static struct vcpu *vcpu_of(const struct object *object)
+static struct vcpu *vcpu_of(const struct qom_object *object)
 {
     return object->vcpu;
 }
 
-static bool get_apic_id(struct machine *m, const struct object *object, struct json_object **value,
-                        GError **errp)
+static bool get_apic_id(struct machine *m, const struct qom_object *object,
+                        struct json_object **value, GError **errp)
 {
     *value = json_object_new_int64(vcpu_of(object)->apic_id);
     return true;
 }
 
-static bool get_tsc_frequency(struct machine *m, const struct object *object,
+static bool get_tsc_frequency(struct machine *m, const struct qom_object *object,
                               struct json_object **value, GError **errp)
 {
     *value = json_object_new_int64((int64_t)m->cpus->tsc_khz * 1000);
@@ -76,8 +76,8 @@ static bool get_tsc_frequency(struct machine *m, const struct object *object,
 }
 
 /* What the guest said of its crash by this vCPU, since the last reset. */
-static bool get_crash(struct machine *m, const struct object *object, struct json_object **value,
-                      GError **errp)
+static bool get_crash(struct machine *m, const struct qom_object *object,
+                      struct json_object **value, GError **errp)
 {
     const struct vcpu *vcpu = vcpu_of(object);
     struct guest_panic_information info = {.type = GUEST_PANIC_INFORMATION_TYPE_HYPER_V};
@@ -113,38 +113,38 @@ static struct json_object *date_new(const struct device *rtc)
     return date;
 }
 
-static bool get_date(struct machine *m, const struct object *object, struct json_object **value,
+static bool get_date(struct machine *m, const struct qom_object *object, struct json_object **value,
                      GError **errp)
 {
     *value = date_new(object->device);
     return true;
 }
 
-static bool get_rtc_time(struct machine *m, const struct object *object, struct json_object **value,
-                         GError **errp)
+static bool get_rtc_time(struct machine *m, const struct qom_object *object,
+                         struct json_object **value, GError **errp)
 {
     *value = date_new(devices_find_class(&m->env, &mc146818rtc_class));
     return true;
 }
 
-static bool is_vcpu(struct machine *m, const struct object *object)
+static bool is_vcpu(struct machine *m, const struct qom_object *object)
 {
     return object->vcpu != NULL;
 }
 
-static bool is_rtc(struct machine *m, const struct object *object)
+static bool is_rtc(struct machine *m, const struct qom_object *object)
 {
     return object->device && object->device->class == &mc146818rtc_class;
 }
 
-static bool is_machine_with_rtc(struct machine *m, const struct object *object)
+static bool is_machine_with_rtc(struct machine *m, const struct qom_object *object)
 {
     return strcmp(object->path, "/machine") == 0 && devices_find_class(&m->env, &mc146818rtc_class);
 }
 
 static const struct special {
     const char *name, *type;
-    bool (*applies)(struct machine *m, const struct object *object);
+    bool (*applies)(struct machine *m, const struct qom_object *object);
     get_fn get;
 } specials[] = {
     {"apic-id", "uint32", is_vcpu, get_apic_id},
@@ -208,7 +208,7 @@ static struct json_object *property_value(const struct device *dev, const struct
     }
 }
 
-static const struct property *table_of(const struct object *object)
+static const struct property *table_of(const struct qom_object *object)
 {
     static const struct property none = {NULL};
 
@@ -247,7 +247,7 @@ static struct object_property_info *add_info(struct object_property_info_list *l
     return info;
 }
 
-static void list_properties(struct machine *m, const struct object *object,
+static void list_properties(struct machine *m, const struct qom_object *object,
                             struct object_property_info_list *list)
 {
     add_info(list, "type", g_strdup("string"));
@@ -272,7 +272,7 @@ struct object_property_info_list *qmp_qom_list(struct qmp_call *call,
                                                const struct qmp_qom_list_arg *arg, GError **errp)
 {
     g_autoptr(GPtrArray) objects = objects_new(call->machine);
-    const struct object *object = object_find(objects, arg->path, errp);
+    const struct qom_object *object = object_find(objects, arg->path, errp);
     struct object_property_info_list *list;
 
     if (!object) {
@@ -281,7 +281,7 @@ struct object_property_info_list *qmp_qom_list(struct qmp_call *call,
     list = object_property_info_list_new();
     list_properties(call->machine, object, list);
     for (guint i = 0; i < objects->len; i++) {
-        const struct object *child = objects->pdata[i];
+        const struct qom_object *child = objects->pdata[i];
 
         if (object_is_in(child, object)) {
             add_info(list, object_name(child), g_strdup_printf("child<%s>", child->type));
@@ -291,11 +291,11 @@ struct object_property_info_list *qmp_qom_list(struct qmp_call *call,
 }
 
 /* A child's value is its path. NULL: there is none of that name. */
-static struct json_object *get_child(GPtrArray *objects, const struct object *object,
+static struct json_object *get_child(GPtrArray *objects, const struct qom_object *object,
                                      const char *name)
 {
     for (guint i = 0; i < objects->len; i++) {
-        const struct object *child = objects->pdata[i];
+        const struct qom_object *child = objects->pdata[i];
 
         if (object_is_in(child, object) && strcmp(object_name(child), name) == 0) {
             return json_object_new_string(child->path);
@@ -304,7 +304,7 @@ static struct json_object *get_child(GPtrArray *objects, const struct object *ob
     return NULL;
 }
 
-static struct json_object *get_plain(const struct object *object, const char *name)
+static struct json_object *get_plain(const struct qom_object *object, const char *name)
 {
     if (strcmp(name, "type") == 0) {
         return json_object_new_string(object->type);
@@ -324,7 +324,7 @@ bool qmp_qom_get(struct qmp_call *call, const struct qmp_qom_get_arg *arg, struc
                  GError **errp)
 {
     g_autoptr(GPtrArray) objects = objects_new(call->machine);
-    const struct object *object = object_find(objects, arg->path, errp);
+    const struct qom_object *object = object_find(objects, arg->path, errp);
 
     if (!object) {
         return false;

@@ -310,7 +310,7 @@ class Backends(unittest.TestCase):
             small.write(b"x" * 4096)
             small.flush()
             for args, text in (
-                    (["-object", "rng-random,id=r"], "invalid object type 'rng-random'"),
+                    (["-object", "rng-egd,id=r"], "invalid object type 'rng-egd'"),
                     (["-object", "memory-backend-ram,size=16M"], "Parameter 'id' is missing"),
                     (["-object", "memory-backend-ram,id=m,size=5000"], "size '5000': whole pages"),
                     (["-object", "memory-backend-ram,id=m,size=16M,hugetlb=on"], "hugetlb"),
