@@ -294,7 +294,8 @@ static bool add_debugcons(struct machine *m, struct assembly *a, GError **error)
     return true;
 }
 
-static bool add_device(struct machine *m, const char *text, GError **error)
+/* plugged: by the user's -device, rather than the board's own. */
+static bool add_device(struct machine *m, const char *text, bool plugged, GError **error)
 {
     struct params *p = params_parse(text, "driver", error);
     if (!p) {
@@ -306,7 +307,7 @@ static bool add_device(struct machine *m, const char *text, GError **error)
 
     if (ok) {
         dev->id = g_strdup(id);
-        dev->plugged = true;
+        dev->plugged = plugged;
     }
     for (guint i = 0; ok && i < p->items->len; i++) {
         const struct param *param = &g_array_index(p->items, struct param, i);
@@ -346,7 +347,7 @@ static bool add_vga(struct machine *m, struct assembly *a, GError **error)
                          : !m->config->kernel && !o->no_defaults && m->cpus &&
                                strcmp(m->cpus->accel->name, "qtest") != 0 && !display_given(o);
 
-    if (wanted && !add_device(m, "VGA", error)) {
+    if (wanted && !add_device(m, "VGA", false, error)) {
         g_prefix_error(error, "-vga std: ");
         return false;
     }
@@ -365,7 +366,7 @@ static bool add_ide_drives(struct machine *m, GError **error)
         g_autofree char *text =
             g_strdup_printf("%s,bus=ide.%d,unit=%d,drive=%s", drive->cdrom ? "ide-cd" : "ide-hd",
                             drive->bus, drive->unit, drive->id);
-        if (!add_device(m, text, error)) {
+        if (!add_device(m, text, false, error)) {
             g_prefix_error(error, "-drive %s: ", drive->id);
             return false;
         }
@@ -476,7 +477,7 @@ bool assemble_devices(struct machine *m, void *assembly, GError **error)
     }
     for (guint i = 0; i < o->devices->len; i++) {
         const struct option_text *option = o->devices->pdata[i];
-        if (!add_device(m, option->text, error)) {
+        if (!add_device(m, option->text, true, error)) {
             g_prefix_error(error, "%s: ", option->given);
             return false;
         }
