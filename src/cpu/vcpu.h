@@ -107,7 +107,7 @@ struct vcpu_ops {
     void (*debug_step)(struct vcpu *);
 };
 
-/* What a translating CPU counts, for x-query-jit. */
+/* What a translating CPU counts, for godwit-query-jit and info jit. */
 struct translation_stats {
     uint64_t units;         /* made since the start */
     uint64_t insns;         /* guest instructions in them */

@@ -48,9 +48,9 @@ bool qmp_human_monitor_command(struct qmp_call *call,
     return true;
 }
 
-struct jit_info *qmp_x_query_jit(struct qmp_call *call, GError **errp)
+struct godwit_jit_info *qmp_godwit_query_jit(struct qmp_call *call, GError **errp)
 {
-    struct jit_info *info = g_new0(struct jit_info, 1);
+    struct godwit_jit_info *info = g_new0(struct godwit_jit_info, 1);
     struct cpus *cpus = call->machine->cpus;
     struct translation_stats s = {0};
 
@@ -69,8 +69,15 @@ struct jit_info *qmp_x_query_jit(struct qmp_call *call, GError **errp)
     info->invalidations = s.invalidations;
     info->flushes = s.flushes;
     info->refused = s.refused;
-    info->human_readable_text = hmp_run(call->machine, "info jit");
     return info;
+}
+
+struct human_readable_text *qmp_x_query_jit(struct qmp_call *call, GError **errp)
+{
+    struct human_readable_text *text = g_new0(struct human_readable_text, 1);
+
+    text->human_readable_text = hmp_run(call->machine, "info jit");
+    return text;
 }
 
 bool qmp_rtc_reset_reinjection(struct qmp_call *call, GError **errp)

@@ -39,7 +39,7 @@ class Translator(unittest.TestCase):
     def test_counters(self):
         with Machine("-kernel", guest("mips"), "-append", "20", "-no-shutdown") as m:
             m.expect(r"end (\d+) million")
-            info = m.qmp.command("x-query-jit")
+            info = m.qmp.command("godwit-query-jit")
             text = m.qmp.command("human-monitor-command", **{"command-line": "info jit"})
             self.assertEqual(info["enabled"], TRANSLATES)
             if not TRANSLATES:

@@ -93,7 +93,7 @@ class Linux(unittest.TestCase):
     def test_translated(self):
         with self.boot() as m:
             m.expect(PROMPT, BOOT_S)
-            info = m.qmp.command("x-query-jit")
+            info = m.qmp.command("godwit-query-jit")
             self.assertEqual(info["enabled"], "x-translate=off" not in os.environ.get("GODWIT_ACCEL", ""))
             self.assertEqual(info["regions"] > 1000, info["enabled"])
             self.assertEqual(info["enters"] > 0, info["enabled"])
