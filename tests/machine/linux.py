@@ -101,6 +101,39 @@ class Linux(unittest.TestCase):
     def test_two_cpus(self):
         self.look_around(2)
 
+    def test_eight_cpus(self):
+        """Eight on however few processors the host has, with caches and dies as -smp says."""
+        with self.boot("-smp", "8,sockets=2,dies=1,cores=2,threads=2") as m:
+            self.shell(m)
+            text = self.command(m, "grep . /sys/devices/system/cpu/cpu[0-7]/topology/"
+                                   "{physical_package_id,core_id,thread_siblings_list}")
+            for cpu in range(8):
+                at = f"cpu{cpu}/topology/"
+                self.assertIn(f"{at}physical_package_id:{cpu // 4}\n", text)
+                self.assertIn(f"{at}core_id:{cpu // 2 % 2}\n", text)
+                self.assertIn(f"{at}thread_siblings_list:{cpu & ~1}-{cpu | 1}\n", text)
+            text = self.command(m, "for i in 1 2 3 4 5 6 7 8; do (seq 20000 | sha256sum) & done | "
+                                   "sort | uniq -c", 300)
+            self.assertRegex(text, r"^ *8 [0-9a-f]{64}  -")
+            self.assertEqual(self.command(m, "dmesg | grep -ci 'stall\\|lockup'").strip(), "0")
+
+    def test_models(self):
+        """Named models are what /proc/cpuinfo says, and the C library uses what they have."""
+        for spec, name, family, has, lacks in (
+                ("max", "Godwit virtual CPU", 6, "avx2 bmi2 fma f16c movbe abm xsavec sha_ni",
+                 "avx512f svm"),
+                ("Nehalem", "Nehalem", 6, "sse4_2 popcnt", "avx aes"),
+                ("Haswell-noTSX,-avx2", "Haswell, no TSX", 6, "avx fma bmi2", "avx2 rtm"),
+                ("EPYC-Rome,check=off", "EPYC-Rome", 23, "avx2 topoext clwb", "tsc_deadline_timer")):
+            with self.subTest(spec=spec), self.boot("-cpu", spec) as m:
+                self.shell(m)
+                text = self.command(m, "cat /proc/cpuinfo")
+                flags = set(re.search(r"^flags\s*: (.*)$", text, re.M)[1].split())
+                self.assertRegex(text, r"(?m)^model name\s*:.*" + re.escape(name))
+                self.assertRegex(text, rf"(?m)^cpu family\s*: {family}$")
+                self.assertLessEqual(set(has.split()), flags)
+                self.assertFalse(set(lacks.split()) & flags)
+
     def test_reboot(self):
         with self.boot() as m:
             self.shell(m)

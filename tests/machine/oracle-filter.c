@@ -311,6 +311,9 @@ bool insn_allowed(const struct parsed *p)
     case M0F:
         return allowed_0f(p);
     case M38:
+        if (p->opcode >= 0xc8 && p->opcode <= 0xcd) { /* SHA; EVEX-like prefixes have other uses */
+            return feature_modelled(F_SHA) && !p->rep && !p->prefix66;
+        }
         if (p->opcode == 0xf6) { /* ADX; others have WRSS in this place */
             return feature_modelled(F_ADX) && (p->rep == 0xf3 || (p->prefix66 && !p->rep));
         }
@@ -319,6 +322,9 @@ bool insn_allowed(const struct parsed *p)
         }
         return in_list(p->opcode, in_38, G_N_ELEMENTS(in_38));
     case M3A:
+        if (p->opcode == 0xcc) {
+            return feature_modelled(F_SHA) && !p->rep && !p->prefix66;
+        }
         return in_list(p->opcode, in_3a, G_N_ELEMENTS(in_3a));
     case V0F:
     case V38:
@@ -519,8 +525,10 @@ bool insn_alignment_varies(const struct parsed *p)
     case M0F:
         return p->opcode == 0x10 || p->opcode == 0x11 || p->opcode == 0x6f || p->opcode == 0x7f ||
                p->opcode == 0xf0 || p->opcode == 0xf7 || p->opcode == 0xae;
+    case M38:
+        return p->opcode >= 0xc8 && p->opcode <= 0xcd; /* SHA */
     case M3A:
-        return p->opcode >= 0x60 && p->opcode <= 0x63;
+        return (p->opcode >= 0x60 && p->opcode <= 0x63) || p->opcode == 0xcc;
     default:
         return p->map == V0F || p->map == V38 || p->map == V3A;
     }

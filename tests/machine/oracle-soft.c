@@ -123,6 +123,7 @@ static const struct {
     {F_BMI1, 7, EBX, 3},
     {F_BMI2, 7, EBX, 8},
     {F_ADX, 7, EBX, 19},
+    {F_SHA, 7, EBX, 29},
     {F_AVX2, 7, EBX, 5},
     {F_AVX, 1, ECX, 28},
     {F_FMA, 1, ECX, 12},

@@ -23,11 +23,7 @@ static const uint32_t mode_key[MODES] = {
 static struct cpu *cpu_for_decoding(void)
 {
     struct cpu *c = g_new0(struct cpu, 1);
-    static const enum cpu_feature absent[] = {F_SHA};
     memset(c->features, 0xff, sizeof(c->features));
-    for (unsigned i = 0; i < G_N_ELEMENTS(absent); i++) {
-        c->features[absent[i] / 64] &= ~(1ull << (absent[i] % 64));
-    }
     g_assert_true(blocks_init(c));
     return c;
 }
@@ -271,6 +267,7 @@ static bool offered(const ZydisDecodedInstruction *z)
     case ZYDIS_ISA_EXT_RDSEED:
     case ZYDIS_ISA_EXT_RDTSCP:
     case ZYDIS_ISA_EXT_RDWRFSGS:
+    case ZYDIS_ISA_EXT_SHA:
     case ZYDIS_ISA_EXT_SMAP:
     case ZYDIS_ISA_EXT_SSE:
     case ZYDIS_ISA_EXT_SSE2:

@@ -98,7 +98,7 @@ const struct cpu_feature_desc cpu_features[] = {
     {"avx512pf", F_ALWAYS, W_7_EBX, 26, 0},
     {"avx512er", F_ALWAYS, W_7_EBX, 27, 0},
     {"avx512cd", F_ALWAYS, W_7_EBX, 28, 0},
-    {"sha-ni", F_ALWAYS, W_7_EBX, 29, K},
+    {"sha-ni", F_SHA, W_7_EBX, 29, S | K},
     {"avx512bw", F_ALWAYS, W_7_EBX, 30, 0},
     {"avx512vl", F_ALWAYS, W_7_EBX, 31, 0},
     /* ECX */

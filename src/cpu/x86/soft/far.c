@@ -626,6 +626,7 @@ OP(op_sysret)
     rflags_load(c, c->r[R11],
                 RFLAGS_ARITH | RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT |
                     RFLAGS_AC | RFLAGS_VIF | RFLAGS_VIP | RFLAGS_ID);
+    c->trap_armed = c->sysflags & RFLAGS_TF; /* the trap comes right after SYSRET */
     mode_update(c);
     intr_recheck(c);
     return leave_at(c, wide ? c->r[RCX] : (uint32_t)c->r[RCX]);
