@@ -3,6 +3,7 @@
  */
 #include "cpu/x86/soft/insn.h"
 #include "oracle.h"
+#include <cpuid.h>
 
 /* ---------------------------------------------------------------- parsing */
 
@@ -294,6 +295,15 @@ static bool in_list(uint8_t opcode, const uint8_t (*ranges)[2], unsigned n)
     return false;
 }
 
+/* SHA with a misaligned operand in memory: #GP (Intel) or not (AMD), and we do as AMD. */
+static bool sha_operand_allowed(const struct parsed *p)
+{
+    unsigned highest, ebx, ecx, edx;
+
+    return p->modrm >= 0xc0 ||
+           (__get_cpuid(0, &highest, &ebx, &ecx, &edx) && ebx == signature_AMD_ebx);
+}
+
 bool insn_allowed(const struct parsed *p)
 {
     /* SSSE3, SSE4, AES, CRC32; MOVBE below. The rest: SHA, GFNI, ADX, MOVDIRI, CET, key locker. */
@@ -312,7 +322,7 @@ bool insn_allowed(const struct parsed *p)
         return allowed_0f(p);
     case M38:
         if (p->opcode >= 0xc8 && p->opcode <= 0xcd) { /* SHA; EVEX-like prefixes have other uses */
-            return feature_modelled(F_SHA) && !p->rep && !p->prefix66;
+            return feature_modelled(F_SHA) && !p->rep && !p->prefix66 && sha_operand_allowed(p);
         }
         if (p->opcode == 0xf6) { /* ADX; others have WRSS in this place */
             return feature_modelled(F_ADX) && (p->rep == 0xf3 || (p->prefix66 && !p->rep));
@@ -323,7 +333,7 @@ bool insn_allowed(const struct parsed *p)
         return in_list(p->opcode, in_38, G_N_ELEMENTS(in_38));
     case M3A:
         if (p->opcode == 0xcc) {
-            return feature_modelled(F_SHA) && !p->rep && !p->prefix66;
+            return feature_modelled(F_SHA) && !p->rep && !p->prefix66 && sha_operand_allowed(p);
         }
         return in_list(p->opcode, in_3a, G_N_ELEMENTS(in_3a));
     case V0F:

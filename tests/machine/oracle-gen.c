@@ -981,8 +981,8 @@ static bool generate_single(struct rng *g, struct oracle_case *k, bool random_by
     memset(k->code + bytes, 0xcc, CODE_MAX - bytes);
     insn_parse(&p, k->code, bytes + 8, k->mode);
     /* MASKMOV whose pointer may leave the pages or the segment: see prepare_implicit() */
-    bool maskmov = (p.map == M0F || p.map == V0F) && p.opcode == 0xf7 && k->mode != CODE_64 &&
-                   (p.prefix67 || k->segmented);
+    bool maskmov =
+        (p.map == M0F || p.map == V0F) && p.opcode == 0xf7 && (p.prefix67 || k->segmented);
     /* Whether bytes that are not selected count for the segment's limit differs. */
     bool vmaskmov = p.map == V38 && insn_has_wide_operand(&p) && !is_gather(&p) && k->segmented;
     if (!insn_allowed(&p) || maskmov || vmaskmov) {

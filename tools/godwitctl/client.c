@@ -113,7 +113,8 @@ static bool accept_message(struct client *client, struct json_object *message, s
             client->answer = message;
             return true;
         }
-    } else {
+    } else if (!json_object_object_get_ex(message, "QMP", NULL)) {
+        /* (A second greeting was for a client before us who left without it: QEMU sends it on.) */
         wrong = "a message is neither event nor reply";
     }
     json_object_put(message);

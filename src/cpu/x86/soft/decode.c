@@ -215,9 +215,10 @@ struct parse {
     uint8_t seg;      /* override, or NO_SEG */
     bool opsize, addrsize, lock;
     uint8_t map, opcode, modrm, sib;
-    uint8_t asz;  /* address size in bytes */
-    uint8_t vvvv; /* VEX: the third operand's register */
-    bool vex256;  /* VEX.L */
+    uint8_t asz;   /* address size in bytes */
+    uint8_t vvvv;  /* VEX: the third operand's register */
+    bool has_vvvv; /* the field is not 1111b, of which 32-bit code's registers ignore a bit */
+    bool vex256;   /* VEX.L */
 };
 
 enum { REX_B = 1, REX_X = 2, REX_R = 4, REX_W = 8 };
@@ -451,7 +452,7 @@ static uint8_t byte_register(const struct parse *s, unsigned n)
 static op_fn forbidden_vex(const struct parse *s, const struct insn *i, const struct op *op)
 {
     bool sib = (s->modrm & 7) == 4 && (op->bits & OB_MEM) && s->asz != 2;
-    if (((i->vex & V_NOV) && s->vvvv) || ((i->vex & V_SIB) && !sib) ||
+    if (((i->vex & V_NOV) && s->has_vvvv) || ((i->vex & V_SIB) && !sib) ||
         (!(i->vex & V_GPR) && !(s->key & KEY_AVX))) {
         return op_ud;
     }
@@ -563,6 +564,7 @@ static const struct insn *lookup_vex(const struct decoder *d, struct parse *s, b
     unsigned map = (fields & 31) - 1, w = s->opcode == 0xc4 ? last >> 7 : 0;
 
     s->vvvv = ~last >> 3 & (long64 ? 15 : 7);
+    s->has_vvvv = (~last >> 3 & 15) != 0;
     s->vex256 = last >> 2 & 1;
     s->rep = (last & 3) < 2 ? 0 : (last & 3) == 2 ? 0xf3 : 0xf2;
     s->rex = (long64 ? ~fields >> 5 & 7 : 0) | (w ? REX_W : 0);

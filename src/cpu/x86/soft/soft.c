@@ -11,6 +11,7 @@
 #include "cpu/x86/lapic.h"
 #include "cpu/x86/soft/sys-priv.h"
 #include "cpu/x86/soft/xlat.h"
+#include <cpuid.h>
 
 struct soft {
     struct cpus *cpus;
@@ -286,7 +287,8 @@ static void support_fill(struct cpu_support *support)
         bool avx, fma, f16c;
     } needs[] = {{"avx", true}, {"avx2", true}, {"fma", true, true}, {"f16c", true, false, true}};
     bool avx = __builtin_cpu_supports("avx"), fma = __builtin_cpu_supports("fma");
-    bool f16c = __builtin_cpu_supports("f16c");
+    unsigned eax, ebx, ecx = 0, edx; /* clang has no name for F16C */
+    bool f16c = __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
 
     *support = (struct cpu_support){.name = "TCG"};
     cpu_support_table(support, FEATURE_SOFT);
