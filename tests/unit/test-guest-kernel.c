@@ -225,7 +225,7 @@ static void assert_refused(const char *text, size_t length, const char *pattern)
 
 static void test_elf(void)
 {
-    g_autofree char *whole = NULL, *described = NULL;
+    g_autofree char *whole = NULL;
     gsize length;
     g_autoptr(GRand) rand = g_rand_new_with_seed(7);
     struct symbols *s = symbols_load("/proc/self/exe", NULL);
