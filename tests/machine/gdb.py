@@ -494,7 +494,7 @@ class Gdb(unittest.TestCase):
     @needs_watchpoints
     def test_watch(self):
         with Debugged(connect=False, kernel=guest("debug64")) as d:
-            output = self.run_gdb(d.path, "hbreak debug_main", "continue", "watch total",
+            output = self.run_gdb(d.path, "thbreak debug_main", "continue", "watch total",
                                   "continue", "continue", "delete", "continue")
             self.expect_in_order(output, r"Hardware watchpoint \d: total",
                                  r"Old value = 0\nNew value = 11", r"note \(n=11\)",

@@ -86,6 +86,15 @@ static uint64_t stack_mask(const struct cpu *c)
     return is_long64(c) ? UINT64_MAX : c->key & KEY_SS_B ? UINT32_MAX : UINT16_MAX;
 }
 
+/* Apart from its callers: clang makes no sibling calls in a function with a local whose address was
+ * taken, in code that it inlined neither. */
+static __attribute__((noinline)) uint64_t
+stack_linear_segmented(struct cpu *c, const struct op *o, uint64_t sp, unsigned size, bool write)
+{
+    struct op t = stack_op(c, o);
+    return ea_slow(c, &t, sp, size, write);
+}
+
 /* Linear address of the stack slot at offset sp (already masked). */
 static uint64_t stack_linear(struct cpu *c, const struct op *o, uint64_t sp, unsigned size,
                              bool write)
@@ -93,8 +102,7 @@ static uint64_t stack_linear(struct cpu *c, const struct op *o, uint64_t sp, uns
     if (is_long64(c) || (c->key & (KEY_FLAT | KEY_SS_B)) == (KEY_FLAT | KEY_SS_B)) {
         return sp;
     }
-    struct op t = stack_op(c, o);
-    return ea_slow(c, &t, sp, size, write);
+    return stack_linear_segmented(c, o, sp, size, write);
 }
 
 static void stack_write(struct cpu *c, const struct op *o, uint64_t sp, uint64_t v, unsigned size)
