@@ -259,7 +259,8 @@ class Driver:
             state = state if state in ("running", "?") else "prelaunch"
         if not fine:
             raise Fault(f"race: {name} in {state} of {events}")
-        return state, name
+        # What a guest still says on its way into a stop is not why it stops.
+        return state, last if name in ("SUSPEND_DISK", "POWERDOWN", "GUEST_CRASHLOADED") else name
 
 
 class DoorDriver(Driver):
