@@ -259,8 +259,9 @@ class Driver:
             state = state if state in ("running", "?") else "prelaunch"
         if not fine:
             raise Fault(f"race: {name} in {state} of {events}")
-        # What a guest still says on its way into a stop is not why it stops.
-        return state, last if name in ("SUSPEND_DISK", "POWERDOWN", "GUEST_CRASHLOADED") else name
+        # Neither what a guest still says on its way into a stop nor a reset is why it stops.
+        aside = ("SUSPEND_DISK", "POWERDOWN", "GUEST_CRASHLOADED", "RESET")
+        return state, last if name in aside else name
 
 
 class DoorDriver(Driver):
