@@ -10,106 +10,21 @@
 
 #include "base/log.h"
 #include "qapi-visit.h"
-#include "qapi/keyval.h"
+#include "qapi/params.h"
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-struct drive_text { /* values by key; the last of one key counts */
-    GPtrArray *keys, *values;
-    GArray *taken; /* bool */
-};
-
-/* ---- the text */
-
-/* Up to a single comma; a doubled one stands for one. */
-static char *take_word(const char **text)
-{
-    GString *word = g_string_new(NULL);
-    const char *p = *text;
-
-    for (; *p; p++) {
-        if (*p == ',' && *++p != ',') {
-            *text = p;
-            return g_string_free(word, FALSE);
-        }
-        g_string_append_c(word, *p);
-    }
-    *text = NULL;
-    return g_string_free(word, FALSE);
-}
-
-static void text_clear(struct drive_text *t)
-{
-    g_ptr_array_unref(t->keys);
-    g_ptr_array_unref(t->values);
-    g_array_unref(t->taken);
-}
-
-static bool text_parse(struct drive_text *t, const char *text, GError **error)
-{
-    t->keys = g_ptr_array_new_with_free_func(g_free);
-    t->values = g_ptr_array_new_with_free_func(g_free);
-    t->taken = g_array_new(FALSE, FALSE, sizeof(bool));
-    while (text && *text) {
-        g_autofree char *word = take_word(&text);
-        char *equals = strchr(word, '=');
-        bool no = false;
-
-        if (!equals || equals == word) {
-            g_set_error(error, BLOCK_ERROR, 0, "expected key=value, not '%s'", word);
-            return false;
-        }
-        g_ptr_array_add(t->keys, g_strndup(word, (gsize)(equals - word)));
-        g_ptr_array_add(t->values, g_strdup(equals + 1));
-        g_array_append_val(t->taken, no);
-    }
-    return true;
-}
-
-static const char *text_take(struct drive_text *t, const char *key)
-{
-    const char *value = NULL;
-
-    for (guint i = 0; i < t->keys->len; i++) {
-        if (strcmp(t->keys->pdata[i], key) == 0) {
-            g_array_index(t->taken, bool, i) = true;
-            value = t->values->pdata[i];
-        }
-    }
-    return value;
-}
-
-static bool text_take_bool(struct drive_text *t, const char *key, bool *value, GError **error)
-{
-    const char *text = text_take(t, key);
-
-    if (text && !qapi_parse_bool(text, value)) {
-        g_set_error(error, BLOCK_ERROR, 0, "parameter '%s' expects 'on' or 'off', not '%s'", key,
-                    text);
-        return false;
-    }
-    return true;
-}
-
 /* -1: not given */
-static bool text_take_int(struct drive_text *t, const char *key, int *value, GError **error)
+static bool take_int(struct params *p, const char *key, int *value, GError **error)
 {
-    const char *text = text_take(t, key);
-    bool negative;
-    uint64_t n;
+    uint64_t n = UINT64_MAX;
 
-    *value = -1;
-    if (!text) {
-        return true;
-    }
-    if (!qapi_parse_int(text, &negative, &n) || negative || n > 255) {
-        g_set_error(error, BLOCK_ERROR, 0,
-                    "parameter '%s' expects a number from 0 to 255, not '%s'", key, text);
+    if (!params_take_uint(p, key, 0, 255, &n, error)) {
         return false;
     }
-    *value = (int)n;
+    *value = n == UINT64_MAX ? -1 : (int)n;
     return true;
 }
 
@@ -148,14 +63,14 @@ struct drive *block_drive_at(struct block_graph *graph, enum drive_interface int
     return NULL;
 }
 
-static bool place(struct block_graph *graph, struct drive *d, struct drive_text *t,
+static bool place(struct block_graph *graph, struct drive *d, struct params *p,
                   const struct drive_rules *rules, GError **error)
 {
     int units = d->interface == DRIVE_IDE ? (int)rules->ide_units : 0; /* 0: one endless bus */
     int bus, unit, index;
 
-    if (!text_take_int(t, "bus", &bus, error) || !text_take_int(t, "unit", &unit, error) ||
-        !text_take_int(t, "index", &index, error)) {
+    if (!take_int(p, "bus", &bus, error) || !take_int(p, "unit", &unit, error) ||
+        !take_int(p, "index", &index, error)) {
         return false;
     }
     if (index >= 0 && (bus >= 0 || unit >= 0)) {
@@ -252,18 +167,18 @@ static bool cache_mode(const char *mode, bool *direct, bool *no_flush, bool *wri
     return false;
 }
 
-static bool add_cache(struct drive_text *t, GString *out, bool *writethrough, GError **error)
+static bool add_cache(struct params *p, GString *out, bool *writethrough, GError **error)
 {
-    const char *mode = text_take(t, "cache");
+    const char *mode = params_take(p, "cache");
     bool direct = false, no_flush = false, writeback;
 
     if (mode && !cache_mode(mode, &direct, &no_flush, writethrough, error)) {
         return false;
     }
     writeback = !*writethrough;
-    if (!text_take_bool(t, "cache.direct", &direct, error) ||
-        !text_take_bool(t, "cache.no-flush", &no_flush, error) ||
-        !text_take_bool(t, "cache.writeback", &writeback, error)) {
+    if (!params_take_bool(p, "cache.direct", &direct, error) ||
+        !params_take_bool(p, "cache.no-flush", &no_flush, error) ||
+        !params_take_bool(p, "cache.writeback", &writeback, error)) {
         return false;
     }
     *writethrough = !writeback;
@@ -315,11 +230,10 @@ struct image_text {
     bool writethrough, read_only, guessed;
 };
 
-static bool image_file(struct drive_text *t, struct image_text *image, const char *file,
-                       GError **error)
+static bool image_file(struct params *p, struct image_text *image, const char *file, GError **error)
 {
-    const char *format = text_take(t, "format"), *driver = text_take(t, "driver");
-    const char *path = local_path(file, error), *aio = text_take(t, "aio");
+    const char *format = params_take(p, "format"), *driver = params_take(p, "driver");
+    const char *path = local_path(file, error), *aio = params_take(p, "aio");
 
     if (!path) {
         return false;
@@ -344,21 +258,14 @@ static bool image_file(struct drive_text *t, struct image_text *image, const cha
 }
 
 /* What -drive has that a node's options have too. */
-static bool image_flags(struct drive_text *t, struct image_text *image, bool cdrom, GError **error)
+static bool image_flags(struct params *p, struct image_text *image, bool cdrom, GError **error)
 {
     bool auto_read_only = false;
-    const char *read_only = text_take(t, "read-only");
 
     image->read_only = cdrom;
-    if (!text_take_bool(t, "readonly", &image->read_only, error)) {
-        return false;
-    }
-    if (read_only && !qapi_parse_bool(read_only, &image->read_only)) {
-        g_set_error(error, BLOCK_ERROR, 0, "parameter 'read-only' expects 'on' or 'off', not '%s'",
-                    read_only);
-        return false;
-    }
-    if (!text_take_bool(t, "auto-read-only", &auto_read_only, error)) {
+    if (!params_take_bool(p, "readonly", &image->read_only, error) ||
+        !params_take_bool(p, "read-only", &image->read_only, error) ||
+        !params_take_bool(p, "auto-read-only", &auto_read_only, error)) {
         return false;
     }
     add_option(image->options, "read-only", image->read_only ? "on" : "off");
@@ -366,23 +273,24 @@ static bool image_flags(struct drive_text *t, struct image_text *image, bool cdr
     return true;
 }
 
-static bool unsupported(struct drive_text *t, GError **error)
+static bool unsupported(struct params *p, GError **error)
 {
     static const char *const prefixes[] = {"throttling.", "bps", "iops", "copy-on-read", NULL};
     bool snapshot = false;
 
-    if (!text_take_bool(t, "snapshot", &snapshot, error)) {
+    if (!params_take_bool(p, "snapshot", &snapshot, error)) {
         return true;
     }
     if (snapshot) {
         g_set_error(error, BLOCK_ERROR, 0, "snapshot=on is not supported");
         return true;
     }
-    for (guint i = 0; i < t->keys->len; i++) {
+    for (guint i = 0; i < p->items->len; i++) {
+        const char *key = g_array_index(p->items, struct param, i).key;
+
         for (unsigned k = 0; prefixes[k]; k++) {
-            if (g_str_has_prefix(t->keys->pdata[i], prefixes[k])) {
-                g_set_error(error, BLOCK_ERROR, 0, "'%s' is not supported",
-                            (const char *)t->keys->pdata[i]);
+            if (g_str_has_prefix(key, prefixes[k])) {
+                g_set_error(error, BLOCK_ERROR, 0, "'%s' is not supported", key);
                 return true;
             }
         }
@@ -411,10 +319,10 @@ static bool open_image(struct block_graph *graph, struct drive *d, struct image_
     return true;
 }
 
-static bool parse_policy(struct drive_text *t, const char *key, bool read,
+static bool parse_policy(struct params *p, const char *key, bool read,
                          enum blockdev_on_error *policy, GError **error)
 {
-    const char *text = text_take(t, key);
+    const char *text = params_take(p, key);
 
     *policy = BLOCKDEV_ON_ERROR_AUTO;
     if (text &&
@@ -428,11 +336,11 @@ static bool parse_policy(struct drive_text *t, const char *key, bool read,
 
 /* ---- a drive */
 
-static bool drive_fill(struct block_graph *graph, struct drive *d, struct drive_text *t,
+static bool drive_fill(struct block_graph *graph, struct drive *d, struct params *p,
                        struct image_text *image, const struct drive_rules *rules, GError **error)
 {
-    const char *interface = text_take(t, "if"), *media = text_take(t, "media");
-    const char *id = text_take(t, "id"), *file = text_take(t, "file");
+    const char *interface = params_take(p, "if"), *media = params_take(p, "media");
+    const char *id = params_take(p, "id"), *file = params_take(p, "file");
     enum blockdev_on_error rerror, werror;
 
     d->interface = rules->interface;
@@ -444,25 +352,27 @@ static bool drive_fill(struct block_graph *graph, struct drive *d, struct drive_
         return false;
     }
     d->cdrom = media && strcmp(media, "cdrom") == 0;
-    if (unsupported(t, error) || !place(graph, d, t, rules, error) ||
-        !parse_policy(t, "rerror", true, &rerror, error) ||
-        !parse_policy(t, "werror", false, &werror, error)) {
+    if (unsupported(p, error) || !place(graph, d, p, rules, error) ||
+        !parse_policy(p, "rerror", true, &rerror, error) ||
+        !parse_policy(p, "werror", false, &werror, error)) {
         return false;
     }
     d->id = id ? g_strdup(id) : default_id(d);
     if (!check_id(graph, d, error)) {
         return false;
     }
-    if (file && !image_file(t, image, file, error)) {
+    if (file && !image_file(p, image, file, error)) {
         return false;
     }
-    if (!image_flags(t, image, d->cdrom, error) ||
-        !add_cache(t, image->options, &image->writethrough, error)) {
+    if (!image_flags(p, image, d->cdrom, error) ||
+        !add_cache(p, image->options, &image->writethrough, error)) {
         return false;
     }
-    for (guint i = 0; i < t->keys->len; i++) { /* the rest is the node's */
-        if (!g_array_index(t->taken, bool, i)) {
-            add_option(image->options, t->keys->pdata[i], t->values->pdata[i]);
+    for (guint i = 0; i < p->items->len; i++) { /* the rest is the node's */
+        const struct param *param = &g_array_index(p->items, struct param, i);
+
+        if (!param->taken) {
+            add_option(image->options, param->key, param->value);
         }
     }
     d->backend = block_backend_new(graph, d->id);
@@ -476,11 +386,10 @@ bool block_drive_add(struct block_graph *graph, const char *text, const struct d
 {
     struct drive *d = g_new0(struct drive, 1);
     struct image_text image = {.options = g_string_new(NULL)};
-    struct drive_text t;
-    bool ok;
+    struct params *p = params_parse_keyval(text, NULL, error);
+    bool ok = p && drive_fill(graph, d, p, &image, rules, error);
 
-    ok = text_parse(&t, text, error) && drive_fill(graph, d, &t, &image, rules, error);
-    text_clear(&t);
+    params_free(p);
     g_string_free(image.options, TRUE);
     if (!ok) {
         block_backend_free(d->backend);

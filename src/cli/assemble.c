@@ -44,20 +44,9 @@ void assembly_finish(struct assembly *a)
     g_ptr_array_unref(a->muxes);
 }
 
-static struct chardev *chardev_find(struct machine *m, const char *id)
-{
-    for (guint i = 0; i < m->chardevs->len; i++) {
-        struct chardev *chr = m->chardevs->pdata[i];
-        if (chr->id && strcmp(chr->id, id) == 0) {
-            return chr;
-        }
-    }
-    return NULL;
-}
-
 static struct chardev *env_find_chardev(struct device_env *env, const char *id)
 {
-    return chardev_find(env->system_opaque, id);
+    return machine_chardev(env->system_opaque, id);
 }
 
 /* The id of a -chardev, to be freed; NULL when it has none. */
@@ -102,7 +91,7 @@ static bool add_chardevs(struct machine *m, const struct options *o, GError **er
         if (id && chardev_is_monitors(o, id)) {
             continue;
         }
-        if (id && chardev_find(m, id)) {
+        if (id && machine_chardev(m, id)) {
             g_set_error(error, CLI_ERROR, 0, "%s: there is a chardev '%s' already", option->given,
                         id);
             return false;
@@ -137,7 +126,7 @@ static struct chardev *chardev_for(struct machine *m, struct assembly *a, const 
                                    const char *spec, GError **error)
 {
     if (g_str_has_prefix(spec, "chardev:")) {
-        struct chardev *chr = chardev_find(m, spec + strlen("chardev:"));
+        struct chardev *chr = machine_chardev(m, spec + strlen("chardev:"));
         if (!chr) {
             g_set_error(error, CLI_ERROR, 0, "there is no chardev '%s'", spec + strlen("chardev:"));
         }
@@ -406,7 +395,7 @@ static bool add_consoles(struct machine *m, struct assembly *a, GError **error)
     const char *spec = o->human_monitor;
 
     if (spec && strcmp(spec, "none") != 0) {
-        struct chardev *chr = chardev_find(m, "serial0");
+        struct chardev *chr = machine_chardev(m, "serial0");
         bool behind = strcmp(spec, "mon:stdio") == 0 && chr && strcmp(chr->ops->name, "stdio") == 0;
         if (!behind && !add_console(m, a, chardev_for(m, a, "monitor", spec, error), error)) {
             g_prefix_error(error, "-monitor %s: ", spec);
@@ -418,7 +407,7 @@ static bool add_consoles(struct machine *m, struct assembly *a, GError **error)
         if (option->control) {
             continue;
         }
-        struct chardev *chr = chardev_find(m, option->spec);
+        struct chardev *chr = machine_chardev(m, option->spec);
         if (!chr) {
             g_set_error(error, CLI_ERROR, 0, "%s: chardev \"%s\" not found", option->given,
                         option->spec);

@@ -1,7 +1,7 @@
 /* The human monitor on a character device: see console.h. */
 #include "cli/console.h"
 
-#include "cli/params.h"
+#include "cli/error.h"
 #include <string.h>
 
 #define PROMPT         "(qemu) " /* what programs that drive a human monitor wait for */

@@ -7,9 +7,10 @@
 #define CLI_OPTIONS_H
 
 #include "chardev/listener.h"
-#include "cli/params.h"
+#include "cli/error.h"
 #include "machine/machine.h"
 #include "monitor/monitor.h"
+#include "qapi/params.h"
 
 struct monitor_option {
     enum { MONITOR_SOCKET, MONITOR_STDIO, MONITOR_CHARDEV } kind;

@@ -1,7 +1,7 @@
 /* The process around a machine: see process.h. */
 #include "cli/process.h"
 
-#include "cli/params.h"
+#include "cli/error.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

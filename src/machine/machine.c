@@ -132,6 +132,18 @@ struct vcpu *machine_vcpu(struct machine *m, int64_t index)
     return m->cpus && index >= 0 && index < m->cpus->n ? m->cpus->vcpu[index] : NULL;
 }
 
+struct chardev *machine_chardev(struct machine *m, const char *id)
+{
+    for (guint i = 0; i < m->chardevs->len; i++) {
+        struct chardev *chr = m->chardevs->pdata[i];
+
+        if (chr->id && strcmp(chr->id, id) == 0) {
+            return chr;
+        }
+    }
+    return NULL;
+}
+
 void machine_park_begin(struct machine *m)
 {
     if (m->cpus && runstate_is_running(m->run)) {

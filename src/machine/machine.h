@@ -137,17 +137,19 @@ void machine_internal_error(void *machine, struct vcpu *vcpu, const char *text);
 void machine_host_error(void *machine, struct vcpu *vcpu, const char *text);
 void machine_debug_stop(void *machine, struct vcpu *vcpu);
 struct mce;
-/* Injects a machine check into a vCPU, and with broadcast one that says nothing more into all
- * others; MEMORY_FAILURE tells. What goes wrong is added to `out`, a line each. Main thread. */
 /* The NMI button. A machine in prelaunch is where its firmware would be, which takes an NMI and
  * goes on: nothing comes of it. false: there are no vCPUs. Any thread. */
 bool machine_inject_nmi(struct machine *m);
+/* Injects a machine check into a vCPU, and with broadcast one that says nothing more into all
+ * others; MEMORY_FAILURE tells. What goes wrong is added to `out`, a line each. Main thread. */
 void machine_inject_mce(struct machine *m, struct vcpu *vcpu, const struct mce *mce, bool broadcast,
                         GString *out);
 void machine_crash(void *machine, struct vcpu *vcpu, const uint64_t arg[5]);
 
 /* The vCPU with that index; NULL: none. */
 struct vcpu *machine_vcpu(struct machine *m, int64_t index);
+/* The character device of that id, the machine's; NULL: none. */
+struct chardev *machine_chardev(struct machine *m, const char *id);
 /* Around a look at vCPUs' registers or guest memory that must not change meanwhile: no event, guest
  * time goes on, nothing happens to a stopped machine. Do not nest. */
 void machine_park_begin(struct machine *m);

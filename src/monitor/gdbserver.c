@@ -7,18 +7,6 @@
 
 #define GDBSERVER_ERROR (g_quark_from_static_string("gdbserver-error"))
 
-static struct chardev *chardev_find(struct machine *m, const char *id)
-{
-    for (guint i = 0; i < m->chardevs->len; i++) {
-        struct chardev *chr = m->chardevs->pdata[i];
-
-        if (chr->id && strcmp(chr->id, id) == 0) {
-            return chr;
-        }
-    }
-    return NULL;
-}
-
 /* A TCP port listens, and nothing waits for gdb to come. */
 static struct chardev *chardev_make(struct machine *m, const char *device, GError **error)
 {
@@ -46,7 +34,7 @@ bool gdbserver_open(struct machine *m, const char *device, GError **error)
     if (strcmp(device, "none") == 0) {
         return true;
     }
-    chr = shared ? chardev_find(m, device + strlen("chardev:")) : chardev_make(m, device, error);
+    chr = shared ? machine_chardev(m, device + strlen("chardev:")) : chardev_make(m, device, error);
     if (!chr) {
         if (shared) {
             g_set_error(error, GDBSERVER_ERROR, 0, "there is no chardev '%s'",

@@ -1,11 +1,11 @@
 /* Named parameters of one option: see params.h. */
-#include "cli/params.h"
+#include "qapi/params.h"
 
 #include "qapi/keyval.h"
 #include <json-c/json.h>
 #include <string.h>
 
-G_DEFINE_QUARK(cli - error - quark, cli_error)
+G_DEFINE_QUARK(params - error - quark, params_error)
 
 static void param_clear(gpointer data)
 {
@@ -49,7 +49,7 @@ static bool parse_keyval(struct params *params, const char *text, const char *im
         if (first && implied_key && !equals) {
             params_add(params, g_strdup(implied_key), g_steal_pointer(&word));
         } else if (!equals || equals == word) {
-            g_set_error(error, CLI_ERROR, 0, "expected key=value, not '%s'", word);
+            g_set_error(error, PARAMS_ERROR, 0, "expected key=value, not '%s'", word);
             return false;
         } else {
             params_add(params, g_strndup(word, (gsize)(equals - word)), g_strdup(equals + 1));
@@ -68,7 +68,7 @@ static bool parse_json(struct params *params, const char *text, GError **error)
 
     json_tokener_free(tokener);
     if (!ok) {
-        g_set_error(error, CLI_ERROR, 0, "not a JSON object: %s",
+        g_set_error(error, PARAMS_ERROR, 0, "not a JSON object: %s",
                     why == json_tokener_success ? "another type" : json_tokener_error_desc(why));
         json_object_put(object);
         return false;
@@ -82,7 +82,7 @@ static bool parse_json(struct params *params, const char *text, GError **error)
         } else if (type == json_type_string || type == json_type_int || type == json_type_double) {
             params_add(params, g_strdup(key), g_strdup(json_object_get_string(value)));
         } else {
-            g_set_error(error, CLI_ERROR, 0, "parameter '%s' takes a string, number or boolean",
+            g_set_error(error, PARAMS_ERROR, 0, "parameter '%s' takes a string, number or boolean",
                         key);
             ok = false;
             break;
@@ -92,20 +92,41 @@ static bool parse_json(struct params *params, const char *text, GError **error)
     return ok;
 }
 
-struct params *params_parse(const char *text, const char *implied_key, GError **error)
+static struct params *params_new(void)
 {
     struct params *params = g_new0(struct params, 1);
-    bool ok;
 
     params->items = g_array_new(FALSE, FALSE, sizeof(struct param));
     g_array_set_clear_func(params->items, param_clear);
-    ok = text[0] == '{' ? parse_json(params, text, error)
-                        : parse_keyval(params, text, implied_key, error);
+    return params;
+}
+
+/* NULL, and params freed, when not ok. */
+static struct params *params_finish(struct params *params, bool ok)
+{
     if (!ok) {
         params_free(params);
         return NULL;
     }
     return params;
+}
+
+struct params *params_parse_keyval(const char *text, const char *implied_key, GError **error)
+{
+    struct params *params = params_new();
+
+    return params_finish(params, parse_keyval(params, text, implied_key, error));
+}
+
+struct params *params_parse(const char *text, const char *implied_key, GError **error)
+{
+    struct params *params;
+
+    if (text[0] != '{') {
+        return params_parse_keyval(text, implied_key, error);
+    }
+    params = params_new();
+    return params_finish(params, parse_json(params, text, error));
 }
 
 void params_free(struct params *params)
@@ -135,7 +156,7 @@ bool params_take_bool(struct params *params, const char *key, bool *value, GErro
     const char *text = params_take(params, key);
 
     if (text && !qapi_parse_bool(text, value)) {
-        g_set_error(error, CLI_ERROR, 0, "parameter '%s' expects 'on' or 'off', not '%s'", key,
+        g_set_error(error, PARAMS_ERROR, 0, "parameter '%s' expects 'on' or 'off', not '%s'", key,
                     text);
         return false;
     }
@@ -153,7 +174,7 @@ bool params_take_uint(struct params *params, const char *key, uint64_t min, uint
         return true;
     }
     if (!qapi_parse_int(text, &negative, &number) || negative || number < min || number > max) {
-        g_set_error(error, CLI_ERROR, 0,
+        g_set_error(error, PARAMS_ERROR, 0,
                     "parameter '%s' expects a number from %" G_GUINT64_FORMAT
                     " to %" G_GUINT64_FORMAT ", not '%s'",
                     key, min, max, text);
@@ -168,7 +189,7 @@ bool params_end(const struct params *params, GError **error)
     for (guint i = 0; i < params->items->len; i++) {
         const struct param *param = &g_array_index(params->items, struct param, i);
         if (!param->taken) {
-            g_set_error(error, CLI_ERROR, 0, "invalid parameter '%s'", param->key);
+            g_set_error(error, PARAMS_ERROR, 0, "invalid parameter '%s'", param->key);
             return false;
         }
     }

@@ -3,17 +3,17 @@
  * {"driver":"isa-serial","index":0}. The order is kept.
  *
  * Whoever understands a parameter takes it; what nobody took is an error in params_end(), so
- * nothing that a user wrote is ignored.
+ * nothing that a user wrote is ignored. What is written into nested types is qapi/keyval.h's.
  */
-#ifndef CLI_PARAMS_H
-#define CLI_PARAMS_H
+#ifndef QAPI_PARAMS_H
+#define QAPI_PARAMS_H
 
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-#define CLI_ERROR cli_error_quark()
-GQuark cli_error_quark(void);
+#define PARAMS_ERROR (params_error_quark())
+GQuark params_error_quark(void);
 
 struct param {
     char *key, *value;
@@ -27,6 +27,8 @@ struct params {
 /* implied_key names a first value that stands without a key, or is NULL. A doubled comma stands for
  * one in a value. JSON values may be strings, numbers and booleans ("on", "off"). */
 struct params *params_parse(const char *text, const char *implied_key, GError **error);
+/* The same without JSON. */
+struct params *params_parse_keyval(const char *text, const char *implied_key, GError **error);
 void params_free(struct params *params); /* NULL is fine */
 
 /* The last value given for key, or NULL; all of them count as taken. Owned by params. */
