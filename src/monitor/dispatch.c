@@ -11,6 +11,7 @@
 #include "qapi/json.h"
 #include <json-c/json.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- what commands are allowed to do, as data */
 
@@ -166,6 +167,7 @@ bool qmp_request_parse(struct qmp_request *request, struct json_object *value, s
     const char *name = NULL;
 
     memset(request, 0, sizeof(*request));
+    request->passed_fd = -1;
     request->root = value;
     if (!take_members(request, mode.oob, &name, error)) {
         return false;
@@ -204,7 +206,11 @@ bool qmp_role_permits(enum godwit_role role, const struct qmp_command *command, 
 void qmp_request_clear(struct qmp_request *request)
 {
     json_object_put(request->root);
+    if (request->passed_fd >= 0) {
+        close(request->passed_fd);
+    }
     memset(request, 0, sizeof(*request));
+    request->passed_fd = -1;
 }
 
 /* ---- replies, events, greeting */

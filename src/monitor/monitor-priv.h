@@ -36,6 +36,7 @@ struct qmp_request {
     struct json_object *id;
     bool has_id;
     bool oob;
+    int passed_fd; /* that came along with it (SCM_RIGHTS); -1: none. Owned */
 };
 
 enum qmp_thread { QMP_ON_CONTROL, QMP_ON_MAIN };
@@ -45,6 +46,7 @@ struct qmp_call {
     struct monitor *mon;
     struct machine *machine;
     struct session *session;
+    int *passed_fd; /* the request's: a handler that takes it leaves -1 */
 };
 
 /* How a session stands to the protocol; what the checks of a request depend on. */
@@ -83,6 +85,24 @@ bool qmp_state_permits(struct machine *m, const char *command, GError **error);
 
 /* ---- sessions (session.c) */
 
+/* ---- descriptors that clients pass (fds.c) */
+
+/* Those that came and whose command has not been read yet. */
+#define SESSION_PASSED_MAX 16
+struct passed_fds {
+    int fd[SESSION_PASSED_MAX];
+    unsigned n;
+};
+struct msghdr;
+/* Keeps the first descriptor of a message, closes the others, and those that find no room. */
+void passed_fds_receive(struct passed_fds *passed, struct msghdr *msg);
+int passed_fds_take(struct passed_fds *passed); /* the oldest; -1: none */
+void passed_fds_close(struct passed_fds *passed);
+
+/* The descriptor that the session's client named with getfd, which it has no more: the caller
+ * closes it. -1 and *error when there is none. Main thread. */
+int session_take_fd(struct session *s, const char *name, GError **error);
+
 struct job;
 
 struct session {
@@ -105,6 +125,8 @@ struct session {
     GSource *patience;   /* runs while the job is a quit */
     int64_t stuck_us;    /* since when the client takes nothing of what waits; 0: it does */
     int64_t next_log_us; /* when the log may tell of events that were left out */
+    struct passed_fds passed;
+    GHashTable *fds; /* name -> descriptor, of getfd; main thread; NULL: none */
 
     /* mutex */
     struct qmp_mode mode;

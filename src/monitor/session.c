@@ -385,7 +385,8 @@ static void job_run(void *arg)
     struct job *job = arg;
     struct session *s = job->session;
     struct monitor *mon = s->mon;
-    struct qmp_call call = {.mon = mon, .machine = mon->machine, .session = s};
+    struct qmp_call call = {
+        .mon = mon, .machine = mon->machine, .session = s, .passed_fd = &job->request.passed_fd};
     struct asker asker = {.session = s, .request = &job->request};
     struct cause_scope scope;
     struct thread_doing outer;
@@ -473,7 +474,8 @@ static void start_patience(struct session *s)
 /* Runs the request here, or sends it to the main thread. request is taken over. */
 static void session_start(struct session *s, struct qmp_request *request)
 {
-    struct qmp_call call = {.mon = s->mon, .machine = s->mon->machine, .session = s};
+    struct qmp_call call = {
+        .mon = s->mon, .machine = s->mon->machine, .session = s, .passed_fd = &request->passed_fd};
     struct job *job;
 
     if (request->oob && is_quit(request)) {
@@ -519,6 +521,20 @@ static void queue_request(struct session *s, struct qmp_request *request)
     g_queue_push_tail(&s->waiting, waiting);
 }
 
+/* A descriptor belongs to the command that it comes with. Those that came with others, which have
+ * no use for them, go when all that was sent with them is read. */
+static void take_passed_fd(struct session *s, struct qmp_request *request)
+{
+    if (s->passed.n == 0) {
+        return;
+    }
+    if (strcmp(request->command->name, "getfd") == 0) {
+        request->passed_fd = passed_fds_take(&s->passed);
+    } else if (json_stream_is_empty(s->in)) {
+        passed_fds_close(&s->passed);
+    }
+}
+
 static void session_take_value(struct session *s, struct json_object *value)
 {
     g_autoptr(GError) error = NULL;
@@ -528,7 +544,10 @@ static void session_take_value(struct session *s, struct json_object *value)
         !qmp_role_permits(s->role, request.command, &error)) {
         session_reply_error(s, &request, error);
         qmp_request_clear(&request);
-    } else if (s->job && !request.oob) {
+        return;
+    }
+    take_passed_fd(s, &request);
+    if (s->job && !request.oob) {
         queue_request(s, &request);
     } else {
         session_start(s, &request);
@@ -560,7 +579,7 @@ static void session_dispatch_input(struct session *s)
 {
     while (session_may_take(s)) {
         g_autoptr(GError) error = NULL;
-        struct qmp_request none = {0};
+        struct qmp_request none = {.passed_fd = -1};
         struct json_object *value;
 
         if (take_waiting(s)) {
@@ -585,24 +604,6 @@ static void session_dispatch_input(struct session *s)
 
 /* ---- input */
 
-/* Descriptors that came along have no command that takes them: they must not stay open. */
-static void close_passed_fds(struct msghdr *msg)
-{
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-        size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
-            continue;
-        }
-        for (size_t i = 0; i < n; i++) {
-            int fd;
-
-            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-            close(fd);
-        }
-    }
-}
-
 static ssize_t read_some(struct session *s, char *buf, size_t size)
 {
     union {
@@ -621,7 +622,7 @@ static ssize_t read_some(struct session *s, char *buf, size_t size)
     }
     n = recvmsg(s->in_fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     if (n >= 0) {
-        close_passed_fds(&msg);
+        passed_fds_receive(&s->passed, &msg);
     }
     return n;
 }
@@ -802,6 +803,10 @@ static void session_free(struct session *s)
     while ((request = g_queue_pop_head(&s->waiting))) {
         qmp_request_clear(request);
         g_free(request);
+    }
+    passed_fds_close(&s->passed);
+    if (s->fds) {
+        g_hash_table_unref(s->fds);
     }
     json_stream_free(s->in);
     g_free(s->peer_address);

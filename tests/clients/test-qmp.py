@@ -559,6 +559,43 @@ class ManyClients(Case):
             self.assertEqual(wire.reply(), {"return": {}})
         self.assertEqual(len(os.listdir(fds)), before)
 
+    def pass_fd(self, wire, text, *fds):
+        wire.sock.sendmsg([text.encode() + b"\n"],
+                          [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+
+    def test_getfd(self):
+        wire = self.emulator.wire()
+        wire.ask("query-chardev")
+        folder = f"/proc/{self.emulator.process.pid}/fd"
+        before = len(os.listdir(folder))
+        self.assert_error(wire.ask("getfd", {"fdname": "a"}), "No file descriptor supplied via SCM_RIGHTS")
+        self.assert_error(wire.ask("closefd", {"fdname": "a"}), "File descriptor named 'a' not found")
+        self.pass_fd(wire, '{"execute": "getfd", "arguments": {"fdname": "1a"}}', 1)
+        self.assert_error(wire.reply(), "Parameter 'fdname' expects a name not starting with a digit")
+        for _ in range(3):  # each takes the place of the one before
+            self.pass_fd(wire, '{"execute": "getfd", "arguments": {"fdname": "a"}}', 1)
+            self.assertEqual(wire.reply(), {"return": {}})
+        self.assertEqual(len(os.listdir(folder)), before + 1)
+        self.assertEqual(wire.ask("closefd", {"fdname": "a"}), {"return": {}})
+        self.assert_error(wire.ask("closefd", {"fdname": "a"}), "File descriptor named 'a' not found")
+        self.assertEqual(len(os.listdir(folder)), before)
+
+    @godwit
+    def test_getfd_in_a_row_and_at_the_end(self):
+        wire = self.emulator.wire()
+        wire.ask("query-chardev")
+        folder = f"/proc/{self.emulator.process.pid}/fd"
+        before = len(os.listdir(folder))
+        for name in ("a", "b", "c"):  # without waiting for replies
+            self.pass_fd(wire, '{"execute": "getfd", "arguments": {"fdname": "%s"}}' % name, 1, 2)
+        for _ in range(3):
+            self.assertEqual(wire.reply(), {"return": {}})
+        self.assertEqual(len(os.listdir(folder)), before + 3)
+        wire.close()
+        other = self.emulator.wire()
+        self.assert_error(other.ask("closefd", {"fdname": "a"}), "File descriptor named 'a' not found")
+        self.assertEqual(len(os.listdir(folder)), before)
+
     def test_socket_file_is_removed(self):
         self.emulator.wire().ask("quit")
         self.assert_ends()
