@@ -4,6 +4,7 @@
 #include "machine/machine-priv.h"
 
 #include "base/log.h"
+#include "block/job.h"
 #include "cpu/x86/cpuid.h"
 #include "devices/core/object.h"
 #include "machine/debugger.h"
@@ -242,6 +243,7 @@ static struct machine *machine_alloc(const struct board *board,
     m->host_memory = host_memory_new();
     m->block = block_graph_new(m->events, m->loop);
     block_graph_on_stop(m->block, stop_for_error, m);
+    m->jobs = jobs_new(m->events, m->loop);
     m->chardevs = g_ptr_array_new_with_free_func((GDestroyNotify)chardev_free);
     return m;
 }
@@ -285,6 +287,7 @@ void machine_free(struct machine *m)
         vcpus_pause_all(m->cpus);
     }
     debugger_close(m);
+    jobs_free(m->jobs);
     devices_free(&m->env);
     if (m->cpus) {
         cpus_free(m->cpus);

@@ -111,6 +111,7 @@ struct machine {
     struct requests *requests;       /* lifecycle.c */
     void *board_data;
     struct block_graph *block;
+    struct jobs *jobs;         /* block/job.h */
     struct debugger *debugger; /* debugger.c; NULL: none */
     GPtrArray *chardevs;       /* struct chardev *, owned: freed after the devices */
     int exit_status;

@@ -21,7 +21,7 @@ import time
 OWN = ('godwit-', 'GODWIT_', '__')
 # Where QEMU has more kinds of things than Godwit (block drivers, objects): optional members, values
 # and branches may be missing. What is there must still be QEMU's.
-PARTIAL = {'blockdev-add', 'block_resize', 'query-block', 'query-blockstats', 'query-named-block-nodes',
+PARTIAL = {'blockdev-add', 'block_resize', 'query-block', 'query-blockstats', 'query-jobs', 'query-named-block-nodes',
            'object-add'}
 
 
