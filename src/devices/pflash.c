@@ -327,6 +327,7 @@ static bool contents_load(struct pflash *d, GError **error)
     if (!d->ram) {
         return false;
     }
+    device_add_ram(&d->dev, d->ram);
     result = block_backend_read(d->blk, 0, d->ram->host, bytes);
     if (result < 0) {
         g_set_error(error, DEVICE_ERROR, 0, "pflash: cannot read drive '%s': %s", d->cfg.drive,
@@ -368,6 +369,7 @@ static void pflash_unrealize(struct device *dev)
         address_space_unmap(dev->env->mem, d->reading ? &d->memory : &d->registers);
     }
     block_backend_detach(d->blk);
+    device_remove_ram(dev, d->ram);
     ram_block_free(d->ram);
 }
 
@@ -377,6 +379,12 @@ static void pflash_reset(struct device *dev, enum reset_kind kind)
 
     d->s.status = 0;
     command_set(d, CMD_READ, false);
+}
+
+/* A machine that stands has its drives as its guest left them. */
+static void pflash_pause(struct device *dev)
+{
+    dirty_store((struct pflash *)dev);
 }
 
 static bool pflash_post_load(struct device *dev, GError **error)
@@ -403,6 +411,7 @@ const struct device_class pflash_class = {
     .realize = pflash_realize,
     .unrealize = pflash_unrealize,
     .reset = pflash_reset,
+    .pause = pflash_pause,
     .post_load = pflash_post_load,
 };
 

@@ -258,6 +258,23 @@ void machine_request_suspend(struct machine *m)
     request_end(m, REQUEST_SUSPEND, why);
 }
 
+bool machine_suspend_pending(struct machine *m)
+{
+    bool pending = request_begin(m)->pending & REQUEST_SUSPEND;
+
+    g_mutex_unlock(&m->requests->mutex);
+    return pending;
+}
+
+void machine_set_suspend_pending(struct machine *m, bool pending)
+{
+    struct slots *slots = request_begin(m);
+
+    slots->pending =
+        (slots->pending & ~(unsigned)REQUEST_SUSPEND) | (pending ? (unsigned)REQUEST_SUSPEND : 0);
+    g_mutex_unlock(&m->requests->mutex);
+}
+
 void machine_request_wakeup(struct machine *m, const char *source)
 {
     if (runstate_get(m->run) == RUN_STATE_SUSPENDED) {

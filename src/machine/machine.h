@@ -181,6 +181,9 @@ void machine_request_powerdown(struct machine *m);
 void machine_request_stop(struct machine *m, enum run_state state, const char *source);
 /* S3: vCPUs stop, state suspended, SUSPEND. */
 void machine_request_suspend(struct machine *m);
+/* Whether the guest has asked for that and waits for it until the machine goes on. Lock held. */
+bool machine_suspend_pending(struct machine *m);
+void machine_set_suspend_pending(struct machine *m, bool pending);
 /* Ends that: RESET_WAKE, state running, WAKEUP. Nothing when the machine is not suspended. */
 void machine_request_wakeup(struct machine *m, const char *source);
 /* Ends the main loop with this process status, with no event (isa-debug-exit). */

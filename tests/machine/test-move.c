@@ -11,6 +11,8 @@
 #include "cpu/x86/state.h"
 #include "machine/machine.h"
 #include "memory/dirty.h"
+#include "migration/crc32c.h"
+#include "migration/vmstate.h"
 #include "qapi/event.h"
 #include <string.h>
 #include <unistd.h>
@@ -44,7 +46,7 @@ static struct machine *machine_for(const char *accel, unsigned cpus, const struc
     struct machine *m;
 
     config->machine_type = g_strdup("q35");
-    config->cpu_spec = g_strdup("qemu64");
+    config->cpu_spec = g_strdup("qemu64,-pni"); /* not every KVM has it */
     config->ram_bytes = RAM_BYTES;
     config->topology = (struct cpu_topology){cpus, cpus, 1, 1, cpus, 1};
     config->kernel =
@@ -102,25 +104,6 @@ static void run_to(struct machine *m, uint32_t round, unsigned extra_us)
 
 /* ---- moving */
 
-static void save_vcpu(struct vcpu *vcpu, GByteArray *out)
-{
-    g_autofree struct cpu_state *st = g_new0(struct cpu_state, 1);
-
-    vcpu->ops->get(vcpu, st, ST_ALL);
-    state_save(&cpu_state_desc, st, out);
-}
-
-static void load_vcpu(struct vcpu *vcpu, struct state_input *in)
-{
-    g_autofree struct cpu_state *st = g_new0(struct cpu_state, 1);
-    g_autoptr(GError) error = NULL;
-
-    state_load(&cpu_state_desc, st, in, "vCPU", &error);
-    g_assert_no_error(error);
-    vcpu->ops->set(vcpu, st, ST_ALL, &error);
-    g_assert_no_error(error);
-}
-
 static struct ram_block *ram_of(struct machine *m)
 {
     return address_space_find(m->mem, PROGRESS)->region->ram;
@@ -160,16 +143,11 @@ static void copy_dirty(struct machine *from, struct machine *to, struct dirty_lo
     g_assert_cmpuint(dirty_log_take(log, bitmap), ==, 0);
 }
 
-/* The stream of a machine that stands: time, devices, vCPUs. */
 static GByteArray *save(struct machine *m)
 {
     GByteArray *out = g_byte_array_new();
 
-    state_put_number(out, (uint64_t)vclock_now(m->clock), 8);
-    devices_save(&m->env, out);
-    for (unsigned i = 0; i < m->cpus->n; i++) {
-        save_vcpu(m->cpus->vcpu[i], out);
-    }
+    vmstate_save(m, runstate_get(m->run), out);
     return out;
 }
 
@@ -177,15 +155,11 @@ static void load(struct machine *m, const GByteArray *stream)
 {
     struct state_input in = {stream->data, stream->len};
     g_autoptr(GError) error = NULL;
-    uint64_t now;
+    enum run_state run_state;
 
-    g_assert_true(state_take_number(&in, 8, &now));
-    vclock_set(m->clock, (int64_t)now);
-    g_assert_true(devices_load(&m->env, &in, &error));
+    g_assert_true(vmstate_load(m, &in, &run_state, NULL, &error));
     g_assert_no_error(error);
-    for (unsigned i = 0; i < m->cpus->n; i++) {
-        load_vcpu(m->cpus->vcpu[i], &in);
-    }
+    g_assert_cmpint(run_state, ==, RUN_STATE_PAUSED);
     g_assert_cmpuint(in.left, ==, 0);
 }
 
@@ -217,7 +191,8 @@ static struct machine *move(struct machine *from, const char *accel, const struc
     load(to, stream);
     if (to->cpus->accel == &accel_soft && from->cpus->accel == &accel_soft) {
         /* Nothing was lost on the way. (KVM's clocks go on.) */
-        again = save(to);
+        again = g_byte_array_new();
+        vmstate_save(to, RUN_STATE_PAUSED, again);
         g_assert_cmpmem(again->data, again->len, stream->data, stream->len);
     }
     dirty_log_free(log);
@@ -338,36 +313,143 @@ static void test_trip(gconstpointer data)
 
 /* ---- hostile streams */
 
-static void test_refused(void)
+static bool try_load(struct machine *m, const uint8_t *data, size_t bytes, GError **error)
 {
-    g_autoptr(GError) error = NULL;
-    struct machine *m = machine_for("tcg", 1, &(struct course){1, 0, false}, &error);
-    g_autoptr(GByteArray) good = g_byte_array_new();
+    struct state_input in = {data, bytes};
+    enum run_state run_state;
+
+    return vmstate_load(m, &in, &run_state, NULL, error);
+}
+
+/* The checksums are made right again, so that what they guard is looked at as well. */
+static void mend(uint8_t *data, size_t bytes)
+{
+    size_t at = 0;
+
+    while (at + 16 <= bytes) {
+        size_t length = data[at + 8] | data[at + 9] << 8 | data[at + 10] << 16;
+        uint32_t sum;
+
+        if (data[at + 11] || length > bytes - at - 16) {
+            return;
+        }
+        sum = crc32c(0, data + at, length + 12);
+        memcpy(data + at + 12 + length, &sum, 4);
+        at += length + 16;
+    }
+}
+
+static void test_damaged(struct machine *m, const GByteArray *good, bool mended)
+{
     g_autoptr(GRand) rand = g_rand_new_with_seed(1);
 
-    g_assert_no_error(error);
-    g_assert_cmpuint(state_first_uncovered(&cpu_state_desc), ==, sizeof(struct cpu_state));
-    big_lock_acquire(&m->lock);
-    devices_save(&m->env, good);
-    for (unsigned cut = 0; cut < good->len; cut += 7) {
-        struct state_input in = {good->data, cut};
-        g_autoptr(GError) why = NULL;
-
-        g_assert_false(devices_load(&m->env, &in, &why));
-        g_assert_nonnull(why);
-    }
-    for (unsigned i = 0; i < 2000; i++) {
+    for (unsigned i = 0; i < 3000; i++) {
         g_autofree uint8_t *bad = g_memdup2(good->data, good->len);
-        struct state_input in = {bad, good->len};
         g_autoptr(GError) why = NULL;
 
         for (int n = g_rand_int_range(rand, 1, 4); n > 0; n--) {
             bad[g_rand_int_range(rand, 0, (gint32)good->len)] ^= 1u << g_rand_int_range(rand, 0, 8);
         }
-        devices_load(&m->env, &in, &why); /* refused or not, but no more than that */
+        if (mended) {
+            mend(bad, good->len);
+            try_load(m, bad, good->len, &why); /* refused or not, but no more than that */
+        } else if (memcmp(bad, good->data, good->len) != 0) {
+            g_assert_false(try_load(m, bad, good->len, &why));
+            g_assert_nonnull(why);
+        }
     }
+}
+
+static void test_refused(void)
+{
+    g_autoptr(GError) error = NULL;
+    struct machine *m = machine_for("tcg", 1, &(struct course){1, 0, false}, &error);
+    g_autoptr(GByteArray) good = NULL;
+
+    g_assert_no_error(error);
+    g_assert_cmpuint(state_first_uncovered(&cpu_state_desc), ==, sizeof(struct cpu_state));
+    big_lock_acquire(&m->lock);
+    good = save(m);
+    for (unsigned cut = 0; cut < good->len; cut += 7) {
+        g_autoptr(GError) why = NULL;
+
+        g_assert_false(try_load(m, good->data, cut, &why));
+        g_assert_nonnull(why);
+    }
+    test_damaged(m, good, false);
+    test_damaged(m, good, true);
+    g_assert_true(try_load(m, good->data, good->len, &error));
+    g_assert_no_error(error);
     big_lock_release(&m->lock);
     machine_free(m);
+}
+
+/* Another machine than the stream's is told by what differs, with both sides' values. */
+static void test_other_machine(void)
+{
+    static const struct {
+        const char *machine, *cpu;
+        unsigned cpus, ram_mb;
+        const char *text;
+    } others[] = {
+        {"pc", "qemu64", 1, 16, "machine type: 'pc-q35-7.2' in the stream, 'pc-i440fx-7.2' here"},
+        {"q35", "qemu64", 2, 16, "CPUs: 1 in the stream, 2 in this machine"},
+        {"q35", "Nehalem", 1, 16, "CPU model: 'qemu64' in the stream, 'Nehalem' in this machine"},
+        {"q35", "qemu64,-pni,-cx16", 1, 16, "lacks: cx16"},
+        {"q35", "qemu64", 1, 32,
+         "memory 'ram': 16777216 bytes in the stream, 33554432 in this machine"},
+    };
+    struct machine *m = machine_for("tcg", 1, &(struct course){1, 0, false}, NULL);
+    g_autoptr(GByteArray) stream = NULL;
+
+    g_assert_nonnull(m);
+    big_lock_acquire(&m->lock);
+    stream = save(m);
+    big_lock_release(&m->lock);
+    machine_free(m);
+    for (size_t i = 0; i < G_N_ELEMENTS(others); i++) {
+        struct machine_config *config = machine_config_new();
+        g_autoptr(GError) error = NULL;
+
+        config->machine_type = g_strdup(others[i].machine);
+        config->cpu_spec = g_strdup(others[i].cpu);
+        config->ram_bytes = (uint64_t)others[i].ram_mb << 20;
+        config->topology =
+            (struct cpu_topology){others[i].cpus, others[i].cpus, 1, 1, others[i].cpus, 1};
+        g_ptr_array_add(config->accels, g_strdup("tcg"));
+        m = machine_new(config, loop_new, &sink, &error);
+        g_assert_no_error(error);
+        big_lock_acquire(&m->lock);
+        g_assert_false(try_load(m, stream->data, stream->len, &error));
+        if (!strstr(error->message, others[i].text)) {
+            g_test_message("%s", error->message);
+            g_test_fail();
+        }
+        big_lock_release(&m->lock);
+        machine_free(m);
+    }
+}
+
+static void test_crc32c(void)
+{
+    g_autofree uint8_t *bytes = g_malloc0(9000);
+    uint32_t sum;
+
+    /* RFC 3720, B.4 */
+    g_assert_cmphex(crc32c(0, "123456789", 9), ==, 0xe3069283);
+    g_assert_cmphex(crc32c(0, bytes, 32), ==, 0x8a9136aa);
+    for (unsigned i = 0; i < 9000; i++) {
+        bytes[i] = (uint8_t)(i * 7 ^ i >> 5);
+    }
+    sum = crc32c(0, bytes, 9000); /* in lanes, and in pieces too small for them */
+    for (unsigned step = 1; step < 3000; step = step * 2 + 1) {
+        uint32_t in_pieces = 0;
+
+        for (unsigned at = 0; at < 9000; at += step) {
+            in_pieces = crc32c(in_pieces, bytes + at, MIN(step, 9000 - at));
+        }
+        g_assert_cmphex(in_pieces, ==, sum);
+    }
 }
 
 int main(int argc, char **argv)
@@ -385,5 +467,7 @@ int main(int argc, char **argv)
         g_test_add_data_func(name, &trips[i], test_trip);
     }
     g_test_add_func("/move/refused", test_refused);
+    g_test_add_func("/move/other-machine", test_other_machine);
+    g_test_add_func("/move/crc32c", test_crc32c);
     return g_test_run();
 }

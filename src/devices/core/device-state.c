@@ -56,6 +56,18 @@ static void walk_free(struct walk *w)
     g_hash_table_unref(w->class);
 }
 
+GHashTable *devices_keys(struct device_env *env)
+{
+    GHashTable *keys = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+    struct walk w = walk_new(env);
+
+    for (guint i = 0; i < w.all->len; i++) {
+        g_hash_table_insert(keys, w.all->pdata[i], device_key(&w, w.all->pdata[i]));
+    }
+    walk_free(&w);
+    return keys;
+}
+
 static void *device_state(struct device *dev)
 {
     return (uint8_t *)dev + dev->class->state_offset;

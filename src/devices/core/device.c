@@ -169,6 +169,29 @@ void device_free(struct device *dev)
     g_free(dev);
 }
 
+void device_add_ram(struct device *dev, struct ram_block *block)
+{
+    struct device_ram *ram = g_new(struct device_ram, 1);
+
+    *ram = (struct device_ram){dev, block};
+    if (!dev->env->ram) {
+        dev->env->ram = g_ptr_array_new_with_free_func(g_free);
+    }
+    g_ptr_array_add(dev->env->ram, ram);
+}
+
+void device_remove_ram(struct device *dev, struct ram_block *block)
+{
+    GPtrArray *list = dev->env->ram;
+
+    for (guint i = 0; list && block && i < list->len; i++) {
+        if (((struct device_ram *)list->pdata[i])->block == block) {
+            g_ptr_array_remove_index(list, i);
+            return;
+        }
+    }
+}
+
 /* ---- all devices of a machine */
 
 void devices_foreach(struct device_env *env, void (*fn)(struct device *, void *), void *opaque)
@@ -236,6 +259,7 @@ void devices_free(struct device_env *env)
     }
     g_ptr_array_unref(env->devices->items);
     g_clear_pointer(&env->devices, g_free);
+    g_clear_pointer(&env->ram, g_ptr_array_unref);
 }
 
 struct device *devices_find(struct device_env *env, const char *id)

@@ -121,6 +121,7 @@ struct device_env {
     struct pci_bus *pci;         /* NULL: none */
     GPtrArray *ide_buses;        /* struct ide_bus (ide/ata.h); NULL: none */
     struct qtest *qtest;         /* the register door; NULL: none */
+    GPtrArray *ram; /* struct device_ram: memory of devices that may not be mapped; NULL: none */
     /* What chardev=ID of a property means; NULL (the function or its result): no such chardev. */
     struct chardev *(*find_chardev)(struct device_env *, const char *id);
 };
@@ -165,12 +166,22 @@ void devices_reset(struct device_env *env, enum reset_kind kind);
 void devices_pause(struct device_env *env);
 void devices_resume(struct device_env *env);
 void devices_free(struct device_env *env);
+/* Memory of a device's own that is part of the machine's state whether it is
+ * mapped or not: from realize, taken back before the block is freed (never added is fine). */
+struct device_ram {
+    struct device *owner;
+    struct ram_block *block;
+};
+void device_add_ram(struct device *dev, struct ram_block *block);
+void device_remove_ram(struct device *dev, struct ram_block *block);
 /* The state of all devices, as base/state.h has it; paused. */
 void devices_save(struct device_env *env, GByteArray *out);
 /* The same into devices that were reset: each state, then each post_load(). A stream for other
  * devices than there are, or with values that cannot be, is refused with a message that names the
  * device; the machine must be reset then. */
 bool devices_load(struct device_env *env, struct state_input *in, GError **error);
+/* A name in streams for each of the devices, by device; free with g_hash_table_unref(). */
+GHashTable *devices_keys(struct device_env *env);
 struct device *devices_find(struct device_env *env, const char *id); /* by id; NULL: none */
 /* The first realized device of this class; NULL: none. */
 struct device *devices_find_class(struct device_env *env, const struct device_class *class);

@@ -132,6 +132,7 @@ static bool memory_init(struct pci_display *d, GError **error)
     if (!d->vram) {
         return false;
     }
+    device_add_ram(&d->pci.dev, d->vram);
     d->memory =
         (struct region){.name = "vga-memory", .kind = REGION_RAM, .size = bytes, .ram = d->vram};
     d->registers = (struct region){.name = "vga-registers",
@@ -162,6 +163,9 @@ static bool rom_init(struct pci_display *d, GError **error)
         return false;
     }
     d->rom = pci_add_rom(&d->pci, &d->rom_region, path, error);
+    if (d->rom) {
+        device_add_ram(&d->pci.dev, d->rom);
+    }
     return d->rom != NULL;
 }
 
@@ -206,6 +210,8 @@ static void pci_display_unrealize(struct device *dev)
 
     vga_finish(&d->vga);
     pci_finish(&d->pci);
+    device_remove_ram(dev, d->vram);
+    device_remove_ram(dev, d->rom);
     ram_block_free(d->vram);
     ram_block_free(d->rom);
 }

@@ -1,0 +1,117 @@
+/*
+ * Records: writing and checked reading (see record.h).
+ */
+#include "migration/record.h"
+
+#include "migration/crc32c.h"
+#include "migration/vmstate.h"
+#include <string.h>
+
+static uint32_t get_le(const uint8_t *p, unsigned bytes)
+{
+    uint32_t value = 0;
+
+    for (unsigned i = 0; i < bytes; i++) {
+        value |= (uint32_t)p[i] << (8 * i);
+    }
+    return value;
+}
+
+size_t record_begin(GByteArray *out, const char kind[4], uint16_t version)
+{
+    size_t start = out->len;
+
+    g_byte_array_append(out, (const uint8_t *)kind, 4);
+    state_put_number(out, version, 2);
+    state_put_number(out, 0, 2);
+    state_put_number(out, 0, 4); /* the length, in record_end() */
+    return start;
+}
+
+void record_end(GByteArray *out, size_t start)
+{
+    size_t bytes = out->len - start - RECORD_HEADER_BYTES;
+
+    g_assert(bytes <= RECORD_MAX_BYTES);
+    for (unsigned i = 0; i < 4; i++) {
+        out->data[start + 8 + i] = (uint8_t)(bytes >> (8 * i));
+    }
+    state_put_number(out, crc32c(0, out->data + start, out->len - start), 4);
+}
+
+static bool fail(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+static bool fail(GError **error, const char *format, ...)
+{
+    va_list ap;
+
+    va_start(ap, format);
+    if (error) {
+        *error = g_error_new_valist(MIGRATION_ERROR, 0, format, ap);
+    }
+    va_end(ap);
+    return false;
+}
+
+bool record_parse_header(const uint8_t header[RECORD_HEADER_BYTES], struct record *record,
+                         GError **error)
+{
+    *record =
+        (struct record){.version = (uint16_t)get_le(header + 4, 2), .bytes = get_le(header + 8, 4)};
+    for (unsigned i = 0; i < 4; i++) {
+        if (header[i] < ' ' || header[i] > '~') {
+            return fail(error, "stream: bytes %02x %02x %02x %02x where a record should begin",
+                        header[0], header[1], header[2], header[3]);
+        }
+        record->kind[i] = (char)header[i];
+    }
+    if (get_le(header + 6, 2) != 0) {
+        return fail(error, "stream: record '%s': reserved bits are set", record->kind);
+    }
+    if (record->bytes > RECORD_MAX_BYTES) {
+        return fail(error, "stream: record '%s' of %u bytes: at most %u are taken", record->kind,
+                    record->bytes, RECORD_MAX_BYTES);
+    }
+    return true;
+}
+
+bool record_check(const uint8_t header[RECORD_HEADER_BYTES], const struct record *record,
+                  const uint8_t check[RECORD_CHECK_BYTES], GError **error)
+{
+    uint32_t sum = crc32c(crc32c(0, header, RECORD_HEADER_BYTES), record->payload, record->bytes);
+
+    if (sum != get_le(check, 4)) {
+        return fail(error, "stream: record '%s' is damaged: its checksum is %08x, not %08x",
+                    record->kind, sum, get_le(check, 4));
+    }
+    return true;
+}
+
+bool record_take(struct state_input *in, struct record *record, GError **error)
+{
+    const uint8_t *header = in->data;
+
+    if (in->left < RECORD_HEADER_BYTES) {
+        return fail(error, "stream: it ends where a record should begin");
+    }
+    if (!record_parse_header(header, record, error)) {
+        return false;
+    }
+    if (in->left - RECORD_HEADER_BYTES < (uint64_t)record->bytes + RECORD_CHECK_BYTES) {
+        return fail(error, "stream: it ends within record '%s'", record->kind);
+    }
+    record->payload = header + RECORD_HEADER_BYTES;
+    if (!record_check(header, record, record->payload + record->bytes, error)) {
+        return false;
+    }
+    in->data = record->payload + record->bytes + RECORD_CHECK_BYTES;
+    in->left -= RECORD_HEADER_BYTES + record->bytes + RECORD_CHECK_BYTES;
+    return true;
+}
+
+bool record_version(const struct record *record, uint16_t known, GError **error)
+{
+    return record->version == known ||
+           fail(error, "stream: record '%s' of version %u: this program takes %u", record->kind,
+                record->version, known);
+}

@@ -1,0 +1,47 @@
+/*
+ * Records: what streams consist of.
+ *
+ *   record := kind (4 bytes of ASCII), version (16 bits), 0 (16 bits), length of the payload (32
+ *             bits), payload, CRC-32C of all before it (32 bits)
+ *
+ * Numbers are little-endian. The header is of a fixed size and the length is bounded, so that a
+ * reader always knows how much to read next.
+ */
+#ifndef MIGRATION_RECORD_H
+#define MIGRATION_RECORD_H
+
+#include "base/state.h"
+
+#define RECORD_HEADER_BYTES 12u
+#define RECORD_CHECK_BYTES  4u
+#define RECORD_MAX_BYTES    (64u << 20) /* of a payload */
+
+struct record {
+    char kind[5]; /* NUL-terminated; printable ASCII */
+    uint16_t version;
+    uint32_t bytes;
+    const uint8_t *payload;
+};
+
+/* Begins a record; the payload is appended to out by the caller until record_end(start). */
+size_t record_begin(GByteArray *out, const char kind[4], uint16_t version);
+void record_end(GByteArray *out, size_t start);
+
+/* Reads the first RECORD_HEADER_BYTES: everything but the payload. */
+bool record_parse_header(const uint8_t header[RECORD_HEADER_BYTES], struct record *record,
+                         GError **error);
+/* header, payload and what follows it belong together. */
+bool record_check(const uint8_t header[RECORD_HEADER_BYTES], const struct record *record,
+                  const uint8_t check[RECORD_CHECK_BYTES], GError **error);
+
+/* Takes a whole record off the input; its payload points into it. */
+bool record_take(struct state_input *in, struct record *record, GError **error);
+
+static inline bool record_is(const struct record *record, const char *kind)
+{
+    return __builtin_memcmp(record->kind, kind, 5) == 0;
+}
+/* Whether this program knows that version of the record; if not, *error names both. */
+bool record_version(const struct record *record, uint16_t known, GError **error);
+
+#endif
