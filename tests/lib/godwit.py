@@ -100,9 +100,9 @@ class Qmp:
 
 class Machine:
     """A running godwit: `-serial stdio` on pipes, a QMP socket in a directory of its own, which stands for
-    DIR in the arguments."""
+    DIR in the arguments. env is added to the environment."""
 
-    def __init__(self, *args, serial=True, defaults=("-display", "none"), connect=True):
+    def __init__(self, *args, serial=True, defaults=("-display", "none"), connect=True, env=None):
         self.dir = tempfile.mkdtemp(prefix="godwit-test-")
         self.socket = os.path.join(self.dir, "qmp")
         accel = os.environ.get("GODWIT_ACCEL")  # a suite's choice for machines that make none
@@ -113,7 +113,7 @@ class Machine:
             argv += ["-serial", "stdio"]
         self.argv = argv + [arg.replace("DIR/", self.dir + "/") for arg in args]
         self.process = subprocess.Popen(self.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE)
+                                        stderr=subprocess.PIPE, env={**os.environ, **(env or {})})
         self.output = b""
         self.errors = b""
         self.at = 0  # how far expect() has read

@@ -18,14 +18,7 @@ def send(pid, tid, number, value):
         raise OSError(ctypes.get_errno(), "rt_tgsigqueueinfo")
 
 
-def preloaded(start, broken=False):
-    """What start() returns, called with the library in the environment."""
-    os.environ["LD_PRELOAD"] = PRELOAD
-    os.environ["ASAN_OPTIONS"] = "verify_asan_link_order=0"
-    if broken:
-        os.environ["SIGBUS_AS_BROKEN"] = "1"
-    try:
-        return start()
-    finally:
-        for name in "LD_PRELOAD", "ASAN_OPTIONS", "SIGBUS_AS_BROKEN":
-            os.environ.pop(name, None)
+def environment(broken=False):
+    """What the program under test needs in its environment: broken makes lost pages look like broken ones."""
+    return {"LD_PRELOAD": PRELOAD, "ASAN_OPTIONS": "verify_asan_link_order=0",
+            **({"SIGBUS_AS_BROKEN": "1"} if broken else {})}

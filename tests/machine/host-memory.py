@@ -35,10 +35,9 @@ class HostMemory(unittest.TestCase):
 
     def start(self, args="", *options, broken=False, wait=True):
         """A guest with its memory in a file."""
-        m = sigbus.preloaded(
-            lambda: Machine("-kernel", guest("mce"), "-append", args, "-machine", "q35,memory-backend=m",
-                            "-object", f"memory-backend-file,id=m,size={RAM_BYTES},mem-path={self.file},"
-                            "share=on", *options), broken)
+        m = Machine("-kernel", guest("mce"), "-append", args, "-machine", "q35,memory-backend=m", "-object",
+                    f"memory-backend-file,id=m,size={RAM_BYTES},mem-path={self.file},share=on", *options,
+                    env=sigbus.environment(broken))
         self.addCleanup(m.close)
         if wait:
             m.expect("ready\n")
@@ -244,8 +243,7 @@ class AcceleratorGone(unittest.TestCase):
             self.skipTest(f"/dev/kvm: {e.strerror}")
 
     def run_on_kvm(self, *options):
-        m = sigbus.preloaded(
-            lambda: Machine("-accel", "kvm", "-kernel", guest("counter-far"), *options))
+        m = Machine("-accel", "kvm", "-kernel", guest("counter-far"), *options, env=sigbus.environment())
         self.addCleanup(m.close)
         m.expect("\n10 ")
         return m

@@ -89,10 +89,9 @@ class MemoryFailure(initramfs.Shell, unittest.TestCase):
     """Linux kills the process that owns the broken page, and goes on."""
 
     def boot(self, *args):
-        m = sigbus.preloaded(
-            lambda: Machine("-m", "256", "-kernel", self.kernel.image, "-initrd", self.initrd, "-append",
-                            "console=ttyS0 quiet", "-machine", "memory-backend=m", "-object",
-                            "memory-backend-memfd,id=m,size=256M", *args), broken=True)
+        m = Machine("-m", "256", "-kernel", self.kernel.image, "-initrd", self.initrd, "-append",
+                    "console=ttyS0 quiet", "-machine", "memory-backend=m", "-object",
+                    "memory-backend-memfd,id=m,size=256M", *args, env=sigbus.environment(broken=True))
         self.addCleanup(m.close)
         self.shell(m)
         return m

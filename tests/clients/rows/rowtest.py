@@ -38,7 +38,7 @@ from godwit import Machine, guest
 from rsp import Rsp
 
 if "SIGBUS_PRELOAD" in os.environ:  # not with QEMU
-    from sigbus import preloaded, send as send_siginfo
+    from sigbus import environment as sigbus_environment, send as send_siginfo
 
 OPTIONAL, REQUIRED = signal.SIGRTMIN + 5, signal.SIGRTMIN + 6  # see sigbus-preload.c
 
@@ -140,8 +140,8 @@ class Run:
         if "gdb" in uses:
             args += ["-gdb", "unix:DIR/gdb,server=on,wait=off"]
         serial = "-serial" not in row.args and "-machine none" not in " ".join(row.args)
-        start = lambda: Machine(*args, *row.start.split(), *row.args, serial=serial)  # noqa: E731
-        self.m = preloaded(start) if "fail" in uses else start()
+        self.m = Machine(*args, *row.start.split(), *row.args, serial=serial,
+                         env=sigbus_environment() if "fail" in uses else None)
 
     def go(self):
         with self.m:
