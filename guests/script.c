@@ -22,6 +22,7 @@
  *   orders              takes orders from the serial port, for ever: see take_orders()
  */
 #include "lib/guest.h"
+#include "lib/pci.h"
 
 #define PM1_STS   0x600
 #define PM1_EN    0x602
@@ -207,38 +208,7 @@ static void sleep_s3(bool vector)
     }
 }
 
-static uint16_t inw(uint16_t port)
-{
-    uint16_t v;
-    __asm__ volatile("inw %1, %0" : "=a"(v) : "Nd"(port) : "memory");
-    return v;
-}
-
 /* ---------------------------------------------------------------- devices on PCI */
-
-static uint32_t pci_read(uint32_t address)
-{
-    outl(0xcf8, 0x80000000u | address);
-    return inl(0xcfc);
-}
-
-static void pci_write8(uint32_t address, uint8_t value)
-{
-    outl(0xcf8, 0x80000000u | (address & ~3u));
-    outb((uint16_t)(0xcfc + (address & 3)), value);
-}
-
-static void pci_write16(uint32_t address, uint16_t value)
-{
-    outl(0xcf8, 0x80000000u | (address & ~3u));
-    outw((uint16_t)(0xcfc + (address & 2)), value);
-}
-
-static void pci_write32(uint32_t address, uint32_t value)
-{
-    outl(0xcf8, 0x80000000u | address);
-    outl(0xcfc, value);
-}
 
 /* The function on bus 0, its first BAR placed where nothing else is unless firmware has placed it.
  */

@@ -100,9 +100,10 @@ class Qmp:
 
 class Machine:
     """A running godwit: `-serial stdio` on pipes, a QMP socket in a directory of its own, which stands for
-    DIR in the arguments. env is added to the environment."""
+    DIR in the arguments. env is added to the environment; prepare(DIR) comes before the start."""
 
-    def __init__(self, *args, serial=True, defaults=("-display", "none"), connect=True, env=None):
+    def __init__(self, *args, serial=True, defaults=("-display", "none"), connect=True, env=None,
+                 prepare=None):
         self.dir = tempfile.mkdtemp(prefix="godwit-test-")
         self.socket = os.path.join(self.dir, "qmp")
         accel = os.environ.get("GODWIT_ACCEL")  # a suite's choice for machines that make none
@@ -112,6 +113,8 @@ class Machine:
         if serial:
             argv += ["-serial", "stdio"]
         self.argv = argv + [arg.replace("DIR/", self.dir + "/") for arg in args]
+        if prepare:
+            prepare(self.dir)
         self.process = subprocess.Popen(self.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, env={**os.environ, **(env or {})})
         self.output = b""

@@ -593,8 +593,15 @@ static bool backend_attach(struct ata_drive *d, GError **error)
         .qdev = d->dev.id,
         .read_only = cd,
         .removable = cd,
+        .rerror = (enum blockdev_on_error)d->cfg.rerror,
+        .werror = (enum blockdev_on_error)d->cfg.werror,
     };
 
+    if (d->cfg.rerror == BLOCKDEV_ON_ERROR_ENOSPC) {
+        g_set_error(error, DEVICE_ERROR, 0, "%s: rerror=enospc: reads need no space",
+                    d->dev.class->name);
+        return false;
+    }
     if (!cd && !d->cfg.drive) {
         g_set_error(error, DEVICE_ERROR, 0, "ide-hd: property 'drive' is not set");
         return false;
@@ -688,6 +695,10 @@ static const struct property drive_props[] = {
     {"bus", PROP_STRING, offsetof(struct ata_drive, cfg.bus), .help = "its bus, as ide.0"},
     {"unit", PROP_U32, offsetof(struct ata_drive, cfg.unit), .def = UINT32_MAX,
      .help = "its place on the bus"},
+    {"rerror", PROP_ENUM, offsetof(struct ata_drive, cfg.rerror), .def = BLOCKDEV_ON_ERROR_AUTO,
+     .values = &blockdev_on_error_type, .help = "what a failed read does"},
+    {"werror", PROP_ENUM, offsetof(struct ata_drive, cfg.werror), .def = BLOCKDEV_ON_ERROR_AUTO,
+     .values = &blockdev_on_error_type, .help = "what a failed write does"},
     {"serial", PROP_STRING, offsetof(struct ata_drive, cfg.serial), .help = "serial number"},
     {"model", PROP_STRING, offsetof(struct ata_drive, cfg.model), .help = "model"},
     {"ver", PROP_STRING, offsetof(struct ata_drive, cfg.version), .help = "firmware revision"},

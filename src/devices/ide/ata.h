@@ -75,6 +75,7 @@ struct ata_drive {
     struct {
         char *bus, *drive, *serial, *model, *version;
         uint32_t unit;
+        uint32_t rerror, werror; /* enum blockdev_on_error */
     } cfg;
     struct ata_state s;
     enum ata_kind kind;

@@ -26,7 +26,8 @@ def schema_parse(path):
 
 
 class Coverage:
-    def __init__(self, path):
+    def __init__(self, path, other_events=()):
+        self.other_events = other_events
         self.types, self.commands, self.events, self.seen = {}, {}, {}, set()
         for d in schema_parse(path):
             kind = next(k for k in ("enum", "struct", "union", "command", "event", "include",
@@ -54,7 +55,7 @@ class Coverage:
                 yield f"{owner}.{name}"
 
     def all(self):
-        items = set()
+        items = {f"event {name}" for name in self.other_events}
         for name, d in self.types.items():
             if "enum" in d:
                 items |= {f"{name}.{v if isinstance(v, str) else v['name']}" for v in d["data"]}
@@ -106,6 +107,6 @@ class Coverage:
 
     def event(self, name, data):
         d = self.events.get(name)
+        self.seen.add(f"event {name}")
         if d:
-            self.seen.add(f"event {name}")
             self.walk(name, self.members(d.get("data")), data or {})

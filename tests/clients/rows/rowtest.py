@@ -3,6 +3,7 @@
 A row is a machine (options, a tiny guest, what that guest does) and steps, one a line:
 
     > COMMAND {ARGUMENTS} : WIRE    gives a command; WIRE is all that comes up to its reply
+    >~ COMMAND {ARGUMENTS} : WIRE   the same for events that race with an empty reply: that is not in WIRE
     < WIRE                          waits for events
     = STATE                         query-status says so; no event has come before
     now STATE WIRE                  the same at once; those events come before the answer or behind it
@@ -12,6 +13,8 @@ A row is a machine (options, a tiny guest, what that guest does) and steps, one 
     type TEXT                       types that at the guest's serial port
     door LINE; LINE...              register accesses by the qtest protocol, all at once
     cut FILE SIZE                   cuts off a file there, the one behind the guest's memory
+    poke FILE OFFSET TEXT           puts that there
+    grow SIZE                       gives the file system behind the folder "small" that size
     fail optional|required ADDRESS  lets the host find memory broken there, in the process's address space
     gdb ...                         attach; break at the present instruction, clear; send PACKET; interrupt
     late                            the last event is older, by its time stamp, than the one before it
@@ -29,8 +32,10 @@ row then names the line of docs/compatibility.md that gives the reason.
 import json
 import os
 import re
+import shutil
 import signal
 import socket
+import subprocess
 import time
 
 import godwit
@@ -69,12 +74,19 @@ TOKEN = re.compile(r"\s*(![^\n]*|[A-Z_]+|R)(=|:|\.\.\.|(?=\{))?")
 ANY = object()
 
 
+class Skip(Exception):
+    """A row cannot be shown here."""
+
+
 class Row:
     def __init__(self, name, steps, *, args="", kernel="script", does="", start="-S", only=None,
-                 differs=None, why_only=None, memory=32, within_a_second=False):
+                 differs=None, why_only=None, memory=32, within_a_second=False, files=None,
+                 tmpfs=None):
         self.name, self.args, self.kernel, self.does = name, args.split(), kernel, does
         self.start, self.only, self.differs, self.memory = start, only, differs, memory
         self.why_only, self.within_a_second = why_only, within_a_second
+        self.files = files or {}  # name in DIR: size
+        self.tmpfs = tmpfs  # the size of a file system of its own at DIR/small
         self.steps = [line.strip() for line in steps.strip().splitlines()
                       if line.strip() and not line.strip().startswith("#")]
         two_sided = any(re.match(r"(godwit|qemu)\|", line) for line in self.steps)
@@ -128,7 +140,7 @@ class Run:
         self.row, self.coverage = row, coverage
         self.resets = 0
         self.times = []  # of the events, by their stamps, in microseconds
-        self.gdb = None
+        self.gdb = self.small = None
         uses = {line.split("|")[-1].split()[0] for line in row.steps}
         args = ["-nodefaults", "-machine", "q35", "-accel", ACCEL, "-m", str(row.memory)]
         if row.kernel:
@@ -141,16 +153,36 @@ class Run:
             args += ["-gdb", "unix:DIR/gdb,server=on,wait=off"]
         serial = "-serial" not in row.args and "-machine none" not in " ".join(row.args)
         self.m = Machine(*args, *row.start.split(), *row.args, serial=serial,
-                         env=sigbus_environment() if "fail" in uses else None)
+                         env=sigbus_environment() if "fail" in uses else None, prepare=self.prepare)
+
+    def prepare(self, folder):
+        if self.row.tmpfs:
+            self.small = os.path.join(folder, "small")
+            os.mkdir(self.small)
+            mount = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={self.row.tmpfs}", "tmpfs",
+                                    self.small], capture_output=True, text=True)
+            if mount.returncode:
+                raise Skip(f"no file system of a row's own: {mount.stderr.strip()}")
+        for name, size in self.row.files.items():
+            with open(os.path.join(folder, name), "wb") as file:
+                file.truncate(size)
 
     def go(self):
-        with self.m:
-            for self.line in self.row.steps:
-                side = re.match(r"(godwit|qemu)\|\s*", self.line)
-                if side and (side.group(1) == "godwit") != IS_GODWIT:
-                    continue
-                self.step(self.line[side.end():] if side else self.line)
-            self.last_look()
+        try:
+            with self.m:
+                self.do_steps()
+        finally:
+            if self.small:
+                subprocess.run(["umount", "-l", self.small], check=False)
+                shutil.rmtree(self.m.dir, ignore_errors=True)
+
+    def do_steps(self):
+        for self.line in self.row.steps:
+            side = re.match(r"(godwit|qemu)\|\s*", self.line)
+            if side and (side.group(1) == "godwit") != IS_GODWIT:
+                continue
+            self.step(self.line[side.end():] if side else self.line)
+        self.last_look()
 
     def fail(self, text):
         raise AssertionError(f"at '{self.line}': {text}\n"
@@ -228,7 +260,7 @@ class Run:
 
     def step(self, line):
         word, _, rest = line.partition(" ")
-        getattr(self, {">": "do_command", "<": "do_events", "=": "do_state", "?": "do_query",
+        getattr(self, {">": "do_command", ">~": "do_race", "<": "do_events", "=": "do_state", "?": "do_query",
                        "$": "do_print", ".": "do_end"}.get(word, "do_" + word))(rest)
 
     def do_command(self, text):
@@ -236,6 +268,20 @@ class Run:
         self.send(name, arguments)
         for token in wire_parse(text.lstrip(":")):
             self.expect(token, name, arguments)
+
+    def do_race(self, text):
+        name, arguments, text = command_parse(text)
+        self.send(name, arguments)
+        expected, answered = wire_parse(text.lstrip(":")), False
+        while expected or not answered:
+            message = self.message() or {}
+            if message.get("return") == {} and not answered:
+                answered = True
+                self.coverage.command(name, arguments, {})
+            elif expected and (message.get("event"), message.get("data")) == expected[0]:
+                self.coverage.event(*expected.pop(0))
+            else:
+                self.fail(f"got {message}")
 
     def do_events(self, text):
         for token in wire_parse(text):
@@ -281,6 +327,15 @@ class Run:
     def do_cut(self, text):
         name, size = text.split()
         os.truncate(os.path.join(self.m.dir, name), int(size, 0))
+
+    def do_poke(self, text):
+        name, offset, data = text.split()
+        with open(os.path.join(self.m.dir, name), "r+b") as file:
+            file.seek(int(offset))
+            file.write(data.encode())
+
+    def do_grow(self, size):
+        subprocess.run(["mount", "-o", f"remount,size={size}", self.small], check=True)
 
     def do_fail(self, text):
         kind, address = text.split()
