@@ -155,6 +155,7 @@ struct address_space *address_space_new(const char *name, gpa_t last)
     as->name = name;
     as->last = last;
     atomic_init(&as->view, flat_view_new(NULL));
+    as->doorbells = g_array_new(FALSE, FALSE, sizeof(struct doorbell));
     pthread_rwlock_init(&as->readers, NULL);
     return as;
 }
@@ -171,6 +172,7 @@ void address_space_free(struct address_space *as)
         g_free(m);
     }
     pthread_rwlock_destroy(&as->readers);
+    g_array_unref(as->doorbells);
     g_free(space_view(as));
     g_free(as);
 }
@@ -292,6 +294,35 @@ bool address_space_write_unlocked(struct address_space *as, gpa_t addr, uint64_t
            range->last - addr >= size - 1 &&
            region->ops->write_unlocked(region->opaque, range->offset + (addr - range->start), value,
                                        size);
+}
+
+/* ---- doorbells */
+
+static void doorbells_tell(struct address_space *as)
+{
+    for (struct map_listener *l = as->listeners; l; l = l->next) {
+        if (l->doorbells_changed) {
+            l->doorbells_changed(l);
+        }
+    }
+}
+
+void address_space_add_doorbell(struct address_space *as, const struct doorbell *doorbell)
+{
+    g_array_append_vals(as->doorbells, doorbell, 1);
+    doorbells_tell(as);
+}
+
+void address_space_remove_doorbell(struct address_space *as, const struct region *region, int fd)
+{
+    for (guint i = as->doorbells->len; i-- > 0;) {
+        const struct doorbell *d = &g_array_index(as->doorbells, struct doorbell, i);
+
+        if (d->region == region && d->fd == fd) {
+            g_array_remove_index(as->doorbells, i);
+            doorbells_tell(as);
+        }
+    }
 }
 
 /* ---- accesses of device size */

@@ -14,6 +14,7 @@
 #define MEMORY_ADDRESS_SPACE_H
 
 #include "memory/ram.h"
+#include <glib.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -58,6 +59,17 @@ struct flat_view {
     struct flat_range range[];
 };
 
+/* A write that does nothing but signal an eventfd: whoever executes guest code may have the host's
+ * kernel do that, and then the region's handlers do not see it. */
+struct doorbell {
+    struct region *region;
+    uint64_t offset;
+    int fd;
+    uint8_t size;   /* of the write in bytes; 0: any */
+    bool has_value; /* only when this is written */
+    uint16_t value;
+};
+
 struct map_guard {
     void (*park)(void *opaque); /* returns when no reader uses the old view; may nest */
     void (*unpark)(void *opaque);
@@ -76,6 +88,9 @@ struct map_listener {
      */
     void (*log_changed)(struct map_listener *, struct ram_block *);
     void (*log_collect)(struct map_listener *, struct ram_block *);
+    /* The space's list of doorbells changed. Machine lock held; readers are not parked. NULL is
+     * fine. */
+    void (*doorbells_changed)(struct map_listener *);
     struct map_listener *next; /* private */
 };
 
@@ -85,6 +100,7 @@ struct address_space {
     _Atomic(struct flat_view *) view; /* never NULL */
     struct map_guard guard;
     struct map_listener *listeners;
+    GArray *doorbells;           /* struct doorbell */
     struct mapping *mappings;    /* private; in order of precedence */
     _Atomic unsigned generation; /* of the view */
     pthread_rwlock_t readers;    /* I/O threads: read; a change of the view: write */
@@ -105,6 +121,11 @@ void address_space_map(struct address_space *as, gpa_t base, struct region *regi
 void address_space_unmap(struct address_space *as, struct region *region); /* not mapped is fine */
 void address_space_begin(struct address_space *as);
 void address_space_commit(struct address_space *as);
+
+/* The region need not be mapped. remove: all of the region's that signal fd, which is then still
+ * open. */
+void address_space_add_doorbell(struct address_space *as, const struct doorbell *doorbell);
+void address_space_remove_doorbell(struct address_space *as, const struct region *region, int fd);
 
 /* The range that holds addr, or NULL. */
 const struct flat_range *address_space_find(struct address_space *as, gpa_t addr);

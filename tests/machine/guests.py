@@ -183,6 +183,16 @@ class Interrupts(unittest.TestCase):
         self.smp(4)
 
 
+class Doorbell(unittest.TestCase):
+    def test_virtio(self):
+        """Each ring of either interface reaches the device, also after its registers moved."""
+        with Machine("-kernel", guest("doorbell"), "-device", "virtio-rng-pci,addr=5", "-S") as m:
+            m.qmp.command("cont")
+            for name in ("legacy", "modern", "moved"):
+                m.expect(rf"ok {name}\n")
+            self.assertEqual(m.wait(), 0)
+
+
 @needs_iret
 class HyperVCrash(unittest.TestCase):
     INFO = {"type": "hyper-v", "arg1": 0x0020000000000001, "arg2": 0xfedcba9876543211,

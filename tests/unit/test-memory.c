@@ -90,6 +90,43 @@ static void test_priority(void)
     g_string_free(t.text, TRUE);
 }
 
+struct bell_listener {
+    struct map_listener listener;
+    unsigned calls;
+    guint bells;
+    struct address_space *as;
+};
+
+static void bells_changed(struct map_listener *listener)
+{
+    struct bell_listener *b = (struct bell_listener *)listener;
+
+    b->calls++;
+    b->bells = b->as->doorbells->len;
+}
+
+static void test_doorbells(void)
+{
+    struct address_space *as = address_space_new("t", 0xffff);
+    struct region a = {.name = "a", .kind = REGION_IO, .size = 0x100, .ops = &ops_any}, b = a;
+    struct bell_listener l = {.listener = {.doorbells_changed = bells_changed}, .as = as};
+    const struct doorbell bell[] = {
+        {.region = &a, .fd = 5}, {.region = &a, .offset = 2, .fd = 5}, {.region = &b, .fd = 5}};
+
+    address_space_add_listener(as, &l.listener);
+    for (size_t i = 0; i < G_N_ELEMENTS(bell); i++) {
+        address_space_add_doorbell(as, &bell[i]);
+        g_assert_cmpuint(l.bells, ==, i + 1);
+    }
+    address_space_remove_doorbell(as, &a, 6);
+    g_assert_cmpuint(l.calls, ==, 3);
+    address_space_remove_doorbell(as, &a, 5); /* both of this region, not the other's */
+    g_assert_cmpuint(l.bells, ==, 1);
+    g_assert_true(g_array_index(as->doorbells, struct doorbell, 0).region == &b);
+    address_space_remove_listener(as, &l.listener);
+    address_space_free(as);
+}
+
 static void test_whole_space(void)
 {
     struct address_space *as = address_space_new("t", UINT64_MAX);
@@ -272,6 +309,7 @@ int main(int argc, char **argv)
     g_test_add_func("/memory/ram", test_ram);
     g_test_add_func("/memory/priority", test_priority);
     g_test_add_func("/memory/whole-space", test_whole_space);
+    g_test_add_func("/memory/doorbells", test_doorbells);
     g_test_add_func("/memory/split", test_split);
     g_test_add_func("/memory/dma", test_dma);
     g_test_add_func("/memory/random", test_random);

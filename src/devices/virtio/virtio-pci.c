@@ -530,6 +530,36 @@ static bool legacy_write_unlocked(void *opaque, gpa_t offset, uint64_t value, un
     return true;
 }
 
+/* The same for accelerators that can leave it to the host's kernel. */
+static void doorbell(struct virtio *v, struct virtqueue *vq, bool opened)
+{
+    struct virtio_pci *p = (struct virtio_pci *)v->dev;
+    const struct device_env *env = v->dev->env;
+
+    if (!opened) {
+        address_space_remove_doorbell(env->mem, &p->modern, vq->fd);
+        address_space_remove_doorbell(env->io, &p->legacy, vq->fd);
+        return;
+    }
+    if (p->modern.size) {
+        const struct doorbell d = {.region = &p->modern,
+                                   .offset = PAGE_NOTIFY + (uint64_t)vq->index * NOTIFY_STRIDE,
+                                   .fd = vq->fd};
+
+        address_space_add_doorbell(env->mem, &d);
+    }
+    if (p->legacy.size) {
+        const struct doorbell d = {.region = &p->legacy,
+                                   .offset = LEGACY_QUEUE_NOTIFY,
+                                   .fd = vq->fd,
+                                   .size = 2,
+                                   .has_value = true,
+                                   .value = vq->index};
+
+        address_space_add_doorbell(env->io, &d);
+    }
+}
+
 static const struct region_ops legacy_ops = {.read = legacy_read,
                                              .write = legacy_write,
                                              .write_unlocked = legacy_write_unlocked,
@@ -652,6 +682,7 @@ bool virtio_pci_realize(struct virtio_pci *p, struct virtio_pci_state *state, ui
     ids.revision = p->transitional ? 0 : 1;
     offer_core_features(p, modern);
     v->interrupt = interrupt;
+    v->doorbell = doorbell;
     p->pci.config_written = config_space_written;
     if (!pci_init(&p->pci, &state->pci, p->cfg.addr, &ids, 1, error)) {
         return false;

@@ -192,6 +192,13 @@ struct virtqueue *virtio_add_queue(struct virtio *v, uint16_t max_size)
     return vq;
 }
 
+static void tell_transport(struct virtqueue *vq, bool opened)
+{
+    if (vq->virtio->doorbell) {
+        vq->virtio->doorbell(vq->virtio, vq, opened);
+    }
+}
+
 void virtio_finish(struct virtio *v)
 {
     if (!v->dev) {
@@ -204,6 +211,7 @@ void virtio_finish(struct virtio *v)
     on_home(v, sources_destroy, v);
     for (unsigned i = 0; i < v->n_queues; i++) {
         if (v->queue[i].fd >= 0) {
+            tell_transport(&v->queue[i], false);
             close(v->queue[i].fd);
         }
     }
@@ -363,6 +371,9 @@ static bool queue_open_doorbell(struct virtqueue *vq)
 {
     if (vq->fd < 0) {
         vq->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (vq->fd >= 0) {
+            tell_transport(vq, true);
+        }
     }
     return vq->fd >= 0;
 }

@@ -122,6 +122,9 @@ struct virtio {
     /* The transport's: an interrupt with that vector, VIRTIO_NO_VECTOR where interrupts have none.
      * Any thread. */
     void (*interrupt)(struct virtio *, uint16_t vector, bool config);
+    /* The transport's: the queue's fd was opened, or is about to be closed. Machine lock held. NULL
+     * is fine. */
+    void (*doorbell)(struct virtio *, struct virtqueue *, bool opened);
 };
 
 /* ---- the device's side; machine lock held unless said */

@@ -38,6 +38,23 @@ struct kvm_hole {
 };
 #define KVM_HOLES_MAX 32
 
+/* A doorbell as it was given to KVM. */
+struct kvm_bell {
+    gpa_t gpa;
+    int fd;
+    uint8_t size;
+    bool has_value;
+    uint16_t value;
+};
+
+/* The doorbells of an address space. Machine lock. */
+struct kvm_bells {
+    struct kvm *kvm;
+    struct address_space *as;
+    struct map_listener listener;
+    GArray *set; /* struct kvm_bell */
+};
+
 struct kvm {
     struct cpus *cpus;
     int fd, vm_fd;
@@ -50,7 +67,8 @@ struct kvm {
     struct map_listener listener, io_listener;
     GArray *memory_holes, *port_holes; /* struct kvm_hole */
     unsigned coalesced_page;           /* of a vCPU's run area: the ring; 0: none */
-    bool has_coalesced_pio;
+    bool has_coalesced_pio, has_ioeventfd, has_any_length;
+    struct kvm_bells memory_bells, port_bells;
     struct kvm_slot *slot; /* machine lock */
     unsigned n_slots;
     _Atomic bool extint; /* the 8259's INTR */
@@ -91,6 +109,10 @@ void kvm_vcpu_describe(struct kvm_vcpu *v, const char *why);
 /* slots.c */
 void kvm_slots_init(struct kvm *k, unsigned n); /* listens to the memory map */
 void kvm_slots_finish(struct kvm *k);
+
+/* doorbell.c */
+void kvm_doorbells_init(struct kvm *k);
+void kvm_doorbells_finish(struct kvm *k);
 
 /* debug.c */
 bool kvm_debug_update(struct kvm_vcpu *v, GError **error); /* parked */

@@ -7,7 +7,7 @@
  * level-triggered messages sent last: as many as the I/O APIC has pins, since each pin has at most
  * one whose EOI is outstanding.
  *
- * Left out: irqfd, ioeventfd, SMM, APIC ids above 254. RAM that does
+ * Left out: irqfd (devices here send messages themselves), SMM, APIC ids above 254. RAM that does
  * not begin and end on page boundaries is reached by MMIO exits there (slow; nothing executes from
  * it).
  */
@@ -199,6 +199,8 @@ static bool kvm_check_capabilities(struct kvm *k, GError **error)
     k->guest_debug = (uint32_t)kvm_capability(k, KVM_CAP_SET_GUEST_DEBUG2);
     k->coalesced_page = (unsigned)kvm_capability(k, KVM_CAP_COALESCED_MMIO);
     k->has_coalesced_pio = kvm_capability(k, KVM_CAP_COALESCED_PIO) > 0;
+    k->has_ioeventfd = kvm_capability(k, KVM_CAP_IOEVENTFD) > 0;
+    k->has_any_length = kvm_capability(k, KVM_CAP_IOEVENTFD_ANY_LENGTH) > 0;
     k->has_xcrs = kvm_capability(k, KVM_CAP_XCRS) > 0;
     k->has_debugregs = kvm_capability(k, KVM_CAP_DEBUGREGS) > 0;
     k->has_payload = kvm_capability(k, KVM_CAP_EXCEPTION_PAYLOAD) > 0;
@@ -279,6 +281,7 @@ static bool kvm_init(struct cpus *cpus, GError **error)
     kvm_clock_init(k);
     cpus->accel_data = k;
     kvm_slots_init(k, (unsigned)CLAMP(kvm_capability(k, KVM_CAP_NR_MEMSLOTS), 32, 512));
+    kvm_doorbells_init(k);
     return true;
 }
 
@@ -286,6 +289,7 @@ static void kvm_finish(struct cpus *cpus)
 {
     struct kvm *k = cpus->accel_data;
 
+    kvm_doorbells_finish(k);
     kvm_slots_finish(k);
     kvm_free(k);
     cpus->accel_data = NULL;

@@ -192,6 +192,11 @@ static void exit_io(struct kvm_vcpu *v)
     uint8_t *data = (uint8_t *)run + run->io.data_offset;
     unsigned size = run->io.size;
 
+    v->unfinished = true;
+    if (run->io.direction == KVM_EXIT_IO_OUT && run->io.count == 1 &&
+        address_space_write_unlocked(io, run->io.port, load(data, size), size)) {
+        return;
+    }
     vcpu_lock_machine(v->vcpu);
     for (uint32_t i = 0; i < run->io.count; i++, data += size) {
         if (run->io.direction == KVM_EXIT_IO_OUT) {
@@ -203,7 +208,6 @@ static void exit_io(struct kvm_vcpu *v)
         }
     }
     vcpu_unlock_machine(v->vcpu);
-    v->unfinished = true;
 }
 
 static void exit_mmio(struct kvm_vcpu *v)
@@ -213,6 +217,11 @@ static void exit_mmio(struct kvm_vcpu *v)
     gpa_t addr = run->mmio.phys_addr;
     unsigned length = MIN(run->mmio.len, 8u);
 
+    v->unfinished = true;
+    if (run->mmio.is_write &&
+        address_space_write_unlocked(mem, addr, load(run->mmio.data, length), length)) {
+        return;
+    }
     vcpu_lock_machine(v->vcpu);
     if (run->mmio.is_write) {
         address_space_io_write(mem, addr, load(run->mmio.data, length), length);
@@ -222,7 +231,6 @@ static void exit_mmio(struct kvm_vcpu *v)
         memcpy(run->mmio.data, &value, length);
     }
     vcpu_unlock_machine(v->vcpu);
-    v->unfinished = true;
 }
 
 static void exit_eoi(struct kvm_vcpu *v)
