@@ -93,22 +93,6 @@ bool qmp_state_permits(struct machine *m, const char *command, GError **error)
     return true;
 }
 
-/*
- * Commands that may be run out of band beyond what QEMU's schema says: by sessions that know
- * Godwit, for the others it is the error that they know.
- */
-static const char *const own_oob[] = {"query-status", "quit"};
-
-static bool may_be_oob(const struct qmp_command *command, struct qmp_mode mode)
-{
-    bool may = command->flags & QMP_CMD_ALLOW_OOB;
-
-    for (size_t i = 0; mode.own_events && i < G_N_ELEMENTS(own_oob); i++) {
-        may |= strcmp(own_oob[i], command->name) == 0;
-    }
-    return may;
-}
-
 /* ---- taking a request apart */
 
 static bool fail(GError **error, const char *format, const char *name)
@@ -183,7 +167,7 @@ bool qmp_request_parse(struct qmp_request *request, struct json_object *value, s
                     "The command %s has not been found", name);
         return false;
     }
-    if (request->oob && !may_be_oob(request->command, mode)) {
+    if (request->oob && !(request->command->flags & QMP_CMD_ALLOW_OOB)) {
         return fail(error, "The command %s does not support OOB", name);
     }
     return true;

@@ -112,8 +112,8 @@ class Negotiation(Case):
     def test_oob(self):
         wire = self.emulator.wire(negotiate=False)
         self.assertEqual(wire.ask("qmp_capabilities", {"enable": ["oob"]}), {"return": {}})
-        wire.send('{"exec-oob": "query-status", "id": 1}')
-        self.assert_error(wire.reply(), "The command query-status does not support OOB")
+        wire.send('{"exec-oob": "query-name", "id": 1}')
+        self.assert_error(wire.reply(), "The command query-name does not support OOB")
         wire.send('{"exec-oob": "nope", "id": 1}')
         self.assert_error(wire.reply(), "The command nope has not been found", "CommandNotFound")
         wire.send('{"exec-oob": "nope", "execute": "nope", "id": 1}')

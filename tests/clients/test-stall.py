@@ -123,15 +123,23 @@ class Stall(unittest.TestCase):
                              "SHUTDOWN")
             own.close()
 
-    def test_out_of_band_is_for_those_who_know(self):
+    def test_out_of_band_is_in_the_schema(self):
         with Machine("-machine", "none", serial=False) as m:
             plain = Qmp(m.socket, enable=["oob"])
-            for command in ("query-status", "quit"):
+            schema = plain.command("query-qmp-schema")
+            allowed = {e["name"] for e in schema if e.get("allow-oob")}
+            self.assertLessEqual({"query-status", "quit", "godwit-query-threads"}, allowed)
+            self.assertFalse(any(e["allow-oob"] is False for e in schema if "allow-oob" in e))
+            raw(plain, "query-name", oob=True)
+            self.assertEqual(plain.read()["error"]["desc"], "The command query-name does not support OOB")
+            for command in "query-status", "godwit-query-threads", "quit":
                 raw(plain, command, oob=True)
-                self.assertEqual(plain.read()["error"]["desc"],
-                                 f"The command {command} does not support OOB")
-            raw(plain, "godwit-query-threads", oob=True)
-            self.assertIn("return", plain.read())
+                answers = [plain.read()]
+                while "event" in answers[-1]:
+                    answers.append(plain.read())
+                self.assertIn("return", answers[-1])
+            self.assertEqual([a.get("event") for a in answers], ["SHUTDOWN", None])
+            self.finish(m)
             plain.close()
 
     def test_bad_option(self):

@@ -101,7 +101,7 @@ class Shell:
     def shell(self, m, timeout=BOOT_S):
         m.expect(PROMPT, timeout)
 
-    def command(self, m, text, timeout=60):
+    def command(self, m, text, timeout=120):
         """What a command printed in the guest's shell."""
         m.send(text + "\n")
         m.expect(re.escape(text) + "\r\n", timeout)

@@ -12,11 +12,8 @@ import tempfile
 import time
 import unittest
 
+import initramfs
 from godwit import TIME_FACTOR, Machine
-
-SCRIPTS = os.environ["SCRIPTS"]
-PROMPT = rb"godwit# "
-BOOT_S = 120
 
 # 16 MiB that guest and host can make without each other.
 DATA = bytes(range(1, 256)) * 65793 + bytes(1)
@@ -33,41 +30,12 @@ chmod +x /bin/make-data
 """
 
 
-def prepare(folder):
-    """(kernel image, initramfs), or the reason why there is none."""
-    result = subprocess.run([os.path.join(SCRIPTS, "get-kernel")], capture_output=True, text=True)
-    if result.returncode:
-        return None, "no kernel: " + result.stderr.strip()
-    kernel = result.stdout.strip()
-    images = [f for f in os.listdir(os.path.join(kernel, "boot")) if f.startswith("vmlinuz-")]
-    initrd = os.path.join(folder, "initramfs.gz")
-    extra = os.path.join(folder, "rc")
-    with open(extra, "w") as f:
-        f.write(MAKE_DATA)
-    result = subprocess.run([os.path.join(SCRIPTS, "make-initramfs"), initrd, kernel, extra],
-                            capture_output=True, text=True)
-    if result.returncode:
-        return None, "no initramfs: " + result.stderr.strip()
-    return (os.path.join(kernel, "boot", sorted(images)[-1]), initrd), None
-
-
-class Linux(unittest.TestCase):
+class Linux(initramfs.Shell, unittest.TestCase):
     image = initrd = None
 
     def boot(self, *args, append="quiet"):
         return Machine("-m", "256", "-kernel", self.image, "-initrd", self.initrd,
                        "-append", "console=ttyS0 " + append, *args)
-
-    def shell(self, m):
-        m.expect(PROMPT, BOOT_S)
-
-    def command(self, m, text, timeout=60):
-        """What a command printed in the guest's shell."""
-        m.send(text + "\n")
-        m.expect(re.escape(text) + "\r\n", timeout)
-        start = m.at
-        match = m.expect(PROMPT, timeout)
-        return m.output[start:match.start()].decode(errors="replace").replace("\r", "")
 
     def look_around(self, cpus):
         with self.boot("-smp", str(cpus)) as m:
@@ -92,7 +60,7 @@ class Linux(unittest.TestCase):
 
     def test_translated(self):
         with self.boot() as m:
-            m.expect(PROMPT, BOOT_S)
+            self.shell(m)
             info = m.qmp.command("godwit-query-jit")
             self.assertEqual(info["enabled"], "x-translate=off" not in os.environ.get("GODWIT_ACCEL", ""))
             self.assertEqual(info["regions"] > 1000, info["enabled"])
@@ -161,7 +129,7 @@ class Linux(unittest.TestCase):
         self.assertEqual(m.qmp.command("query-status")["status"], "suspended")
         wake()
         self.assertNotIn("data", m.qmp.event("WAKEUP", 20))
-        m.expect(PROMPT, 60)
+        self.shell(m, 60)
         self.assertEqual(m.qmp.command("query-status")["status"], "running")
         self.assertAlmostEqual(int(self.command(m, "date +%s")), time.time(), delta=4)
 
@@ -246,9 +214,10 @@ class Linux(unittest.TestCase):
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        found, reason = prepare(folder)
-        if not found:
-            print("skipped:", reason)
+        try:
+            kernel = initramfs.Kernel()
+            Linux.image, Linux.initrd = kernel.image, initramfs.make(folder, kernel, rc=MAKE_DATA)
+        except initramfs.Missing as e:
+            print("skipped:", e)
             sys.exit(77)
-        Linux.image, Linux.initrd = found
         unittest.main(verbosity=2, exit=False).result.wasSuccessful() or sys.exit(1)
