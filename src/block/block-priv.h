@@ -83,6 +83,7 @@ struct block_graph {
     struct uring *uring; /* NULL: not allowed by the host */
     unsigned plugged;
     GThreadPool *workers; /* NULL until needed; I/O thread */
+    GThreadPool *serial;  /* made with the I/O thread */
     /* any thread, under mutex */
     GMutex mutex;
     GCond idle;
@@ -127,8 +128,14 @@ static inline void block_request_done(struct block_request *request, int result)
 {
     request->done(request, result);
 }
-/* Runs fn(arg) on a worker thread. */
+/* Runs fn(arg) on a worker thread. It may block in the host, but not wait for another request: that
+ * may need a worker itself. */
 void block_worker_run(struct block_graph *graph, void (*fn)(void *arg), void *arg);
+/* Runs fn(arg) on a thread that may wait for requests to nodes below. Any thread; one at a time for
+ * a node, so that nodes bound their number. */
+void block_serial_run(struct block_graph *graph, void (*fn)(void *arg), void *arg);
+
+GThreadPool *block_serial_new(void); /* for block_serial_run() */
 
 /* From any thread but the I/O thread: waits for the result. offset and bytes as a request's. */
 int block_node_pread(struct block_node *node, uint64_t offset, void *buf, uint64_t bytes);

@@ -679,6 +679,7 @@ struct loop *block_graph_loop(struct block_graph *graph)
         graph->io = loop_new(NULL);
         graph->thread = g_thread_new("io", io_thread, graph);
         loop_call(graph->io, make_uring, graph);
+        graph->serial = block_serial_new();
     }
     return graph->io;
 }
@@ -714,6 +715,9 @@ void block_graph_free(struct block_graph *graph)
     }
     if (graph->workers) {
         g_thread_pool_free(graph->workers, FALSE, TRUE);
+    }
+    if (graph->serial) {
+        g_thread_pool_free(graph->serial, FALSE, TRUE);
     }
     g_ptr_array_unref(graph->nodes);
     g_ptr_array_unref(graph->backends);

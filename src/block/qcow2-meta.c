@@ -1,5 +1,5 @@
 /*
- * qcow2: header, reference counts and L1/L2 tables (the format's description: QEMU's
+ * qcow2: reference counts and L1/L2 tables (the format's description: QEMU's
  * docs/interop/qcow2.txt, version 7.2).
  *
  * Tables change in memory. qcow2_flush() brings them to the disk in an order that leaves at worst
@@ -8,8 +8,11 @@
  * counted down only after all that, and not used again before; so a cluster that any table on the
  * disk refers to is never free on the disk.
  *
- * Numbers of the image are not believed: sizes are bounded before memory is taken, offsets must be
- * whole clusters, and data is never put where metadata is.
+ * Requests may still be under way to a cluster when its last reference is counted down: it is used
+ * again when they have ended.
+ *
+ * Numbers of the image are not believed: offsets must be whole clusters, and data is never put
+ * where metadata is.
  */
 #include "block/qcow2-priv.h"
 
@@ -18,42 +21,11 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define MAGIC            0x514649fbu
-#define HEADER_V2        72u
-#define HEADER_V3        104u
-#define INCOMPAT_DIRTY   1u
-#define INCOMPAT_CORRUPT 2u
-#define INCOMPAT_ZSTD    8u /* compression type */
-#define INCOMPAT_KNOWN   (INCOMPAT_DIRTY | INCOMPAT_CORRUPT | INCOMPAT_ZSTD)
-#define AT_INCOMPATIBLE  72u
-#define AT_AUTOCLEAR     88u
-#define EXT_END          0u
-#define EXT_BACKING      0xe2792acau
-#define MAX_L1_BYTES     (32u << 20)
-#define MAX_RT_BYTES     (8u << 20)
-#define CACHE_BYTES      (16u << 20)
-#define MAX_SNAPSHOTS    65536u
+#define CACHE_BYTES (16u << 20)
 
-static uint32_t be32(const uint8_t *p)
+static int flush_file(struct qcow2 *q)
 {
-    uint32_t v;
-
-    memcpy(&v, p, 4);
-    return GUINT32_FROM_BE(v);
-}
-
-static uint64_t be64(const uint8_t *p)
-{
-    uint64_t v;
-
-    memcpy(&v, p, 8);
-    return GUINT64_FROM_BE(v);
-}
-
-static void put_be64(uint8_t *p, uint64_t v)
-{
-    v = GUINT64_TO_BE(v);
-    memcpy(p, &v, 8);
+    return block_node_sync(q->file, BLOCK_FLUSH, 0, 0, 0);
 }
 
 /* ---- corruption */
@@ -73,8 +45,8 @@ int qcow2_is_corrupt(struct qcow2 *q, const char *fmt, ...)
         if (q->version >= 3 && !q->node->read_only) {
             uint8_t bits[8];
 
-            put_be64(bits, q->incompatible | INCOMPAT_CORRUPT);
-            block_node_pwrite(q->file, AT_INCOMPATIBLE, bits, 8);
+            qcow2_put_be64(bits, q->incompatible | QCOW2_INCOMPAT_CORRUPT);
+            block_node_pwrite(q->file, QCOW2_AT_INCOMPATIBLE, bits, 8);
         }
     }
     return -EIO;
@@ -90,7 +62,7 @@ static void table_free(gpointer data)
     g_free(t);
 }
 
-static void cache_init(struct qcow2_cache *c, uint64_t cluster_bytes)
+void qcow2_cache_init(struct qcow2_cache *c, uint64_t cluster_bytes)
 {
     c->tables = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, table_free);
     c->max = (unsigned)MAX(CACHE_BYTES / cluster_bytes, 8);
@@ -116,12 +88,15 @@ static int cache_shrink(struct qcow2 *q, struct qcow2_cache *c)
                 return ret;
             }
         }
+        g_mutex_lock(&q->mutex);
         g_hash_table_remove(c->tables, &oldest->offset);
+        g_mutex_unlock(&q->mutex);
     }
     return 0;
 }
 
-static struct qcow2_table *cache_add(struct qcow2 *q, struct qcow2_cache *c, uint64_t offset)
+/* A table of zeroes. NULL: out of memory. */
+static struct qcow2_table *table_new(struct qcow2 *q, uint64_t offset)
 {
     uint8_t *data = g_try_malloc0(q->cluster_bytes);
     struct qcow2_table *t;
@@ -132,36 +107,57 @@ static struct qcow2_table *cache_add(struct qcow2 *q, struct qcow2_cache *c, uin
     t = g_new0(struct qcow2_table, 1);
     t->offset = offset;
     t->data = data;
+    return t;
+}
+
+/* The table is complete; there is room. */
+static void cache_add(struct qcow2 *q, struct qcow2_cache *c, struct qcow2_table *t)
+{
+    g_mutex_lock(&q->mutex);
     t->used = ++c->clock;
     g_hash_table_insert(c->tables, &t->offset, t);
-    return t;
+    g_mutex_unlock(&q->mutex);
 }
 
 /* offset has been checked. */
 static int cache_get(struct qcow2 *q, struct qcow2_cache *c, uint64_t offset,
                      struct qcow2_table **table)
 {
-    struct qcow2_table *t = g_hash_table_lookup(c->tables, &offset);
+    struct qcow2_table *t;
     int ret;
 
-    if (!t) {
-        ret = cache_shrink(q, c);
-        if (ret < 0) {
-            return ret;
-        }
-        t = cache_add(q, c, offset);
-        if (!t) {
-            return -ENOMEM;
-        }
-        ret = block_node_pread(q->file, offset, t->data, q->cluster_bytes);
-        if (ret < 0) {
-            g_hash_table_remove(c->tables, &offset);
-            return ret;
-        }
+    g_mutex_lock(&q->mutex);
+    t = g_hash_table_lookup(c->tables, &offset);
+    if (t) {
+        t->used = ++c->clock;
     }
-    t->used = ++c->clock;
+    g_mutex_unlock(&q->mutex);
+    *table = t;
+    if (t) {
+        return 0;
+    }
+    ret = cache_shrink(q, c);
+    if (ret < 0) {
+        return ret;
+    }
+    t = table_new(q, offset);
+    if (!t) {
+        return -ENOMEM;
+    }
+    ret = block_node_pread(q->file, offset, t->data, q->cluster_bytes);
+    if (ret < 0) {
+        table_free(t);
+        return ret;
+    }
+    cache_add(q, c, t);
     *table = t;
     return 0;
+}
+
+static void table_dirty(struct qcow2 *q, struct qcow2_table *t)
+{
+    t->dirty = true;
+    q->dirty = true;
 }
 
 static int cache_write(struct qcow2 *q, struct qcow2_cache *c)
@@ -183,8 +179,9 @@ static int cache_write(struct qcow2 *q, struct qcow2_cache *c)
 
 /* ---- which clusters hold metadata */
 
-static void metadata_add(struct qcow2 *q, uint64_t offset, uint64_t bytes)
+void qcow2_metadata_add(struct qcow2 *q, uint64_t offset, uint64_t bytes)
 {
+    g_mutex_lock(&q->mutex);
     for (uint64_t n = offset >> q->cluster_bits;
          n <= (offset + MAX(bytes, 1) - 1) >> q->cluster_bits; n++) {
         uint64_t *key = g_new(uint64_t, 1);
@@ -192,6 +189,17 @@ static void metadata_add(struct qcow2 *q, uint64_t offset, uint64_t bytes)
         *key = n;
         g_hash_table_add(q->metadata, key);
     }
+    g_mutex_unlock(&q->mutex);
+}
+
+static void metadata_remove(struct qcow2 *q, uint64_t offset, uint64_t bytes)
+{
+    g_mutex_lock(&q->mutex);
+    for (uint64_t n = offset >> q->cluster_bits;
+         n <= (offset + MAX(bytes, 1) - 1) >> q->cluster_bits; n++) {
+        g_hash_table_remove(q->metadata, &n);
+    }
+    g_mutex_unlock(&q->mutex);
 }
 
 static bool is_metadata(const struct qcow2 *q, uint64_t offset)
@@ -201,7 +209,7 @@ static bool is_metadata(const struct qcow2 *q, uint64_t offset)
     return g_hash_table_contains(q->metadata, &n);
 }
 
-static bool is_cluster(const struct qcow2 *q, uint64_t offset)
+bool qcow2_is_cluster(const struct qcow2 *q, uint64_t offset)
 {
     return offset && (offset & (q->cluster_bytes - 1)) == 0 && offset <= INT64_MAX / 2;
 }
@@ -253,13 +261,13 @@ static int count_block(struct qcow2 *q, uint64_t n, struct qcow2_table **table)
         return 0;
     }
     offset = q->rt[i] & ~511ull;
-    if (!is_cluster(q, offset)) {
+    if (!qcow2_is_cluster(q, offset)) {
         return qcow2_is_corrupt(q, "reference count block at 0x%" G_GINT64_MODIFIER "x", offset);
     }
     return cache_get(q, &q->refcounts, offset, table);
 }
 
-static int count_change(struct qcow2 *q, uint64_t n, int by)
+int qcow2_count_change(struct qcow2 *q, uint64_t n, int by)
 {
     uint64_t i = n % counts_per_block(q), value, max;
     struct qcow2_table *t;
@@ -275,15 +283,13 @@ static int count_change(struct qcow2 *q, uint64_t n, int by)
     }
     count_write(q, t->data, i, value + (uint64_t)(int64_t)by);
     t->dirty = true;
+    if (by > 0) { /* a count that is too high for a while loses room, no more */
+        q->dirty = true;
+    }
     if (by < 0 && value == 1 && n < q->hint) {
         q->hint = n;
     }
     return 0;
-}
-
-static int flush_file(struct qcow2 *q)
-{
-    return block_node_sync(q->file, BLOCK_FLUSH, 0, 0, 0);
 }
 
 /* A new block, at the first cluster that it counts itself: on the disk before the table names it.
@@ -301,82 +307,241 @@ static int count_block_make(struct qcow2 *q, uint64_t i)
     if (is_metadata(q, offset)) {
         return qcow2_is_corrupt(q, "metadata in uncounted clusters");
     }
-    t = cache_add(q, &q->refcounts, offset);
+    t = table_new(q, offset);
     if (!t) {
         return -ENOMEM;
     }
     count_write(q, t->data, 0, 1);
-    put_be64(entry, offset);
+    qcow2_put_be64(entry, offset);
     ret = block_node_pwrite(q->file, offset, t->data, q->cluster_bytes);
     ret = ret < 0 ? ret : flush_file(q);
     ret = ret < 0 ? ret : block_node_pwrite(q->file, q->rt_offset + 8 * i, entry, 8);
     if (ret < 0) {
-        g_hash_table_remove(q->refcounts.tables, &offset);
+        table_free(t);
         return ret;
     }
+    cache_add(q, &q->refcounts, t);
     q->rt[i] = offset;
-    metadata_add(q, offset, q->cluster_bytes);
+    qcow2_metadata_add(q, offset, q->cluster_bytes);
     return 0;
 }
 
-int qcow2_alloc(struct qcow2 *q, uint64_t *offset)
+/* What a longer reference count table needs: n_blocks new blocks, and behind them the table. */
+struct growth {
+    uint64_t first;    /* cluster: the first that the old table can't count */
+    uint64_t n_blocks; /* they count themselves and the table */
+    uint64_t rt_size, rt_clusters;
+};
+
+static bool growth_plan(const struct qcow2 *q, struct growth *g)
+{
+    uint64_t per = counts_per_block(q), per_cluster = q->cluster_bytes / 8;
+
+    g->first = q->rt_size * per;
+    g->n_blocks = 1;
+    for (;;) {
+        uint64_t size = MAX(q->rt_size * 2, q->rt_size + g->n_blocks);
+
+        g->rt_clusters = (size + per_cluster - 1) / per_cluster;
+        g->rt_size = g->rt_clusters * per_cluster;
+        if ((g->n_blocks + g->rt_clusters + per - 1) / per <= g->n_blocks) {
+            break;
+        }
+        g->n_blocks++;
+    }
+    return g->rt_size * 8 <= QCOW2_MAX_RT_BYTES;
+}
+
+static int growth_write(struct qcow2 *q, const struct growth *g, const uint64_t *rt)
+{
+    uint64_t per = counts_per_block(q), used = g->n_blocks + g->rt_clusters;
+    g_autofree uint8_t *buf = g_try_malloc0(MAX(g->rt_size * 8, q->cluster_bytes));
+    uint8_t place[12];
+    int ret = buf ? 0 : -ENOMEM;
+
+    for (uint64_t b = 0; b < g->n_blocks && ret == 0; b++) {
+        memset(buf, 0, q->cluster_bytes);
+        for (uint64_t i = 0; i < per && b * per + i < used; i++) {
+            count_write(q, buf, i, 1);
+        }
+        ret = block_node_pwrite(q->file, (g->first + b) << q->cluster_bits, buf, q->cluster_bytes);
+    }
+    for (uint64_t i = 0; i < g->rt_size && ret == 0; i++) {
+        qcow2_put_be64(buf + 8 * i, rt[i]);
+    }
+    ret = ret < 0 ? ret
+                  : block_node_pwrite(q->file, (g->first + g->n_blocks) << q->cluster_bits, buf,
+                                      g->rt_size * 8);
+    ret = ret < 0 ? ret : flush_file(q);
+    qcow2_put_be64(place, (g->first + g->n_blocks) << q->cluster_bits);
+    qcow2_put_be32(place + 8, (uint32_t)g->rt_clusters);
+    ret = ret < 0 ? ret : block_node_pwrite(q->file, QCOW2_AT_RT, place, sizeof(place));
+    return ret < 0 ? ret : flush_file(q);
+}
+
+/* All that the reference count table can count is in use: it moves behind that, and doubles. */
+static int count_table_grow(struct qcow2 *q)
+{
+    struct growth g;
+    uint64_t *rt, old = q->rt_offset, old_bytes = q->rt_size * 8;
+    int ret;
+
+    if (!growth_plan(q, &g)) {
+        log_error("qcow2: '%s': the reference count table is full", q->node->filename);
+        return -ENOSPC;
+    }
+    rt = g_try_new0(uint64_t, g.rt_size);
+    if (!rt) {
+        return -ENOMEM;
+    }
+    memcpy(rt, q->rt, q->rt_size * 8);
+    for (uint64_t b = 0; b < g.n_blocks; b++) {
+        rt[q->rt_size + b] = (g.first + b) << q->cluster_bits;
+    }
+    ret = growth_write(q, &g, rt);
+    if (ret < 0) {
+        g_free(rt);
+        return ret;
+    }
+    g_free(q->rt);
+    q->rt = rt;
+    q->rt_size = g.rt_size;
+    q->rt_offset = (g.first + g.n_blocks) << q->cluster_bits;
+    metadata_remove(q, old, old_bytes);
+    qcow2_metadata_add(q, g.first << q->cluster_bits,
+                       (g.n_blocks + g.rt_clusters) << q->cluster_bits);
+    qcow2_free_later(q, old, old_bytes, false);
+    return 0;
+}
+
+/* The count of cluster n, and blocks for it where there are none yet. */
+static int count_for_alloc(struct qcow2 *q, uint64_t n, uint64_t *count)
 {
     uint64_t per = counts_per_block(q);
+    struct qcow2_table *t;
+    int ret = n / per >= q->rt_size ? count_table_grow(q) : 0;
 
+    ret = ret < 0 ? ret : count_block(q, n, &t);
+    if (ret == 0 && !t) {
+        ret = count_block_make(q, n / per);
+        ret = ret < 0 ? ret : count_block(q, n, &t);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    *count = count_read(q, t->data, n % per);
+    if (!*count && is_metadata(q, n << q->cluster_bits)) {
+        return qcow2_is_corrupt(q, "cluster %" G_GUINT64_FORMAT " of metadata is not counted", n);
+    }
+    return 0;
+}
+
+int qcow2_alloc(struct qcow2 *q, uint64_t *offset, bool *fresh)
+{
     for (uint64_t n = MAX(q->hint, 1);; n++) {
-        struct qcow2_table *t;
-        int ret;
+        uint64_t count;
+        int ret = count_for_alloc(q, n, &count);
 
-        if (n / per >= q->rt_size) {
-            log_error("qcow2: '%s': the reference count table is full", q->node->filename);
-            return -ENOSPC;
-        }
-        ret = count_block(q, n, &t);
-        if (ret == 0 && !t) {
-            ret = count_block_make(q, n / per);
-            n = n / per * per; /* that cluster itself is taken */
-            q->hint = n;
-            if (ret == 0) {
-                continue;
-            }
-        }
         if (ret < 0) {
             return ret;
         }
-        if (count_read(q, t->data, n % per)) {
-            continue;
+        if (count == 0) {
+            *offset = n << q->cluster_bits;
+            *fresh = n >= q->end_clusters;
+            q->hint = n + 1;
+            q->end_clusters = MAX(q->end_clusters, n + 1);
+            return qcow2_count_change(q, n, 1);
         }
-        *offset = n << q->cluster_bits;
-        if (is_metadata(q, *offset)) {
-            return qcow2_is_corrupt(q, "cluster %" G_GUINT64_FORMAT " of metadata is not counted",
-                                    n);
-        }
-        q->hint = n + 1;
-        return count_change(q, n, 1);
     }
 }
 
-void qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t bytes)
+int qcow2_alloc_run(struct qcow2 *q, uint64_t n, uint64_t *offset)
 {
-    struct qcow2_freed f = {offset, bytes};
+    uint64_t first = MAX(q->hint, 1);
+    int ret = 0;
+
+    for (uint64_t at = first; at < first + n; at++) {
+        uint64_t count;
+
+        ret = count_for_alloc(q, at, &count);
+        if (ret < 0) {
+            return ret;
+        }
+        if (count) {
+            first = at + 1;
+        }
+    }
+    for (uint64_t i = 0; i < n && ret == 0; i++) {
+        ret = qcow2_count_change(q, first + i, 1);
+    }
+    q->end_clusters = MAX(q->end_clusters, first + n);
+    *offset = first << q->cluster_bits;
+    return ret;
+}
+
+int qcow2_count_get(struct qcow2 *q, uint64_t cluster, uint64_t *count)
+{
+    struct qcow2_table *t;
+    int ret = count_block(q, cluster, &t);
+
+    *count = ret == 0 && t ? count_read(q, t->data, cluster % counts_per_block(q)) : 0;
+    return ret;
+}
+
+void qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t bytes, bool discard)
+{
+    struct qcow2_freed f = {offset, bytes, discard};
 
     g_array_append_val(q->freed, f);
+    q->dirty = true;
+}
+
+/* Until nobody is under way who looked up a cluster before now. */
+static void wait_for_phase(struct qcow2 *q)
+{
+    unsigned old;
+
+    g_mutex_lock(&q->mutex);
+    old = q->phase;
+    q->phase = !old; /* nobody is left of that since the last time */
+    while (q->in_phase[old]) {
+        g_cond_wait(&q->phase_empty, &q->mutex);
+    }
+    g_mutex_unlock(&q->mutex);
+}
+
+static int count_down(struct qcow2 *q, uint64_t cluster, bool discard)
+{
+    uint64_t count;
+    int ret = qcow2_count_change(q, cluster, -1);
+
+    ret = ret < 0 ? ret : qcow2_count_get(q, cluster, &count);
+    if (ret == 0 && count == 0 && discard && q->node->unmap) { /* a hint, which may fail */
+        block_node_sync(q->file, BLOCK_DISCARD, cluster << q->cluster_bits, q->cluster_bytes, 0);
+    }
+    return ret;
 }
 
 /* References on the disk are gone: the counts follow, in memory. */
 static int count_freed(struct qcow2 *q)
 {
+    g_autoptr(GArray) freed = q->freed; /* what follows may itself flush */
     int ret = 0;
 
-    for (guint i = 0; i < q->freed->len && ret == 0; i++) {
-        const struct qcow2_freed *f = &g_array_index(q->freed, struct qcow2_freed, i);
-        uint64_t last = (f->offset + f->bytes - 1) >> q->cluster_bits;
+    if (freed->len == 0) {
+        freed = NULL;
+        return 0;
+    }
+    q->freed = g_array_new(FALSE, FALSE, sizeof(struct qcow2_freed));
+    wait_for_phase(q);
+    for (guint i = 0; i < freed->len && ret == 0; i++) {
+        const struct qcow2_freed f = g_array_index(freed, struct qcow2_freed, i);
+        uint64_t last = (f.offset + f.bytes - 1) >> q->cluster_bits;
 
-        for (uint64_t n = f->offset >> q->cluster_bits; n <= last && ret == 0; n++) {
-            ret = count_change(q, n, -1);
+        for (uint64_t n = f.offset >> q->cluster_bits; n <= last && ret == 0; n++) {
+            ret = count_down(q, n, f.discard);
         }
     }
-    g_array_set_size(q->freed, 0);
     return ret;
 }
 
@@ -393,7 +558,7 @@ static int l1_write(struct qcow2 *q)
         uint8_t entry[8];
         int ret;
 
-        put_be64(entry, q->l1[i]);
+        qcow2_put_be64(entry, q->l1[i]);
         ret = block_node_pwrite(q->file, q->l1_offset + 8ull * i, entry, 8);
         if (ret < 0) {
             return ret;
@@ -444,49 +609,94 @@ int qcow2_flush(struct qcow2 *q)
         return q->corrupt ? -EIO : 0;
     }
     ret = flush_ordered(q);
+    if (ret < 0) {
+        return ret;
+    }
+    q->dirty = false;
     /* Counted down in memory; if that never gets to the disk, clusters are lost, no more. */
-    return ret < 0 ? ret : count_freed(q);
+    return count_freed(q);
 }
 
 static int l2_check(struct qcow2 *q, uint64_t offset)
 {
-    return is_cluster(q, offset)
+    return qcow2_is_cluster(q, offset)
                ? 0
                : qcow2_is_corrupt(q, "L2 table at 0x%" G_GINT64_MODIFIER "x", offset);
+}
+
+/* What the entry's own table begins with: what a snapshot has too. */
+static int l2_copy(struct qcow2 *q, uint64_t old, uint8_t *data)
+{
+    struct qcow2_table *from;
+    int ret = l2_check(q, old);
+
+    ret = ret < 0 ? ret : cache_get(q, &q->l2, old, &from);
+    if (ret == 0) {
+        memcpy(data, from->data, q->cluster_bytes);
+    }
+    return ret;
 }
 
 /* A table for the entry of its own: new, or a copy of one that a snapshot has too. */
 static int l2_make(struct qcow2 *q, unsigned i, struct qcow2_table **table)
 {
     uint64_t old = q->l1[i] & QCOW2_OFFSET_MASK, offset;
-    struct qcow2_table *from = NULL;
-    int ret = qcow2_alloc(q, &offset);
+    struct qcow2_table *t;
+    bool fresh;
+    int ret = qcow2_alloc(q, &offset, &fresh);
 
-    ret = ret < 0 ? ret : cache_shrink(q, &q->l2);
     if (ret < 0) {
         return ret;
     }
-    *table = cache_add(q, &q->l2, offset);
-    if (!*table) {
-        return -ENOMEM;
-    }
-    (*table)->dirty = true;
-    if (old) {
-        q->l2.max++; /* the new one must stay while the old one is read */
-        ret = l2_check(q, old);
-        ret = ret < 0 ? ret : cache_get(q, &q->l2, old, &from);
-        q->l2.max--;
-        if (ret < 0) {
-            g_hash_table_remove(q->l2.tables, &offset);
-            return ret;
+    t = table_new(q, offset);
+    ret = !t ? -ENOMEM : old ? l2_copy(q, old, t->data) : 0;
+    ret = ret < 0 ? ret : cache_shrink(q, &q->l2);
+    if (ret < 0) {
+        if (t) {
+            table_free(t);
         }
-        memcpy((*table)->data, from->data, q->cluster_bytes);
-        qcow2_free_later(q, old, q->cluster_bytes);
+        qcow2_free_later(q, offset, q->cluster_bytes, false);
+        return ret;
     }
-    metadata_add(q, offset, q->cluster_bytes);
+    if (old) {
+        qcow2_free_later(q, old, q->cluster_bytes, false);
+    }
+    cache_add(q, &q->l2, t);
+    table_dirty(q, t);
+    qcow2_metadata_add(q, offset, q->cluster_bytes);
+    g_mutex_lock(&q->mutex);
     q->l1[i] = offset | QCOW2_COPIED;
+    g_mutex_unlock(&q->mutex);
     g_hash_table_add(q->l1_dirty, GUINT_TO_POINTER(i));
+    *table = t;
     return 0;
+}
+
+bool qcow2_l2_peek(struct qcow2 *q, uint64_t guest, uint64_t *entry)
+{
+    unsigned l2_bits = q->cluster_bits - 3;
+    uint64_t i = guest >> (q->cluster_bits + l2_bits);
+    uint64_t k = guest >> q->cluster_bits & ((1ull << l2_bits) - 1), offset, n;
+    struct qcow2_table *t;
+
+    if (i >= q->l1_size) {
+        return false;
+    }
+    offset = q->l1[i] & QCOW2_OFFSET_MASK;
+    *entry = 0;
+    if (!offset) {
+        return true;
+    }
+    t = g_hash_table_lookup(q->l2.tables, &offset);
+    if (!t) {
+        return false;
+    }
+    t->used = ++q->l2.clock;
+    *entry = qcow2_be64(t->data + 8 * k);
+    offset = *entry & QCOW2_OFFSET_MASK;
+    n = offset >> q->cluster_bits;
+    return *entry & QCOW2_COMPRESSED || !offset ||
+           (qcow2_is_cluster(q, offset) && !g_hash_table_contains(q->metadata, &n));
 }
 
 int qcow2_l2_get(struct qcow2 *q, uint64_t guest, bool create, struct qcow2_table **table,
@@ -512,11 +722,11 @@ int qcow2_l2_get(struct qcow2 *q, uint64_t guest, bool create, struct qcow2_tabl
         ret = ret < 0 ? ret : cache_get(q, &q->l2, q->l1[i] & QCOW2_OFFSET_MASK, table);
     }
     if (ret == 0) {
-        *entry = be64((*table)->data + 8 * k);
+        *entry = qcow2_be64((*table)->data + 8 * k);
         if (!(*entry & QCOW2_COMPRESSED) && *entry & QCOW2_OFFSET_MASK) {
             uint64_t offset = *entry & QCOW2_OFFSET_MASK;
 
-            if (!is_cluster(q, offset) || is_metadata(q, offset)) {
+            if (!qcow2_is_cluster(q, offset) || is_metadata(q, offset)) {
                 ret = qcow2_is_corrupt(q, "data cluster at 0x%" G_GINT64_MODIFIER "x", offset);
             }
         }
@@ -528,8 +738,10 @@ void qcow2_l2_set(struct qcow2 *q, struct qcow2_table *table, uint64_t guest, ui
 {
     uint64_t k = guest >> q->cluster_bits & ((1ull << (q->cluster_bits - 3)) - 1);
 
-    put_be64(table->data + 8 * k, entry);
-    table->dirty = true;
+    g_mutex_lock(&q->mutex);
+    qcow2_put_be64(table->data + 8 * k, entry);
+    g_mutex_unlock(&q->mutex);
+    table_dirty(q, table);
 }
 
 void qcow2_compressed_place(const struct qcow2 *q, uint64_t entry, uint64_t *offset,
@@ -542,7 +754,7 @@ void qcow2_compressed_place(const struct qcow2 *q, uint64_t entry, uint64_t *off
     *bytes = sectors * 512 - (*offset & 511);
 }
 
-void qcow2_free_entry(struct qcow2 *q, uint64_t entry)
+void qcow2_free_entry(struct qcow2 *q, uint64_t entry, bool discard)
 {
     uint64_t offset = entry & QCOW2_OFFSET_MASK, bytes = q->cluster_bytes;
 
@@ -550,265 +762,102 @@ void qcow2_free_entry(struct qcow2 *q, uint64_t entry)
         qcow2_compressed_place(q, entry, &offset, &bytes);
     }
     if (offset) {
-        qcow2_free_later(q, offset, bytes);
+        qcow2_free_later(q, offset, bytes, discard);
     }
 }
 
-/* ---- opening */
+/* ---- the length of the disk */
 
-#define REFUSE(...)                                                                                \
-    do {                                                                                           \
-        g_set_error(error, BLOCK_ERROR, 0, __VA_ARGS__);                                           \
-        return -EINVAL;                                                                            \
-    } while (0)
-
-struct header {
-    uint64_t backing_offset, size, l1_offset, rt_offset, snapshots_offset;
-    uint32_t backing_bytes, cluster_bits, crypt, l1_size, rt_clusters, snapshots;
-    uint32_t refcount_order, header_bytes;
-    uint8_t compression;
-};
-
-static int header_parse(struct qcow2 *q, const uint8_t *b, struct header *h, GError **error)
+/* An L1 table of n entries, in another place. What has changed of the old one is on the disk. */
+static int l1_grow(struct qcow2 *q, uint64_t n)
 {
-    if (be32(b) != MAGIC) {
-        REFUSE("Image is not in qcow2 format");
-    }
-    q->version = be32(b + 4);
-    if (q->version < 2 || q->version > 3) {
-        REFUSE("Unsupported qcow2 version %u", q->version);
-    }
-    *h = (struct header){.backing_offset = be64(b + 8),
-                         .backing_bytes = be32(b + 16),
-                         .cluster_bits = be32(b + 20),
-                         .size = be64(b + 24),
-                         .crypt = be32(b + 32),
-                         .l1_size = be32(b + 36),
-                         .l1_offset = be64(b + 40),
-                         .rt_offset = be64(b + 48),
-                         .rt_clusters = be32(b + 56),
-                         .snapshots = be32(b + 60),
-                         .snapshots_offset = be64(b + 64),
-                         .refcount_order = 4,
-                         .header_bytes = HEADER_V2};
-    if (q->version >= 3) {
-        q->incompatible = be64(b + AT_INCOMPATIBLE);
-        q->autoclear = be64(b + AT_AUTOCLEAR);
-        h->refcount_order = be32(b + 96);
-        h->header_bytes = be32(b + 100);
-        h->compression = h->header_bytes > 104 ? b[104] : 0;
-    }
-    return 0;
-}
+    uint64_t bytes = (8 * n + q->cluster_bytes - 1) & ~(q->cluster_bytes - 1), offset;
+    uint64_t old = q->l1_offset, old_bytes = 8ull * q->l1_size, *l1;
+    g_autofree uint8_t *buf = g_try_malloc0(bytes);
+    uint8_t place[12];
+    int ret;
 
-static int header_check(struct qcow2 *q, const struct header *h, GError **error)
-{
-    if (h->cluster_bits < 9 || h->cluster_bits > 21) {
-        REFUSE("Unsupported cluster size: 2^%u", h->cluster_bits);
+    if (8 * n > QCOW2_MAX_L1_BYTES) {
+        return -EFBIG;
     }
-    if (h->crypt) {
-        REFUSE("Encrypted images are not supported");
-    }
-    if (q->incompatible & ~(uint64_t)INCOMPAT_KNOWN) {
-        REFUSE("Unsupported qcow2 feature(s): incompatible bits 0x%" G_GINT64_MODIFIER "x",
-               q->incompatible & ~(uint64_t)INCOMPAT_KNOWN);
-    }
-    if (h->refcount_order > 6) {
-        REFUSE("Reference count entry width too large; may not exceed 64 bits");
-    }
-    if (h->compression > 1 || (h->compression == 1) != !!(q->incompatible & INCOMPAT_ZSTD)) {
-        REFUSE("Unknown compression type %u", h->compression);
-    }
-    if (h->header_bytes < (q->version >= 3 ? HEADER_V3 : HEADER_V2) ||
-        h->header_bytes > 1ull << h->cluster_bits) {
-        REFUSE("qcow2 header length %u is not possible", h->header_bytes);
-    }
-    if (h->snapshots > MAX_SNAPSHOTS) {
-        REFUSE("Too many snapshots: %u", h->snapshots);
-    }
-    if (h->size > INT64_MAX / 2) {
-        REFUSE("Image size %" G_GUINT64_FORMAT " is too large", h->size);
-    }
-    return 0;
-}
-
-/* What of it lies where, now that the size of clusters is known. */
-static int tables_check(struct qcow2 *q, const struct header *h, GError **error)
-{
-    uint64_t per_l1 = q->cluster_bytes << (q->cluster_bits - 3);
-    uint64_t need = h->size / per_l1 + (h->size % per_l1 != 0);
-
-    if (h->l1_size > MAX_L1_BYTES / 8 || h->l1_size < need) {
-        REFUSE("L1 table of %u entries is too %s", h->l1_size,
-               h->l1_size < need ? "small" : "large");
-    }
-    if (h->rt_clusters == 0 || (uint64_t)h->rt_clusters << q->cluster_bits > MAX_RT_BYTES) {
-        REFUSE("Reference count table of %u clusters", h->rt_clusters);
-    }
-    if (!is_cluster(q, h->rt_offset) || (h->l1_size && !is_cluster(q, h->l1_offset)) ||
-        (h->snapshots && !is_cluster(q, h->snapshots_offset))) {
-        REFUSE("Invalid L1 table, reference count table or snapshot table offset");
-    }
-    if (q->incompatible & INCOMPAT_DIRTY && !q->node->read_only) {
-        REFUSE("Image was not closed properly and has lazy reference counts: "
-               "'qemu-img check -r all' repairs it");
-    }
-    if (q->incompatible & INCOMPAT_CORRUPT && !q->node->read_only) {
-        REFUSE("Image is corrupt; cannot be opened read/write");
-    }
-    return 0;
-}
-
-static int read_be64s(struct qcow2 *q, uint64_t offset, uint64_t n, uint64_t **out)
-{
-    uint64_t *values = g_try_new(uint64_t, MAX(n, 1));
-    int ret = values ? block_node_pread(q->file, offset, values, 8 * n) : -ENOMEM;
-
-    for (uint64_t i = 0; i < n && ret == 0; i++) {
-        values[i] = GUINT64_FROM_BE(values[i]);
-    }
+    l1 = g_try_new0(uint64_t, n);
+    ret = buf && l1 ? qcow2_alloc_run(q, bytes >> q->cluster_bits, &offset) : -ENOMEM;
+    ret = ret < 0 ? ret : qcow2_flush(q); /* the count, and the old table */
     if (ret < 0) {
-        g_free(values);
-        values = NULL;
+        g_free(l1);
+        return ret;
     }
-    *out = values;
+    memcpy(l1, q->l1, old_bytes);
+    for (uint64_t i = 0; i < n; i++) {
+        qcow2_put_be64(buf + 8 * i, l1[i]);
+    }
+    qcow2_put_be32(place, (uint32_t)n);
+    qcow2_put_be64(place + 4, offset);
+    ret = block_node_pwrite(q->file, offset, buf, bytes);
+    ret = ret < 0 ? ret : flush_file(q);
+    ret = ret < 0 ? ret : block_node_pwrite(q->file, QCOW2_AT_L1, place, sizeof(place));
+    ret = ret < 0 ? ret : flush_file(q);
+    if (ret < 0) {
+        g_free(l1);
+        return ret;
+    }
+    g_mutex_lock(&q->mutex);
+    g_free(q->l1);
+    q->l1 = l1;
+    q->l1_size = (unsigned)n;
+    q->l1_offset = offset;
+    g_mutex_unlock(&q->mutex);
+    if (old_bytes) {
+        metadata_remove(q, old, old_bytes);
+        qcow2_free_later(q, old, old_bytes, false);
+    }
+    qcow2_metadata_add(q, offset, bytes);
+    return 0;
+}
+
+/* Clusters from there on hold nothing any more. */
+static int cut(struct qcow2 *q, uint64_t from)
+{
+    uint64_t at = (from + q->cluster_bytes - 1) & ~(q->cluster_bytes - 1);
+    uint64_t per_l1 = q->cluster_bytes << (q->cluster_bits - 3);
+    int ret = 0;
+
+    while (at < q->bytes && ret == 0) {
+        struct qcow2_table *table;
+        uint64_t entry;
+
+        if (!(q->l1[at / per_l1] & QCOW2_OFFSET_MASK)) {
+            at = (at / per_l1 + 1) * per_l1;
+            continue;
+        }
+        ret = qcow2_l2_get(q, at, true, &table, &entry);
+        if (ret == 0 && entry) {
+            qcow2_l2_set(q, table, at, 0);
+            qcow2_free_entry(q, entry, true);
+        }
+        at += q->cluster_bytes;
+    }
     return ret;
 }
 
-static char *text_of(const uint8_t *bytes, uint32_t n)
+int qcow2_set_size(struct qcow2 *q, uint64_t bytes)
 {
-    return memchr(bytes, 0, n) ? NULL : g_strndup((const char *)bytes, n);
-}
+    uint64_t per_l1 = q->cluster_bytes << (q->cluster_bits - 3);
+    uint64_t need = bytes / per_l1 + (bytes % per_l1 != 0);
+    uint8_t size[8];
+    int ret = q->corrupt ? -EIO : 0;
 
-/* first: the image's first cluster, 64 KiB at most. */
-static int names_read(struct qcow2 *q, const struct header *h, const uint8_t *first, uint64_t n,
-                      GError **error)
-{
-    uint64_t at = h->header_bytes;
-
-    while (at + 8 <= n) {
-        uint32_t type = be32(first + at), bytes = be32(first + at + 4);
-
-        if (type == EXT_END || bytes > n - at - 8) {
-            break;
-        }
-        if (type == EXT_BACKING && bytes < 16) {
-            g_free(q->backing_format);
-            q->backing_format = text_of(first + at + 8, bytes);
-        }
-        at += 8 + ((uint64_t)bytes + 7) / 8 * 8;
+    if (ret == 0 && bytes < q->bytes) {
+        ret = cut(q, bytes);
+    } else if (ret == 0 && need > q->l1_size) {
+        ret = l1_grow(q, need);
     }
-    if (!h->backing_offset) {
-        return 0;
+    ret = ret < 0 ? ret : qcow2_flush(q);
+    qcow2_put_be64(size, bytes);
+    ret = ret < 0 ? ret : block_node_pwrite(q->file, QCOW2_AT_SIZE, size, sizeof(size));
+    ret = ret < 0 ? ret : flush_file(q);
+    if (ret == 0) {
+        q->bytes = bytes;
     }
-    if (h->backing_bytes > 1023 || h->backing_offset > n ||
-        h->backing_bytes > n - h->backing_offset) {
-        REFUSE("Backing file name too long or outside of the header");
-    }
-    q->backing_name = text_of(first + h->backing_offset, h->backing_bytes);
-    if (!q->backing_name) {
-        REFUSE("Backing file name with a NUL in it");
-    }
-    return 0;
-}
-
-static int tables_read(struct qcow2 *q, const struct header *h, GError **error)
-{
-    int ret = read_be64s(q, h->l1_offset, h->l1_size, &q->l1);
-
-    q->l1_size = h->l1_size;
-    q->l1_offset = h->l1_offset;
-    q->rt_offset = h->rt_offset;
-    q->rt_size = ((uint64_t)h->rt_clusters << q->cluster_bits) / 8;
-    ret = ret < 0 ? ret : read_be64s(q, h->rt_offset, q->rt_size, &q->rt);
-    if (ret < 0) {
-        REFUSE("Could not read the tables: %s", g_strerror(-ret));
-    }
-    metadata_add(q, 0, q->cluster_bytes);
-    metadata_add(q, h->l1_offset, 8ull * h->l1_size);
-    metadata_add(q, h->rt_offset, 8 * q->rt_size);
-    if (h->snapshots) {
-        metadata_add(q, h->snapshots_offset, 1);
-    }
-    for (unsigned i = 0; i < q->l1_size; i++) {
-        if (is_cluster(q, q->l1[i] & QCOW2_OFFSET_MASK)) {
-            metadata_add(q, q->l1[i] & QCOW2_OFFSET_MASK, q->cluster_bytes);
-        }
-    }
-    for (uint64_t i = 0; i < q->rt_size; i++) {
-        if (is_cluster(q, q->rt[i] & ~511ull)) {
-            metadata_add(q, q->rt[i] & ~511ull, q->cluster_bytes);
-        }
-    }
-    return 0;
-}
-
-/* Bits whose meaning ends when the image is written by somebody who does not know it. */
-static int autoclear(struct qcow2 *q, GError **error)
-{
-    uint8_t none[8] = {0};
-    int ret;
-
-    if (q->node->read_only || q->autoclear == 0) {
-        return 0;
-    }
-    ret = block_node_pwrite(q->file, AT_AUTOCLEAR, none, 8);
-    if (ret < 0) {
-        REFUSE("Could not update the header: %s", g_strerror(-ret));
-    }
-    q->autoclear = 0;
-    return 0;
-}
-
-int qcow2_load(struct qcow2 *q, GError **error)
-{
-    uint64_t n = MIN(block_node_bytes(q->file), 65536);
-    g_autofree uint8_t *first = g_malloc0(65536);
-    struct header h;
-    int ret;
-
-    q->metadata = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
-    q->l1_dirty = g_hash_table_new(NULL, NULL);
-    q->freed = g_array_new(FALSE, FALSE, sizeof(struct qcow2_freed));
-    if (n < 512) {
-        REFUSE("Image is not in qcow2 format");
-    }
-    ret = block_node_pread(q->file, 0, first, n);
-    if (ret < 0) {
-        REFUSE("Could not read qcow2 header: %s", g_strerror(-ret));
-    }
-    ret = header_parse(q, first, &h, error);
-    ret = ret < 0 ? ret : header_check(q, &h, error);
-    if (ret < 0) {
-        return ret;
-    }
-    q->cluster_bits = h.cluster_bits;
-    q->cluster_bytes = 1ull << h.cluster_bits;
-    q->refcount_bits = 1u << h.refcount_order;
-    q->header_bytes = h.header_bytes;
-    q->zstd = h.compression == 1;
-    q->bytes = h.size;
-    cache_init(&q->l2, q->cluster_bytes);
-    cache_init(&q->refcounts, q->cluster_bytes);
-    ret = tables_check(q, &h, error);
-    ret = ret < 0 ? ret : names_read(q, &h, first, MIN(n, q->cluster_bytes), error);
-    ret = ret < 0 ? ret : tables_read(q, &h, error);
-    return ret < 0 ? ret : autoclear(q, error);
-}
-
-void qcow2_unload(struct qcow2 *q)
-{
-    if (q->metadata) {
-        g_hash_table_unref(q->metadata);
-        g_hash_table_unref(q->l1_dirty);
-        g_array_unref(q->freed);
-    }
-    if (q->l2.tables) {
-        g_hash_table_unref(q->l2.tables);
-        g_hash_table_unref(q->refcounts.tables);
-    }
-    g_free(q->l1);
-    g_free(q->rt);
-    g_free(q->backing_name);
-    g_free(q->backing_format);
+    return ret;
 }

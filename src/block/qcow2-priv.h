@@ -1,16 +1,48 @@
 /*
- * Between the files of the driver qcow2. Everything but open and close runs on the node's worker,
- * one request after the other, so that no lock is needed.
+ * Between the files of the driver qcow2.
+ *
+ * What reads or changes metadata runs on the node's worker, one piece of work after the other, and
+ * may block there. The I/O thread looks into the tables too, to carry out requests that need no
+ * change: so the worker changes what both see (cached L2 tables, the L1 table, the set of metadata
+ * clusters) only with q->mutex held, which nobody holds while blocking. Functions without a word
+ * about threads are the worker's; the main thread may call them while the worker is idle: from
+ * open and close.
  */
 #ifndef BLOCK_QCOW2_PRIV_H
 #define BLOCK_QCOW2_PRIV_H
 
 #include "block/block-priv.h"
+#include <string.h>
 
-#define QCOW2_COPIED      (1ull << 63) /* the reference count is exactly 1 */
-#define QCOW2_COMPRESSED  (1ull << 62)
-#define QCOW2_ZERO        1ull
-#define QCOW2_OFFSET_MASK 0x00fffffffffffe00ull
+#define QCOW2_MAGIC            0x514649fbu
+#define QCOW2_COPIED           (1ull << 63) /* the reference count is exactly 1 */
+#define QCOW2_COMPRESSED       (1ull << 62)
+#define QCOW2_ZERO             1ull
+#define QCOW2_OFFSET_MASK      0x00fffffffffffe00ull
+
+/* The header's fields, by their offset. */
+#define QCOW2_AT_SIZE          24u
+#define QCOW2_AT_L1            36u /* entries; at 40 the offset */
+#define QCOW2_AT_RT            48u /* offset; at 56 the number of clusters */
+#define QCOW2_AT_SNAPSHOTS     60u /* number; at 64 the offset */
+#define QCOW2_AT_INCOMPATIBLE  72u
+#define QCOW2_AT_COMPATIBLE    80u
+#define QCOW2_AT_AUTOCLEAR     88u
+#define QCOW2_HEADER_V2        72u
+#define QCOW2_HEADER_V3        104u
+
+#define QCOW2_INCOMPAT_DIRTY   1u
+#define QCOW2_INCOMPAT_CORRUPT 2u
+#define QCOW2_INCOMPAT_ZSTD    8u /* compression type */
+#define QCOW2_COMPAT_LAZY      1u
+
+#define QCOW2_EXT_END          0u
+#define QCOW2_EXT_BACKING      0xe2792acau
+
+#define QCOW2_MAX_L1_BYTES     (32u << 20)
+#define QCOW2_MAX_RT_BYTES     (8u << 20)
+
+struct qcow2_op; /* qcow2-io.c */
 
 struct qcow2_table { /* an L2 table or refcount block in memory */
     uint64_t offset;
@@ -29,8 +61,10 @@ struct qcow2 {
     struct block_node *node, *file, *backing; /* backing NULL: none */
     unsigned version, cluster_bits, refcount_bits, header_bytes;
     uint64_t cluster_bytes, bytes;
-    uint64_t incompatible, autoclear;
-    bool zstd, corrupt, failed; /* failed: metadata could not be written; nothing more is */
+    uint64_t incompatible, compatible, autoclear;
+    bool zstd;
+    _Atomic bool corrupt; /* not written any more */
+    _Atomic bool dirty;   /* the tables have changed since they were flushed */
     uint64_t *l1;
     uint64_t l1_offset;
     unsigned l1_size;
@@ -39,37 +73,97 @@ struct qcow2 {
     uint64_t rt_offset, rt_size;
     GHashTable *metadata; /* numbers of clusters that hold metadata: data never goes there */
     struct qcow2_cache l2, refcounts;
-    GArray *freed; /* struct qcow2_freed: after the next flush */
-    uint64_t hint; /* where to look for a free cluster */
+    GArray *freed;         /* struct qcow2_freed: after the next flush */
+    uint64_t hint;         /* where to look for a free cluster */
+    uint64_t end_clusters; /* no cluster from here on has ever been used */
+    uint32_t snapshots;
+    uint64_t snapshots_offset;
     char *backing_name, *backing_format;
-    /* the queue: under mutex */
+    GHashTable *allocating; /* numbers of guest clusters whose new place is being written */
+    /* under mutex */
     GMutex mutex;
-    struct block_request *queue, **queue_tail;
+    struct qcow2_op *queue, **queue_tail; /* the worker's */
+    struct qcow2_op *waiting;             /* for any of `allocating` */
     bool busy;
+    /* Requests that are under way to clusters of the image, by the phase in which they looked them
+     * up. A cluster that is unlinked in one phase is used again when nobody is left of it. */
+    unsigned phase, in_phase[2];
+    GCond phase_empty;
 };
 
 struct qcow2_freed {
     uint64_t offset, bytes;
+    bool discard; /* the guest wants it given back */
 };
 
-/* qcow2-meta.c; 0 or -errno */
+static inline uint32_t qcow2_be32(const uint8_t *p)
+{
+    uint32_t v;
+
+    memcpy(&v, p, 4);
+    return GUINT32_FROM_BE(v);
+}
+
+static inline uint64_t qcow2_be64(const uint8_t *p)
+{
+    uint64_t v;
+
+    memcpy(&v, p, 8);
+    return GUINT64_FROM_BE(v);
+}
+
+static inline void qcow2_put_be32(uint8_t *p, uint32_t v)
+{
+    v = GUINT32_TO_BE(v);
+    memcpy(p, &v, 4);
+}
+
+static inline void qcow2_put_be64(uint8_t *p, uint64_t v)
+{
+    v = GUINT64_TO_BE(v);
+    memcpy(p, &v, 8);
+}
+
+/* ---- qcow2-header.c; 0 or -errno */
 int qcow2_load(struct qcow2 *q, GError **error); /* header, tables */
 void qcow2_unload(struct qcow2 *q);
+
+/* ---- qcow2-meta.c; 0 or -errno */
 int qcow2_flush(struct qcow2 *q);
 /* The image contradicts itself: it is marked as corrupt and not written any more. -EIO. */
 int qcow2_is_corrupt(struct qcow2 *q, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+void qcow2_cache_init(struct qcow2_cache *c, uint64_t cluster_bytes);
+/* The offset can be a cluster's. */
+bool qcow2_is_cluster(const struct qcow2 *q, uint64_t offset);
+/* These bytes hold metadata from now on. */
+void qcow2_metadata_add(struct qcow2 *q, uint64_t offset, uint64_t bytes);
 /* The L2 entry for a guest offset: *table (for qcow2_l2_set()) and *entry; with `create` a table of
  * its own is made. Without one *table is NULL and *entry 0. */
 int qcow2_l2_get(struct qcow2 *q, uint64_t guest, bool create, struct qcow2_table **table,
                  uint64_t *entry);
+/* The same from what is in memory, with q->mutex held; any thread. false: ask the worker. */
+bool qcow2_l2_peek(struct qcow2 *q, uint64_t guest, uint64_t *entry);
 void qcow2_l2_set(struct qcow2 *q, struct qcow2_table *table, uint64_t guest, uint64_t entry);
-/* A free cluster, counted once. */
-int qcow2_alloc(struct qcow2 *q, uint64_t *offset);
+/* A free cluster, counted once. *fresh: it reads as zeroes, nothing was ever written to it. */
+int qcow2_alloc(struct qcow2 *q, uint64_t *offset, bool *fresh);
+/* n free clusters in a row, counted once. */
+int qcow2_alloc_run(struct qcow2 *q, uint64_t n, uint64_t *offset);
+/* The reference count of a cluster of the image. */
+int qcow2_count_get(struct qcow2 *q, uint64_t cluster, uint64_t *count);
+/* Changes it by +1 or -1, in memory. */
+int qcow2_count_change(struct qcow2 *q, uint64_t cluster, int by);
 /* These bytes of the image lose a reference once what referred to them is gone from the disk. */
-void qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t bytes);
+void qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t bytes, bool discard);
 /* What an entry refers to is. */
-void qcow2_free_entry(struct qcow2 *q, uint64_t entry);
+void qcow2_free_entry(struct qcow2 *q, uint64_t entry, bool discard);
 void qcow2_compressed_place(const struct qcow2 *q, uint64_t entry, uint64_t *offset,
                             uint64_t *bytes);
+/* The guest's disk gets another length; cutting drops what is behind. */
+int qcow2_set_size(struct qcow2 *q, uint64_t bytes);
+
+/* ---- qcow2-io.c */
+void qcow2_submit(struct block_node *node, struct block_request *r); /* I/O thread */
+/* Runs fn on the worker, after what it has to do already, and waits. Not from the I/O thread. */
+int qcow2_call(struct qcow2 *q, int (*fn)(struct qcow2 *q, void *arg), void *arg);
 
 #endif

@@ -86,6 +86,20 @@ void block_worker_run(struct block_graph *graph, void (*fn)(void *arg), void *ar
     g_thread_pool_push(graph->workers, task, NULL);
 }
 
+GThreadPool *block_serial_new(void)
+{
+    return g_thread_pool_new(run_task, NULL, -1, FALSE, NULL);
+}
+
+void block_serial_run(struct block_graph *graph, void (*fn)(void *arg), void *arg)
+{
+    struct task *task = g_new(struct task, 1);
+
+    task->fn = fn;
+    task->arg = arg;
+    g_thread_pool_push(graph->serial, task, NULL);
+}
+
 /* ---- waiting for one request */
 
 struct waited {

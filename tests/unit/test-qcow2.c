@@ -190,6 +190,55 @@ static void operate(struct fixture *f, uint8_t *model, size_t size, GRand *rand,
     }
 }
 
+/* Many requests at once, to stretches that touch but do not overlap, so that several want the same
+ * cluster; some read what nobody writes. */
+static void operate_at_once(struct fixture *f, uint8_t *model, size_t size, GRand *rand)
+{
+    enum { N = 48 };
+    struct io io[N];
+    struct iovec iov[N][2];
+    g_autofree uint8_t *buf = g_malloc0(size);
+    uint64_t at = (uint64_t)g_rand_int_range(rand, 0, (gint32)(size / 2 / 512)) * 512;
+    unsigned n = 0;
+
+    for (; n < N && at < size; n++) {
+        uint64_t limit = g_rand_boolean(rand) ? 8192 : 150000, most = MIN(size - at, limit);
+        uint64_t bytes = (uint64_t)g_rand_int_range(rand, 1, (gint32)(most / 512 + 1)) * 512;
+        enum block_op op = g_rand_int_range(rand, 0, 3) == 0   ? BLOCK_READ
+                           : g_rand_int_range(rand, 0, 5) == 0 ? BLOCK_WRITE_ZEROES
+                                                               : BLOCK_WRITE;
+
+        if (op == BLOCK_WRITE) {
+            fill(buf + at, bytes, rand);
+            memcpy(model + at, buf + at, bytes);
+        } else if (op == BLOCK_WRITE_ZEROES) {
+            memset(model + at, 0, bytes);
+        }
+        iov[n][0] = (struct iovec){buf + at, bytes / 3};
+        iov[n][1] = (struct iovec){buf + at + bytes / 3, bytes - bytes / 3};
+        io[n] = (struct io){.request = {.op = op,
+                                        .offset = at,
+                                        .bytes = bytes,
+                                        .iov = op == BLOCK_WRITE_ZEROES ? NULL : iov[n],
+                                        .n_iov = op == BLOCK_WRITE_ZEROES ? 0 : 2,
+                                        .done = io_done}};
+        at += bytes;
+    }
+    for (unsigned i = n; i-- > 0;) { /* backwards: the later part of a cluster comes first */
+        block_backend_submit(f->backend, &io[i].request);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        const struct block_request *r = &io[i].request;
+
+        while (!io[i].done) {
+            g_main_context_iteration(f->main->context, TRUE);
+        }
+        g_assert_cmpint(io[i].result, ==, 0);
+        g_assert_true(r->op != BLOCK_READ ||
+                      memcmp(buf + r->offset, model + r->offset, r->bytes) == 0);
+    }
+}
+
 struct variant {
     const char *options; /* of qemu-img create */
     size_t size;
@@ -221,7 +270,11 @@ static void test_random(struct fixture *f, gconstpointer data)
           v->backing ? "-b base.raw -F raw" : "", v->size);
     for (unsigned round = 0; round < 2; round++) {
         open_image(f, "i.qcow2", "");
-        operate(f, model, v->size, rand, 100);
+        operate(f, model, v->size, rand, 60);
+        for (unsigned i = 0; i < 10; i++) {
+            operate_at_once(f, model, v->size, rand);
+        }
+        operate(f, model, v->size, rand, 20);
         expect_all(f, model, v->size);
         close_image(f);
         write_file(f, "model.raw", model, v->size);
@@ -278,6 +331,48 @@ static void test_crash(struct fixture *f, gconstpointer unused)
     }
     close_image(f);
     shell(f, "qemu-img check -q i.qcow2");
+}
+
+static uint8_t *resize(struct fixture *f, uint8_t *model, size_t old, size_t size)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(block_resize(f->graph, NULL, "q", (int64_t)size, &error));
+    g_assert_no_error(error);
+    g_assert_cmpuint(block_backend_bytes(f->backend), ==, size);
+    model = g_realloc(model, size);
+    memset(model + MIN(old, size), 0, size - MIN(old, size));
+    return model;
+}
+
+/* Longer and shorter; what comes back is zeroes, also where a backing file is longer. With small
+ * clusters the L1 and reference count tables have to grow. */
+static void test_resize(struct fixture *f, gconstpointer options)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(23);
+    static const size_t sizes[] = {5 << 20, (5 << 20) + 512,  (1 << 20) + 1536, 3 << 20,
+                                   9 << 20, (2 << 20) + 1024, 24 << 20};
+    size_t size = 2 << 20;
+    g_autofree uint8_t *model = g_malloc0(4 << 20);
+
+    fill(model, 4 << 20, rand);
+    write_file(f, "base.raw", model, 4 << 20);
+    shell(f, "qemu-img create -q -f qcow2 -b base.raw -F raw -o %s i.qcow2 2M",
+          (const char *)options);
+    open_image(f, "i.qcow2", "");
+    for (unsigned i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        operate(f, model, size, rand, 10);
+        model = resize(f, model, size, sizes[i]);
+        size = sizes[i];
+        expect_all(f, model, size);
+        operate_at_once(f, model, size, rand);
+    }
+    fill(model, size, rand);
+    g_assert_cmpint(rw(f, BLOCK_WRITE, 0, model, size), ==, 0);
+    close_image(f);
+    write_file(f, "model.raw", model, size);
+    shell(f, "qemu-img check -q i.qcow2");
+    shell(f, "qemu-img compare -q -f raw -F qcow2 model.raw i.qcow2");
 }
 
 static void expect_refusal(struct fixture *f, const char *make, const char *more, const char *part)
@@ -385,6 +480,9 @@ int main(int argc, char **argv)
     }
     ADD("/qcow2/shared-zlib", "zlib", test_shared);
     ADD("/qcow2/shared-zstd", "zstd", test_shared);
+    ADD("/qcow2/resize", "compat=1.1", test_resize);
+    ADD("/qcow2/resize-v2", "compat=0.10", test_resize);
+    ADD("/qcow2/resize-small-clusters", "cluster_size=512,refcount_bits=64", test_resize);
     ADD("/qcow2/crash", NULL, test_crash);
     ADD("/qcow2/refusals", NULL, test_refusals);
     ADD("/qcow2/corrupt", NULL, test_corrupt);
