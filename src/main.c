@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 struct godwit {
@@ -29,6 +30,7 @@ static bool open_log(struct godwit *g, GError **error)
     const char *path = g->options->log_file;
 
     log_guest_enable(g->options->log_guest);
+    log_set_timestamp(g->options->log_timestamp);
     if (!path) {
         return true;
     }
@@ -67,7 +69,12 @@ static bool set_up(struct godwit *g, GError **error)
         !assemble_monitors(g->monitor, o, error)) {
         return false;
     }
+    if (o->lock_memory && mlockall(MCL_CURRENT | MCL_FUTURE) != 0) {
+        g_set_error(error, CLI_ERROR, 0, "-overcommit mem-lock=on: cannot lock memory: %m");
+        return false;
+    }
     o->config->prepare = assemble_block;
+    o->config->option_descs = option_descs;
     o->config->populate = assemble_devices;
     o->config->populate_opaque = &g->assembly;
     monitor_watch_main(g->monitor, o->stall_ms);

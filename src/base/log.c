@@ -15,7 +15,19 @@ static struct {
     gint guest; /* atomic: log_guest() speaks */
     gint64 window_us;
     unsigned in_window, left_out;
+    bool timestamp;
 } logger = {.fd = STDERR_FILENO};
+
+/* Mutex held. */
+static void put_time(FILE *file)
+{
+    g_autoptr(GDateTime) now = logger.timestamp ? g_date_time_new_now_utc() : NULL;
+    g_autofree char *text = now ? g_date_time_format(now, "%Y-%m-%dT%H:%M:%S") : NULL;
+
+    if (text) {
+        fprintf(file, "%s.%06dZ ", text, g_date_time_get_microsecond(now));
+    }
+}
 
 static void log_line(const char *prefix, const char *fmt, va_list args) G_GNUC_PRINTF(2, 0);
 
@@ -25,6 +37,7 @@ static void log_line(const char *prefix, const char *fmt, va_list args)
     FILE *file = logger.file ? logger.file : stderr;
 
     g_strchomp(text);
+    put_time(file);
     fprintf(file, "godwit: %s%s\n", prefix, text);
     fflush(file);
 }
@@ -68,6 +81,7 @@ static bool guest_line_allowed(void)
 
     if (now_us - logger.window_us >= G_USEC_PER_SEC) {
         if (logger.left_out) {
+            put_time(logger.file ? logger.file : stderr);
             fprintf(logger.file ? logger.file : stderr,
                     "godwit: guest: (%u more messages left out)\n", logger.left_out);
         }
@@ -109,5 +123,12 @@ void log_set_file(FILE *file)
     g_mutex_lock(&logger.mutex);
     logger.file = file;
     g_atomic_int_set(&logger.fd, file ? fileno(file) : STDERR_FILENO);
+    g_mutex_unlock(&logger.mutex);
+}
+
+void log_set_timestamp(bool on)
+{
+    g_mutex_lock(&logger.mutex);
+    logger.timestamp = on;
     g_mutex_unlock(&logger.mutex);
 }

@@ -21,5 +21,7 @@ void log_from_signal(const char *text, size_t length);
 
 void log_guest_enable(bool on);
 void log_set_file(FILE *file); /* not owned */
+/* Lines begin with the wall-clock time, in UTC with microseconds (ISO 8601). */
+void log_set_timestamp(bool on);
 
 #endif

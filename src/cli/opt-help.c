@@ -75,26 +75,17 @@ void help_devices(void)
     }
 }
 
-static const char *type_name(enum property_type type)
+static void help_property(const struct property *p)
 {
-    switch (type) {
-    case PROP_BOOL:
-        return "bool";
-    case PROP_U8:
-        return "uint8";
-    case PROP_U16:
-        return "uint16";
-    case PROP_U32:
-        return "uint32";
-    case PROP_U64:
-        return "uint64";
-    case PROP_SIZE:
-        return "size";
-    case PROP_STRING:
-        return "str";
-    default:
-        return "chardev";
+    printf("  %s=", p->name);
+    if (p->type == PROP_ENUM) {
+        for (size_t i = 0; i < p->values->n_values; i++) {
+            printf("%s%s", i ? "|" : "", p->values->values[i]);
+        }
+    } else {
+        printf("<%s>", p->type == PROP_CHARDEV ? "chardev" : property_type_name(p->type));
     }
+    printf("  - %s\n", p->help ? p->help : "");
 }
 
 bool help_device(const char *name)
@@ -106,7 +97,7 @@ bool help_device(const char *name)
     }
     printf("%s options:\n", name);
     for (const struct property *p = c->props; p && p->type != PROP_END; p++) {
-        printf("  %s=<%s>  - %s\n", p->name, type_name(p->type), p->help ? p->help : "");
+        help_property(p);
     }
     return true;
 }

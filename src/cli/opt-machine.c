@@ -542,6 +542,10 @@ static bool firmware_choose(struct options *o, const struct board *board, GError
     g_autofree char *name = config->firmware;
 
     config->firmware = NULL;
+    if (config->pflash[1] && !has_flash(o)) {
+        g_set_error(error, CLI_ERROR, 0, "-machine pflash1 is only for a machine with pflash0");
+        return false;
+    }
     if (has_flash(o)) {
         if (name || config->kernel) {
             g_set_error(error, CLI_ERROR, 0,

@@ -71,17 +71,16 @@ bool opt_object(struct options *o, const char *arg, GError **error)
 {
     static const char *const types[] = {"memory-backend-file", "memory-backend-memfd",
                                         "memory-backend-ram", NULL};
-    /* What the schema knows: read by assemble_block(). */
-    static const char *const schema_types[] = {"rng-builtin", "rng-random", NULL};
     struct params *p = params_parse(arg, "qom-type", error);
     const char *type = p ? params_take(p, "qom-type") : NULL;
     struct memory_object *memory;
     bool ok = false;
+    int kind;
 
     if (!p) {
         return false;
     }
-    if (type && g_strv_contains(schema_types, type)) {
+    if (type && qapi_enum_parse(&object_type_type, type, &kind)) { /* read by assemble_block() */
         option_text_add(o->objects, "object", arg);
         params_free(p);
         return true;
@@ -90,7 +89,7 @@ bool opt_object(struct options *o, const char *arg, GError **error)
     if (!type || !g_strv_contains(types, type)) {
         g_set_error(error, CLI_ERROR, 0,
                     "invalid object type '%s' (there are memory-backend-file, -memfd and -ram, "
-                    "rng-builtin and rng-random)",
+                    "rng-builtin, rng-random and secret)",
                     type ? type : "");
     } else {
         ok = memory_take(o, p, memory, type, error);

@@ -29,6 +29,11 @@ bool opt_action(struct options *o, const char *arg, GError **error);
 /* What needs several options: topology against the board, RAM against the host, defaults. */
 bool opt_machine_finish(struct options *o, GError **error);
 
+/* opt-host.c */
+bool opt_msg(struct options *o, const char *arg, GError **error);
+bool opt_overcommit(struct options *o, const char *arg, GError **error);
+bool opt_audiodev(struct options *o, const char *arg, GError **error);
+
 /* opt-help.c */
 void help_machines(void);
 void help_accels(void);

@@ -49,6 +49,8 @@ struct options {
     unsigned stall_ms; /* 0: not watched */
     bool nographic, no_display, no_defaults, daemonize, log_guest;
     bool debug_threads; /* -name debug-threads=on */
+    bool lock_memory;   /* -overcommit mem-lock=on */
+    bool log_timestamp; /* -msg timestamp=on */
     bool has_reboot, has_shutdown, has_panic, has_watchdog;
     struct machine_actions actions;
     enum options_action action;
@@ -63,5 +65,8 @@ bool options_default_console(const struct options *o);
 
 /* Fills a socket address from the parameters of a -chardev socket,... that a monitor uses. */
 bool options_chardev_address(const char *text, struct sock_address *address, GError **error);
+
+/* What the options take, for query-command-line-options (option-params.c). */
+extern const struct option_desc option_descs[];
 
 #endif

@@ -94,6 +94,12 @@ static const struct vcpu_ops qtest_vcpu = {
     .read_linear = qtest_read_linear,
 };
 
+/* Nothing executes: what the software CPU has will do. */
+static bool qtest_probe(struct cpu_support *support, GError **error)
+{
+    return accel_soft.probe(support, error);
+}
+
 static bool qtest_init(struct cpus *cpus, GError **error)
 {
     return true;
@@ -117,6 +123,7 @@ static void qtest_pulse_lint1(struct cpus *cpus)
 
 const struct accel_ops accel_qtest = {
     .name = "qtest",
+    .probe = qtest_probe,
     .init = qtest_init,
     .finish = qtest_finish,
     .vcpu = &qtest_vcpu,

@@ -26,6 +26,7 @@
 
 struct cpu_state;
 struct cpu_model;
+struct cpu_support;
 struct vcpu;
 struct cpus;
 
@@ -126,6 +127,8 @@ struct translation_stats {
 
 struct accel_ops {
     const char *name; /* "tcg", "kvm", "qtest": as on the command line */
+    /* Whether it can be used on this host, and what CPU features it gives; keeps nothing open. */
+    bool (*probe)(struct cpu_support *support, GError **error);
     bool (*init)(struct cpus *, GError **);
     void (*finish)(struct cpus *);
     const struct vcpu_ops *vcpu;

@@ -90,42 +90,64 @@ void machine_config_free(struct machine_config *config)
 
 /* ---- vCPUs */
 
-static struct cpus *try_accel(struct machine *m, const char *name, const struct cpus_hooks *hooks,
-                              GError **error)
+/* Makes the vCPUs; hooks NULL: only looks whether they could be made. */
+static bool try_accel(struct machine *m, const char *name, const struct cpus_hooks *hooks,
+                      GError **error)
 {
     const struct accel_ops *accel = accel_find(name);
+    struct cpu_support support;
 
     if (!accel) {
         g_set_error(error, MACHINE_ERROR, 0, "accelerator '%s' is not available here", name);
-        return NULL;
+        return false;
     }
-    return cpus_new(accel, &m->config->accel, &m->config->topology, m->cpu_model, m->mem, m->io,
-                    m->clock, &m->lock, hooks, m, error);
+    if (hooks) {
+        m->cpus = cpus_new(accel, &m->config->accel, &m->config->topology, m->cpu_model, m->mem,
+                           m->io, m->clock, &m->lock, hooks, m, error);
+    }
+    if (hooks ? !m->cpus : !accel->probe(&support, error)) {
+        return false;
+    }
+    m->accel = accel;
+    return true;
+}
+
+/* The first that works here; warns of those before. */
+static bool first_accel(struct machine *m, const struct cpus_hooks *hooks, GError **error)
+{
+    GPtrArray *names = m->config->accels;
+
+    for (guint i = 0; i < names->len; i++) {
+        g_autoptr(GError) why = NULL;
+
+        if (try_accel(m, names->pdata[i], hooks, &why)) {
+            return true;
+        }
+        if (i + 1 == names->len) {
+            g_propagate_error(error, g_steal_pointer(&why));
+        } else {
+            log_warn("%s; trying '%s'", why->message, (const char *)names->pdata[i + 1]);
+        }
+    }
+    return false;
+}
+
+bool machine_choose_accel(struct machine *m, GError **error)
+{
+    return first_accel(m, NULL, error);
 }
 
 bool machine_create_cpus(struct machine *m, const struct cpus_hooks *hooks, GError **error)
 {
-    GPtrArray *names = m->config->accels;
-
     m->cpu_model = cpu_model_new(m->config->cpu_spec, &m->config->topology, error);
-    if (!m->cpu_model) {
+    if (!m->cpu_model || !first_accel(m, hooks, error)) {
         return false;
     }
-    for (guint i = 0; i < names->len && !m->cpus; i++) {
-        g_autoptr(GError) why = NULL;
-
-        m->cpus = try_accel(m, names->pdata[i], hooks, &why);
-        if (!m->cpus && i + 1 == names->len) {
-            g_propagate_error(error, g_steal_pointer(&why));
-        } else if (!m->cpus) {
-            log_warn("%s; trying '%s'", why->message, (const char *)names->pdata[i + 1]);
-        }
-    }
     m->env.cpus = m->cpus;
-    if (m->cpus && strcmp(m->cpus->accel->name, "qtest") == 0) {
+    if (strcmp(m->accel->name, "qtest") == 0) {
         vclock_make_stepped(m->clock); /* nothing executes: time moves by the register door */
     }
-    return m->cpus != NULL;
+    return true;
 }
 
 struct vcpu *machine_vcpu(struct machine *m, int64_t index)

@@ -34,6 +34,17 @@ struct boot_options {
 
 #define MACHINE_FLASHES 2
 
+/* What the command line takes, for clients that make one; the lists end with a NULL name. */
+struct option_param {
+    const char *name;
+    enum command_line_parameter_type type;
+};
+
+struct option_desc {
+    const char *option;                /* without the dash */
+    const struct option_param *params; /* NULL: none, or they depend on the first word */
+};
+
 struct machine_config { /* what the command line said; strings owned */
     char *machine_type; /* "q35", "none" */
     char *name;         /* -name; NULL */
@@ -62,6 +73,7 @@ struct machine_config { /* what the command line said; strings owned */
      * Machine lock held. NULL: none. */
     bool (*populate)(struct machine *m, void *opaque, GError **error);
     void *populate_opaque;
+    const struct option_desc *option_descs; /* constant; NULL: nobody tells */
 };
 
 /* Zeroed, with empty lists. */
@@ -100,7 +112,8 @@ struct machine {
     struct loop *loop; /* the main thread's, dispatching under lock */
     struct vclock *clock;
     struct address_space *mem, *io;
-    struct cpus *cpus;
+    const struct accel_ops *accel; /* the chosen one */
+    struct cpus *cpus;             /* NULL: none */
     struct cpu_model *cpu_model;
     struct device_env env;
     struct event_sink *events;       /* where QMP events go, with their causes; never NULL */
@@ -133,6 +146,8 @@ void machine_free(struct machine *m);
  * here. hooks are the board's (constant); it uses machine_triple_fault and machine_internal_error
  * below for its own, and gets the machine as their opaque. */
 bool machine_create_cpus(struct machine *m, const struct cpus_hooks *hooks, GError **error);
+/* The same for a board without vCPUs: only chooses. */
+bool machine_choose_accel(struct machine *m, GError **error);
 void machine_triple_fault(void *machine, struct vcpu *vcpu);
 void machine_internal_error(void *machine, struct vcpu *vcpu, const char *text);
 void machine_host_error(void *machine, struct vcpu *vcpu, const char *text);

@@ -9,15 +9,15 @@
 #include <json-c/json.h>
 #include <string.h>
 
-/* What this machine's accelerator can give; without vCPUs, what the software CPU could. */
+/* What this machine's accelerator can give. */
 static struct cpu_support support_of(const struct machine *m)
 {
-    struct cpu_support support = {.name = "TCG"};
+    struct cpu_support support = {.name = m->accel->name};
 
     if (m->cpus && m->cpu_model) {
         return m->cpu_model->support;
     }
-    cpu_support_table(&support, FEATURE_SOFT);
+    m->accel->probe(&support, NULL); /* it did work when it was chosen; nothing otherwise */
     return support;
 }
 

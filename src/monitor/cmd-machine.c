@@ -129,10 +129,10 @@ struct uuid_info *qmp_query_uuid(struct qmp_call *call, GError **errp)
 struct kvm_info *qmp_query_kvm(struct qmp_call *call, GError **errp)
 {
     struct kvm_info *info = g_new0(struct kvm_info, 1);
-    const struct cpus *cpus = call->machine->cpus;
+    const struct accel_ops *kvm = accel_find("kvm");
 
-    info->present = accel_find("kvm") != NULL;
-    info->enabled = cpus && strcmp(cpus->accel->name, "kvm") == 0;
+    info->present = kvm != NULL;
+    info->enabled = kvm && call->machine->accel == kvm;
     return info;
 }
 

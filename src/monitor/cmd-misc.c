@@ -8,6 +8,42 @@
 #include "monitor/monitor.h"
 #include "qapi-commands.h"
 #include "qapi/error.h"
+#include <string.h>
+
+static struct command_line_option_info *option_info(const struct option_desc *desc)
+{
+    struct command_line_option_info *info = g_new0(struct command_line_option_info, 1);
+
+    info->option = g_strdup(desc->option);
+    info->parameters = command_line_parameter_info_list_new();
+    for (const struct option_param *p = desc->params; p && p->name; p++) {
+        struct command_line_parameter_info *param = g_new0(struct command_line_parameter_info, 1);
+
+        param->name = g_strdup(p->name);
+        param->type = p->type;
+        command_line_parameter_info_list_append(info->parameters, param);
+    }
+    return info;
+}
+
+struct command_line_option_info_list *
+qmp_query_command_line_options(struct qmp_call *call,
+                               const struct qmp_query_command_line_options_arg *arg, GError **errp)
+{
+    struct command_line_option_info_list *list = command_line_option_info_list_new();
+
+    for (const struct option_desc *d = call->machine->config->option_descs; d && d->option; d++) {
+        if (!arg->option || strcmp(arg->option, d->option) == 0) {
+            command_line_option_info_list_append(list, option_info(d));
+        }
+    }
+    if (arg->option && list->n == 0) {
+        command_line_option_info_list_free(list);
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "invalid option name: %s", arg->option);
+        return NULL;
+    }
+    return list;
+}
 
 struct name_info *qmp_query_name(struct qmp_call *call, GError **errp)
 {

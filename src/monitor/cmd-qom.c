@@ -2,14 +2,16 @@
  * Commands of the schema module qom: looking at the tree of objects, making and removing back ends.
  *
  * A path may be absolute, or the end of one that is the only such. Properties of devices are those
- * of the command line; vCPUs and the clock have a few that tell their state.
+ * of the command line; vCPUs and the clock have a few that tell their state. Here is also
+ * device-list-properties of the module qdev, which is qom-list-properties of devices.
  */
 #include "monitor/monitor-priv.h"
 
-#include "cpu/x86/cpuid.h"
+#include "cpu/x86/cpu-features.h"
 #include "devices/core/object.h"
 #include "devices/isa/mc146818rtc.h"
 #include "machine/objects.h"
+#include "monitor/qom-types.h"
 #include "qapi-commands.h"
 #include "qapi-visit.h"
 #include "qapi/error.h"
@@ -56,6 +58,9 @@ static const struct qom_object *object_find(GPtrArray *objects, const char *path
 typedef bool (*get_fn)(struct machine *m, const struct qom_object *object,
                        struct json_object **value, GError **errp);
 
+typedef bool (*set_fn)(struct machine *m, const struct qom_object *object,
+                       struct json_object *value, GError **errp);
+
 static struct vcpu *vcpu_of(const struct qom_object *object)
 {
     return object->vcpu;
@@ -65,6 +70,21 @@ static bool get_apic_id(struct machine *m, const struct qom_object *object,
                         struct json_object **value, GError **errp)
 {
     *value = json_object_new_int64(vcpu_of(object)->apic_id);
+    return true;
+}
+
+/* Features that were asked for and that the accelerator could not give. */
+static bool get_unavailable(struct machine *m, const struct qom_object *object,
+                            struct json_object **value, GError **errp)
+{
+    *value = json_object_new_array();
+    for (unsigned i = 0; i < W__MAX * 32; i++) {
+        const char *name = cpu_feature_bit_name(i / 32, i % 32);
+
+        if (name && m->cpu_model->lost[i / 32] >> i % 32 & 1) {
+            json_object_array_add(*value, json_object_new_string(name));
+        }
+    }
     return true;
 }
 
@@ -146,35 +166,36 @@ static const struct special {
     const char *name, *type;
     bool (*applies)(struct machine *m, const struct qom_object *object);
     get_fn get;
+    set_fn set; /* NULL: it can't be set */
 } specials[] = {
     {"apic-id", "uint32", is_vcpu, get_apic_id},
     {"tsc-frequency", "int", is_vcpu, get_tsc_frequency},
+    {"unavailable-features", "strList", is_vcpu, get_unavailable},
     {"crash-information", "GuestPanicInformation", is_vcpu, get_crash},
     {"date", "struct tm", is_rtc, get_date},
     {"rtc-time", "struct tm", is_machine_with_rtc, get_rtc_time},
 };
 
-/* ---- properties of devices' tables */
-
-static const char *property_type_name(enum property_type type)
+static const struct special *special_find(struct machine *m, const struct qom_object *object,
+                                          const char *name)
 {
-    switch (type) {
-    case PROP_BOOL:
-        return "bool";
-    case PROP_U8:
-        return "uint8";
-    case PROP_U16:
-        return "uint16";
-    case PROP_U32:
-        return "uint32";
-    case PROP_U64:
-        return "uint64";
-    case PROP_SIZE:
-        return "size";
-    default:
-        return "str";
+    for (unsigned i = 0; i < G_N_ELEMENTS(specials); i++) {
+        if (strcmp(specials[i].name, name) == 0 && specials[i].applies(m, object)) {
+            return &specials[i];
+        }
     }
+    return NULL;
 }
+
+/* Whether the vCPUs have the feature of that name; NULL: it is none. */
+static struct json_object *get_feature(const struct machine *m, const char *name)
+{
+    const struct cpu_feature_desc *f = cpu_feature_find(name);
+
+    return f ? json_object_new_boolean(m->cpu_model->word[f->word] >> f->bit & 1) : NULL;
+}
+
+/* ---- properties of devices' tables */
 
 static struct json_object *string_new(const char *text)
 {
@@ -247,6 +268,24 @@ static struct object_property_info *add_info(struct object_property_info_list *l
     return info;
 }
 
+static void list_table(const struct property *props, struct object_property_info_list *list)
+{
+    for (const struct property *p = props; p && p->type != PROP_END; p++) {
+        struct object_property_info *info =
+            add_info(list, p->name, g_strdup(property_type_name(p->type)));
+
+        info->description = g_strdup(p->help);
+        info->default_value = property_default(p);
+    }
+}
+
+static void list_features(struct object_property_info_list *list)
+{
+    for (unsigned i = 0; i < cpu_features_n; i++) {
+        add_info(list, cpu_features[i].name, g_strdup("bool"));
+    }
+}
+
 static void list_properties(struct machine *m, const struct qom_object *object,
                             struct object_property_info_list *list)
 {
@@ -259,12 +298,10 @@ static void list_properties(struct machine *m, const struct qom_object *object,
             add_info(list, specials[i].name, g_strdup(specials[i].type));
         }
     }
-    for (const struct property *p = table_of(object); p->type != PROP_END; p++) {
-        struct object_property_info *info =
-            add_info(list, p->name, g_strdup(property_type_name(p->type)));
-
-        info->description = g_strdup(p->help);
-        info->default_value = property_default(p);
+    if (object->vcpu) {
+        list_features(list);
+    } else if (object->device) {
+        list_table(object->device->class->props, list);
     }
 }
 
@@ -320,30 +357,177 @@ static struct json_object *get_plain(const struct qom_object *object, const char
     return NULL;
 }
 
+static void property_not_found(const char *type, const char *name, GError **errp)
+{
+    g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Property '%s.%s' not found", type, name);
+}
+
+static bool object_get(struct machine *m, GPtrArray *objects, const struct qom_object *object,
+                       const char *name, struct json_object **ret, GError **errp)
+{
+    const struct special *special = special_find(m, object, name);
+
+    if (special) {
+        return special->get(m, object, ret, errp);
+    }
+    *ret = get_plain(object, name);
+    if (!*ret && object->vcpu) {
+        *ret = get_feature(m, name);
+    }
+    if (!*ret) {
+        *ret = get_child(objects, object, name);
+    }
+    if (!*ret) {
+        property_not_found(object->type, name, errp);
+    }
+    return *ret != NULL;
+}
+
 bool qmp_qom_get(struct qmp_call *call, const struct qmp_qom_get_arg *arg, struct json_object **ret,
                  GError **errp)
 {
     g_autoptr(GPtrArray) objects = objects_new(call->machine);
     const struct qom_object *object = object_find(objects, arg->path, errp);
 
+    return object && object_get(call->machine, objects, object, arg->property, ret, errp);
+}
+
+/* Whether there is such a property, whether it has a value now or not. */
+static bool object_has(struct machine *m, GPtrArray *objects, const struct qom_object *object,
+                       const char *name)
+{
+    struct json_object *value = NULL;
+
+    if (special_find(m, object, name)) {
+        return true;
+    }
+    object_get(m, objects, object, name, &value, NULL);
+    json_object_put(value);
+    return value != NULL;
+}
+
+bool qmp_qom_set(struct qmp_call *call, const struct qmp_qom_set_arg *arg, GError **errp)
+{
+    g_autoptr(GPtrArray) objects = objects_new(call->machine);
+    const struct qom_object *object = object_find(objects, arg->path, errp);
+    const struct special *special;
+
     if (!object) {
         return false;
     }
-    for (unsigned i = 0; i < G_N_ELEMENTS(specials); i++) {
-        if (strcmp(specials[i].name, arg->property) == 0 &&
-            specials[i].applies(call->machine, object)) {
-            return specials[i].get(call->machine, object, ret, errp);
+    special = special_find(call->machine, object, arg->property);
+    if (special && special->set) {
+        return special->set(call->machine, object, arg->value, errp);
+    }
+    if (object_has(call->machine, objects, object, arg->property)) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Property '%s.%s' is not writable",
+                    object->type, arg->property);
+    } else {
+        property_not_found(object->type, arg->property, errp);
+    }
+    return false;
+}
+
+/* ---- types */
+
+struct object_type_info_list *
+qmp_qom_list_types(struct qmp_call *call, const struct qmp_qom_list_types_arg *arg, GError **errp)
+{
+    struct object_type_info_list *list = object_type_info_list_new();
+    g_autoptr(GPtrArray) types = qom_types_new();
+
+    for (guint i = 0; i < types->len; i++) {
+        const struct qom_type *type = types->pdata[i];
+        struct object_type_info *info;
+
+        if ((type->abstract && !(arg->has_abstract && arg->abstract)) ||
+            (arg->implements && !qom_type_implements(types, type, arg->implements))) {
+            continue;
         }
+        info = g_new0(struct object_type_info, 1);
+        info->name = g_strdup(type->name);
+        info->has_abstract = info->abstract = type->abstract;
+        info->parent = *type->parent ? g_strdup(type->parent) : NULL;
+        object_type_info_list_append(list, info);
     }
-    *ret = get_plain(object, arg->property);
-    if (!*ret) {
-        *ret = get_child(objects, object, arg->property);
+    return list;
+}
+
+/* What -object takes for an object of this kind: the schema's members. */
+static void list_object_members(const char *name, struct object_property_info_list *list)
+{
+    const struct qapi_type *branch;
+    int kind;
+
+    if (!qapi_enum_parse(&object_type_type, name, &kind)) {
+        return;
     }
-    if (!*ret) {
-        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Property '%s.%s' not found", object->type,
-                    arg->property);
+    branch = object_options_type.branches[kind];
+    for (size_t i = 0; branch && i < branch->n_members; i++) {
+        const struct qapi_member *m = &branch->members[i];
+
+        add_info(list, m->name, g_strdup(m->type == &qapi_str_type ? "string" : m->type->name));
     }
-    return *ret != NULL;
+}
+
+struct object_property_info_list *
+qmp_qom_list_properties(struct qmp_call *call, const struct qmp_qom_list_properties_arg *arg,
+                        GError **errp)
+{
+    g_autoptr(GPtrArray) types = qom_types_new();
+    const struct qom_type *type = qom_type_find(types, arg->typename);
+    struct object_property_info_list *list;
+
+    if (!type) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_DEVICE_NOT_FOUND, "Class '%s' not found",
+                    arg->typename);
+        return NULL;
+    }
+    list = object_property_info_list_new();
+    add_info(list, "type", g_strdup("string"));
+    if (type->kind == QOM_DEVICE || type->kind == QOM_CPU) {
+        add_info(list, "realized", g_strdup("bool"));
+    }
+    if (type->kind == QOM_CPU) {
+        for (unsigned i = 0; i < G_N_ELEMENTS(specials); i++) {
+            if (specials[i].applies == is_vcpu) {
+                add_info(list, specials[i].name, g_strdup(specials[i].type));
+            }
+        }
+        list_features(list);
+    } else if (type->kind == QOM_DEVICE) {
+        list_table(type->class->props, list);
+    } else if (type->kind == QOM_OBJECT) {
+        list_object_members(type->name, list);
+    }
+    return list;
+}
+
+struct object_property_info_list *
+qmp_device_list_properties(struct qmp_call *call, const struct qmp_device_list_properties_arg *arg,
+                           GError **errp)
+{
+    g_autoptr(GPtrArray) types = qom_types_new();
+    const struct qom_type *type = qom_type_find(types, arg->typename);
+    struct object_property_info_list *list;
+
+    if (!type) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found",
+                    arg->typename);
+        return NULL;
+    }
+    if (type->kind != QOM_DEVICE && type->kind != QOM_CPU) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
+                    "Parameter 'typename' expects a non-abstract device type");
+        return NULL;
+    }
+    list = object_property_info_list_new();
+    if (type->kind == QOM_DEVICE) {
+        list_table(type->class->props, list);
+    } else {
+        list_features(list);
+    }
+    return list;
 }
 
 /* ---- making objects */

@@ -86,7 +86,19 @@ BAD = [
     (["-d", "foo"], "there is no log item 'foo'"),
     (["-M", "none", "-kernel", "/etc/passwd"], "can't start anything"),
     (["-M", "none", "-serial", "null"], "has no bus"),
+    (["-machine", "pflash1=a"], "pflash1 is only for a machine with pflash0"),
     (["-pidfile", "/nonexistent/dir/pid"], "/nonexistent/dir/pid"),
+    (["-msg", "timestamp=maybe"], "parameter 'timestamp' expects 'on' or 'off'"),
+    (["-msg", "guest-name=on"], "guest-name=on is not supported"),
+    (["-overcommit", "cpu-pm=on"], "cpu-pm=on is not supported"),
+    (["-audiodev", "alsa,id=a"], "there is no audio driver 'alsa'"),
+    (["-audiodev", "none"], "Parameter 'id' is missing"),
+    (["-object", "secret,id=s"], "Must provide 'file' or 'data'"),
+    (["-object", "secret,id=s,data=x,file=y"], "mutually exclusive"),
+    (["-object", "secret,id=s,file=/nonexistent/key"], "/nonexistent/key"),
+    (["-object", "secret,id=s,file=/dev/zero"], "too long for a secret"),
+    (["-object", "secret,id=s,data=a-b,format=base64"], "Base64 data is not valid"),
+    (["-object", "secret,id=s,data=a,format=hex"], "hex"),
 ]
 
 
@@ -212,6 +224,46 @@ class Good(unittest.TestCase):
             self.assertEqual(q.command("query-memory-size-summary")["base-memory"], 64 << 20)
             self.assertEqual(q.command("query-status")["status"], "prelaunch")
             self.assertIn("c0", [c["label"] for c in q.command("query-chardev")])
+
+    def test_told_parameters_are_taken(self):
+        """What query-command-line-options tells, the options take; a wrong name they do not."""
+        names = {"smp-opts": "smp", "memory": "m", "boot-opts": "boot"}
+        with Machine("-M", "none", "-S", serial=False) as m:
+            told = {o["option"]: [p["name"] for p in o["parameters"]]
+                    for o in m.qmp.command("query-command-line-options")}
+            self.assertEqual(m.qmp.command("query-command-line-options", option="rtc"), [
+                {"option": "rtc", "parameters": [{"name": n, "type": "string"}
+                                                 for n in ("base", "clock", "driftfix")]}])
+            self.assertEqual(m.qmp.request("query-command-line-options", option="zz")["error"],
+                             {"class": "GenericError", "desc": "invalid option name: zz"})
+        for option, parameters in told.items():
+            for name in parameters + ["nobody"] * bool(parameters):
+                first = {"accel": "accel=tcg,", "memory": "size=64,", "mon": "chardev=c,"}.get(option, "")
+                first = "" if first.startswith(name + "=") else first
+                result = run("-pidfile", "/nonexistent/dir/pid", f"-{names.get(option, option)}",
+                             f"{first}{name}=@").stderr
+                with self.subTest(option=option, name=name):
+                    unknown = f"invalid parameter '{name}'" in result
+                    self.assertEqual(unknown, name == "nobody", result)
+
+    def test_log_time(self):
+        with tempfile.NamedTemporaryFile("r", prefix="godwit-cli-") as log:
+            with Machine("-M", "none", "-S", "-msg", "timestamp=on", "-D", log.name, serial=False):
+                pass
+            self.assertRegex(log.read(), r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z godwit: info: ")
+
+    def test_memory_is_locked(self):
+        with Machine("-overcommit", "mem-lock=on", "-S", "-m", "32") as m:
+            with open(f"/proc/{m.process.pid}/status") as f:
+                locked = int(re.search(r"VmLck:\s+(\d+)", f.read())[1])
+            self.assertGreater(locked, 32 << 10)
+
+    def test_secret(self):
+        with Machine("-S", "-object", '{"qom-type":"secret","id":"k","data":"cGFzcw==","format":"base64"}') as m:
+            self.assertIn("duplicate object 'k'",
+                          m.qmp.request("object-add", **{"qom-type": "secret", "id": "k", "data": "a"})["error"]["desc"])
+            m.qmp.command("object-del", id="k")
+            m.qmp.command("object-add", **{"qom-type": "secret", "id": "k", "data": "a"})
 
     def test_global(self):
         with Machine("-S", "-global", "foo.bar=1", "-global", "ICH9-LPC.disable_s3=1", "-global",

@@ -54,6 +54,73 @@ class Objects(unittest.TestCase):
                 if name != "crash-information":
                     self.get(m, path, name)
 
+    def start_none(self):
+        m = Machine("-M", "none", "-S", serial=False)
+        self.addCleanup(m.close)
+        return m
+
+    def types(self, m, **args):
+        return {t["name"]: t.get("parent") for t in m.qmp.command("qom-list-types", **args)}
+
+    def test_types(self):
+        m = self.start_none()
+        types = self.types(m)
+        for name, parent in {"i6300esb": "pci-device", "isa-serial": "isa-device", "tcg-accel": "accel",
+                             "qemu64-x86_64-cpu": "x86_64-cpu", "rng-random": "rng-backend", "none-machine":
+                             "machine", "pc-q35-7.2-machine": "generic-pc-machine"}.items():
+            self.assertEqual(types[name], parent)
+        for abstract in "object", "device", "pci-device":
+            self.assertNotIn(abstract, types)
+            self.assertIn(abstract, self.types(m, abstract=True))
+        self.assertEqual(self.types(m, implements="nope"), {})
+        self.assertEqual(self.types(m, implements="rng-backend"),
+                         {"rng-random": "rng-backend", "rng-builtin": "rng-backend"})
+        self.assertIn("secret", self.types(m, implements="user-creatable"))
+        self.assertNotIn("i6300esb", self.types(m, implements="user-creatable"))
+        devices = self.types(m, implements="device")
+        self.assertIn("i6300esb", devices)
+        self.assertIn("max-x86_64-cpu", devices)
+        self.assertNotIn("rng-random", devices)
+
+    def test_type_properties(self):
+        m = self.start_none()
+        ask = m.qmp.command
+        props = {p["name"]: p for p in ask("device-list-properties", typename="pvpanic-pci")}
+        self.assertEqual(props["events"]["type"], "uint8")
+        self.assertEqual(props["events"]["default-value"], 3)
+        self.assertEqual({p["name"]: p["type"] for p in ask("qom-list-properties", typename="rng-random")},
+                         {"type": "string", "opened": "bool", "filename": "string"})
+        for typename in self.types(m, abstract=True):
+            names = [p["name"] for p in ask("qom-list-properties", typename=typename)]
+            self.assertEqual(len(names), len(set(names)), typename)
+            self.assertIn("type", names)
+        cpu = {p["name"]: p["type"] for p in ask("qom-list-properties", typename="max-x86_64-cpu")}
+        self.assertEqual((cpu["unavailable-features"], cpu["avx2"]), ("strList", "bool"))
+        for command in "device-list-properties", "qom-list-properties":
+            self.assertEqual(m.qmp.request(command, typename="nope")["error"]["class"], "DeviceNotFound")
+        for typename in "device", "none-machine", "rng-random":
+            self.assertEqual(m.qmp.request("device-list-properties", typename=typename)["error"], {
+                "class": "GenericError",
+                "desc": "Parameter 'typename' expects a non-abstract device type"})
+
+    def test_cpu_features(self):
+        m = self.start("-S", "-cpu", "qemu64,+avx,-popcnt,+vmx")
+        cpu = m.qmp.command("query-cpus-fast")[0]["qom-path"]
+        self.assertEqual([self.get(m, cpu, name) for name in ("avx", "popcnt", "vmx")], [False, False, False]
+                         if "avx" in self.get(m, cpu, "unavailable-features") else [True, False, False])
+        self.assertIn("vmx", self.get(m, cpu, "unavailable-features"))
+
+    def test_set(self):
+        m = self.start("-S", "-device", "ib700,id=wd")
+
+        def error(path, name):
+            return m.qmp.request("qom-set", path=path, property=name, value=1)["error"]
+        cpu = m.qmp.command("query-cpus-fast")[0]["qom-path"]
+        self.assertEqual(error("/nope", "type")["class"], "DeviceNotFound")
+        self.assertEqual(error("wd", "nope"), {"class": "GenericError", "desc": "Property 'ib700.nope' not found"})
+        for path, name in ("wd", "type"), (cpu, "avx"), (cpu, "crash-information"), ("/machine", "peripheral"):
+            self.assertRegex(error(path, name)["desc"], rf"^Property '.*\.{name}' is not writable$")
+
     def test_refused(self):
         m = self.start("-S", "-device", "pvpanic", "-device", "ib700,id=wd")
         nothing = {"class": "DeviceNotFound", "desc": "Device '/nope' not found"}
@@ -67,8 +134,7 @@ class Objects(unittest.TestCase):
             "class": "GenericError", "desc": "Property 'ib700.nope' not found"})
 
     def test_none(self):
-        m = Machine("-machine", "none", "-S", serial=False)
-        self.addCleanup(m.close)
+        m = self.start_none()
         self.assertNotIn("rtc-time", self.names(m, "/machine"))
         self.assertEqual(self.names(m, "/machine/unattached"), {"type": "string"})
 

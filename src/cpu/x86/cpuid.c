@@ -579,7 +579,7 @@ static void take_identity(struct cpu_model *m, const struct cpu_support *support
 
 bool cpu_model_filter(struct cpu_model *m, const struct cpu_support *support, GError **error)
 {
-    uint32_t word[W__MAX], lost[W__MAX];
+    uint32_t word[W__MAX];
 
     take_identity(m, support);
     if (m->kind == MODEL_HOST && !support->is_host) {
@@ -588,10 +588,10 @@ bool cpu_model_filter(struct cpu_model *m, const struct cpu_support *support, GE
     }
     wanted_words(m, support, word);
     for (unsigned w = 0; w < W__MAX; w++) {
-        lost[w] = word[w] & ~support->word[w];
+        m->lost[w] = word[w] & ~support->word[w];
         word[w] &= support->word[w];
     }
-    if (!report_lost(m, lost, error)) {
+    if (!report_lost(m, m->lost, error)) {
         return false;
     }
     model_build(m, word);

@@ -109,7 +109,7 @@ enum cpuid_word {
 struct cpu_support {
     const char *name;   /* "TCG" or "host", for messages */
     bool is_host;       /* the processor is the host's: models max and host take its identity */
-    const char *vendor; /* is_host: all models have the host's vendor */
+    char vendor[13];    /* is_host: all models have the host's vendor */
     uint32_t signature; /* is_host: of leaf 1 */
     uint32_t word[W__MAX];
 };
@@ -131,6 +131,7 @@ struct cpu_model {
     uint32_t base[W__MAX];   /* of the named model */
     uint32_t plus[W__MAX], minus[W__MAX];
     uint32_t word[W__MAX];              /* what CPUID says */
+    uint32_t lost[W__MAX];              /* asked for, and the accelerator has it not */
     bool check, enforce;                /* tell of features that are not there; that is an error */
     bool fixed_vendor, fixed_signature; /* given on the command line */
     bool no_l3, no_signature;           /* l3-cache=off; kvm=off: no name of a hypervisor */

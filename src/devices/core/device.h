@@ -60,6 +60,9 @@ struct property {
     const struct qapi_type *values; /* PROP_ENUM */
 };
 
+/* "bool", "uint8", "size", "str", ... */
+const char *property_type_name(enum property_type type);
+
 struct device;
 struct display_ops;
 

@@ -5,11 +5,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#define SECRET_MAX (1u << 20)
+
 static void object_free(struct object *o)
 {
     if (o->fd >= 0) {
         close(o->fd);
     }
+    g_clear_pointer(&o->secret, g_bytes_unref);
     object_options_free(o->options);
     g_free(o);
 }
@@ -26,19 +29,86 @@ static struct object *object_find(struct device_env *env, const char *id)
     return NULL;
 }
 
-static bool object_open(struct object *o, GError **error)
+static bool open_random(struct object *o, GError **error)
 {
     const char *path = o->options->u.rng_random.filename;
 
-    if (o->options->qom_type != OBJECT_TYPE_RNG_RANDOM) {
-        return true;
-    }
     path = path ? path : "/dev/urandom";
     o->fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (o->fd < 0) {
         g_set_error(error, DEVICE_ERROR, 0, "Could not open '%s': %s", path, g_strerror(errno));
     }
     return o->fd >= 0;
+}
+
+/* The whole file; one that is longer than a secret can be is an error. */
+static GByteArray *read_secret(const char *path, GError **error)
+{
+    g_autoptr(GByteArray) text = g_byte_array_new();
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    uint8_t piece[4096];
+    ssize_t n = -1;
+
+    while (fd >= 0 && text->len <= SECRET_MAX && (n = read(fd, piece, sizeof(piece))) > 0) {
+        g_byte_array_append(text, piece, (guint)n);
+    }
+    if (n < 0) {
+        g_set_error(error, DEVICE_ERROR, 0, "Unable to read %s: %s", path, g_strerror(errno));
+    } else if (n > 0) {
+        g_set_error(error, DEVICE_ERROR, 0, "%s is too long for a secret (%u bytes at most)", path,
+                    SECRET_MAX);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return n == 0 ? g_steal_pointer(&text) : NULL;
+}
+
+static bool decode_base64(GByteArray *text, GError **error)
+{
+    g_autofree uint8_t *bytes = NULL;
+    gsize n;
+
+    g_byte_array_append(text, (const uint8_t *)"", 1);
+    g_strchomp((char *)text->data);
+    if (strspn((char *)text->data, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+                                   "+/=\r\n") != strlen((char *)text->data)) {
+        g_set_error(error, DEVICE_ERROR, 0, "Base64 data is not valid");
+        return false;
+    }
+    bytes = g_base64_decode((char *)text->data, &n);
+    g_byte_array_set_size(text, 0);
+    g_byte_array_append(text, bytes, (guint)n);
+    return true;
+}
+
+static bool load_secret(struct object *o, GError **error)
+{
+    const struct secret_properties *p = &o->options->u.secret;
+    g_autoptr(GByteArray) text = NULL;
+
+    if (!p->data == !p->file) {
+        g_set_error(error, DEVICE_ERROR, 0,
+                    p->data ? "'file' and 'data' are mutually exclusive"
+                            : "Must provide 'file' or 'data'");
+        return false;
+    }
+    text = p->file ? read_secret(p->file, error)
+                   : g_byte_array_append(g_byte_array_new(), (const uint8_t *)p->data,
+                                         (guint)strlen(p->data));
+    if (!text ||
+        (p->has_format && p->format == SECRET_FORMAT_BASE64 && !decode_base64(text, error))) {
+        return false;
+    }
+    o->secret = g_byte_array_free_to_bytes(g_steal_pointer(&text));
+    return true;
+}
+
+static bool object_open(struct object *o, GError **error)
+{
+    return o->options->qom_type == OBJECT_TYPE_RNG_RANDOM ? open_random(o, error)
+           : o->options->qom_type == OBJECT_TYPE_SECRET   ? load_secret(o, error)
+                                                          : true;
 }
 
 static bool id_is_valid(const char *id)

@@ -11,7 +11,8 @@
 struct object {
     struct object_options *options; /* with its id and kind */
     unsigned users;
-    int fd; /* rng-random: the file, to be read without blocking; else -1 */
+    int fd;         /* rng-random: the file, to be read without blocking; else -1 */
+    GBytes *secret; /* secret: what it holds, decoded; else NULL */
 };
 
 bool object_add(struct device_env *env, const struct object_options *options, GError **error);

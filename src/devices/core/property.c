@@ -9,6 +9,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *property_type_name(enum property_type type)
+{
+    switch (type) {
+    case PROP_BOOL:
+        return "bool";
+    case PROP_U8:
+        return "uint8";
+    case PROP_U16:
+        return "uint16";
+    case PROP_U32:
+        return "uint32";
+    case PROP_U64:
+        return "uint64";
+    case PROP_SIZE:
+        return "size";
+    default:
+        return "str";
+    }
+}
+
 static bool parse_bool(const char *text, bool *value)
 {
     static const char *const on[] = {"on", "yes", "true", "y", NULL};

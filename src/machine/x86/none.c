@@ -11,7 +11,7 @@ static bool none_init(struct machine *m, GError **error)
                     m->config->kernel ? "-kernel" : "-bios");
         return false;
     }
-    return true;
+    return machine_choose_accel(m, error);
 }
 
 const struct board board_none = {

@@ -67,16 +67,14 @@ static struct kvm_cpuid_entry2 host_leaf(const struct kvm *k, uint32_t leaf)
 /* IBPB, IBRS, STIBP, SSBD */
 #define LEAF_88_EBX_DEFENCES    (1u << 12 | 1u << 14 | 1u << 15 | 1u << 24)
 
-/* What the host gives of each word. */
-static void support_fill(const struct kvm *k, struct cpu_support *support, char vendor[13])
+void kvm_support_fill(const struct kvm *k, struct cpu_support *support)
 {
     struct kvm_cpuid_entry2 zero = host_leaf(k, 0), one = host_leaf(k, 1);
 
-    memcpy(vendor, &zero.ebx, 4);
-    memcpy(vendor + 4, &zero.edx, 4);
-    memcpy(vendor + 8, &zero.ecx, 4);
-    *support = (struct cpu_support){
-        .name = "host", .is_host = true, .vendor = vendor, .signature = one.eax};
+    *support = (struct cpu_support){.name = "host", .is_host = true, .signature = one.eax};
+    memcpy(support->vendor, &zero.ebx, 4);
+    memcpy(support->vendor + 4, &zero.edx, 4);
+    memcpy(support->vendor + 8, &zero.ecx, 4);
     cpu_support_table(support, FEATURE_KVM);
     for (unsigned w = 0; w < W__MAX; w++) {
         const struct cpuid_word_desc *d = &cpuid_words[w];
@@ -102,7 +100,7 @@ bool kvm_filter_model(struct kvm *k, GError **error)
 {
     struct cpu_support support;
 
-    support_fill(k, &support, k->vendor);
+    kvm_support_fill(k, &support);
     return cpu_model_filter(k->cpus->model, &support, error);
 }
 

@@ -63,7 +63,6 @@ struct kvm {
     uint32_t guest_debug; /* KVM_GUESTDBG_* that there are */
     bool has_xcrs, has_debugregs, has_payload, has_kvmclock_ctrl, has_hyperv;
     struct kvm_cpuid2 *supported; /* CPUID bits that this host can give */
-    char vendor[13];              /* of the host's processor */
     struct map_listener listener, io_listener;
     GArray *memory_holes, *port_holes; /* struct kvm_hole */
     unsigned coalesced_page;           /* of a vCPU's run area: the ring; 0: none */
@@ -123,6 +122,8 @@ bool kvm_debug_failed_at_break(struct kvm_vcpu *v);
 
 /* cpuid.c */
 struct kvm_cpuid2 *kvm_cpuid_supported(int kvm_fd, GError **error);
+/* What the host gives of CPU features. */
+void kvm_support_fill(const struct kvm *k, struct cpu_support *support);
 /* Takes from the CPU model what the host cannot give. */
 bool kvm_filter_model(struct kvm *k, GError **error);
 bool kvm_vcpu_set_cpuid(struct kvm_vcpu *v, GError **error);

@@ -248,8 +248,7 @@ static bool vm_create(struct kvm *k, GError **error)
                     k->run_bytes);
         return false;
     }
-    k->supported = kvm_cpuid_supported(k->fd, error);
-    return k->supported != NULL;
+    return true;
 }
 
 static void kvm_free(struct kvm *k)
@@ -265,15 +264,44 @@ static void kvm_free(struct kvm *k)
     g_free(k);
 }
 
-static bool kvm_init(struct cpus *cpus, GError **error)
+/* /dev/kvm and what it can do; no VM yet. NULL: it can't be used. */
+static struct kvm *kvm_new(GError **error)
 {
     struct kvm *k = g_new0(struct kvm, 1);
 
-    k->cpus = cpus;
     k->fd = k->vm_fd = -1;
     g_mutex_init(&k->mutex);
-    if (!kvm_open(k, error) || !kvm_check_capabilities(k, error) || !vm_create(k, error) ||
-        !kvm_filter_model(k, error)) {
+    if (kvm_open(k, error) && kvm_check_capabilities(k, error)) {
+        k->supported = kvm_cpuid_supported(k->fd, error);
+    }
+    if (!k->supported) {
+        kvm_free(k);
+        return NULL;
+    }
+    return k;
+}
+
+static bool kvm_probe(struct cpu_support *support, GError **error)
+{
+    struct kvm *k = kvm_new(error);
+
+    if (!k) {
+        return false;
+    }
+    kvm_support_fill(k, support);
+    kvm_free(k);
+    return true;
+}
+
+static bool kvm_init(struct cpus *cpus, GError **error)
+{
+    struct kvm *k = kvm_new(error);
+
+    if (!k) {
+        return false;
+    }
+    k->cpus = cpus;
+    if (!vm_create(k, error) || !kvm_filter_model(k, error)) {
         kvm_free(k);
         return false;
     }
@@ -297,6 +325,7 @@ static void kvm_finish(struct cpus *cpus)
 
 const struct accel_ops accel_kvm = {
     .name = "kvm",
+    .probe = kvm_probe,
     .init = kvm_init,
     .finish = kvm_finish,
     .vcpu = &kvm_vcpu_ops,

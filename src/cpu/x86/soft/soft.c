@@ -280,7 +280,7 @@ static void log_renew(struct map_listener *listener, struct ram_block *ram)
 
 /* What the table says, less the vector features that are the host's instructions where it has none
  * (op-avx-fp.c). */
-static void support_fill(struct cpu_support *support)
+static bool soft_probe(struct cpu_support *support, GError **error)
 {
     static const struct {
         const char *feature;
@@ -298,14 +298,14 @@ static void support_fill(struct cpu_support *support)
             support->word[f->word] &= ~(1u << f->bit);
         }
     }
+    return true;
 }
 
 static bool soft_init(struct cpus *cpus, GError **error)
 {
     struct cpu_support support;
 
-    support_fill(&support);
-    if (!cpu_model_filter(cpus->model, &support, error)) {
+    if (!soft_probe(&support, error) || !cpu_model_filter(cpus->model, &support, error)) {
         return false;
     }
     cpus->tsc_khz = cpus->model->tsc_khz;
@@ -366,6 +366,7 @@ static bool soft_translation_stats(struct cpus *cpus, struct translation_stats *
 
 const struct accel_ops accel_soft = {
     .name = "tcg",
+    .probe = soft_probe,
     .init = soft_init,
     .finish = soft_finish,
     .vcpu = &soft_vcpu_ops,
