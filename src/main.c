@@ -9,6 +9,7 @@
 #include "base/threads.h"
 #include "cli/assemble.h"
 #include "cli/process.h"
+#include "migration/dump.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,6 +98,11 @@ static bool set_up(struct godwit *g, GError **error)
 
 static void tear_down(struct godwit *g)
 {
+    if (g->machine) {
+        big_lock_acquire(&g->machine->lock);
+        dump_finish(g->machine);
+        big_lock_release(&g->machine->lock);
+    }
     monitor_free(g->monitor);
     machine_free(g->machine);
     assembly_finish(&g->assembly);
@@ -127,6 +133,7 @@ int main(int argc, char **argv)
         return fflush(stdout) == 0 ? 0 : 1;
     }
     atexit(terminal_restore);
+    signal(SIGPIPE, SIG_IGN); /* a reader that goes away is an error of the writer's */
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an I/O error of the guest's */
     machine_block_signals();
     if (!host_fault_start(&error)) {

@@ -68,7 +68,8 @@ struct requests {
     /* The rest is the main thread's. */
     bool ended;
     struct cause *why_ended;
-    bool broken; /* the last reset failed */
+    bool broken;        /* the last reset failed */
+    const char *frozen; /* machine_freeze() */
     struct machine_actions actions;
 };
 
@@ -369,6 +370,9 @@ static void suspend(struct machine *m)
 
 static const char *start_refusal(const struct machine *m, enum run_state state)
 {
+    if (m->requests->frozen) {
+        return m->requests->frozen;
+    }
     if (m->requests->broken) {
         return "Resetting the Virtual Machine is required";
     }
@@ -421,6 +425,45 @@ bool vm_start(struct machine *m, GError **error)
         unpark(m);
     }
     return true;
+}
+
+/* ---- keeping it as it is */
+
+void machine_freeze(struct machine *m, const char *why)
+{
+    g_assert(big_lock_held(&m->lock) && !m->requests->frozen);
+    g_assert(!runstate_is_running(m->run));
+    m->requests->frozen = why;
+}
+
+bool machine_thaw(struct machine *m)
+{
+    m->requests->frozen = NULL;
+    return machine_run_requests(m);
+}
+
+const char *machine_frozen(const struct machine *m)
+{
+    return m->requests->frozen;
+}
+
+void machine_still_begin(struct machine *m)
+{
+    g_assert(big_lock_held(&m->lock));
+    if (runstate_is_running(m->run)) {
+        vclock_stop(m->clock);
+        park(m);
+        block_drain_begin(m->block);
+        block_drain_end(m->block);
+    }
+}
+
+void machine_still_end(struct machine *m)
+{
+    if (runstate_is_running(m->run)) {
+        vclock_start(m->clock);
+        unpark(m);
+    }
 }
 
 /* ---- carrying out requests */
@@ -571,6 +614,22 @@ static void run_shutdown(struct machine *m, enum shutdown_cause cause, bool ends
     }
 }
 
+/* A request that has to wait, unless there is a newer one of its kind. */
+static void put_back(struct requests *r, struct slots *taken, enum request_bit bit)
+{
+    if (!(taken->pending & bit)) {
+        return;
+    }
+    taken->pending &= ~(unsigned)bit;
+    g_mutex_lock(&r->mutex);
+    if (!(r->slots.pending & bit)) {
+        r->slots.pending |= bit;
+        r->slots.reset = bit == REQUEST_RESET ? taken->reset : r->slots.reset;
+        *slot_why(&r->slots, bit) = g_steal_pointer(slot_why(taken, bit));
+    }
+    g_mutex_unlock(&r->mutex);
+}
+
 static struct slots take_requests(struct machine *m)
 {
     struct requests *r = m->requests;
@@ -589,6 +648,10 @@ static struct slots take_requests(struct machine *m)
             *slot_why(&taken, REQUEST_SHUTDOWN) = g_steal_pointer(slot_why(&taken, REQUEST_RESET));
         }
         taken.pending = (taken.pending & ~(unsigned)REQUEST_RESET) | REQUEST_SHUTDOWN;
+    }
+    if (r->frozen) {
+        put_back(r, &taken, REQUEST_RESET);
+        put_back(r, &taken, REQUEST_WAKEUP);
     }
     return taken;
 }

@@ -19,6 +19,7 @@
 
 struct machine;
 struct debugger;
+struct dump;
 
 #define MACHINE_ERROR (machine_error_quark())
 GQuark machine_error_quark(void);
@@ -126,6 +127,7 @@ struct machine {
     struct block_graph *block;
     struct jobs *jobs;         /* block/job.h */
     struct debugger *debugger; /* debugger.c; NULL: none */
+    struct dump *dump;         /* migration/dump.c; NULL: none was made yet */
     GPtrArray *chardevs;       /* struct chardev *, owned: freed after the devices */
     int exit_status;
     /* Written by the main thread, read by the control thread: what may be asked of the machine. */
@@ -183,6 +185,20 @@ void vm_stop(struct machine *m, enum run_state state);
  * that refuse (shutdown, internal-error: "Resetting the Virtual Machine is required"; preconfig).
  */
 bool vm_start(struct machine *m, GError **error);
+
+/* While somebody reads a stopped machine from another thread: starting it is refused with this text
+ * (a constant), resets and wake-ups that are asked for wait until machine_thaw(). Machine lock
+ * held. Do not nest. */
+void machine_freeze(struct machine *m, const char *why);
+/* Ends that and carries out what has waited; a reset leaves the machine in prelaunch. false: the
+ * machine has ended. */
+bool machine_thaw(struct machine *m);
+/* That text, or NULL. */
+const char *machine_frozen(const struct machine *m);
+/* Holds a machine still whatever its run state, which stays, without an event: vCPUs, devices, disk
+ * requests and the clock. Nothing happens to one that does not run. Machine lock held. */
+void machine_still_begin(struct machine *m);
+void machine_still_end(struct machine *m);
 
 /* ---- requests: any thread, with or without the lock; carried out by machine_run_requests() on the
  * main thread in the fixed order of the protocol reference (record, debug, suspend, shutdown,

@@ -41,7 +41,6 @@ static const char *const control_safe[] = {
 };
 
 #define NEEDS_RESET "Resetting the Virtual Machine is required"
-#define IN_DUMP     "There is a dump in process, please wait."
 
 /* States in which a command is refused, with the text of the refusal. */
 static const struct state_rule {
@@ -52,8 +51,6 @@ static const struct state_rule {
     {"cont", RUN_STATE_INTERNAL_ERROR, NEEDS_RESET},
     {"cont", RUN_STATE_SHUTDOWN, NEEDS_RESET},
     {"cont", RUN_STATE_FINISH_MIGRATE, "Migration is not finalized yet"},
-    {"cont", RUN_STATE_SAVE_VM, IN_DUMP},
-    {"stop", RUN_STATE_SAVE_VM, IN_DUMP},
 };
 
 enum qmp_thread qmp_command_thread(const struct qmp_command *command)
@@ -81,7 +78,12 @@ static bool preconfig_permits(struct machine *m, const struct qmp_command *comma
 bool qmp_state_permits(struct machine *m, const char *command, GError **error)
 {
     enum run_state state = runstate_get(m->run);
+    bool moves = strcmp(command, "cont") == 0 || strcmp(command, "stop") == 0; /* main thread */
 
+    if (moves && machine_frozen(m)) {
+        g_set_error_literal(error, QMP_ERROR, QMP_ERROR_GENERIC, machine_frozen(m));
+        return false;
+    }
     for (size_t i = 0; i < G_N_ELEMENTS(state_rules); i++) {
         const struct state_rule *rule = &state_rules[i];
 

@@ -9,6 +9,7 @@
 #include "cpu/x86/mce.h"
 #include "cpu/x86/print.h"
 #include "monitor/gdbserver.h"
+#include "monitor/hmp-dump.h"
 #include "monitor/hmp-ui.h"
 #include "monitor/monitor-priv.h"
 #include "qapi-commands.h"
@@ -469,13 +470,28 @@ static void run_sendkey(struct hmp *h, const struct hmp_command *command, const 
 static void run_help(struct hmp *h, const struct hmp_command *command, const char *args);
 
 /* An entry whose name begins with "info " is found by its second word. */
+static void run_dump_memory(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    hmp_dump_guest_memory(h->m, args, h->out);
+}
+
+static void info_dump(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    hmp_info_dump(h->m, h->out);
+}
+
 static const struct hmp_command commands[] = {
     {"cont", "c", "", "let the guest run", false, run_cont},
+    {"dump-guest-memory", NULL, "[-p] [-d] [-z|-l|-s|-w] filename [begin length]",
+     "write the guest's memory to a file [-p: with linear addresses, -d: in the background, "
+     "-z, -l, -s, -w: compressed by zlib, lzo or snappy, or as Windows has it]",
+     true, run_dump_memory},
     {"gdbserver", NULL, "[device]",
      "open the machine to gdb on a device (tcp::1234), or with 'none' to nobody", true,
      run_gdbserver},
     {"exit_preconfig", NULL, "", "end what --preconfig began", false, run_exit_preconfig},
     {"help", "?", "[cmd]", "list the commands, or tell about one", true, run_help},
+    {"info dump", NULL, "", "how far the last dump is", false, info_dump},
     {"info jit", NULL, "", "what the translator of guest code has done", false, info_jit},
     {"info registers", NULL, "[-a|vcpu]", "registers of this vCPU, of all, or of one", true,
      info_registers},

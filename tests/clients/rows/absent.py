@@ -10,7 +10,6 @@ ABSENT = {
     "RunState.inmigrate": MIGRATION,
     "RunState.postmigrate": MIGRATION,
     "RunState.restore-vm": "there are no snapshots yet",
-    "RunState.save-vm": "there are no dumps and snapshots yet",
     "ShutdownCause.none": "never on the wire: no request is pending",
     "ShutdownCause.snapshot-load": "never on the wire, and there are no snapshots yet",
     "ShutdownCause.subsystem-reset": "never on the wire; " + S390,
@@ -27,11 +26,10 @@ ABSENT = {
 }
 
 # Events of other modules that rows bring about.
-OTHER_EVENTS = ("BLOCK_IO_ERROR", "QUORUM_FAILURE", "QUORUM_REPORT_BAD", "RTC_CHANGE", "VSERPORT_CHANGE")
+OTHER_EVENTS = ("BLOCK_IO_ERROR", "DUMP_COMPLETED", "QUORUM_FAILURE", "QUORUM_REPORT_BAD", "RTC_CHANGE", "VSERPORT_CHANGE")
 
 # Events of other modules that clients of this one know: rows are due when something brings them about.
 ABSENT_EVENTS = {
-    "DUMP_COMPLETED": "there are no dumps yet",
     "MEM_UNPLUG_ERROR": "memory cannot be unplugged yet",
     "MIGRATION_PASS": MIGRATION,
 }

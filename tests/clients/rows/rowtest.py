@@ -15,6 +15,9 @@ A row is a machine (options, a tiny guest, what that guest does) and steps, one 
     cut FILE SIZE                   cuts off a file there, the one behind the guest's memory
     poke FILE OFFSET TEXT           puts that there
     grow SIZE                       gives the file system behind the folder "small" that size
+    fifo NAME                       makes a pipe of that name, with a reader that does not read
+    drain NAME                      reads it to its end; at least one byte has come
+    hang NAME                       the reader goes away
     fail optional|required ADDRESS  lets the host find memory broken there, in the process's address space
     gdb ...                         attach; break at the present instruction, clear; send PACKET; interrupt
     late                            the last event is older, by its time stamp, than the one before it
@@ -141,6 +144,7 @@ class Run:
         self.resets = 0
         self.times = []  # of the events, by their stamps, in microseconds
         self.gdb = self.small = None
+        self.fifos = {}
         uses = {line.split("|")[-1].split()[0] for line in row.steps}
         args = ["-nodefaults", "-machine", "q35", "-accel", ACCEL, "-m", str(row.memory)]
         if row.kernel:
@@ -243,7 +247,8 @@ class Run:
 
     def send(self, name, arguments):
         message = {"execute": name, **({"arguments": arguments} if arguments is not None else {})}
-        self.m.qmp.sock.sendall(json.dumps(message).encode() + b"\n")
+        text = json.dumps(message).replace("DIR/", self.m.dir + "/")
+        self.m.qmp.sock.sendall(text.encode() + b"\n")
 
     def query(self, name, arguments=None):
         self.send(name, arguments)
@@ -333,6 +338,22 @@ class Run:
         with open(os.path.join(self.m.dir, name), "r+b") as file:
             file.seek(int(offset))
             file.write(data.encode())
+
+    def do_fifo(self, name):
+        os.mkfifo(os.path.join(self.m.dir, name))
+        self.fifos[name] = os.open(os.path.join(self.m.dir, name), os.O_RDONLY | os.O_NONBLOCK)
+
+    def do_drain(self, name):
+        fd, got = self.fifos.pop(name), 0
+        os.set_blocking(fd, True)
+        while data := os.read(fd, 1 << 16):
+            got += len(data)
+        os.close(fd)
+        if not got:
+            self.fail("nothing came")
+
+    def do_hang(self, name):
+        os.close(self.fifos.pop(name))
 
     def do_grow(self, size):
         subprocess.run(["mount", "-o", f"remount,size={size}", self.small], check=True)

@@ -22,6 +22,7 @@ import rowtest  # noqa: E402
 import rows_actions  # noqa: E402
 import rows_block  # noqa: E402
 import rows_control  # noqa: E402
+import rows_dump  # noqa: E402
 import rows_power  # noqa: E402
 import rows_together  # noqa: E402
 import rows_watchdog  # noqa: E402
@@ -29,7 +30,7 @@ from absent import ABSENT, ABSENT_EVENTS, OTHER_EVENTS  # noqa: E402
 from coverage import Coverage  # noqa: E402
 
 ROWS = (rows_control.ROWS + rows_actions.ROWS + rows_watchdog.ROWS + rows_power.ROWS
-        + rows_together.ROWS + rows_block.ROWS)
+        + rows_together.ROWS + rows_block.ROWS + rows_dump.ROWS)
 # For rows whose steps have to come within a second of the host's clock, which a busy host may not do.
 TRIES = 5
 WORKERS = 8 if rowtest.IS_GODWIT else 4
