@@ -333,7 +333,8 @@ static bool add_vga(struct machine *m, struct assembly *a, GError **error)
 {
     const struct options *o = a->options;
     bool wanted = o->vga ? strcmp(o->vga, "std") == 0
-                         : !m->config->kernel && !o->no_defaults && m->cpus &&
+                         : (!m->config->kernel || m->config->kernel_by_firmware) &&
+                               !o->no_defaults && m->cpus &&
                                strcmp(m->cpus->accel->name, "qtest") != 0 && !display_given(o);
 
     if (wanted && !add_device(m, "VGA", false, error)) {

@@ -50,9 +50,8 @@ static bool machine_fixed(struct params *p, GError **error)
         const char *key;
         bool value;
     } fixed[] = {
-        {"usb", false}, {"dump-guest-core", true}, {"graphics", false}, {"vmport", false},
-        {"smm", false}, {"mem-merge", false},      {"hpet", true},      {"acpi", true},
-    };
+        {"usb", false}, {"dump-guest-core", true}, {"graphics", false}, {"mem-merge", false}};
+    static const char *const absent[] = {"vmport", "smm"}; /* on, off or auto */
 
     for (unsigned i = 0; i < G_N_ELEMENTS(fixed); i++) {
         bool value = fixed[i].value;
@@ -66,6 +65,52 @@ static bool machine_fixed(struct params *p, GError **error)
             return false;
         }
     }
+    for (unsigned i = 0; i < G_N_ELEMENTS(absent); i++) {
+        const char *value = params_take(p, absent[i]);
+        if (value && strcmp(value, "off") != 0 && strcmp(value, "auto") != 0) {
+            g_set_error(error, CLI_ERROR, 0, "machine property '%s' is always 'off'", absent[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool take_off(struct params *p, const char *key, bool *off, GError **error)
+{
+    bool on = !*off;
+
+    if (!params_take_bool(p, key, &on, error)) {
+        return false;
+    }
+    *off = !on;
+    return true;
+}
+
+/* Properties of PCs that change the machine. */
+static bool machine_chosen(struct machine_config *config, struct params *p, GError **error)
+{
+    const char *boot = params_take(p, "kernel-boot");
+
+    if (boot && strcmp(boot, "direct") != 0 && strcmp(boot, "firmware") != 0) {
+        g_set_error(error, CLI_ERROR, 0, "invalid kernel-boot '%s' (direct or firmware)", boot);
+        return false;
+    }
+    if (boot) {
+        config->kernel_by_firmware = strcmp(boot, "firmware") == 0;
+    }
+    return take_off(p, "hpet", &config->no_hpet, error) &&
+           take_off(p, "acpi", &config->no_acpi, error);
+}
+
+bool opt_no_hpet(struct options *o, const char *arg, GError **error)
+{
+    o->config->no_hpet = true;
+    return true;
+}
+
+bool opt_no_acpi(struct options *o, const char *arg, GError **error)
+{
+    o->config->no_acpi = true;
     return true;
 }
 
@@ -110,7 +155,8 @@ bool opt_machine(struct options *o, const char *arg, GError **error)
         g_ptr_array_set_size(o->config->accels, 0);
         ok = accel_list(o, accel, error);
     }
-    ok = ok && machine_fixed(p, error) && params_end(p, error);
+    ok = ok && machine_fixed(p, error) && machine_chosen(o->config, p, error) &&
+         params_end(p, error);
     params_free(p);
     return ok;
 }
@@ -547,15 +593,16 @@ static bool firmware_choose(struct options *o, const struct board *board, GError
         return false;
     }
     if (has_flash(o)) {
-        if (name || config->kernel) {
+        if (name || (config->kernel && !config->kernel_by_firmware)) {
             g_set_error(error, CLI_ERROR, 0,
-                        "firmware in flash memory (pflash) and %s together are not supported",
-                        name ? "-bios" : "-kernel");
+                        "firmware in flash memory (pflash) and %s together are not supported%s",
+                        name ? "-bios" : "-kernel",
+                        name ? "" : " but with -machine kernel-boot=firmware");
             return false;
         }
         return true;
     }
-    if (!name && board->firmware && !config->kernel &&
+    if (!name && board->firmware && (!config->kernel || config->kernel_by_firmware) &&
         strcmp(config->accels->pdata[0], "qtest") != 0) {
         name = g_strdup(board->firmware);
     }
@@ -614,10 +661,10 @@ bool opt_machine_finish(struct options *o, GError **error)
                     config->initrd ? "-initrd" : "-append");
         return false;
     }
-    if (config->kernel && config->firmware) {
+    if (config->kernel && config->firmware && !config->kernel_by_firmware) {
         g_set_error(error, CLI_ERROR, 0,
                     "-kernel and -bios together are not supported: a kernel is started without "
-                    "firmware");
+                    "firmware but with -machine kernel-boot=firmware");
         return false;
     }
     return firmware_choose(o, board, error);

@@ -9,6 +9,8 @@ typedef bool (*option_fn)(struct options *o, const char *arg, GError **error);
 
 /* opt-machine.c */
 bool opt_machine(struct options *o, const char *arg, GError **error);
+bool opt_no_hpet(struct options *o, const char *arg, GError **error);
+bool opt_no_acpi(struct options *o, const char *arg, GError **error);
 bool opt_accel(struct options *o, const char *arg, GError **error);
 bool opt_cpu(struct options *o, const char *arg, GError **error);
 bool opt_smp(struct options *o, const char *arg, GError **error);

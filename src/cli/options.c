@@ -477,6 +477,8 @@ static const struct option options[] = {
     {"version", NULL, opt_version, "print the version and exit"},
     {"machine", "[type=]NAME[,accel=A[:B]]", opt_machine, "the machine (help lists them)"},
     {"M", "[type=]NAME", opt_machine, NULL},
+    {"no-hpet", NULL, opt_no_hpet, "the same as -machine hpet=off: no HPET"},
+    {"no-acpi", NULL, opt_no_acpi, "the same as -machine acpi=off: no ACPI tables"},
     {"accel", "NAME[,thread=multi][,tb-size=MiB][,x-translate=on|off]", opt_accel,
      "tcg or soft (the software CPU), kvm, qtest; several: the first that works"},
     {"cpu", "MODEL[,+FEATURE][,-FEATURE]", opt_cpu, "the CPU model"},

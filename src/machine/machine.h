@@ -61,6 +61,8 @@ struct machine_config { /* what the command line said; strings owned */
     char *pflash[MACHINE_FLASHES]; /* -machine pflash0=, pflash1=: node names */
     struct boot_options boot;
     GPtrArray *data_dirs;          /* -L: where firmware files are looked for first */
+    bool no_hpet, no_acpi;         /* -machine hpet=off, acpi=off */
+    bool kernel_by_firmware;       /* -machine kernel-boot=firmware: not directly */
     bool nographic;                /* firmware's screen is to be on COM1 */
     bool start_paused;             /* -S */
     bool preconfig;                /* --preconfig */

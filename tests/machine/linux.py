@@ -103,6 +103,24 @@ class Linux(initramfs.Shell, unittest.TestCase):
                 self.assertLessEqual(set(has.split()), flags)
                 self.assertFalse(set(lacks.split()) & flags)
 
+    @unittest.skipUnless(os.path.exists("/usr/share/qemu/linuxboot_dma.bin"),
+                         "no option ROM: package qemu-system-data")
+    def test_by_firmware(self):
+        """SeaBIOS starts the kernel, though there is no disk."""
+        with self.boot("-M", "q35,kernel-boot=firmware", "-boot", "strict=on") as m:
+            self.shell(m)
+            self.assertIn("SeaBIOS", self.command(m, "cat /sys/class/dmi/id/bios_vendor"))
+            self.assertIn("console=ttyS0 quiet", self.command(m, "cat /proc/cmdline"))
+
+    def test_without_parts(self):
+        for options, hpet, acpi in ((["-no-hpet"], 0, 1), (["-no-acpi"], 0, 0), ([], 1, 1)):
+            with self.subTest(options), self.boot(*options) as m:
+                self.shell(m)
+                text = self.command(m, "ls /sys/firmware/acpi/tables 2>/dev/null").split()
+                self.assertEqual(("APIC" in text, "HPET" in text), (acpi == 1, hpet == 1))
+                devices = self.command(m, "ls /sys/bus/acpi/devices 2>/dev/null")
+                self.assertEqual("PNP0103" in devices, hpet == 1)
+
     def test_reboot(self):
         with self.boot() as m:
             self.shell(m)

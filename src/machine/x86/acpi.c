@@ -16,6 +16,7 @@
 
 #include "dsdt.hex"
 #include "dsdt_pc.hex"
+#include "ssdt_hpet.hex"
 #include "ssdt_pvpanic.hex"
 #include "ssdt_s3.hex"
 #include "ssdt_s4.hex"
@@ -434,6 +435,7 @@ static void tables_place(struct builder *b, const struct acpi_config *config)
     }
     if (config->hpet) {
         hpet_place(b);
+        aml_place(b, ssdt_hpet_aml_code, sizeof(ssdt_hpet_aml_code), true);
     }
     ssdt_place(b, config);
     if (config->pvpanic_port) {

@@ -208,6 +208,125 @@ static void params_fill(const struct linux_header *h, const struct boot_request 
     e820_fill(request, params);
 }
 
+/* ---------------------------------------------------------------- for firmware */
+
+#define ITEMS_RESERVED 0x28000u /* what firmware keeps for itself at the top of RAM */
+
+static GBytes *file_part(const struct boot_file *file, uint64_t offset, uint64_t length,
+                         GError **error)
+{
+    g_autofree uint8_t *bytes = g_try_malloc(MAX(length, 1u));
+
+    if (!bytes) {
+        g_set_error(error, BOOT_ERROR, BOOT_ERROR_SPACE,
+                    "'%s': no memory for %" G_GUINT64_FORMAT " bytes", file->path, length);
+        return NULL;
+    }
+    if (!boot_file_read(file, offset, bytes, length, error)) {
+        return NULL;
+    }
+    return g_bytes_new_take(g_steal_pointer(&bytes), length);
+}
+
+/* Firmware may put it lower. */
+static bool item_initrd(const struct boot_request *request, const struct linux_header *h,
+                        struct boot_linux_items *items, GError **error)
+{
+    struct boot_file file = {.fd = -1};
+    uint64_t top = MIN(request->low_top - MIN(request->low_top, ITEMS_RESERVED), h->initrd_max + 1);
+    bool ok = true;
+
+    if (!request->initrd) {
+        items->initrd = g_bytes_new_static("", 0);
+        return true;
+    }
+    ok = boot_file_open(&file, "initrd", request->initrd, error);
+    if (ok && (file.size > top || ((top - file.size) & GUEST_PAGE_MASK) < HIGH_RAM)) {
+        g_set_error(error, BOOT_ERROR, BOOT_ERROR_SPACE,
+                    "initrd '%s': %" G_GUINT64_FORMAT
+                    " bytes do not fit below 0x%" G_GINT64_MODIFIER "x",
+                    file.path, file.size, top);
+        ok = false;
+    }
+    ok = ok && (items->initrd = file_part(&file, 0, file.size, error));
+    items->initrd_addr = ok ? (uint32_t)((top - file.size) & GUEST_PAGE_MASK) : 0;
+    boot_file_close(&file);
+    return ok;
+}
+
+static bool item_cmdline(const struct boot_request *request, const struct linux_header *h,
+                         struct boot_linux_items *items, GError **error)
+{
+    const char *text = request->append ? request->append : "";
+    size_t length = strlen(text);
+
+    if (length > h->cmdline_max) {
+        g_set_error(error, BOOT_ERROR, BOOT_ERROR_SPACE,
+                    "-append: %zu characters, kernel '%s' takes %u", length, request->kernel,
+                    h->cmdline_max);
+        return false;
+    }
+    items->cmdline = g_bytes_new(text, length + 1);
+    return true;
+}
+
+/* The real-mode part, with what a boot loader writes into its header. */
+static bool item_setup(const struct boot_file *file, const struct linux_header *h,
+                       struct boot_linux_items *items, GError **error)
+{
+    g_autofree uint8_t *setup = g_malloc(h->setup_bytes);
+
+    if (!boot_file_read(file, 0, setup, h->setup_bytes, error)) {
+        return false;
+    }
+    setup[BP_LOADER] = 0xff;
+    setup[BP_LOADFLAGS] |= LOADFLAG_CAN_HEAP;
+    put_le16(setup + BP_HEAP_END, BOOT_ITEM_CMDLINE - BOOT_ITEM_SETUP - 0x200);
+    put_le32(setup + BP_CMDLINE, BOOT_ITEM_CMDLINE);
+    put_le32(setup + BP_INITRD, items->initrd_addr);
+    put_le32(setup + BP_INITRD_SIZE, (uint32_t)g_bytes_get_size(items->initrd));
+    items->setup = g_bytes_new_take(g_steal_pointer(&setup), h->setup_bytes);
+    return true;
+}
+
+bool boot_linux_items_read(const struct boot_request *request, struct boot_linux_items *items,
+                           GError **error)
+{
+    struct boot_file file = {.fd = -1};
+    uint8_t head[BOOT_HEAD_BYTES] = {0};
+    struct linux_header h = {0};
+    size_t n;
+    bool ok;
+
+    *items = (struct boot_linux_items){0};
+    ok = boot_file_open(&file, "kernel", request->kernel, error);
+    n = MIN(sizeof(head), file.size);
+    ok = ok && boot_file_read(&file, 0, head, n, error);
+    if (ok && !boot_is_linux(head, n)) {
+        g_set_error(error, BOOT_ERROR, BOOT_ERROR_FORMAT,
+                    "kernel '%s': firmware starts Linux bzImages only", file.path);
+        ok = false;
+    }
+    ok = ok && header_parse(&h, &file, head, n, error) && item_initrd(request, &h, items, error) &&
+         item_cmdline(request, &h, items, error) && item_setup(&file, &h, items, error) &&
+         (items->kernel = file_part(&file, h.setup_bytes, h.payload_bytes, error));
+    boot_file_close(&file);
+    if (!ok) {
+        boot_linux_items_clear(items);
+    }
+    return ok;
+}
+
+void boot_linux_items_clear(struct boot_linux_items *items)
+{
+    g_clear_pointer(&items->setup, g_bytes_unref);
+    g_clear_pointer(&items->kernel, g_bytes_unref);
+    g_clear_pointer(&items->initrd, g_bytes_unref);
+    g_clear_pointer(&items->cmdline, g_bytes_unref);
+}
+
+/* ---------------------------------------------------------------- without firmware */
+
 bool boot_linux(struct boot_image *image, const struct boot_request *request, const uint8_t *head,
                 size_t head_bytes, GError **error)
 {

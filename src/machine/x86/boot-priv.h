@@ -48,6 +48,10 @@ static inline void put_le64(uint8_t *p, uint64_t v)
     put_le32(p + 4, (uint32_t)(v >> 32));
 }
 
+/* what: "kernel", "initrd", for messages. file->fd is -1 before; closed in any case. */
+bool boot_file_open(struct boot_file *file, const char *what, const char *path, GError **error);
+void boot_file_close(struct boot_file *file);
+
 /* All length bytes at offset, or false and *error ("truncated"). */
 bool boot_file_read(const struct boot_file *file, uint64_t offset, void *buf, size_t length,
                     GError **error);

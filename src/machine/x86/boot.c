@@ -16,8 +16,7 @@ G_DEFINE_QUARK(boot - error - quark, boot_error)
 
 /* ---------------------------------------------------------------- files */
 
-static bool boot_file_open(struct boot_file *file, const char *what, const char *path,
-                           GError **error)
+bool boot_file_open(struct boot_file *file, const char *what, const char *path, GError **error)
 {
     struct stat st;
 
@@ -38,7 +37,7 @@ static bool boot_file_open(struct boot_file *file, const char *what, const char 
     return true;
 }
 
-static void boot_file_close(struct boot_file *file)
+void boot_file_close(struct boot_file *file)
 {
     if (file->fd >= 0) {
         close(file->fd);

@@ -122,15 +122,6 @@ DefinitionBlock ("", "DSDT", 2, "GODWIT", "GWTQ35  ", 1)
             }
         }
 
-        Device (HPET)
-        {
-            Name (_HID, EisaId ("PNP0103"))
-            Name (_CRS, ResourceTemplate ()
-            {
-                Memory32Fixed (ReadOnly, 0xfed00000, 0x400)
-            })
-        }
-
         Device (FWCF)
         {
             Name (_HID, "QEMU0002")

@@ -6,23 +6,17 @@
 
 #include "devices/acpi-pm.h"
 #include "devices/ide/piix-ide.h"
-#include "devices/isa/mc146818rtc.h"
 #include "devices/pci/i440fx.h"
 
 #define RAM_HOLE  0xe0000000u
 #define RAM_SPLIT 0xc0000000u
 
-static bool i440fx_chipset_init(struct machine *m, struct pc *q, GError **error)
+static bool i440fx_chipset_init(struct machine *m, struct pc *q, const struct pam_wiring *pam,
+                                GError **error)
 {
     struct device_env *env = &m->env;
-    struct irq_line alarm = {.set = pc_rtc_alarm, .opaque = q};
-    const struct pam_wiring pam = {.ram = q->ram,
-                                   .rom = q->rom_alias_base ? &q->rom_alias : NULL,
-                                   .rom_base = q->rom_alias_base,
-                                   .open = !pc_has_firmware(m)};
 
-    mc146818rtc_set_alarm(q->rtc, &alarm);
-    return i440fx_create(env, &pam, error) && piix3_create(env, error) &&
+    return i440fx_create(env, pam, error) && piix3_create(env, error) &&
            piix_ide_create(env, error) &&
            (q->pm = acpi_pm_create(env, &env->isa_irq[Q35_SCI_IRQ], error)) &&
            (q->lpc = piix4_pm_create(env, q->pm, error));

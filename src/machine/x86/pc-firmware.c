@@ -7,6 +7,7 @@
  */
 #include "machine/x86/pc-priv.h"
 
+#include "base/data-file.h"
 #include "devices/acpi-pm.h"
 #include "devices/display/pci-display.h"
 #include "devices/fw-cfg.h"
@@ -209,7 +210,7 @@ static void with_acpi_config(struct machine *m,
         .pm_base = acpi_pm_base(q->pm),
         .n_cpus = m->cpus->n,
         .apic_id = apic_id,
-        .hpet = true,
+        .hpet = !m->config->no_hpet,
         .i8042 = true,
         .vga = devices_find_class(&m->env, &vga_class) != NULL,
         .pvpanic_port = panic ? pvpanic_isa_port(panic) : 0,
@@ -270,12 +271,76 @@ static void acpi_refresh(void *opaque, const char *name)
     }
 }
 
+/* ---------------------------------------------------------------- a kernel for the firmware */
+
+#define KERNEL_ROM "linuxboot_dma.bin" /* has SeaBIOS start what the items are of */
+
+static void item_set(const struct pc *q, uint16_t size_key, uint16_t data_key, GBytes *bytes)
+{
+    gsize length;
+    const void *data = g_bytes_get_data(bytes, &length);
+
+    fw_cfg_set_u32(q->fw_cfg, size_key, (uint32_t)length);
+    fw_cfg_set(q->fw_cfg, data_key, data, length);
+}
+
+static bool kernel_rom_add(const struct machine *m, const struct pc *q, GError **error)
+{
+    g_autofree char *path = data_file_find(m->config->data_dirs, KERNEL_ROM, error);
+    g_autofree char *rom = NULL;
+    gsize length;
+
+    return path && g_file_get_contents(path, &rom, &length, error) &&
+           fw_cfg_add_file(q->fw_cfg, "genroms/" KERNEL_ROM, rom, length, error);
+}
+
+/* UEFI firmware takes the items themselves; SeaBIOS wants a ROM that it boots from. */
+static bool kernel_add(const struct machine *m, const struct pc *q, GError **error)
+{
+    const struct boot_request request = {
+        .kernel = m->config->kernel,
+        .initrd = m->config->initrd,
+        .append = m->config->append,
+        .low_top = q->low_bytes,
+    };
+    struct boot_linux_items items;
+
+    if (!m->config->kernel || !m->config->kernel_by_firmware) {
+        return true;
+    }
+    if (!boot_linux_items_read(&request, &items, error)) {
+        return false;
+    }
+    fw_cfg_set_u32(q->fw_cfg, FW_CFG_SETUP_ADDR, BOOT_ITEM_SETUP);
+    fw_cfg_set_u32(q->fw_cfg, FW_CFG_KERNEL_ADDR, HIGH_RAM);
+    fw_cfg_set_u32(q->fw_cfg, FW_CFG_CMDLINE_ADDR, BOOT_ITEM_CMDLINE);
+    fw_cfg_set_u32(q->fw_cfg, FW_CFG_INITRD_ADDR, items.initrd_addr);
+    item_set(q, FW_CFG_SETUP_SIZE, FW_CFG_SETUP_DATA, items.setup);
+    item_set(q, FW_CFG_KERNEL_SIZE, FW_CFG_KERNEL_DATA, items.kernel);
+    item_set(q, FW_CFG_INITRD_SIZE, FW_CFG_INITRD_DATA, items.initrd);
+    item_set(q, FW_CFG_CMDLINE_SIZE, FW_CFG_CMDLINE_DATA, items.cmdline);
+    boot_linux_items_clear(&items);
+    return q->has_flash || kernel_rom_add(m, q, error);
+}
+
+/* ---------------------------------------------------------------- bootorder */
+
+/* Lines of what is tried first; HALT ends the search. */
 static bool bootorder_add(const struct machine *m, const struct pc *q, GError **error)
 {
-    static const char halt[] = "HALT";
+    g_autoptr(GString) lines = g_string_new(NULL);
 
-    return !m->config->boot.strict ||
-           fw_cfg_add_file(q->fw_cfg, "bootorder", halt, sizeof(halt), error);
+    if (m->config->kernel && m->config->kernel_by_firmware && !q->has_flash) {
+        g_string_append(lines, "/rom@genroms/" KERNEL_ROM "\n");
+    }
+    if (m->config->boot.strict) {
+        g_string_append(lines, "HALT\n");
+    }
+    if (lines->len == 0) {
+        return true;
+    }
+    lines->str[lines->len - 1] = '\0';
+    return fw_cfg_add_file(q->fw_cfg, "bootorder", lines->str, lines->len, error);
 }
 
 bool pc_firmware_finish(struct machine *m, GError **error)
@@ -284,7 +349,7 @@ bool pc_firmware_finish(struct machine *m, GError **error)
     const struct device *panic = devices_find_class(&m->env, &pvpanic_isa_class);
     uint8_t port[2];
 
-    if (pc_has_firmware(m)) {
+    if (pc_has_firmware(m) && !m->config->no_acpi) {
         fw_cfg_on_read(q->fw_cfg, acpi_refresh, m);
     }
 
@@ -296,5 +361,6 @@ bool pc_firmware_finish(struct machine *m, GError **error)
             return false;
         }
     }
-    return bootorder_add(m, q, error) && (!pc_has_firmware(m) || acpi_add(m, q, error));
+    return kernel_add(m, q, error) && bootorder_add(m, q, error) &&
+           (!pc_has_firmware(m) || m->config->no_acpi || acpi_add(m, q, error));
 }

@@ -2,6 +2,7 @@
 #ifndef MACHINE_X86_PC_PRIV_H
 #define MACHINE_X86_PC_PRIV_H
 
+#include "devices/pci/pam.h"
 #include "machine/x86/acpi.h"
 #include "machine/x86/boards.h"
 #include "machine/x86/boot-priv.h"
@@ -12,7 +13,7 @@ struct pc;
 /* What a chipset is to the rest of its board. */
 struct pc_chipset {
     /* Makes host bridge, ISA or LPC bridge and power management: sets q->pm. */
-    bool (*init)(struct machine *m, struct pc *q, GError **error);
+    bool (*init)(struct machine *m, struct pc *q, const struct pam_wiring *pam, GError **error);
     uint64_t ram_hole;  /* RAM below 4 GiB ends here at the latest... */
     uint64_t ram_split; /* ...or here when there is more RAM than that */
     enum acpi_chipset acpi;
@@ -47,9 +48,8 @@ void pc_finish(struct machine *m);
 
 bool pc_has_firmware(const struct machine *m);
 
-/* Interrupt lines for a chipset; opaque: struct pc. */
+/* An interrupt line for a chipset; opaque: struct pc. */
 void pc_gsi_set(void *opaque, int n, bool level);
-void pc_rtc_alarm(void *opaque, int n, bool level);
 
 /* pc-firmware.c: fw_cfg and CMOS. pc_firmware_finish() comes at the first reset, when all devices
  * are there, pc_boot_again() at each later one. */

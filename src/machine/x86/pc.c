@@ -2,12 +2,12 @@
  * What the PC boards share: memory, ROM, interrupts, timers, how they start and sleep. The chipset
  * around the PCI host bridge is each board's own (struct pc_chipset).
  *
- * A -kernel is started without firmware, and what that does before it starts a system is done here
- * at every reset: ACPI tables and BIOS data are put into RAM, then the kernel with what its boot
- * protocol wants, and vCPU 0 is set to its entry point. With firmware none of that is done: the
- * image is mapped below 4 GiB (its last 128 KiB also below 1 MiB), told of the machine by fw_cfg
- * and CMOS (pc-firmware.c), and vCPU 0 starts at the reset vector. With neither, vCPU 0 finds a HLT
- * there, as a PC without anything to boot ends.
+ * A -kernel is started without firmware (unless that is asked to do it), and what that does before
+ * it starts a system is done here at every reset: ACPI tables and BIOS data are put into RAM, then
+ * the kernel with what its boot protocol wants, and vCPU 0 is set to its entry point. With firmware
+ * none of that is done: the image is mapped below 4 GiB (its last 128 KiB also below 1 MiB), told
+ * of the machine by fw_cfg and CMOS (pc-firmware.c), and vCPU 0 starts at the reset vector. With
+ * neither, vCPU 0 finds a HLT there, as a PC without anything to boot ends.
  *
  * What a guest would miss: no DMA controller, no parallel or floppy ports, no system management
  * mode.
@@ -252,7 +252,7 @@ static bool image_init(struct machine *m, struct pc *q, GError **error)
         .initrd = m->config->initrd,
         .append = m->config->append,
         .low_top = q->low_bytes,
-        .rsdp = Q35_TABLES,
+        .rsdp = m->config->no_acpi ? 0 : Q35_TABLES,
     };
 
     request.n_e820 = memory_map(q, request.e820);
@@ -299,11 +299,13 @@ bool pc_reset(struct machine *m, GError **error)
     if (!q->image) {
         return true;
     }
-    if (fresh) {
+    if (fresh && !m->config->no_acpi) {
         q->tables = pc_tables_make(m);
     }
     bios_data_write(m);
-    address_space_write(m->mem, Q35_TABLES, q->tables->data, q->tables->len);
+    if (q->tables) {
+        address_space_write(m->mem, Q35_TABLES, q->tables->data, q->tables->len);
+    }
     return boot_image_load(q->image, m->mem, fresh, error) && start_vcpu(m, q->image, error);
 }
 
@@ -320,7 +322,7 @@ void pc_asleep(struct machine *m, bool asleep)
     }
 }
 
-void pc_rtc_alarm(void *opaque, int n, bool level)
+static void rtc_alarm(void *opaque, int n, bool level)
 {
     const struct pc *q = opaque;
 
@@ -401,20 +403,34 @@ static bool interrupts_init(struct machine *m, struct pc *q, GError **error)
 static bool timers_init(struct machine *m, struct pc *q, GError **error)
 {
     struct device_env *env = &m->env;
+    struct irq_line alarm = {.set = rtc_alarm, .opaque = q};
     struct hpet_wiring hpet = {
         .gsi = {.set = pc_gsi_set, .opaque = q}, .legacy = hpet_legacy, .legacy_opaque = q};
 
-    return (q->pit = i8254_create(env, &env->isa_irq[0], error)) &&
-           (q->rtc = mc146818rtc_create(env, &env->isa_irq[8], m->config->rtc_base,
-                                        m->config->rtc_clock, error)) &&
-           hpet_create(env, &hpet, error);
+    if (!(q->pit = i8254_create(env, &env->isa_irq[0], error)) ||
+        !(q->rtc = mc146818rtc_create(env, &env->isa_irq[8], m->config->rtc_base,
+                                      m->config->rtc_clock, error))) {
+        return false;
+    }
+    mc146818rtc_set_alarm(q->rtc, &alarm);
+    return m->config->no_hpet || hpet_create(env, &hpet, error);
+}
+
+static bool chipset_init(struct machine *m, struct pc *q, GError **error)
+{
+    const struct pam_wiring pam = {.ram = q->ram,
+                                   .rom = q->rom_alias_base ? &q->rom_alias : NULL,
+                                   .rom_base = q->rom_alias_base,
+                                   .open = !pc_has_firmware(m)};
+
+    return q->chipset->init(m, q, &pam, error);
 }
 
 static bool devices_init(struct machine *m, struct pc *q, GError **error)
 {
-    return interrupts_init(m, q, error) && timers_init(m, q, error) &&
-           q->chipset->init(m, q, error) && i8042_create(&m->env, error) &&
-           port92_create(&m->env, error) && pc_firmware_init(m, error);
+    return interrupts_init(m, q, error) && timers_init(m, q, error) && chipset_init(m, q, error) &&
+           i8042_create(&m->env, error) && port92_create(&m->env, error) &&
+           pc_firmware_init(m, error);
 }
 
 bool pc_has_firmware(const struct machine *m)
@@ -432,7 +448,7 @@ bool pc_init(struct machine *m, const struct pc_chipset *chipset, GError **error
         !machine_create_cpus(m, &pc_hooks, error) || !devices_init(m, q, error)) {
         return false;
     }
-    return !m->config->kernel || image_init(m, q, error);
+    return !m->config->kernel || m->config->kernel_by_firmware || image_init(m, q, error);
 }
 
 void pc_power_button(struct machine *m)

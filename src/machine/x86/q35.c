@@ -6,23 +6,16 @@
 
 #include "devices/acpi-pm.h"
 #include "devices/ide/ahci.h"
-#include "devices/isa/mc146818rtc.h"
 #include "devices/pci/ich9-lpc.h"
-#include "devices/pci/pam.h"
 #include "devices/pci/q35-host.h"
 
-static bool q35_chipset_init(struct machine *m, struct pc *q, GError **error)
+static bool q35_chipset_init(struct machine *m, struct pc *q, const struct pam_wiring *pam,
+                             GError **error)
 {
     struct device_env *env = &m->env;
     struct irq_line gsi = {.set = pc_gsi_set, .opaque = q};
-    struct irq_line alarm = {.set = pc_rtc_alarm, .opaque = q};
-    const struct pam_wiring pam = {.ram = q->ram,
-                                   .rom = q->rom_alias_base ? &q->rom_alias : NULL,
-                                   .rom_base = q->rom_alias_base,
-                                   .open = !pc_has_firmware(m)};
 
-    mc146818rtc_set_alarm(q->rtc, &alarm);
-    return q35_host_create(env, &pam, error) &&
+    return q35_host_create(env, pam, error) &&
            (q->pm = acpi_pm_create(env, &env->isa_irq[Q35_SCI_IRQ], error)) &&
            (q->lpc = ich9_lpc_create(env, q->pm, &gsi, error)) && ahci_create(env, error);
 }
