@@ -10,6 +10,7 @@
 #include "cpu/x86/cpu-features.h"
 #include "devices/core/object.h"
 #include "devices/isa/mc146818rtc.h"
+#include "devices/virtio/virtio-balloon.h"
 #include "machine/objects.h"
 #include "monitor/qom-types.h"
 #include "qapi-commands.h"
@@ -147,6 +148,61 @@ static bool get_rtc_time(struct machine *m, const struct qom_object *object,
     return true;
 }
 
+/* ---- of the balloon */
+
+static bool get_stats(struct machine *m, const struct qom_object *object,
+                      struct json_object **value, GError **errp)
+{
+    static const char *const names[BALLOON_STATS] = {
+        "stat-swap-in",      "stat-swap-out",     "stat-major-faults",     "stat-minor-faults",
+        "stat-free-memory",  "stat-total-memory", "stat-available-memory", "stat-disk-caches",
+        "stat-htlb-pgalloc", "stat-htlb-pgfail",
+    };
+    struct json_object *figures = json_object_new_object();
+    struct balloon_stats stats;
+
+    virtio_balloon_stats(object->device, &stats);
+    for (unsigned i = 0; i < BALLOON_STATS; i++) {
+        json_object_object_add(figures, names[i], json_object_new_uint64(stats.value[i]));
+    }
+    *value = json_object_new_object();
+    json_object_object_add(*value, "stats", figures);
+    json_object_object_add(*value, "last-update", json_object_new_int64(stats.updated_s));
+    return true;
+}
+
+static bool get_stats_interval(struct machine *m, const struct qom_object *object,
+                               struct json_object **value, GError **errp)
+{
+    *value = json_object_new_int64(virtio_balloon_stats_interval(object->device));
+    return true;
+}
+
+static bool set_stats_interval(struct machine *m, const struct qom_object *object,
+                               struct json_object *value, GError **errp)
+{
+    int64_t seconds = json_object_get_int64(value);
+
+    if (!json_object_is_type(value, json_type_int)) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
+                    "Invalid parameter type for 'guest-stats-polling-interval', expected: integer");
+        return false;
+    }
+    if (seconds < 0 || seconds > UINT32_MAX) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
+                    seconds < 0 ? "timer value must be greater than zero"
+                                : "timer value is too big");
+        return false;
+    }
+    virtio_balloon_set_stats_interval(object->device, (unsigned)seconds);
+    return true;
+}
+
+static bool is_balloon(struct machine *m, const struct qom_object *object)
+{
+    return object->device && object->device->class == &virtio_balloon_pci_class;
+}
+
 static bool is_vcpu(struct machine *m, const struct qom_object *object)
 {
     return object->vcpu != NULL;
@@ -172,6 +228,8 @@ static const struct special {
     {"tsc-frequency", "int", is_vcpu, get_tsc_frequency},
     {"unavailable-features", "strList", is_vcpu, get_unavailable},
     {"crash-information", "GuestPanicInformation", is_vcpu, get_crash},
+    {"guest-stats", "guest statistics", is_balloon, get_stats},
+    {"guest-stats-polling-interval", "int", is_balloon, get_stats_interval, set_stats_interval},
     {"date", "struct tm", is_rtc, get_date},
     {"rtc-time", "struct tm", is_machine_with_rtc, get_rtc_time},
 };

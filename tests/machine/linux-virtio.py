@@ -149,6 +149,23 @@ class Linux(initramfs.Shell, unittest.TestCase):
             total = int(re.search(r"MemTotal: *(\d+)", self.command(m, "cat /proc/meminfo")).group(1))
             self.assertLess(total * 1024, value)
 
+    def test_balloon_statistics(self):
+        m = self.boot("-device", "virtio-balloon-pci,id=b")
+        path = "/machine/peripheral/b"
+        m.qmp.command("qom-set", path=path, property="guest-stats-polling-interval", value=1)
+
+        def stats():
+            return m.qmp.command("qom-get", path=path, property="guest-stats")
+        seen = set()
+        while len(seen) < 3:
+            self.assertIsNotNone(self.command(m, "echo tick"))
+            seen.add(stats()["last-update"])
+            if len(seen) == 2:
+                m.qmp.command("stop")  # the buffer goes back, and is found again
+                m.qmp.command("cont")
+        total = int(re.search(r"MemTotal: *(\d+)", self.command(m, "cat /proc/meminfo")).group(1))
+        self.assertEqual(stats()["stats"]["stat-total-memory"], total * 1024)
+
     def test_reset(self):
         """The devices work again after a reset in the middle of work."""
         m = self.boot("-drive", f"file={self.disk},if=virtio,format=raw", "-device",

@@ -191,6 +191,56 @@ class Balloon(unittest.TestCase):
             self.assertIn("expects a size",
                           door.qmp.request("balloon", value=0)["error"]["desc"])
 
+    def test_statistics(self):
+        """The driver's buffer is held until new figures are wanted: at once, then each 3 seconds."""
+        with Door("-device", f"virtio-balloon-pci,addr={SLOT:x},id=b", qmp=True) as door:
+            def ask(name):
+                return door.qmp.command("qom-get", path="/machine/peripheral/b", property=name)
+
+            def known():
+                stats = ask("guest-stats")["stats"]
+                return {k: v for k, v in stats.items() if v != unknown}
+
+            def await_stats(expected):
+                end = time.monotonic() + 20 * TIME_FACTOR
+                while known() != expected and time.monotonic() < end:
+                    time.sleep(0.001)
+                self.assertEqual(known(), expected)
+
+            def poll(value):
+                return door.qmp.request("qom-set", path="/machine/peripheral/b",
+                                        property="guest-stats-polling-interval", value=value)
+
+            unknown = (1 << 64) - 1
+            self.assertEqual(ask("guest-stats")["last-update"], 0)
+            self.assertEqual(set(ask("guest-stats")["stats"].values()), {unknown})
+            balloon = Device(door, SLOT)
+            balloon.start(features=1 << 1, queues=3, memory=0x200000)
+            queue = balloon.queues[2]
+            # total memory, swapped in, a figure that nobody knows, and half a one
+            figures = [struct.pack("<HQHQHQ", 5, 1 << 40, 0, 7, 99, 1) + b"\x06"]
+            queue.offer(figures, [])
+            await_stats({"stat-total-memory": 1 << 40, "stat-swap-in": 7})
+            self.assertGreater(ask("guest-stats")["last-update"], 1600000000)
+            for value, text in ((-1, "greater than zero"), (1 << 32, "too big"), ("a", "expected: integer")):
+                self.assertIn(text, poll(value)["error"]["desc"])
+            poll(3)
+            self.assertEqual(ask("guest-stats-polling-interval"), 3)
+            door.step(1)
+            self.assertEqual(queue.take()[1], 0)
+            queue.offer([struct.pack("<HQ", 4, 5)], [])
+            await_stats({"stat-free-memory": 5})
+            door.step(2999999999)
+            self.assertFalse(queue.done())
+            door.step(1)
+            self.assertEqual(queue.take()[1], 0)
+            poll(0)
+            # two buffers at once: the first comes back
+            queue.offer([struct.pack("<HQ", 4, 6)], [])
+            queue.offer([struct.pack("<HQ", 4, 8)], [])
+            self.assertEqual(queue.take()[1], 0)
+            await_stats({"stat-free-memory": 8})
+
     def test_none(self):
         with Door(qmp=True) as door:
             for command in ({"execute": "query-balloon"}, {"execute": "balloon", "value": 1}):

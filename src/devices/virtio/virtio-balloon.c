@@ -4,7 +4,10 @@
  *
  * With free-page-reporting the guest also tells of pages that it does not use at the moment.
  *
- * Left out: statistics, free page hints, page poison.
+ * Statistics (5.5.6.3): the driver leaves a buffer with figures, and gets it back when new ones are
+ * wanted. A paused device gives it up, and finds it again when it goes on.
+ *
+ * Left out: free page hints, page poison.
  */
 #include "devices/virtio/virtio-balloon.h"
 
@@ -13,6 +16,7 @@
 #include <string.h>
 
 #define F_MUST_TELL_HOST 0
+#define F_STATS          1
 #define F_DEFLATE_ON_OOM 2
 #define F_REPORTING      5
 
@@ -21,6 +25,11 @@
 #define CONFIG_BYTES     16 /* with hint id and poison value, which are 0 */
 #define QUEUE_SIZE       128
 #define PAGE_BITS        12
+
+enum { QUEUE_INFLATE, QUEUE_DEFLATE, QUEUE_STATS, QUEUE_REPORTING };
+
+#define STAT_BYTES 10 /* a tag of 16 bits, a value of 64 */
+#define STATS_READ 64 /* that many figures of a buffer are looked at */
 
 struct virtio_balloon_state {
     struct virtio_pci_state proxy;
@@ -48,6 +57,10 @@ struct virtio_balloon {
         bool deflate_on_oom, reporting;
     } cfg;
     struct virtio_balloon_state s;
+    struct virtqueue_element *stats_buffer; /* the driver's, until new figures are wanted */
+    struct balloon_stats stats;
+    struct vtimer stats_timer;
+    unsigned stats_interval_s; /* 0: only what the driver sends by itself */
 };
 
 /* ---- queues */
@@ -75,6 +88,61 @@ static void take_reported(struct virtio_balloon *d, const struct virtqueue_eleme
     }
 }
 
+static void read_stats(struct balloon_stats *stats, const struct virtqueue_element *e)
+{
+    uint8_t entry[STAT_BYTES];
+    uint16_t tag;
+    uint64_t value;
+
+    memset(stats->value, 0xff, sizeof(stats->value));
+    for (unsigned i = 0; i < STATS_READ; i++) {
+        if (iov_read(e->out, e->n_out, i * STAT_BYTES, entry, STAT_BYTES) != STAT_BYTES) {
+            break;
+        }
+        memcpy(&tag, entry, 2);
+        memcpy(&value, entry + 2, 8);
+        tag = GUINT16_FROM_LE(tag);
+        if (tag < BALLOON_STATS) {
+            stats->value[tag] = GUINT64_FROM_LE(value);
+        }
+    }
+    stats->updated_s = g_get_real_time() / G_USEC_PER_SEC;
+}
+
+static void arm_stats(struct virtio_balloon *d)
+{
+    struct vclock *clock = d->proxy.virtio.dev->env->clock;
+
+    if (d->stats_interval_s) {
+        vtimer_set(&d->stats_timer, vclock_now(clock) + (int64_t)d->stats_interval_s * 1000000000);
+    }
+}
+
+/* The driver has one buffer; one that sends more gets the one before back. */
+static void take_stats(struct virtio_balloon *d, struct virtqueue *vq, struct virtqueue_element *e)
+{
+    if (d->stats_buffer) {
+        virtqueue_push(vq, d->stats_buffer, 0);
+    }
+    d->stats_buffer = e;
+    read_stats(&d->stats, e);
+    arm_stats(d);
+}
+
+/* Time for new figures: the driver fills the buffer anew. */
+static void want_stats(void *opaque)
+{
+    struct virtio_balloon *d = opaque;
+    struct virtqueue *vq = &d->proxy.virtio.queue[QUEUE_STATS];
+
+    if (!d->stats_buffer || !virtio_has(&d->proxy.virtio, F_STATS)) {
+        arm_stats(d);
+        return;
+    }
+    virtqueue_push(vq, g_steal_pointer(&d->stats_buffer), 0);
+    virtqueue_notify(vq);
+}
+
 static void balloon_queue(struct virtio *v, struct virtqueue *vq)
 {
     struct virtio_balloon *d = (struct virtio_balloon *)v->dev;
@@ -83,10 +151,15 @@ static void balloon_queue(struct virtio *v, struct virtqueue *vq)
 
     do {
         while ((e = virtqueue_pop(vq))) {
-            if (vq->index < 2) {
-                take_pages(d, e, vq->index == 0);
-            } else {
+            if (vq->index == QUEUE_STATS) {
+                take_stats(d, vq, e);
+                any = true;
+                continue;
+            }
+            if (vq->index == QUEUE_REPORTING) {
                 take_reported(d, e);
+            } else {
+                take_pages(d, e, vq->index == QUEUE_INFLATE);
             }
             virtqueue_push(vq, e, 0);
             any = true;
@@ -104,7 +177,7 @@ static uint64_t balloon_features(struct virtio *v)
 {
     const struct virtio_balloon *d = (const struct virtio_balloon *)v->dev;
 
-    return VIRTIO_BIT(F_MUST_TELL_HOST) |
+    return VIRTIO_BIT(F_MUST_TELL_HOST) | VIRTIO_BIT(F_STATS) |
            (d->cfg.deflate_on_oom ? VIRTIO_BIT(F_DEFLATE_ON_OOM) : 0) |
            (d->cfg.reporting ? VIRTIO_BIT(F_REPORTING) : 0);
 }
@@ -147,6 +220,44 @@ void virtio_balloon_set_target(struct device *dev, uint64_t bytes)
     virtio_config_changed(&d->proxy.virtio);
 }
 
+static void balloon_forget(struct virtio *v)
+{
+    struct virtio_balloon *d = (struct virtio_balloon *)v->dev;
+
+    if (d->stats_buffer) {
+        virtqueue_drop(g_steal_pointer(&d->stats_buffer));
+    }
+}
+
+/* ---- statistics, as the host sees them */
+
+void virtio_balloon_stats(const struct device *dev, struct balloon_stats *stats)
+{
+    *stats = ((const struct virtio_balloon *)dev)->stats;
+}
+
+unsigned virtio_balloon_stats_interval(const struct device *dev)
+{
+    return ((const struct virtio_balloon *)dev)->stats_interval_s;
+}
+
+void virtio_balloon_set_stats_interval(struct device *dev, unsigned seconds)
+{
+    struct virtio_balloon *d = (struct virtio_balloon *)dev;
+    bool was_on = d->stats_interval_s != 0;
+
+    if (seconds == d->stats_interval_s) {
+        return;
+    }
+    d->stats_interval_s = seconds;
+    vtimer_cancel(&d->stats_timer);
+    if (seconds && !was_on) {
+        vtimer_set(&d->stats_timer, vclock_now(dev->env->clock)); /* the first at once */
+    } else {
+        arm_stats(d);
+    }
+}
+
 static const struct virtio_ops balloon_ops = {
     .name = "virtio-balloon",
     .id = 5,
@@ -155,6 +266,7 @@ static const struct virtio_ops balloon_ops = {
     .get_config = balloon_get_config,
     .set_config = balloon_set_config,
     .queue = balloon_queue,
+    .reset = balloon_forget,
 };
 
 /* ---- the device */
@@ -168,9 +280,11 @@ static bool balloon_realize(struct device *dev, GError **error)
         return false;
     }
     virtio_init(&d->proxy.virtio, dev, &balloon_ops, &d->s.proxy.virtio, dev->env->loop);
-    for (unsigned i = 0; i < (d->cfg.reporting ? 3u : 2u); i++) {
+    for (unsigned i = 0; i <= (d->cfg.reporting ? QUEUE_REPORTING : QUEUE_STATS); i++) {
         virtio_add_queue(&d->proxy.virtio, QUEUE_SIZE);
     }
+    memset(d->stats.value, 0xff, sizeof(d->stats.value));
+    vtimer_init(&d->stats_timer, dev->env->clock, want_stats, d);
     return virtio_pci_realize(&d->proxy, &d->s.proxy, 0x00ff, error);
 }
 
@@ -184,6 +298,25 @@ static void balloon_reset(struct device *dev, enum reset_kind kind)
     if (kind == RESET_COLD) {
         d->s.num_pages = 0;
     }
+}
+
+static void balloon_pause(struct device *dev)
+{
+    struct virtio_balloon *d = (struct virtio_balloon *)dev;
+
+    if (d->stats_buffer) {
+        virtqueue_unpop(&d->proxy.virtio.queue[QUEUE_STATS], g_steal_pointer(&d->stats_buffer));
+    }
+    virtio_pci_pause(dev);
+}
+
+static void balloon_unrealize(struct device *dev)
+{
+    struct virtio_balloon *d = (struct virtio_balloon *)dev;
+
+    vtimer_cancel(&d->stats_timer);
+    balloon_forget(&d->proxy.virtio);
+    virtio_pci_unrealize(dev);
 }
 
 static const struct property virtio_balloon_props[] = {
@@ -204,9 +337,9 @@ const struct device_class virtio_balloon_pci_class = {
     .state = &virtio_balloon_desc,
     .state_offset = offsetof(struct virtio_balloon, s),
     .realize = balloon_realize,
-    .unrealize = virtio_pci_unrealize,
+    .unrealize = balloon_unrealize,
     .reset = balloon_reset,
-    .pause = virtio_pci_pause,
+    .pause = balloon_pause,
     .resume = virtio_pci_resume,
     .post_load = virtio_pci_post_load,
 };
