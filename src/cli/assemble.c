@@ -5,6 +5,7 @@
 #include "devices/core/object.h"
 #include "devices/isa/serial.h"
 #include "devices/qtest.h"
+#include "machine/hotplug.h"
 #include "monitor/gdbserver.h"
 #include "qapi-visit.h"
 #include <string.h>
@@ -290,24 +291,9 @@ static bool add_device(struct machine *m, const char *text, bool plugged, GError
     if (!p) {
         return false;
     }
-    struct device *dev = device_new_named(params_take(p, "driver"), &m->env, error);
-    const char *id = params_take(p, "id");
-    bool ok = dev != NULL;
-
-    if (ok) {
-        dev->id = g_strdup(id);
-        dev->plugged = plugged;
-    }
-    for (guint i = 0; ok && i < p->items->len; i++) {
-        const struct param *param = &g_array_index(p->items, struct param, i);
-        ok = param->taken || device_set_property(dev, param->key, param->value, error);
-    }
+    bool ok = machine_add_device(m, p, plugged, error);
     params_free(p);
-    if (!ok) {
-        device_free(dev);
-        return false;
-    }
-    return device_realize(dev, error);
+    return ok;
 }
 
 /* A display that was asked for by -device takes the place of the default one. */

@@ -91,12 +91,13 @@ static void help_property(const struct property *p)
 bool help_device(const char *name)
 {
     const struct device_class *c = device_class_find(name);
+    const struct property *p;
 
     if (!c || c->bus == BUS_SYSTEM) {
         return false;
     }
     printf("%s options:\n", name);
-    for (const struct property *p = c->props; p && p->type != PROP_END; p++) {
+    for (unsigned i = 0; (p = device_class_property(c, i)); i++) {
         help_property(p);
     }
     return true;

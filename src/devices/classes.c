@@ -20,6 +20,7 @@
 #include "devices/isa/serial.h"
 #include "devices/isa/stall.h"
 #include "devices/isa/testdev.h"
+#include "devices/pci/bridge.h"
 #include "devices/pci/i440fx.h"
 #include "devices/pci/i6300esb.h"
 #include "devices/pci/ich9-lpc.h"
@@ -65,6 +66,9 @@ const struct device_class *const device_classes[] = {
     &ahci_class,
     &bochs_display_class,
     &i6300esb_class,
+    &pci_bridge_class,
+    &pcie_pci_bridge_class,
+    &pcie_root_port_class,
     &pvpanic_pci_class,
     &vga_class,
     &virtio_balloon_pci_class,

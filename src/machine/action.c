@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "devices/isa/mc146818rtc.h"
+#include "machine/hotplug.h"
 #include "machine/objects.h"
 #include "qapi-events.h"
 #include <inttypes.h>
@@ -173,6 +174,8 @@ const struct system_ops machine_system_ops = {
     .panicked = guest_panicked,
     .watchdog = watchdog_expired,
     .rtc_change = rtc_changed,
+    .unplugged = machine_device_unplugged,
+    .unplug_failed = machine_unplug_failed,
 };
 
 /* ---- vCPUs */

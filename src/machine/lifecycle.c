@@ -546,6 +546,7 @@ static void run_reset(struct machine *m, enum shutdown_cause cause, bool waking)
     if (asleep) {
         note_asleep(m, false);
     }
+    devices_end_unplugs(&m->env);
     ok = machine_reset(m, RESET_WARM);
     switch (runstate_get(m->run)) {
     case RUN_STATE_RUNNING:

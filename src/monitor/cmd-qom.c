@@ -287,11 +287,10 @@ static struct json_object *property_value(const struct device *dev, const struct
     }
 }
 
-static const struct property *table_of(const struct qom_object *object)
+/* NULL: no more, or no device. */
+static const struct property *property_nth(const struct qom_object *object, unsigned n)
 {
-    static const struct property none = {NULL};
-
-    return object->device && object->device->class->props ? object->device->class->props : &none;
+    return object->device ? device_class_property(object->device->class, n) : NULL;
 }
 
 /* ---- the commands */
@@ -326,9 +325,11 @@ static struct object_property_info *add_info(struct object_property_info_list *l
     return info;
 }
 
-static void list_table(const struct property *props, struct object_property_info_list *list)
+static void list_class(const struct device_class *class, struct object_property_info_list *list)
 {
-    for (const struct property *p = props; p && p->type != PROP_END; p++) {
+    const struct property *p;
+
+    for (unsigned i = 0; (p = device_class_property(class, i)); i++) {
         struct object_property_info *info =
             add_info(list, p->name, g_strdup(property_type_name(p->type)));
 
@@ -359,7 +360,7 @@ static void list_properties(struct machine *m, const struct qom_object *object,
     if (object->vcpu) {
         list_features(list);
     } else if (object->device) {
-        list_table(object->device->class->props, list);
+        list_class(object->device->class, list);
     }
 }
 
@@ -401,13 +402,15 @@ static struct json_object *get_child(GPtrArray *objects, const struct qom_object
 
 static struct json_object *get_plain(const struct qom_object *object, const char *name)
 {
+    const struct property *p;
+
     if (strcmp(name, "type") == 0) {
         return json_object_new_string(object->type);
     }
     if (object->device && strcmp(name, "realized") == 0) {
         return json_object_new_boolean(object->device->realized);
     }
-    for (const struct property *p = table_of(object); p->type != PROP_END; p++) {
+    for (unsigned i = 0; (p = property_nth(object, i)); i++) {
         if (strcmp(p->name, name) == 0) {
             return property_value(object->device, p);
         }
@@ -559,7 +562,7 @@ qmp_qom_list_properties(struct qmp_call *call, const struct qmp_qom_list_propert
         }
         list_features(list);
     } else if (type->kind == QOM_DEVICE) {
-        list_table(type->class->props, list);
+        list_class(type->class, list);
     } else if (type->kind == QOM_OBJECT) {
         list_object_members(type->name, list);
     }
@@ -586,7 +589,7 @@ qmp_device_list_properties(struct qmp_call *call, const struct qmp_device_list_p
     }
     list = object_property_info_list_new();
     if (type->kind == QOM_DEVICE) {
-        list_table(type->class->props, list);
+        list_class(type->class, list);
     } else {
         list_features(list);
     }

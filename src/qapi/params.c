@@ -59,6 +59,26 @@ static bool parse_keyval(struct params *params, const char *text, const char *im
     return true;
 }
 
+static bool take_json(struct params *params, struct json_object *object, GError **error)
+{
+    json_object_object_foreach(object, key, value)
+    {
+        enum json_type type = json_object_get_type(value);
+
+        if (type == json_type_boolean) {
+            params_add(params, g_strdup(key),
+                       g_strdup(json_object_get_boolean(value) ? "on" : "off"));
+        } else if (type == json_type_string || type == json_type_int || type == json_type_double) {
+            params_add(params, g_strdup(key), g_strdup(json_object_get_string(value)));
+        } else {
+            g_set_error(error, PARAMS_ERROR, 0, "parameter '%s' takes a string, number or boolean",
+                        key);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool parse_json(struct params *params, const char *text, GError **error)
 {
     struct json_tokener *tokener = json_tokener_new_ex(8);
@@ -70,23 +90,8 @@ static bool parse_json(struct params *params, const char *text, GError **error)
     if (!ok) {
         g_set_error(error, PARAMS_ERROR, 0, "not a JSON object: %s",
                     why == json_tokener_success ? "another type" : json_tokener_error_desc(why));
-        json_object_put(object);
-        return false;
-    }
-    json_object_object_foreach(object, key, value)
-    {
-        enum json_type type = json_object_get_type(value);
-        if (type == json_type_boolean) {
-            params_add(params, g_strdup(key),
-                       g_strdup(json_object_get_boolean(value) ? "on" : "off"));
-        } else if (type == json_type_string || type == json_type_int || type == json_type_double) {
-            params_add(params, g_strdup(key), g_strdup(json_object_get_string(value)));
-        } else {
-            g_set_error(error, PARAMS_ERROR, 0, "parameter '%s' takes a string, number or boolean",
-                        key);
-            ok = false;
-            break;
-        }
+    } else {
+        ok = take_json(params, object, error);
     }
     json_object_put(object);
     return ok;
@@ -127,6 +132,13 @@ struct params *params_parse(const char *text, const char *implied_key, GError **
     }
     params = params_new();
     return params_finish(params, parse_json(params, text, error));
+}
+
+struct params *params_from_json(struct json_object *object, GError **error)
+{
+    struct params *params = params_new();
+
+    return params_finish(params, take_json(params, object, error));
 }
 
 void params_free(struct params *params)

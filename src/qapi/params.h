@@ -27,7 +27,10 @@ struct params {
 /* implied_key names a first value that stands without a key, or is NULL. A doubled comma stands for
  * one in a value. JSON values may be strings, numbers and booleans ("on", "off"). */
 struct params *params_parse(const char *text, const char *implied_key, GError **error);
-/* The same without JSON. */
+/* The same from a JSON object. */
+struct json_object;
+struct params *params_from_json(struct json_object *object, GError **error);
+/* The same as params_parse() without JSON. */
 struct params *params_parse_keyval(const char *text, const char *implied_key, GError **error);
 void params_free(struct params *params); /* NULL is fine */
 

@@ -11,8 +11,8 @@ NEXT, WRITE = 1, 2
 class Device:
     """The device at devfn, with its registers behind BAR 4."""
 
-    def __init__(self, door, slot, bar=BAR):
-        self.door, self.bar, self.devfn, self.memory = door, bar, slot << 3, 0
+    def __init__(self, door, slot, bar=BAR, bus=0):
+        self.door, self.bar, self.devfn, self.memory = door, bar, bus << 8 | slot << 3, 0
         self.set_config(0x20, bar)
         self.set_config(0x24, 0)
         self.set_config(0x04, 6)

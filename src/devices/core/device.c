@@ -82,12 +82,13 @@ static void apply_globals(struct device *dev)
 struct device *device_new(const struct device_class *class, struct device_env *env)
 {
     struct device *dev = g_malloc0(class->size);
+    const struct property *p;
 
     g_assert(class->state);
     dev->class = class;
     dev->env = env;
     dev->paused = true;
-    for (const struct property *p = class->props; p && p->type != PROP_END; p++) {
+    for (unsigned i = 0; (p = device_class_property(class, i)); i++) {
         property_set_default(dev, p);
     }
     apply_globals(dev);
@@ -144,12 +145,27 @@ bool device_realize(struct device *dev, GError **error)
     return true;
 }
 
+/* The last made first. */
+static void free_children(struct device *dev)
+{
+    GPtrArray *all = dev->env->devices->items;
+
+    for (guint i = all->len; i-- > 0;) {
+        if (i < all->len && ((struct device *)all->pdata[i])->parent == dev) {
+            device_free(all->pdata[i]);
+        }
+    }
+}
+
 void device_free(struct device *dev)
 {
+    const struct property *p;
+
     if (!dev) {
         return;
     }
     if (dev->realized) {
+        free_children(dev);
         address_space_begin(dev->env->mem);
         address_space_begin(dev->env->io);
         if (dev->class->unrealize) {
@@ -159,7 +175,7 @@ void device_free(struct device *dev)
         address_space_commit(dev->env->mem);
         g_ptr_array_remove(dev->env->devices->items, dev);
     }
-    for (const struct property *p = dev->class->props; p && p->type != PROP_END; p++) {
+    for (unsigned i = 0; (p = device_class_property(dev->class, i)); i++) {
         if (p->type == PROP_STRING) {
             g_free(*(char **)property_field(dev, p));
         }
@@ -238,6 +254,37 @@ static void resume_one(struct device *dev, void *opaque)
         dev->paused = false;
         if (dev->class->resume) {
             dev->class->resume(dev);
+        }
+    }
+}
+
+void device_reset_alone(struct device *dev)
+{
+    bool was_paused = dev->paused;
+
+    address_space_begin(dev->env->mem);
+    address_space_begin(dev->env->io);
+    pause_one(dev, NULL);
+    if (dev->class->reset) {
+        dev->class->reset(dev, RESET_WARM);
+    }
+    address_space_commit(dev->env->io);
+    address_space_commit(dev->env->mem);
+    if (!was_paused) {
+        resume_one(dev, NULL);
+    }
+}
+
+void devices_end_unplugs(struct device_env *env)
+{
+    for (guint i = 0; env->devices && i < env->devices->items->len;) {
+        struct device *dev = env->devices->items->pdata[i];
+
+        if (dev->unplug_asked) {
+            system_device_unplugged(dev);
+            i = 0; /* others may have gone with it */
+        } else {
+            i++;
         }
     }
 }
@@ -357,6 +404,27 @@ void system_note_rtc_change(struct device_env *env, int64_t offset_s)
 {
     if (env->system && env->system->rtc_change) {
         env->system->rtc_change(env->system_opaque, offset_s);
+    }
+}
+
+void system_device_unplugged(struct device *dev)
+{
+    const struct device_env *env = dev->env;
+
+    if (env->system && env->system->unplugged) {
+        env->system->unplugged(env->system_opaque, dev);
+    } else {
+        device_free(dev);
+    }
+}
+
+void system_note_unplug_failed(struct device *dev)
+{
+    const struct device_env *env = dev->env;
+
+    dev->unplug_asked = false;
+    if (env->system && env->system->unplug_failed) {
+        env->system->unplug_failed(env->system_opaque, dev);
     }
 }
 

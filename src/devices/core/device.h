@@ -80,6 +80,11 @@ struct device_class {
     void (*pause)(struct device *);  /* NULL is fine */
     void (*resume)(struct device *); /* NULL is fine */
     bool (*post_load)(struct device *, GError **);
+    enum {
+        HOTPLUG_BY_BUS, /* where its bus takes devices at any time; without a bus: not */
+        HOTPLUG_NEVER,
+        HOTPLUG_ALWAYS /* without a bus */
+    } hotplug;
     const struct display_ops *display; /* of a display adapter (display/display.h), else NULL */
 };
 
@@ -95,6 +100,8 @@ struct system_ops {
     void (*watchdog)(void *opaque, const char *source);
     void (*exit)(void *opaque, int status); /* isa-debug-exit: ends the process with that status */
     void (*rtc_change)(void *opaque, int64_t offset_s);
+    void (*unplugged)(void *opaque, struct device *);     /* frees it and tells */
+    void (*unplug_failed)(void *opaque, struct device *); /* the guest keeps it */
 };
 
 /* A default of the user's for a property of each device of that class (-global). */
@@ -134,8 +141,12 @@ struct device {
     char *id;     /* -device id=, or NULL */
     bool plugged; /* by the user, rather than the board's own */
     struct device_env *env;
+    struct device *parent; /* a bridge or controller that it is behind, and goes with; or NULL */
     bool realized, paused;
-    GError *bad_global; /* why a default of the user's does not fit: realize fails with it */
+    bool hotplugged;        /* after the machine was built */
+    bool unplug_asked;      /* the guest is to give it up */
+    int64_t unplug_busy_ns; /* until then, on the virtual clock, it is not asked again */
+    GError *bad_global;     /* why a default of the user's does not fit: realize fails with it */
 };
 
 /* Requests to the machine; without a machine (bare bus) or a hook they do nothing. */
@@ -146,8 +157,15 @@ void system_request_suspend_disk(struct device_env *env);
 void system_request_wakeup(struct device_env *env, const char *source);
 void system_request_exit(struct device_env *env, int status);
 void system_note_rtc_change(struct device_env *env, int64_t offset_s);
+/* The guest has given the device up: it is freed, with all that is behind it. */
+void system_device_unplugged(struct device *dev);
+/* The guest does not give it up. */
+void system_note_unplug_failed(struct device *dev);
 void system_note_panicked(struct device_env *env, bool crash_loaded);
 void system_note_watchdog(struct device_env *env, const char *source); /* source: a constant */
+
+/* A class's nth property: its own, then those of what it is plugged into; NULL: no more. */
+const struct property *device_class_property(const struct device_class *class, unsigned n);
 
 /* The table of all classes, ended by NULL; order is that of -device help. */
 extern const struct device_class *const device_classes[];
@@ -160,11 +178,16 @@ struct device *device_new_named(const char *name, struct device_env *env, GError
 /* From text; an unknown property, a wrong value or one out of range is an error naming all three.
  */
 bool device_set_property(struct device *dev, const char *name, const char *value, GError **error);
-/* Adds it to env->devices. On failure the device is freed. */
+/* Adds it to env->devices. On failure the device is freed. Those whose parent it is go before it.
+ */
 bool device_realize(struct device *dev, GError **error);
 void device_free(
     struct device *dev); /* unrealizes and takes it out of env->devices; NULL is fine */
 
+/* At the guest's wish, of one device that may be running. */
+void device_reset_alone(struct device *dev);
+/* Ends all unplugs that the guest was asked for and did not come to: before a reset. */
+void devices_end_unplugs(struct device_env *env);
 void devices_reset(struct device_env *env, enum reset_kind kind);
 void devices_pause(struct device_env *env);
 void devices_resume(struct device_env *env);

@@ -5,6 +5,7 @@
  * on/off (yes/no, true/false too).
  */
 #include "devices/core/device.h"
+#include "devices/pci/pci.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,9 +142,28 @@ static bool set_enum(struct device *dev, const struct property *p, const char *v
     return false;
 }
 
+const struct property *device_class_property(const struct device_class *class, unsigned n)
+{
+    const struct property *common = class->bus == BUS_PCI ? pci_properties : NULL;
+
+    for (const struct property *p = class->props; p && p->type != PROP_END; p++) {
+        if (n-- == 0) {
+            return p;
+        }
+    }
+    for (const struct property *p = common; p && p->type != PROP_END; p++) {
+        if (n-- == 0) {
+            return p;
+        }
+    }
+    return NULL;
+}
+
 static const struct property *property_find(const struct device_class *class, const char *name)
 {
-    for (const struct property *p = class->props; p && p->type != PROP_END; p++) {
+    const struct property *p;
+
+    for (unsigned i = 0; (p = device_class_property(class, i)); i++) {
         if (strcmp(p->name, name) == 0) {
             return p;
         }

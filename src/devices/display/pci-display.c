@@ -39,7 +39,7 @@ static const struct state_field display_fields[] = {
 struct pci_display {
     struct pci_device pci;
     struct {
-        char *addr, *romfile;
+        char *romfile;
         uint32_t vgamem_mb; /* of VGA */
         uint64_t vgamem;    /* of bochs-display, in bytes */
     } cfg;
@@ -190,7 +190,7 @@ static bool pci_display_realize(struct device *dev, GError **error)
                                 .class = is_vga(d) ? 0x0300 : 0x0380,
                                 .revision = 2};
 
-    if (another_vga(d, error) || !pci_init(&d->pci, &d->s.pci, d->cfg.addr, &ids, 0, error) ||
+    if (another_vga(d, error) || !pci_init(&d->pci, &d->s.pci, NULL, &ids, 0, error) ||
         !memory_init(d, error) || !rom_init(d, error)) {
         return false;
     }
@@ -236,14 +236,7 @@ static bool pci_display_post_load(struct device *dev, GError **error)
     return pci_post_load(&d->pci, error);
 }
 
-#define ADDR_PROPERTY                                                                              \
-    {                                                                                              \
-        "addr", PROP_STRING, offsetof(struct pci_display, cfg.addr),                               \
-            .help = "slot and function, as 5 or 5.0 in hexadecimal; else the first free slot"      \
-    }
-
 static const struct property vga_props[] = {
-    ADDR_PROPERTY,
     {"vgamem_mb", PROP_U32, offsetof(struct pci_display, cfg.vgamem_mb), .def = 16, .min = 1,
      .max = 256, .help = "MiB of memory, a power of two"},
     {"romfile", PROP_STRING, offsetof(struct pci_display, cfg.romfile),
@@ -252,7 +245,6 @@ static const struct property vga_props[] = {
 };
 
 static const struct property bochs_props[] = {
-    ADDR_PROPERTY,
     {"vgamem", PROP_SIZE, offsetof(struct pci_display, cfg.vgamem), .def = 16u << 20,
      .min = 1u << 20, .max = 256u << 20, .help = "size of the memory, a power of two"},
     {NULL},
@@ -286,6 +278,7 @@ const struct device_class vga_class = {
     .unrealize = pci_display_unrealize,
     .reset = pci_display_reset,
     .post_load = pci_display_post_load,
+    .hotplug = HOTPLUG_NEVER,
     .display = &vga_ops,
 };
 

@@ -128,9 +128,6 @@ struct ahci_op {
 
 struct ahci {
     struct pci_device pci;
-    struct {
-        char *addr;
-    } cfg;
     struct ahci_state s;
     struct region bar;
     struct ide_bus *bus[PORTS];
@@ -683,7 +680,7 @@ static bool ahci_realize(struct device *dev, GError **error)
                                        .prog_if = 0x01,
                                        .revision = 2};
 
-    if (!pci_init(&d->pci, &d->s.pci, d->cfg.addr, &ids, 1, error)) {
+    if (!pci_init(&d->pci, &d->s.pci, NULL, &ids, 1, error)) {
         return false;
     }
     d->bar = (struct region){
@@ -743,18 +740,12 @@ static bool ahci_post_load(struct device *dev, GError **error)
     return pci_post_load(&d->pci, error);
 }
 
-static const struct property ahci_props[] = {
-    {"addr", PROP_STRING, offsetof(struct ahci, cfg.addr),
-     .help = "slot and function, as 5 or 5.0 in hexadecimal; else the first free slot"},
-    {NULL},
-};
-
 const struct device_class ahci_class = {
     .name = "ich9-ahci",
     .help = "SATA controller with six ports",
     .bus = BUS_PCI,
+    .hotplug = HOTPLUG_NEVER,
     .size = sizeof(struct ahci),
-    .props = ahci_props,
     .state = &ahci_desc,
     .state_offset = offsetof(struct ahci, s),
     .realize = ahci_realize,

@@ -9,9 +9,8 @@
 
 #include <string.h>
 
-#define PMC_PAM       0x59
-#define PMC_SMRAM     0x72
-#define CONFIG_ENABLE 0x80000000u
+#define PMC_PAM   0x59
+#define PMC_SMRAM 0x72
 
 struct i440fx_state {
     struct pci_state pci;
@@ -36,48 +35,10 @@ struct i440fx {
     struct pci_device pci;
     struct i440fx_state s;
     struct pci_bus *bus;
-    struct region ports;
+    struct pci_ports ports;
     struct pam_wiring wiring;
     struct pam pam;
 };
-
-static uint64_t ports_read(void *opaque, gpa_t offset, unsigned size)
-{
-    struct i440fx *d = opaque;
-    uint32_t a = d->s.address;
-
-    if (offset < 4) {
-        if (offset == 1 && size == 1) {
-            return piix3_reset_control_read(d->bus);
-        }
-        return offset == 0 && size == 4 ? a : UINT64_MAX;
-    }
-    if (!(a & CONFIG_ENABLE)) {
-        return UINT64_MAX;
-    }
-    return pci_config_read(d->bus, a >> 16 & 0xff, (uint8_t)(a >> 8),
-                           (a & 0xfc) | ((unsigned)offset & 3), size);
-}
-
-static void ports_write(void *opaque, gpa_t offset, uint64_t value, unsigned size)
-{
-    struct i440fx *d = opaque;
-    uint32_t a = d->s.address;
-
-    if (offset < 4) {
-        if (offset == 1 && size == 1) {
-            piix3_reset_control_write(d->bus, (uint8_t)value);
-        } else if (offset == 0 && size == 4) {
-            d->s.address = (uint32_t)value & 0x80fffffc;
-        }
-    } else if (a & CONFIG_ENABLE) {
-        pci_config_write(d->bus, a >> 16 & 0xff, (uint8_t)(a >> 8),
-                         (a & 0xfc) | ((unsigned)offset & 3), (uint32_t)value, size);
-    }
-}
-
-static const struct region_ops ports_ops = {
-    .read = ports_read, .write = ports_write, .min_size = 1, .max_size = 4};
 
 static void i440fx_config_written(struct pci_device *dev, unsigned offset, unsigned size)
 {
@@ -96,7 +57,7 @@ static bool i440fx_realize(struct device *dev, GError **error)
                                        .class = 0x0600,
                                        .revision = 2};
 
-    d->bus = pci_bus_new(dev->env);
+    d->bus = pci_bus_new(dev->env, "pci.0", NULL);
     if (!pci_init(&d->pci, &d->s.pci, "0", &ids, 0, error)) {
         return false;
     }
@@ -105,9 +66,7 @@ static bool i440fx_realize(struct device *dev, GError **error)
     d->pci.writable[PMC_SMRAM] = 0x78;
     d->pci.config_written = i440fx_config_written;
     pam_init(&d->pam, dev->env, &d->wiring);
-    d->ports = (struct region){
-        .name = "pci-config", .kind = REGION_IO, .size = 8, .ops = &ports_ops, .opaque = d};
-    address_space_map(dev->env->io, 0xcf8, &d->ports, 0);
+    pci_ports_init(&d->ports, d->bus, &d->s.address);
     return true;
 }
 
@@ -115,7 +74,7 @@ static void i440fx_unrealize(struct device *dev)
 {
     struct i440fx *d = (struct i440fx *)dev;
 
-    address_space_unmap(dev->env->io, &d->ports);
+    pci_ports_finish(&d->ports);
     pam_finish(&d->pam);
     pci_finish(&d->pci);
     pci_bus_free(d->bus);

@@ -21,8 +21,4 @@ struct device *piix4_pm_create(struct device_env *env, struct device *pm, GError
 bool piix4_pm_offers_s3(const struct device *dev);
 bool piix4_pm_offers_s4(const struct device *dev);
 
-/* Port 0xcf9, for the host bridge around whose ports it lies. */
-uint8_t piix3_reset_control_read(struct pci_bus *bus);
-void piix3_reset_control_write(struct pci_bus *bus, uint8_t value);
-
 #endif

@@ -73,9 +73,6 @@ static const struct state_desc i6300esb_desc = {
 
 struct i6300esb {
     struct pci_device pci;
-    struct {
-        char *addr;
-    } cfg;
     struct i6300esb_state s;
     struct region region;
     struct vtimer timer;
@@ -240,7 +237,7 @@ static bool i6300esb_realize(struct device *dev, GError **error)
     struct i6300esb *d = (struct i6300esb *)dev;
 
     vtimer_init(&d->timer, dev->env->clock, timer_expired, d);
-    if (!pci_init(&d->pci, &d->s.pci, d->cfg.addr, &ids, 0, error)) {
+    if (!pci_init(&d->pci, &d->s.pci, NULL, &ids, 0, error)) {
         return false;
     }
     d->region = (struct region){
@@ -281,18 +278,11 @@ static bool i6300esb_post_load(struct device *dev, GError **error)
     return pci_post_load(&d->pci, error);
 }
 
-static const struct property i6300esb_props[] = {
-    {"addr", PROP_STRING, offsetof(struct i6300esb, cfg.addr),
-     .help = "slot and function, as 5 or 5.0 in hexadecimal; else the first free slot"},
-    {NULL},
-};
-
 const struct device_class i6300esb_class = {
     .name = "i6300esb",
     .help = "Intel 6300ESB watchdog (PCI)",
     .bus = BUS_PCI,
     .size = sizeof(struct i6300esb),
-    .props = i6300esb_props,
     .state = &i6300esb_desc,
     .state_offset = offsetof(struct i6300esb, s),
     .realize = i6300esb_realize,

@@ -15,6 +15,7 @@
 #include "devices/pci/ich9-lpc.h"
 #include "devices/acpi-pm.h"
 #include "devices/pci/ich9-tco.h"
+#include "devices/pci/pirq.h"
 #include <string.h>
 
 #define LPC_PMBASE    0x40
@@ -22,8 +23,6 @@
 #define ACPI_CNTL_ON  0x80
 #define LPC_PIRQA     0x60 /* to D: 0x63 */
 #define LPC_PIRQE     0x68 /* to H: 0x6b */
-#define PIRQ_OFF      0x80
-#define PIRQ_IRQ      0x0f
 #define LPC_RCBA      0xf0
 #define RCBA_ON       0x01
 #define RCBA_DEFAULT  0xfed1c000u
@@ -33,7 +32,6 @@
 
 #define TCO_BASE      0x60 /* behind the ACPI registers */
 
-#define RST_CPU       0x04
 #define RST_KEPT      0x0a /* SYS_RST, FULL_RST */
 
 #define N_PIRQS       8
@@ -88,22 +86,12 @@ static unsigned pirq_register(unsigned pirq)
 
 static void isa_lines_update(struct ich9_lpc *d)
 {
-    uint16_t wanted = 0, changed;
+    uint8_t route[N_PIRQS];
 
     for (unsigned pirq = 0; pirq < N_PIRQS; pirq++) {
-        uint8_t route = d->s.pci.config[pirq_register(pirq)];
-
-        if (d->s.asserted[pirq] && !(route & PIRQ_OFF)) {
-            wanted |= (uint16_t)(1u << (route & PIRQ_IRQ));
-        }
+        route[pirq] = d->s.pci.config[pirq_register(pirq)];
     }
-    changed = wanted ^ d->isa_driven;
-    d->isa_driven = wanted;
-    for (unsigned n = 3; n < 16; n++) {
-        if (changed & (1u << n)) {
-            irq_set(&d->pci.dev.env->isa_irq[n], wanted & (1u << n));
-        }
-    }
+    pirq_update(d->pci.dev.env, route, d->s.asserted, N_PIRQS, &d->isa_driven);
 }
 
 static void lpc_set_intx(void *opaque, uint8_t devfn, unsigned pin, bool level)
@@ -112,41 +100,11 @@ static void lpc_set_intx(void *opaque, uint8_t devfn, unsigned pin, bool level)
     unsigned slot = devfn >> 3, pirq = slot < 25 ? 4 + (slot + pin) % 4 : pin;
     uint32_t old = d->s.asserted[pirq];
 
-    /* Functions of one slot on one PIRQ share a bit; no device here has more than one pin. */
     d->s.asserted[pirq] = level ? old | 1u << slot : old & ~(1u << slot);
     if (d->pirq.set && !old != !d->s.asserted[pirq]) {
         d->pirq.set(d->pirq.opaque, (int)(16 + pirq), d->s.asserted[pirq] != 0);
     }
     isa_lines_update(d);
-}
-
-/* ---- reset control */
-
-static struct ich9_lpc *bus_lpc(struct pci_bus *bus)
-{
-    struct pci_device *dev = bus->device[PCI_DEVFN(0x1f, 0)];
-
-    return dev && dev->dev.class == &ich9_lpc_class ? (struct ich9_lpc *)dev : NULL;
-}
-
-uint8_t ich9_lpc_reset_control_read(struct pci_bus *bus)
-{
-    struct ich9_lpc *d = bus_lpc(bus);
-
-    return d ? d->s.reset_control : 0xff;
-}
-
-void ich9_lpc_reset_control_write(struct pci_bus *bus, uint8_t value)
-{
-    struct ich9_lpc *d = bus_lpc(bus);
-
-    if (!d) {
-        return;
-    }
-    d->s.reset_control = value & RST_KEPT;
-    if (value & RST_CPU) {
-        system_request_reset(d->pci.dev.env, "cf9");
-    }
 }
 
 /* ---- the chipset's configuration block */
@@ -256,6 +214,8 @@ static bool ich9_lpc_realize(struct device *dev, GError **error)
     d->pci.config_written = ich9_lpc_config_written;
     d->pci.bus->set_intx = lpc_set_intx;
     d->pci.bus->set_intx_opaque = d;
+    d->pci.bus->reset_control = &d->s.reset_control;
+    d->pci.bus->reset_control_kept = RST_KEPT;
     return true;
 }
 
@@ -265,6 +225,7 @@ static void ich9_lpc_unrealize(struct device *dev)
 
     if (d->pci.bus && d->pci.bus->set_intx_opaque == d) {
         d->pci.bus->set_intx = NULL;
+        d->pci.bus->reset_control = NULL;
     }
     tco_finish(&d->tco);
     address_space_unmap(dev->env->io, &d->tco.region);

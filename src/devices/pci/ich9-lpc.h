@@ -16,9 +16,4 @@ struct device *ich9_lpc_create(struct device_env *env, struct device *pm,
 bool ich9_lpc_offers_s3(const struct device *lpc);
 bool ich9_lpc_offers_s4(const struct device *lpc);
 
-/* Port 0xcf9, for the host bridge that owns the ports around it. Without an LPC bridge: all ones,
- * ignored. */
-uint8_t ich9_lpc_reset_control_read(struct pci_bus *bus);
-void ich9_lpc_reset_control_write(struct pci_bus *bus, uint8_t value);
-
 #endif

@@ -6,36 +6,47 @@
  * BARs are mapped below everything that the board itself maps: a guest that moves a BAR over its
  * RAM or over the I/O APIC sees RAM and I/O APIC, as on real chipsets.
  *
- * Left out: bridges and buses other than 0, PCI Express extended configuration
- * space (offsets from 256 read as all ones), power management states.
+ * Left out: PCI Express extended configuration space (offsets from 256 read as all ones), power
+ * management states. Buses and the way to configuration space are pci-bus.c's, bridges bridge.c's.
  */
-#include "devices/pci/pci.h"
-#include <stdlib.h>
+#include "devices/pci/pci-priv.h"
 #include <string.h>
 
-#define BAR_PRIORITY   (-1)
+#define BAR_PRIORITY              (-1)
 
-#define PCI_ROM_ENABLE 1u
-#define ROM_MIN_BYTES  4096u
-#define ROM_MAX_BYTES  (16u << 20)
+#define PCI_ROM_ENABLE            1u
+#define ROM_MIN_BYTES             4096u
+#define ROM_MAX_BYTES             (16u << 20)
 
-#define MSI_FLAGS      2
-#define MSI_ENABLE     0x0001
-#define MSI_64BIT      0x0080
-#define MSI_MASKS      0x0100
-#define MSI_ADDR       4
-#define MSI_DATA       12
-#define MSI_MASK       16
-#define MSI_PENDING    20
-#define MSI_LENGTH     24
-#define MSIX_FLAGS     2
-#define MSIX_ENABLE    0x8000
-#define MSIX_MASK_ALL  0x4000
-#define MSIX_TABLE     4
-#define MSIX_PBA       8
-#define MSIX_LENGTH    12
-#define MSIX_BAR_BYTES 4096
-#define MSIX_PBA_AT    2048
+#define MSI_FLAGS                 2
+#define MSI_ENABLE                0x0001
+#define MSI_64BIT                 0x0080
+#define MSI_MASKS                 0x0100
+#define MSI_ADDR                  4
+#define MSI_DATA                  12
+#define MSI_MASK                  16
+#define MSI_PENDING               20
+#define MSI_LENGTH                24
+/* PCI Express Base Specification 3.0, section 7.8 */
+#define EXPRESS_FLAGS             2
+#define EXPRESS_DEVICE            4
+#define EXPRESS_ROLE_BASED_ERRORS 0x8000
+#define EXPRESS_DEVICE_CONTROL    8
+#define EXPRESS_DEVICE_STATUS     10
+#define EXPRESS_LINK              12
+#define EXPRESS_LINK_2_5G_X1      0x11
+#define EXPRESS_LINK_CONTROL      16
+#define EXPRESS_LINK_STATUS       18
+#define EXPRESS_LENGTH            60
+
+#define MSIX_FLAGS                2
+#define MSIX_ENABLE               0x8000
+#define MSIX_MASK_ALL             0x4000
+#define MSIX_TABLE                4
+#define MSIX_PBA                  8
+#define MSIX_LENGTH               12
+#define MSIX_BAR_BYTES            4096
+#define MSIX_PBA_AT               2048
 
 static const struct state_field msix_entry_fields[] = {
     STATE(struct pci_msix_entry, addr),
@@ -92,8 +103,9 @@ static void intx_update(struct pci_device *dev)
 
     dev->s->config[PCI_STATUS] &= (uint8_t)~PCI_STATUS_INTX;
     dev->s->config[PCI_STATUS] |= dev->s->intx ? PCI_STATUS_INTX : 0;
-    if (pin && dev->bus->set_intx) {
-        dev->bus->set_intx(dev->bus->set_intx_opaque, dev->devfn, pin - 1u, dev->s->intx && !off);
+    if (pin && dev->intx_out != (dev->s->intx && !off)) {
+        dev->intx_out = !dev->intx_out;
+        pci_bus_set_pin(dev->bus, dev->devfn >> 3, (pin - 1u) & 3, dev->intx_out);
     }
 }
 
@@ -121,7 +133,8 @@ static bool bar_address(const struct pci_device *dev, unsigned number, gpa_t *ad
 
     if (dev->bar[number].type & PCI_BAR_IO) {
         *addr = value & ~3ull;
-        return (command & PCI_COMMAND_IO) && *addr && *addr + size - 1 <= 0xffff;
+        return (command & PCI_COMMAND_IO) && *addr && *addr + size - 1 <= 0xffff &&
+               pci_bus_decodes(dev->bus, true, *addr, size);
     }
     if (dev->bar[number].type & PCI_BAR_MEM64) {
         value |= (uint64_t)pci_get32(dev, bar_offset(number + 1)) << 32;
@@ -130,7 +143,7 @@ static bool bar_address(const struct pci_device *dev, unsigned number, gpa_t *ad
     *addr = value & ~15ull;
     /* An address whose end is the end of the space is what sizing leaves behind. */
     return (command & PCI_COMMAND_MEMORY) && *addr && *addr + size - 1 >= *addr &&
-           *addr + size - 1 < limit;
+           *addr + size - 1 < limit && pci_bus_decodes(dev->bus, false, *addr, size);
 }
 
 static void rom_update(struct pci_device *dev)
@@ -139,7 +152,8 @@ static void rom_update(struct pci_device *dev)
     uint32_t value = pci_get32(dev, PCI_ROM);
     gpa_t addr = value & ~(gpa_t)0x7ff;
     bool decoded = dev->rom.region && (value & PCI_ROM_ENABLE) && addr &&
-                   (pci_get16(dev, PCI_COMMAND) & PCI_COMMAND_MEMORY);
+                   (pci_get16(dev, PCI_COMMAND) & PCI_COMMAND_MEMORY) &&
+                   pci_bus_decodes(dev->bus, false, addr, dev->rom.region->size);
 
     if (dev->rom.mapped && (!decoded || addr != dev->rom.addr)) {
         address_space_unmap(mem, dev->rom.region);
@@ -152,7 +166,7 @@ static void rom_update(struct pci_device *dev)
     }
 }
 
-static void bars_update(struct pci_device *dev)
+void pci_bars_update(struct pci_device *dev)
 {
     struct device_env *env = dev->dev.env;
 
@@ -242,6 +256,20 @@ uint8_t pci_add_capability(struct pci_device *dev, uint8_t id, uint8_t length)
     dev->s->config[PCI_STATUS] |= PCI_STATUS_CAPABILITIES;
     dev->next_cap = (uint8_t)((offset + length + 3) & ~3);
     return offset;
+}
+
+uint8_t pci_add_express(struct pci_device *dev, unsigned port)
+{
+    uint8_t at = pci_add_capability(dev, PCI_CAP_EXPRESS, EXPRESS_LENGTH);
+
+    pci_put16(dev, at + EXPRESS_FLAGS, (uint16_t)(2 | port << 4));
+    pci_put32(dev, at + EXPRESS_DEVICE, EXPRESS_ROLE_BASED_ERRORS);
+    put_le(dev->writable + at + EXPRESS_DEVICE_CONTROL, 0x78ff, 2);
+    dev->clearable[at + EXPRESS_DEVICE_STATUS] = 0x0f;
+    pci_put32(dev, at + EXPRESS_LINK, EXPRESS_LINK_2_5G_X1);
+    pci_put16(dev, at + EXPRESS_LINK_STATUS, EXPRESS_LINK_2_5G_X1);
+    put_le(dev->writable + at + EXPRESS_LINK_CONTROL, 0x00c3, 2);
+    return at;
 }
 
 void pci_add_msi(struct pci_device *dev, unsigned vectors)
@@ -423,20 +451,29 @@ void pci_add_msix(struct pci_device *dev, unsigned vectors, unsigned bar)
 
 /* ---- access from the host bridge */
 
-static struct pci_device *bus_device(struct pci_bus *bus, unsigned bus_number, uint8_t devfn)
+void pci_device_write(struct pci_device *dev, unsigned offset, uint32_t value, unsigned size)
 {
-    return bus_number == 0 ? bus->device[devfn] : NULL;
+    for (unsigned i = 0; i < size; i++) {
+        unsigned at = offset + i;
+        uint8_t byte = (uint8_t)(value >> (8 * i)), *config = &dev->s->config[at];
+
+        *config = (uint8_t)((*config & ~dev->writable[at]) | (byte & dev->writable[at]));
+        *config &= (uint8_t) ~(byte & dev->clearable[at]);
+    }
+    if (offset < PCI_BAR0 + 4 * PCI_BARS || (offset < PCI_ROM + 4 && offset + size > PCI_ROM)) {
+        pci_bars_update(dev);
+    }
+    intx_update(dev);
+    messages_update(dev);
+    if (dev->config_written) {
+        dev->config_written(dev, offset, size);
+    }
 }
 
-uint32_t pci_config_read(struct pci_bus *bus, unsigned bus_number, uint8_t devfn, unsigned offset,
-                         unsigned size)
+uint32_t pci_device_read(struct pci_device *dev, unsigned offset, unsigned size)
 {
-    struct pci_device *dev = bus_device(bus, bus_number, devfn);
     uint32_t value = 0;
 
-    if (!dev || offset + size > PCI_CONFIG_BYTES) {
-        return UINT32_MAX;
-    }
     if (dev->config_reading) {
         dev->config_reading(dev, offset, size);
     }
@@ -446,95 +483,7 @@ uint32_t pci_config_read(struct pci_bus *bus, unsigned bus_number, uint8_t devfn
     return value;
 }
 
-void pci_config_write(struct pci_bus *bus, unsigned bus_number, uint8_t devfn, unsigned offset,
-                      uint32_t value, unsigned size)
-{
-    struct pci_device *dev = bus_device(bus, bus_number, devfn);
-
-    if (!dev || offset + size > PCI_CONFIG_BYTES) {
-        return;
-    }
-    for (unsigned i = 0; i < size; i++) {
-        unsigned at = offset + i;
-        uint8_t byte = (uint8_t)(value >> (8 * i)), *config = &dev->s->config[at];
-
-        *config = (uint8_t)((*config & ~dev->writable[at]) | (byte & dev->writable[at]));
-        *config &= (uint8_t) ~(byte & dev->clearable[at]);
-    }
-    if (offset < PCI_BAR0 + 4 * PCI_BARS || (offset < PCI_ROM + 4 && offset + size > PCI_ROM)) {
-        bars_update(dev);
-    }
-    intx_update(dev);
-    messages_update(dev);
-    if (dev->config_written) {
-        dev->config_written(dev, offset, size);
-    }
-}
-
 /* ---- plugging in */
-
-struct pci_bus *pci_bus_new(struct device_env *env)
-{
-    struct pci_bus *bus = g_new0(struct pci_bus, 1);
-
-    bus->env = env;
-    env->pci = bus;
-    return bus;
-}
-
-void pci_bus_free(struct pci_bus *bus)
-{
-    if (bus) {
-        bus->env->pci = NULL;
-        g_free(bus);
-    }
-}
-
-static bool parse_addr(const char *addr, unsigned *devfn)
-{
-    char *end;
-    unsigned long slot = strtoul(addr, &end, 16), function = 0;
-
-    if (!g_ascii_isxdigit(addr[0]) || slot > 31) {
-        return false;
-    }
-    if (*end == '.') {
-        const char *text = end + 1;
-
-        function = strtoul(text, &end, 16);
-        if (!g_ascii_isxdigit(text[0]) || function > 7) {
-            return false;
-        }
-    }
-    *devfn = PCI_DEVFN((unsigned)slot, (unsigned)function);
-    return *end == '\0';
-}
-
-static bool bus_place(struct pci_bus *bus, const char *addr, const char *name, unsigned *devfn,
-                      GError **error)
-{
-    if (!addr) {
-        for (*devfn = 0; *devfn < 256; *devfn += 8) {
-            if (!bus->device[*devfn]) {
-                return true;
-            }
-        }
-        g_set_error(error, DEVICE_ERROR, 0, "%s: no slot of the PCI bus is free", name);
-        return false;
-    }
-    if (!parse_addr(addr, devfn)) {
-        g_set_error(error, DEVICE_ERROR, 0,
-                    "%s: property 'addr': '%s' is not SLOT or SLOT.FUNCTION (0 to 1f, 0 to 7)",
-                    name, addr);
-        return false;
-    }
-    if (bus->device[*devfn]) {
-        g_set_error(error, DEVICE_ERROR, 0, "%s: PCI slot %s is taken by %s", name, addr,
-                    bus->device[*devfn]->dev.class->name);
-        return false;
-    }
-    return true;
-}
 
 static void config_init(struct pci_device *dev, const struct pci_ids *ids, unsigned pin)
 {
@@ -542,8 +491,10 @@ static void config_init(struct pci_device *dev, const struct pci_ids *ids, unsig
 
     pci_put16(dev, PCI_VENDOR_ID, ids->vendor);
     pci_put16(dev, PCI_DEVICE_ID, ids->device);
-    pci_put16(dev, PCI_SUBSYSTEM_VENDOR, ids->subsystem_vendor);
-    pci_put16(dev, PCI_SUBSYSTEM, ids->subsystem);
+    if (ids->subsystem_vendor) {
+        pci_put16(dev, PCI_SUBSYSTEM_VENDOR, ids->subsystem_vendor);
+        pci_put16(dev, PCI_SUBSYSTEM, ids->subsystem);
+    }
     pci_put16(dev, PCI_CLASS, ids->class);
     config[PCI_CLASS_PROG] = ids->prog_if;
     config[PCI_REVISION] = ids->revision;
@@ -558,34 +509,39 @@ static void config_init(struct pci_device *dev, const struct pci_ids *ids, unsig
     dev->writable[PCI_INTERRUPT_LINE] = 0xff;
 }
 
+/* The header type's bit for more functions than one, in function 0. */
+static void mark_multifunction(struct pci_device *dev)
+{
+    struct pci_device **slot = &dev->bus->device[dev->devfn & ~7u];
+    bool several = slot[0] && slot[0]->at.multifunction;
+
+    for (unsigned i = 1; i < 8; i++) {
+        several |= slot[i] != NULL;
+    }
+    if (slot[0]) {
+        slot[0]->s->config[PCI_HEADER_TYPE] &= 0x7f;
+        slot[0]->s->config[PCI_HEADER_TYPE] |= several ? 0x80 : 0;
+    }
+}
+
 bool pci_init(struct pci_device *dev, struct pci_state *state, const char *addr,
               const struct pci_ids *ids, unsigned pin, GError **error)
 {
-    struct pci_bus *bus = dev->dev.env->pci;
+    const char *name = dev->dev.class->name;
+    struct pci_bus *bus = pci_bus_for(dev->dev.env, addr ? NULL : dev->at.bus, name, error);
     unsigned devfn;
 
-    if (!bus) {
-        g_set_error(error, DEVICE_ERROR, 0, "%s: this machine has no PCI bus",
-                    dev->dev.class->name);
-        return false;
-    }
-    if (!bus_place(bus, addr, dev->dev.class->name, &devfn, error)) {
+    if (!bus || !pci_bus_place(bus, addr ? addr : dev->at.addr, name, &devfn, error)) {
         return false;
     }
     dev->bus = bus;
     dev->s = state;
     dev->devfn = (uint8_t)devfn;
     dev->next_cap = 0x40;
+    dev->dev.parent = bus->bridge ? &bus->bridge->dev : NULL;
     bus->device[devfn] = dev;
     config_init(dev, ids, pin);
-    if ((devfn & 7) && bus->device[devfn & ~7u]) {
-        bus->device[devfn & ~7u]->s->config[PCI_HEADER_TYPE] |= 0x80; /* more than one function */
-    }
-    for (unsigned i = 1; i < 8 && !(devfn & 7); i++) {
-        if (bus->device[devfn + i]) {
-            dev->s->config[PCI_HEADER_TYPE] |= 0x80;
-        }
-    }
+    mark_multifunction(dev);
     return true;
 }
 
@@ -607,6 +563,7 @@ void pci_finish(struct pci_device *dev)
         address_space_unmap(env->mem, dev->rom.region);
     }
     dev->bus->device[dev->devfn] = NULL;
+    mark_multifunction(dev);
     dev->bus = NULL;
 }
 
@@ -628,13 +585,13 @@ void pci_reset(struct pci_device *dev)
         pci_put32(dev, dev->msi_cap + MSI_PENDING, 0);
     }
     dev->s->intx = false;
-    bars_update(dev);
+    pci_bars_update(dev);
     intx_update(dev);
 }
 
 bool pci_post_load(struct pci_device *dev, GError **error)
 {
-    bars_update(dev);
+    pci_bars_update(dev);
     intx_update(dev);
     return true;
 }

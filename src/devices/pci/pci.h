@@ -1,5 +1,5 @@
 /*
- * PCI devices: configuration space, BARs, INTx, MSI and MSI-X.
+ * PCI: buses, and devices on them with configuration space, BARs, INTx, MSI and MSI-X.
  *
  * A PCI device's instance begins with struct pci_device; its state struct begins with struct
  * pci_state, listed in its table as STATE_STRUCT(struct X_state, pci, pci_state_fields). realize()
@@ -45,7 +45,24 @@
 #define PCI_INTERRUPT_PIN         0x3d
 
 #define PCI_CAP_MSI               0x05
+#define PCI_CAP_EXPRESS           0x10
 #define PCI_CAP_MSIX              0x11
+
+/* of bridges: header type 1 (PCI-to-PCI Bridge Architecture Specification 1.2, section 3.2) */
+#define PCI_PRIMARY_BUS           0x18
+#define PCI_SECONDARY_BUS         0x19
+#define PCI_SUBORDINATE_BUS       0x1a
+#define PCI_IO_BASE               0x1c
+#define PCI_IO_LIMIT              0x1d
+#define PCI_SECONDARY_STATUS      0x1e
+#define PCI_MEMORY_BASE           0x20
+#define PCI_MEMORY_LIMIT          0x22
+#define PCI_PREFETCH_BASE         0x24
+#define PCI_PREFETCH_LIMIT        0x26
+#define PCI_PREFETCH_BASE_HIGH    0x28
+#define PCI_PREFETCH_LIMIT_HIGH   0x2c
+#define PCI_BRIDGE_CONTROL        0x3e
+#define PCI_BRIDGE_CONTROL_RESET  0x0040
 
 #define PCI_BAR_IO                0x1
 #define PCI_BAR_MEM64             0x4
@@ -74,10 +91,15 @@ struct pci_ids {
 };
 
 struct pci_device {
-    struct device dev;   /* first */
+    struct device dev; /* first */
+    struct {
+        char *bus, *addr; /* NULL: the host bridge's; the first free slot */
+        bool multifunction;
+    } at;
     struct pci_bus *bus; /* NULL before pci_init() */
     struct pci_state *s;
     uint8_t devfn;
+    bool intx_out;                       /* what it gives to its bus */
     uint8_t writable[PCI_CONFIG_BYTES];  /* 1: the guest can write the bit */
     uint8_t clearable[PCI_CONFIG_BYTES]; /* 1: writing 1 clears the bit */
     struct {
@@ -103,17 +125,74 @@ struct pci_device {
     void (*config_written)(struct pci_device *, unsigned offset, unsigned size);
 };
 
-struct pci_bus {
-    struct device_env *env;
-    struct pci_device *device[256]; /* by devfn */
-    /* INTx: `pin` 0 to 3 of the device at devfn */
-    void (*set_intx)(void *opaque, uint8_t devfn, unsigned pin, bool level);
-    void *set_intx_opaque;
+/* Where devices may come and go while the guest runs. */
+struct pci_hotplug {
+    /* The device is there: tells the guest. */
+    void (*plugged)(void *opaque, struct pci_device *);
+    /* Asks the guest to give it up. What comes of it is system_device_unplug() or
+     * system_unplug_failed(). */
+    bool (*unplug_request)(void *opaque, struct pci_device *, GError **);
 };
 
-/* The bus of a host bridge; sets env->pci. */
-struct pci_bus *pci_bus_new(struct device_env *env);
-void pci_bus_free(struct pci_bus *bus); /* empty; NULL is fine */
+struct pci_bus {
+    struct device_env *env;
+    char *name;                     /* "pcie.0", "pci.0", or the id of the bridge */
+    struct pci_device *bridge;      /* that leads to it; NULL: a host bridge */
+    struct pci_bus *next;           /* all buses of env, the host bridge's first */
+    struct pci_device *device[256]; /* by devfn */
+    bool express;
+    bool one_slot;                     /* a link: slot 0 alone */
+    bool down;                         /* no power or no link: nothing behind the bridge answers */
+    const struct pci_hotplug *hotplug; /* NULL: devices stay as they are */
+    void *hotplug_opaque;
+    uint8_t intx_held[32][4]; /* functions of a slot that hold a pin */
+    /* Of a host bridge's: `pin` 0 to 3 of the slot at devfn. */
+    void (*set_intx)(void *opaque, uint8_t devfn, unsigned pin, bool level);
+    void *set_intx_opaque;
+    /* The south bridge's register at port 0xcf9, which lies within the host bridge's ports, and the
+     * bits that can be read back; NULL: none. */
+    uint8_t *reset_control, reset_control_kept;
+};
+
+/* Addresses that a bridge passes on: none when base is above limit. */
+struct pci_window {
+    uint64_t base, limit;
+};
+void pci_bridge_windows(const struct pci_device *bridge, struct pci_window *io,
+                        struct pci_window *memory, struct pci_window *prefetch);
+
+/* Properties of all PCI devices that a user plugs: bus, addr, multifunction. */
+extern const struct property pci_properties[];
+
+/* The bus of a host bridge, which sets env->pci, or of a bridge. */
+struct pci_bus *pci_bus_new(struct device_env *env, const char *name, struct pci_device *bridge);
+void pci_bus_free(struct pci_bus *bus);                                 /* empty; NULL is fine */
+struct pci_bus *pci_bus_find(struct device_env *env, const char *name); /* NULL: none */
+struct pci_bus *pci_bus_behind(const struct pci_device *bridge);        /* NULL: it is none */
+/* The number that firmware or the guest gave it; 0 for a host bridge's. */
+unsigned pci_bus_number(const struct pci_bus *bus);
+/* Windows, or the link, of a bridge on the way to it changed: what is behind is decoded anew. */
+void pci_bus_update(struct pci_bus *bus);
+/* Calls for each device on the bus, not for those behind bridges on it. */
+void pci_bus_foreach(struct pci_bus *bus, void (*fn)(struct pci_device *, void *), void *opaque);
+/* A device on a pin of its bus; for bridges, from there on. */
+void pci_bus_set_pin(struct pci_bus *bus, unsigned slot, unsigned pin, bool level);
+/* The bus on which a device with this bus= would be, as for -device; NULL and *error: none. */
+struct pci_bus *pci_bus_for(struct device_env *env, const char *name, const char *class,
+                            GError **error);
+bool pci_parse_addr(const char *addr, unsigned *devfn);
+/* Whether bridges let an access to these addresses through to the bus. */
+bool pci_bus_decodes(const struct pci_bus *bus, bool io, gpa_t addr, uint64_t size);
+
+/* Ports 0xcf8 to 0xcff: the address register (configuration mechanism 1), a window on what it
+ * names, and within it the reset control register. */
+struct pci_ports {
+    struct region region;
+    struct pci_bus *bus;
+    uint32_t *address; /* of the host bridge's state */
+};
+void pci_ports_init(struct pci_ports *ports, struct pci_bus *bus, uint32_t *address);
+void pci_ports_finish(struct pci_ports *ports); /* half-initialised is fine */
 
 /* A host bridge's access to bus `bus_number`; where nothing is a read gives all ones. offset and
  * size are as the guest gave them: any offset, size 1, 2 or 4. */
@@ -122,12 +201,15 @@ uint32_t pci_config_read(struct pci_bus *bus, unsigned bus_number, uint8_t devfn
 void pci_config_write(struct pci_bus *bus, unsigned bus_number, uint8_t devfn, unsigned offset,
                       uint32_t value, unsigned size);
 
-/* Plugs the device in. addr: "SLOT" or "SLOT.FUNCTION" in hexadecimal, NULL: the first free slot.
+/* Plugs the device in. addr: "SLOT" or "SLOT.FUNCTION" in hexadecimal on the host bridge's bus, of
+ * a board's own device; NULL: where the properties say. A bridge has its ids, but no subsystem.
  * pin: 0 none, 1 to 4 INTA to INTD. */
 bool pci_init(struct pci_device *dev, struct pci_state *state, const char *addr,
               const struct pci_ids *ids, unsigned pin, GError **error);
 void pci_finish(struct pci_device *dev); /* a half-realized device is fine */
 void pci_reset(struct pci_device *dev);
+/* BARs as registers and bridges have it. */
+void pci_bars_update(struct pci_device *dev);
 bool pci_post_load(struct pci_device *dev, GError **error);
 
 /* region->size must be a power of two, at least 4 for I/O and 16 for memory. A 64-bit BAR takes the
@@ -142,6 +224,10 @@ struct ram_block *pci_add_rom(struct pci_device *dev, struct region *region, con
 /* A capability of `length` bytes (header included); returns its offset. Contents are zero and
  * read-only until the caller says otherwise in config[] and writable[]. */
 uint8_t pci_add_capability(struct pci_device *dev, uint8_t id, uint8_t length);
+
+/* The PCI Express capability, 60 bytes, version 2. port: 0 an endpoint, 4 a root port, 7 a bridge
+ * to PCI. */
+uint8_t pci_add_express(struct pci_device *dev, unsigned port);
 
 /* vectors: 1 to 32, a power of two. With per-vector masks and 64-bit addresses. */
 void pci_add_msi(struct pci_device *dev, unsigned vectors);

@@ -13,13 +13,11 @@
 #include "devices/pci/i440fx.h"
 
 #include "devices/acpi-pm.h"
+#include "devices/pci/pirq.h"
 
 #define PIRQRC_A     0x60
-#define PIRQ_OFF     0x80
-#define PIRQ_IRQ     0x0f
 #define N_PIRQS      4
 
-#define RCR_CPU      0x04
 #define RCR_KEPT     0x02
 
 #define PM_BASE      0x40
@@ -59,22 +57,7 @@ struct piix3 {
 
 static void isa_lines_update(struct piix3 *d)
 {
-    uint16_t wanted = 0, changed;
-
-    for (unsigned pirq = 0; pirq < N_PIRQS; pirq++) {
-        uint8_t route = d->s.pci.config[PIRQRC_A + pirq];
-
-        if (d->s.asserted[pirq] && !(route & PIRQ_OFF)) {
-            wanted |= (uint16_t)(1u << (route & PIRQ_IRQ));
-        }
-    }
-    changed = wanted ^ d->isa_driven;
-    d->isa_driven = wanted;
-    for (unsigned n = 3; n < 16; n++) {
-        if (changed & (1u << n)) {
-            irq_set(&d->pci.dev.env->isa_irq[n], wanted & (1u << n));
-        }
-    }
+    pirq_update(d->pci.dev.env, d->s.pci.config + PIRQRC_A, d->s.asserted, N_PIRQS, &d->isa_driven);
 }
 
 static void piix3_set_intx(void *opaque, uint8_t devfn, unsigned pin, bool level)
@@ -85,33 +68,6 @@ static void piix3_set_intx(void *opaque, uint8_t devfn, unsigned pin, bool level
 
     d->s.asserted[pirq] = level ? old | 1u << slot : old & ~(1u << slot);
     isa_lines_update(d);
-}
-
-static struct piix3 *bus_piix3(struct pci_bus *bus)
-{
-    struct pci_device *dev = bus->device[PCI_DEVFN(1, 0)];
-
-    return dev && dev->dev.class == &piix3_class ? (struct piix3 *)dev : NULL;
-}
-
-uint8_t piix3_reset_control_read(struct pci_bus *bus)
-{
-    struct piix3 *d = bus_piix3(bus);
-
-    return d ? d->s.reset_control : 0xff;
-}
-
-void piix3_reset_control_write(struct pci_bus *bus, uint8_t value)
-{
-    struct piix3 *d = bus_piix3(bus);
-
-    if (!d) {
-        return;
-    }
-    d->s.reset_control = value & RCR_KEPT;
-    if (value & RCR_CPU) {
-        system_request_reset(d->pci.dev.env, "cf9");
-    }
 }
 
 static void piix3_config_written(struct pci_device *dev, unsigned offset, unsigned size)
@@ -139,6 +95,8 @@ static bool piix3_realize(struct device *dev, GError **error)
     d->pci.config_written = piix3_config_written;
     d->pci.bus->set_intx = piix3_set_intx;
     d->pci.bus->set_intx_opaque = d;
+    d->pci.bus->reset_control = &d->s.reset_control;
+    d->pci.bus->reset_control_kept = RCR_KEPT;
     return true;
 }
 
@@ -148,6 +106,7 @@ static void piix3_unrealize(struct device *dev)
 
     if (d->pci.bus && d->pci.bus->set_intx_opaque == d) {
         d->pci.bus->set_intx = NULL;
+        d->pci.bus->reset_control = NULL;
     }
     pci_finish(&d->pci);
 }

@@ -29,7 +29,6 @@ static const struct state_desc pvpanic_pci_desc = {
 struct pvpanic_pci {
     struct pci_device pci;
     struct {
-        char *addr;
         uint8_t events;
     } cfg;
     struct pvpanic_pci_state s;
@@ -69,7 +68,7 @@ static bool pvpanic_pci_realize(struct device *dev, GError **error)
                                        .revision = 1};
     struct pvpanic_pci *d = (struct pvpanic_pci *)dev;
 
-    if (!pci_init(&d->pci, &d->s.pci, d->cfg.addr, &ids, 0, error)) {
+    if (!pci_init(&d->pci, &d->s.pci, NULL, &ids, 0, error)) {
         return false;
     }
     d->region = (struct region){.name = "pvpanic-pci",
@@ -97,8 +96,6 @@ static bool pvpanic_pci_post_load(struct device *dev, GError **error)
 }
 
 static const struct property pvpanic_pci_props[] = {
-    {"addr", PROP_STRING, offsetof(struct pvpanic_pci, cfg.addr),
-     .help = "slot and function, as 5 or 5.0 in hexadecimal; else the first free slot"},
     {"events", PROP_U8, offsetof(struct pvpanic_pci, cfg.events), .def = PVPANIC_ALL, .min = 0,
      .max = PVPANIC_ALL, .help = "what the guest is told it may report: 1 panic, 2 crash loaded"},
     {NULL},

@@ -14,7 +14,6 @@
  * is no system management mode); graphics, DMI and the performance counters do not exist.
  */
 #include "devices/pci/q35-host.h"
-#include "devices/pci/ich9-lpc.h"
 #include <string.h>
 
 #define MCH_PCIEXBAR       0x60
@@ -24,8 +23,6 @@
 #define MCH_PAM            0x90
 #define MCH_SMRAM          0x9d
 #define MCH_ESMRAMC        0x9e
-
-#define CONFIG_ENABLE      0x80000000u
 
 struct q35_host_state {
     struct pci_state pci;
@@ -52,50 +49,11 @@ struct q35_host {
     struct pci_device pci;
     struct q35_host_state s;
     struct pci_bus *bus;
-    struct region ports, ecam;
+    struct pci_ports ports;
+    struct region ecam;
     struct pam_wiring wiring;
     struct pam pam;
 };
-
-/* ---- ports */
-
-static uint64_t ports_read(void *opaque, gpa_t offset, unsigned size)
-{
-    struct q35_host *d = opaque;
-    uint32_t a = d->s.address;
-
-    if (offset < 4) {
-        if (offset == 1 && size == 1) {
-            return ich9_lpc_reset_control_read(d->bus);
-        }
-        return offset == 0 && size == 4 ? a : UINT64_MAX;
-    }
-    if (!(a & CONFIG_ENABLE)) {
-        return UINT64_MAX;
-    }
-    return pci_config_read(d->bus, a >> 16 & 0xff, (uint8_t)(a >> 8),
-                           (a & 0xfc) | ((unsigned)offset & 3), size);
-}
-
-static void ports_write(void *opaque, gpa_t offset, uint64_t value, unsigned size)
-{
-    struct q35_host *d = opaque;
-    uint32_t a = d->s.address;
-
-    if (offset < 4) {
-        if (offset == 1 && size == 1) {
-            ich9_lpc_reset_control_write(d->bus, (uint8_t)value);
-        } else if (offset == 0 && size == 4) {
-            d->s.address = (uint32_t)value & 0x80fffffc;
-        }
-    } else if (a & CONFIG_ENABLE) {
-        pci_config_write(d->bus, a >> 16 & 0xff, (uint8_t)(a >> 8),
-                         (a & 0xfc) | ((unsigned)offset & 3), (uint32_t)value, size);
-    }
-}
-
-static const struct region_ops ports_ops = {
-    .read = ports_read, .write = ports_write, .min_size = 1, .max_size = 4};
 
 /* ---- ECAM */
 
@@ -155,7 +113,8 @@ static bool q35_host_realize(struct device *dev, GError **error)
                                        .subsystem = 0x1100,
                                        .class = 0x0600};
 
-    d->bus = pci_bus_new(dev->env);
+    d->bus = pci_bus_new(dev->env, "pcie.0", NULL);
+    d->bus->express = true;
     if (!pci_init(&d->pci, &d->s.pci, "0", &ids, 0, error)) {
         return false;
     }
@@ -170,11 +129,9 @@ static bool q35_host_realize(struct device *dev, GError **error)
     d->pci.writable[MCH_ESMRAMC] = 0x87;
     d->pci.config_written = q35_host_config_written;
 
-    d->ports = (struct region){
-        .name = "pci-config", .kind = REGION_IO, .size = 8, .ops = &ports_ops, .opaque = d};
+    pci_ports_init(&d->ports, d->bus, &d->s.address);
     d->ecam = (struct region){
         .name = "ecam", .kind = REGION_IO, .size = 256u << 20, .ops = &ecam_ops, .opaque = d};
-    address_space_map(dev->env->io, 0xcf8, &d->ports, 0);
     return true;
 }
 
@@ -182,7 +139,7 @@ static void q35_host_unrealize(struct device *dev)
 {
     struct q35_host *d = (struct q35_host *)dev;
 
-    address_space_unmap(dev->env->io, &d->ports);
+    pci_ports_finish(&d->ports);
     address_space_unmap(dev->env->mem, &d->ecam);
     pam_finish(&d->pam);
     pci_finish(&d->pci);

@@ -14,6 +14,8 @@
 #define DEVICE_MODERN        0x1040
 #define CAP_VENDOR           0x09
 
+#define EXPRESS_ENDPOINT     0
+
 #define CFG_COMMON           1
 #define CFG_NOTIFY           2
 #define CFG_ISR              3
@@ -634,7 +636,16 @@ static uint16_t transitional_id(uint16_t type)
 static bool choose_interfaces(struct virtio_pci *p, bool *modern, GError **error)
 {
     enum on_off_auto off = (enum on_off_auto)p->cfg.disable_legacy;
+    const struct pci_bus *bus =
+        pci_bus_for(p->pci.dev.env, p->pci.at.bus, p->pci.dev.class->name, error);
 
+    if (!bus) {
+        return false;
+    }
+    /* What sits in a PCI Express slot has no I/O ports (4.1.2.1). */
+    if (off == ON_OFF_AUTO_AUTO && bus->express && bus->bridge) {
+        off = ON_OFF_AUTO_ON;
+    }
     *modern = !p->cfg.disable_modern;
     p->transitional = off != ON_OFF_AUTO_ON && transitional_id(p->virtio.ops->id) != 0;
     if (!*modern && !p->transitional) {
@@ -684,7 +695,7 @@ bool virtio_pci_realize(struct virtio_pci *p, struct virtio_pci_state *state, ui
     v->interrupt = interrupt;
     v->doorbell = doorbell;
     p->pci.config_written = config_space_written;
-    if (!pci_init(&p->pci, &state->pci, p->cfg.addr, &ids, 1, error)) {
+    if (!pci_init(&p->pci, &state->pci, NULL, &ids, 1, error)) {
         return false;
     }
     if (v->home != v->dev->env->loop) {
@@ -698,6 +709,9 @@ bool virtio_pci_realize(struct virtio_pci *p, struct virtio_pci_state *state, ui
     }
     if (modern) {
         modern_init(p);
+    }
+    if (p->pci.bus->express && p->pci.bus->bridge) {
+        pci_add_express(&p->pci, EXPRESS_ENDPOINT);
     }
     return true;
 }

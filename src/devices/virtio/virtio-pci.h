@@ -23,7 +23,6 @@ struct virtio_pci {
     struct pci_device pci; /* first */
     struct virtio virtio;
     struct {
-        char *addr;
         bool disable_modern, event_idx, indirect, packed;
         uint32_t disable_legacy; /* enum on_off_auto */
         uint32_t vectors;        /* UINT32_MAX: as many as there are queues, and one */
@@ -36,14 +35,12 @@ struct virtio_pci {
 
 /* Properties of all virtio PCI devices; the device's own come first. */
 #define VIRTIO_PCI_PROPERTIES(type, vectors_)                                                      \
-    {"addr", PROP_STRING, offsetof(type, proxy.cfg.addr),                                          \
-     .help = "slot and function, as 5 or 5.0 in hexadecimal; else the first free slot"},           \
-        {"disable-legacy",                                                                         \
-         PROP_ENUM,                                                                                \
-         offsetof(type, proxy.cfg.disable_legacy),                                                 \
-         .def = ON_OFF_AUTO_AUTO,                                                                  \
-         .values = &on_off_auto_type,                                                              \
-         .help = "no interface for drivers from before VIRTIO 1.0"},                               \
+    {"disable-legacy",                                                                             \
+     PROP_ENUM,                                                                                    \
+     offsetof(type, proxy.cfg.disable_legacy),                                                     \
+     .def = ON_OFF_AUTO_AUTO,                                                                      \
+     .values = &on_off_auto_type,                                                                  \
+     .help = "no interface for drivers from before VIRTIO 1.0"},                                   \
         {"disable-modern", PROP_BOOL, offsetof(type, proxy.cfg.disable_modern),                    \
          .help = "only that interface"},                                                           \
         {"event_idx", PROP_BOOL, offsetof(type, proxy.cfg.event_idx), .def = 1,                    \

@@ -135,6 +135,7 @@ static bool port_realize(struct device *dev, GError **error)
     }
     d->number = (unsigned)number;
     d->serial = serial;
+    dev->parent = (struct device *)serial; /* its first member */
     if (is_console(d) || (d->cfg.chardev && d->cfg.chardev->connected)) {
         virtio_port_set_connected(serial, d->number, true);
     }
@@ -172,6 +173,7 @@ const struct device_class virtserialport_class = {
     .state = &state_none,
     .realize = port_realize,
     .unrealize = port_unrealize,
+    .hotplug = HOTPLUG_ALWAYS,
 };
 
 const struct device_class virtconsole_class = {
@@ -183,4 +185,5 @@ const struct device_class virtconsole_class = {
     .state = &state_none,
     .realize = port_realize,
     .unrealize = port_unrealize,
+    .hotplug = HOTPLUG_ALWAYS,
 };

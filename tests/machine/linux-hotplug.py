@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Linux has devices plugged in and taken out while it runs, and uses them.
+
+Needs what scripts/get-kernel gets; skips and says so where that can't be had.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from godwit import Machine
+
+SCRIPTS = os.environ.get("SCRIPTS", "scripts")
+PROMPT = r"godwit# "
+BOOT_S = 180
+
+
+def prepare(folder):
+    """(kernel image, initramfs that loads all its modules), or the reason why there is none."""
+    result = subprocess.run([os.path.join(SCRIPTS, "get-kernel")], capture_output=True, text=True)
+    if result.returncode:
+        return None, "no kernel: " + result.stderr.strip()
+    kernel = result.stdout.strip()
+    images = [f for f in os.listdir(os.path.join(kernel, "boot")) if f.startswith("vmlinuz-")]
+    initrd, extra = os.path.join(folder, "initramfs.gz"), os.path.join(folder, "rc")
+    with open(extra, "w", encoding="ascii") as file:
+        file.write("for m in $(cat /lib/modules/order); do insmod /lib/modules/$m 2>/dev/null; done\n")
+    result = subprocess.run([os.path.join(SCRIPTS, "make-initramfs"), initrd, kernel, extra],
+                            capture_output=True, text=True)
+    if result.returncode:
+        return None, "no initramfs: " + result.stderr.strip()
+    return (os.path.join(kernel, "boot", sorted(images)[-1]), initrd), None
+
+
+class Hotplug(unittest.TestCase):
+    image = initrd = None
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="godwit-plug-")
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def boot(self, *args, append=""):
+        m = Machine("-kernel", self.image, "-initrd", self.initrd, "-append",
+                    f"console=ttyS0 quiet {append}", *args)
+        self.addCleanup(m.close)
+        m.expect(PROMPT, BOOT_S)
+        return m
+
+    def command(self, m, text, timeout=120):
+        """What a command printed in the guest's shell."""
+        m.send(text + "\n")
+        m.expect("\n", timeout)
+        start = m.at
+        match = m.expect(PROMPT, timeout)
+        return m.output[start:match.start()].decode(errors="replace").replace("\r", "")
+
+    def deleted(self, m, device):
+        while m.qmp.event("DEVICE_DELETED", 120)["data"].get("device") != device:
+            pass
+
+    def disk_comes_and_goes(self, m, bus, times):
+        """Each time another image, whose data the guest must read; the last time in full use."""
+        for i in range(times):
+            path = os.path.join(self.folder, f"disk{i}")
+            data = os.urandom(1 << 20)
+            with open(path, "wb") as file:
+                file.write(data)
+            m.qmp.command("blockdev-add", driver="file", node_name="n", filename=path)
+            m.qmp.command("device_add", driver="virtio-blk-pci", id="disk", bus=bus, drive="n",
+                          serial=f"S{i}")
+            self.command(m, "until [ -b /dev/vda ]; do usleep 20000; done")
+            self.assertIn(f"S{i}", self.command(m, "cat /sys/block/vda/serial"))
+            self.command(m, "dd if=/dev/vda of=/tmp/x bs=64k; echo again >>/tmp/x")
+            self.command(m, "dd if=/tmp/x of=/dev/vda bs=4096 count=16 seek=64 conv=fsync")
+            if i + 1 == times:
+                m.send("while dd if=/dev/vda of=/dev/null bs=4096 iflag=direct; do :; done 2>/dev/null &\n")
+                m.expect(PROMPT)
+            m.qmp.command("device_del", id="disk")
+            self.deleted(m, "disk")
+            m.qmp.command("blockdev-del", node_name="n")
+            self.command(m, "while [ -b /dev/vda ]; do usleep 20000; done")
+            with open(path, "rb") as file:
+                now = file.read()
+            self.assertEqual(now, data[:262144] + data[:65536] + data[327680:])
+
+    def test_native(self):
+        """A root port's own slot: the guest thinks for five seconds before it lets go."""
+        m = self.boot("-device", "pcie-root-port,id=rp0,slot=1", "-device",
+                      "pcie-root-port,id=rp1,slot=2", "-device", "virtio-rng-pci,id=r,bus=rp0")
+        self.assertIn("virtio_rng", self.command(m, "cat /sys/class/misc/hw_random/rng_current"))
+        self.disk_comes_and_goes(m, "rp1", 2)
+        self.command(m, "echo 0 >/sys/bus/pci/slots/1/power")  # of its own accord
+        self.deleted(m, "r")
+        self.assertNotIn("virtio_rng", self.command(m, "cat /sys/class/misc/hw_random/rng_current"))
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="godwit-linux-") as folder:
+        found, why = prepare(folder)
+        if not found:
+            print(f"skipped: {why}")
+            return 77
+        Hotplug.image, Hotplug.initrd = found
+        program = unittest.main(verbosity=2, exit=False, argv=[sys.argv[0]] + sys.argv[1:])
+        return 0 if program.result.wasSuccessful() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
