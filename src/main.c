@@ -9,6 +9,7 @@
 #include "base/threads.h"
 #include "cli/assemble.h"
 #include "cli/process.h"
+#include "migration/auto-dump.h"
 #include "migration/dump.h"
 #include <signal.h>
 #include <stdio.h>
@@ -58,6 +59,15 @@ static void abandon(void *opaque)
     _exit(0);
 }
 
+static bool enable_auto_dump(struct machine *m, const struct options *o, GError **error)
+{
+    if (o->auto_dump && !auto_dump_enable(m, o->auto_dump, error)) {
+        g_prefix_error(error, "-auto-dump %s: ", o->auto_dump);
+        return false;
+    }
+    return true;
+}
+
 static bool set_up(struct godwit *g, GError **error)
 {
     struct options *o = g->options;
@@ -87,7 +97,7 @@ static bool set_up(struct godwit *g, GError **error)
     o->config = NULL;
     big_lock_acquire(&g->machine->lock);
     assemble_actions(g->machine, o);
-    ok = assemble_debugger(g->machine, o, error);
+    ok = assemble_debugger(g->machine, o, error) && enable_auto_dump(g->machine, o, error);
     big_lock_release(&g->machine->lock);
     if (!ok) {
         return false;
@@ -100,6 +110,7 @@ static void tear_down(struct godwit *g)
 {
     if (g->machine) {
         big_lock_acquire(&g->machine->lock);
+        auto_dump_disable(g->machine);
         dump_finish(g->machine);
         big_lock_release(&g->machine->lock);
     }

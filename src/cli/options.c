@@ -407,6 +407,12 @@ static bool opt_event_log(struct options *o, const char *arg, GError **error)
     return true;
 }
 
+static bool opt_auto_dump(struct options *o, const char *arg, GError **error)
+{
+    replace(&o->auto_dump, arg);
+    return true;
+}
+
 static bool opt_black_box(struct options *o, const char *arg, GError **error)
 {
     replace(&o->config->black_box_dir, arg);
@@ -535,6 +541,8 @@ static const struct option options[] = {
     {"name", "NAME", opt_name, "a name for query-name"},
     {"uuid", "UUID", opt_uuid, "a UUID for query-uuid"},
     {"event-log", "FILE", opt_event_log, "append every event to a file, one JSON object a line"},
+    {"auto-dump", "DIR[,format=FORMAT][,keep=N]", opt_auto_dump,
+     "dump memory to a file there when the guest fails"},
     {"black-box", "DIR", opt_black_box, "write a file there each time the guest fails"},
     {"symbols", "FILE", opt_symbols,
      "the guest's symbols (vmlinux, System.map), for the black box"},
@@ -685,6 +693,7 @@ void options_free(struct options *o)
     g_free(o->pidfile);
     g_free(o->log_file);
     g_free(o->event_log);
+    g_free(o->auto_dump);
     g_free(o);
 }
 

@@ -224,6 +224,9 @@ void blackbox_record(struct machine *m)
 
         cause_enter(m, &scope, cause_ref(notes[i].cause));
         record_note(m, &notes[i]);
+        if (m->on_failure) {
+            m->on_failure(m->on_failure_opaque, notes[i].trigger);
+        }
         cause_leave(m, &scope);
         note_clear(&notes[i]);
     }

@@ -460,8 +460,14 @@ void machine_still_begin(struct machine *m)
 
 void machine_still_end(struct machine *m)
 {
-    if (runstate_is_running(m->run)) {
-        vclock_start(m->clock);
+    if (!runstate_is_running(m->run)) {
+        return;
+    }
+    vclock_start(m->clock);
+    if (m->requests->carrying_out) { /* vCPUs wait for what else is pending */
+        devices_resume(&m->env);
+        block_resume_all(m->block);
+    } else {
         unpark(m);
     }
 }

@@ -130,7 +130,11 @@ struct machine {
     struct jobs *jobs;         /* block/job.h */
     struct debugger *debugger; /* debugger.c; NULL: none */
     struct dump *dump;         /* migration/dump.c; NULL: none was made yet */
-    GPtrArray *chardevs;       /* struct chardev *, owned: freed after the devices */
+    /* When the guest has failed, before anything is done about it; vCPUs are parked, main thread,
+     * lock held. NULL: nobody. Whoever sets it frees the opaque. */
+    void (*on_failure)(void *opaque, enum godwit_black_box_trigger trigger);
+    void *on_failure_opaque;
+    GPtrArray *chardevs; /* struct chardev *, owned: freed after the devices */
     int exit_status;
     /* Written by the main thread, read by the control thread: what may be asked of the machine. */
     _Atomic bool preconfig;

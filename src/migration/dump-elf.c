@@ -3,7 +3,8 @@
  * physical memory, or for each mapping of the guest's page tables where those were asked for.
  *
  * The section headers are there for files with more than 65534 program headers, whose number stands
- * in the first one (e_phnum is PN_XNUM then).
+ * in the first one (e_phnum is PN_XNUM then). They come behind the program headers, which
+ * makedumpfile looks for right behind the file's header.
  */
 #include "migration/dump-priv.h"
 
@@ -18,7 +19,7 @@
 static const char section_names[] = "\0.shstrtab";
 
 struct layout {
-    uint64_t n_loads, notes, memory, names; /* offsets but for the first */
+    uint64_t n_loads, sections, notes, memory, names; /* offsets but for the first */
 };
 
 static const struct dump_block *nth_block(const struct dump_job *job, guint i)
@@ -75,7 +76,8 @@ static struct layout layout_of(const struct dump_job *job, uint64_t n_loads)
 {
     struct layout l = {.n_loads = n_loads};
 
-    l.notes = sizeof(Elf64_Ehdr) + 2 * sizeof(Elf64_Shdr) + (n_loads + 1) * sizeof(Elf64_Phdr);
+    l.sections = sizeof(Elf64_Ehdr) + (n_loads + 1) * sizeof(Elf64_Phdr);
+    l.notes = l.sections + 2 * sizeof(Elf64_Shdr);
     l.memory = l.notes + job->notes->len;
     l.names = l.memory + job->total;
     return l;
@@ -89,8 +91,8 @@ static bool write_header(struct dump_job *job, const struct layout *l)
         .e_type = ET_CORE,
         .e_machine = job->is_long ? EM_X86_64 : EM_386,
         .e_version = EV_CURRENT,
-        .e_phoff = sizeof(Elf64_Ehdr) + 2 * sizeof(Elf64_Shdr),
-        .e_shoff = sizeof(Elf64_Ehdr),
+        .e_phoff = sizeof(Elf64_Ehdr),
+        .e_shoff = l->sections,
         .e_ehsize = sizeof(Elf64_Ehdr),
         .e_phentsize = sizeof(Elf64_Phdr),
         .e_phnum = n < PN_XNUM ? (Elf64_Half)n : PN_XNUM,
@@ -98,16 +100,8 @@ static bool write_header(struct dump_job *job, const struct layout *l)
         .e_shnum = 2,
         .e_shstrndx = 1,
     };
-    const Elf64_Shdr sections[2] = {
-        {.sh_info = n < PN_XNUM ? 0 : (Elf64_Word)n},
-        {.sh_name = 1,
-         .sh_type = SHT_STRTAB,
-         .sh_offset = l->names,
-         .sh_size = sizeof(section_names)},
-    };
 
-    return output_write(&job->out, &head, sizeof(head)) &&
-           output_write(&job->out, sections, sizeof(sections));
+    return output_write(&job->out, &head, sizeof(head));
 }
 
 static bool write_program_headers(struct dump_job *job, const struct layout *l, const GArray *loads)
@@ -121,6 +115,20 @@ static bool write_program_headers(struct dump_job *job, const struct layout *l, 
 
     return output_write(&job->out, &note, sizeof(note)) &&
            output_write(&job->out, loads->data, loads->len * sizeof(Elf64_Phdr));
+}
+
+static bool write_sections(struct dump_job *job, const struct layout *l)
+{
+    uint64_t n = l->n_loads + 1;
+    const Elf64_Shdr sections[2] = {
+        {.sh_info = n < PN_XNUM ? 0 : (Elf64_Word)n},
+        {.sh_name = 1,
+         .sh_type = SHT_STRTAB,
+         .sh_offset = l->names,
+         .sh_size = sizeof(section_names)},
+    };
+
+    return output_write(&job->out, sections, sizeof(sections));
 }
 
 static bool write_memory(struct dump_job *job)
@@ -149,7 +157,7 @@ bool dump_elf_write(struct dump_job *job, GError **error)
     if (!write_header(job, &l)) {
         return dump_fail(error, "write elf header");
     }
-    if (!write_program_headers(job, &l, loads)) {
+    if (!write_program_headers(job, &l, loads) || !write_sections(job, &l)) {
         return dump_fail(error, "write program header table");
     }
     if (!output_write(&job->out, job->notes->data, job->notes->len)) {

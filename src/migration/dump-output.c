@@ -42,7 +42,7 @@ void output_init(struct dump_output *out, int fd, const _Atomic bool *cancel)
     struct stat st;
 
     *out = (struct dump_output){.fd = fd, .cancel = cancel, .may_block = true};
-    if (fstat(fd, &st) < 0) {
+    if (fd < 0 || fstat(fd, &st) < 0) {
         return; /* the first write tells */
     }
     out->is_socket = S_ISSOCK(st.st_mode);

@@ -11,6 +11,8 @@
 #include "migration/dump-priv.h"
 #include "qapi-events.h"
 #include "qapi/error.h"
+#include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 struct dump {
@@ -210,6 +212,42 @@ bool dump_run(struct machine *m, const struct dump_options *options, int fd, boo
     let_go(d);
     if (failure) {
         g_propagate_error(error, g_steal_pointer(&failure));
+        return false;
+    }
+    return true;
+}
+
+static bool write_file(struct dump_job *job, const char *partial, const char *path, GError **error)
+{
+    if (!write_job(job, error) || !output_verify(&job->out, partial, error)) {
+        return false;
+    }
+    return rename(partial, path) == 0 || dump_fail(error, "give the file its name");
+}
+
+bool dump_to_file(struct machine *m, const struct dump_options *options, const char *path,
+                  GError **error)
+{
+    struct dump *d = dump_of(m);
+    g_autofree char *partial = g_strdup_printf("%s.partial", path);
+    struct dump_job *job = g_new0(struct dump_job, 1);
+    g_autoptr(GError) failure = NULL;
+    int fd = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    g_assert(big_lock_held(&m->lock) && !d->job);
+    job->options = *options;
+    output_init(&job->out, fd, NULL);
+    job->out.sum = true;
+    d->job = job;
+    d->status = DUMP_STATUS_ACTIVE;
+    if (fd < 0) {
+        dump_fail(&failure, "create the file");
+    } else if (!dump_gather(m, job, &failure) || !write_file(job, partial, path, &failure)) {
+        unlink(partial);
+    }
+    conclude(d, failure);
+    if (failure) {
+        g_propagate_prefixed_error(error, g_steal_pointer(&failure), "%s: ", path);
         return false;
     }
     return true;

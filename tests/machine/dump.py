@@ -9,6 +9,7 @@ import threading
 import unittest
 
 import dumpfile
+import godwit
 from godwit import Machine, guest
 from qtest import Door
 from rsp import Rsp
@@ -185,6 +186,7 @@ class Human(Case):
         self.assertEqual(self.ask(m, f"dump-guest-memory -z {path}"), "")
         self.assertEqual(dumpfile.Kdump(path).status, 1)
         self.assertEqual(self.ask(m, "info dump"), "Status: completed\r\n")
+        m.qmp.events.clear()
         self.assertEqual(self.ask(m, f"dump-guest-memory -d {path}"), "")
         m.qmp.event("DUMP_COMPLETED")
         try_help = '\r\nTry "help dump-guest-memory" for more information\r\n'
@@ -253,6 +255,78 @@ class GuestNote(unittest.TestCase):
             door.write(0x20000, struct.pack("<III", 0xfffffffd, 0xfffffffd, 0))
             self.tell(door, key, struct.pack("<HHIQ", 1, 1, len(note), 0x20000))
             self.assertEqual(self.dump(door).notes, [])
+
+
+class AutoDump(Case):
+    """A dump that the machine makes by itself when the guest fails."""
+
+    def files(self, m):
+        return sorted(os.listdir(os.path.join(m.dir, "dumps")))
+
+    def fail(self, does, *args, options="", action="panic=pause", ram=True):
+        m = self.start("-S", "-append", does, "-action", action, "-auto-dump", "DIR/dumps" + options, *args,
+                       kernel="script", prepare=lambda folder: os.mkdir(os.path.join(folder, "dumps")))
+        m.qmp.command("cont")
+        return m
+
+    def events(self, m, last):
+        while not any(e["event"] == last for e in m.qmp.events):
+            m.qmp.events.append(m.qmp.read())
+        return [e["event"] for e in m.qmp.events]
+
+    def test_panic(self):
+        for options, opener in (("", dumpfile.Elf), (",format=kdump-zlib,keep=1", dumpfile.Kdump)):
+            m = self.fail("panic 1", "-device", "pvpanic", options=options)
+            self.assertEqual(self.events(m, "STOP"), ["RESUME", "GUEST_PANICKED", "DUMP_COMPLETED", "STOP"])
+            self.assertEqual(m.qmp.command("query-status")["status"], "guest-panicked")
+            self.assertEqual(m.qmp.command("query-dump")["status"], "completed")
+            name, = self.files(m)
+            dump = opener(os.path.join(m.dir, "dumps", name))
+            self.assertEqual(dump.read(0x100000, 65536), self.memory(m, 0x100000, 65536))
+
+    def test_exit(self):
+        """The process ends by the panic, but not before its memory is safe."""
+        m = self.fail("panic 1", "-device", "pvpanic", action="panic=exit-failure")
+        self.assertEqual(self.events(m, "SHUTDOWN")[1:], ["GUEST_PANICKED", "DUMP_COMPLETED", "SHUTDOWN"])
+        self.assertEqual(m.wait(), 1)
+        name, = self.files(m)
+        self.assertRegex(name, r"^auto-dump-[0-9]{8}-[0-9]{6}\.[0-9]{6}-[0-9]+\.elf$")
+        dumpfile.Elf(os.path.join(m.dir, "dumps", name))
+
+    def test_watchdog_and_keep(self):
+        """Each expiry makes a file; as many are kept as was said; the guest that is reset goes on."""
+        m = self.fail("ib700 15", "-device", "ib700", "-action", "watchdog=reset", options=",keep=2")
+        for _ in range(3):
+            m.qmp.event("WATCHDOG", 30)
+            self.assertEqual(m.qmp.event("DUMP_COMPLETED")["data"]["result"]["status"], "completed")
+            m.qmp.event("RESET")
+        m.qmp.command("stop")
+        self.assertLessEqual(len(self.files(m)), 2)
+
+    def test_panic_that_is_ignored(self):
+        m = self.fail("panic 1 say on", "-device", "pvpanic", action="panic=none")
+        m.expect("on")
+        m.qmp.event("DUMP_COMPLETED")
+        self.assertEqual(m.qmp.command("query-status")["status"], "running")
+
+    def test_no_room(self):
+        """Nothing is left of a file that has no room; the action comes all the same."""
+        m = self.fail("delay 500 panic 1", "-device", "pvpanic")
+        subprocess.run(["prlimit", f"--pid={m.process.pid}", "--fsize=20000"], check=True)
+        event = m.qmp.event("DUMP_COMPLETED")["data"]
+        self.assertEqual(event["result"]["status"], "failed")
+        self.assertRegex(event["error"], "^dump: failed to .*: File too large$")
+        m.qmp.event("STOP")
+        self.assertEqual(m.qmp.command("query-status")["status"], "guest-panicked")
+        self.assertEqual(self.files(m), [])
+
+    def test_bad_options(self):
+        for text, why in (("/no/such", "'/no/such' is not a folder"), ("/tmp,keep=0", "keep"),
+                          ("/tmp,format=win-dmp", "format 'win-dmp' cannot be written"),
+                          ("/tmp,bogus=1", "bogus"), ("", "folder")):
+            result = godwit.run("-S", "-auto-dump", text, "-display", "none")
+            self.assertEqual(result.returncode, 1, text)
+            self.assertRegex(result.stderr, "-auto-dump.*" + why)
 
 
 @unittest.skipUnless(shutil.which("gdb") and shutil.which("nm"), "there is no gdb, or no nm")

@@ -71,7 +71,7 @@ static bool may_be_large(const struct walk *w, unsigned level)
 /* level: 1 is the table whose entries are pages. */
 static bool walk_table(struct walk *w, gpa_t table, unsigned level, unsigned n, gva_t base)
 {
-    uint64_t length = GUEST_PAGE_SIZE << ((level - 1) * w->format.index_bits);
+    uint64_t length = (uint64_t)GUEST_PAGE_SIZE << ((level - 1) * w->format.index_bits);
     const uint8_t *host = address_space_ram_ptr(w->mem, table, n * w->format.entry_bytes);
 
     if (!host) {
