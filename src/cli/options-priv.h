@@ -36,6 +36,9 @@ bool opt_msg(struct options *o, const char *arg, GError **error);
 bool opt_overcommit(struct options *o, const char *arg, GError **error);
 bool opt_audiodev(struct options *o, const char *arg, GError **error);
 
+/* opt-smbios.c */
+bool opt_smbios(struct options *o, const char *arg, GError **error);
+
 /* opt-help.c */
 void help_machines(void);
 void help_accels(void);

@@ -539,6 +539,9 @@ static const struct option options[] = {
     {"rtc", "[base=utc|localtime|DATE][,clock=host|vm][,driftfix=none|slew]", opt_rtc,
      "the guest's wall clock"},
     {"name", "NAME", opt_name, "a name for query-name"},
+    {"smbios", "type=N[,FIELD=VALUE]", opt_smbios,
+     "what SMBIOS says of the firmware (0), system (1), board (2), chassis (3), processors (4), "
+     "strings (11), memory (17)"},
     {"uuid", "UUID", opt_uuid, "a UUID for query-uuid"},
     {"event-log", "FILE", opt_event_log, "append every event to a file, one JSON object a line"},
     {"auto-dump", "DIR[,format=FORMAT][,keep=N]", opt_auto_dump,

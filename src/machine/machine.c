@@ -2,6 +2,7 @@
  * Putting a machine together and taking it apart. What is in it is the board's business.
  */
 #include "machine/machine-priv.h"
+#include "machine/smbios-field.h"
 
 #include "base/log.h"
 #include "block/job.h"
@@ -47,12 +48,31 @@ void machine_config_add_global(struct machine_config *config, const char *driver
     g_ptr_array_add(config->globals, global);
 }
 
+static void smbios_field_free(gpointer data)
+{
+    struct smbios_field *field = data;
+
+    g_free(field->name);
+    g_free(field->value);
+    g_free(field);
+}
+
+void machine_config_add_smbios(struct machine_config *config, unsigned type, const char *name,
+                               const char *value)
+{
+    struct smbios_field *field = g_new0(struct smbios_field, 1);
+
+    *field = (struct smbios_field){type, g_strdup(name), g_strdup(value)};
+    g_ptr_array_add(config->smbios, field);
+}
+
 struct machine_config *machine_config_new(void)
 {
     struct machine_config *config = g_new0(struct machine_config, 1);
 
     config->accels = g_ptr_array_new_with_free_func(g_free);
     config->globals = g_ptr_array_new_with_free_func(global_free);
+    config->smbios = g_ptr_array_new_with_free_func(smbios_field_free);
     config->data_dirs = g_ptr_array_new_with_free_func(g_free);
     config->boot.reboot_timeout_ms = -1;
     config->accel = ACCEL_CONFIG_DEFAULT;
@@ -85,6 +105,7 @@ void machine_config_free(struct machine_config *config)
     g_free(config->ram_backing.path);
     g_free(config->symbols);
     g_ptr_array_unref(config->globals);
+    g_ptr_array_unref(config->smbios);
     g_free(config);
 }
 

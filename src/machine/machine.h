@@ -68,6 +68,7 @@ struct machine_config { /* what the command line said; strings owned */
     bool preconfig;                /* --preconfig */
     char *rtc_base, *rtc_clock;    /* -rtc; NULL: defaults */
     GPtrArray *globals;            /* struct device_global */
+    GPtrArray *smbios;             /* struct smbios_field (smbios-field.h) */
     char *black_box_dir, *symbols; /* see blackbox_new() */
     /* Makes what devices stand on (block nodes): before the board's own devices. Machine lock held.
      * NULL: none. */
@@ -84,6 +85,9 @@ struct machine_config *machine_config_new(void);
 /* -global: strings are copied. */
 void machine_config_add_global(struct machine_config *config, const char *driver,
                                const char *property, const char *value);
+/* -smbios, likewise. */
+void machine_config_add_smbios(struct machine_config *config, unsigned type, const char *name,
+                               const char *value);
 void machine_config_free(struct machine_config *config); /* NULL is fine */
 
 struct board {

@@ -112,6 +112,29 @@ class Linux(initramfs.Shell, unittest.TestCase):
             self.assertIn("SeaBIOS", self.command(m, "cat /sys/class/dmi/id/bios_vendor"))
             self.assertIn("console=ttyS0 quiet", self.command(m, "cat /proc/cmdline"))
 
+    def test_smbios(self):
+        """What the command line says of the machine is what the guest's kernel reads."""
+        options = ("type=0,vendor=Firm,version=1.5,date=03/04/2023,release=1.5",
+                   "type=1,manufacturer=Maker,product=Thing,serial=S1,sku=K,family=F,"
+                   "uuid=00112233-4455-6677-8899-aabbccddeeff",
+                   "type=2,product=Plank,asset=A2,location=here", "type=3,serial=S3,asset=A3",
+                   "type=11,value=first,value=second,,half", "type=17,part=PART17,speed=3200")
+        by_options = [arg for text in options for arg in ("-smbios", text)]
+        with self.boot(*by_options) as m:
+            self.shell(m)
+            self.command(m, "cd /sys/class/dmi/id")
+            for name, value in (("bios_vendor", "Firm"), ("bios_version", "1.5"),
+                                ("bios_date", "03/04/2023"), ("bios_release", "1.5"),
+                                ("sys_vendor", "Maker"), ("product_name", "Thing"),
+                                ("product_serial", "S1"), ("product_sku", "K"),
+                                ("product_family", "F"), ("board_name", "Plank"),
+                                ("product_uuid", "00112233-4455-6677-8899-aabbccddeeff"),
+                                ("board_vendor", "Godwit"), ("board_asset_tag", "A2"),
+                                ("chassis_serial", "S3"), ("chassis_asset_tag", "A3")):
+                self.assertEqual(self.command(m, "cat " + name), value + "\n", name)
+            table = self.command(m, "strings /sys/firmware/dmi/tables/DMI").split("\n")
+            self.assertLess({"first", "second,half", "PART17"}, set(table))
+
     def test_without_parts(self):
         for options, hpet, acpi in ((["-no-hpet"], 0, 1), (["-no-acpi"], 0, 0), ([], 1, 1)):
             with self.subTest(options), self.boot(*options) as m:

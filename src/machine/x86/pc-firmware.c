@@ -109,6 +109,21 @@ bool pc_boot_again(struct machine *m, GError **error)
     return boot_order_set(m->board_data, boot_order(m), error);
 }
 
+/* Systems and firmware look for it in different places. */
+static void uuid_set(const struct machine *m, const struct pc *q)
+{
+    const char *text = m->config->uuid;
+    uint8_t bytes[16] = {0};
+
+    for (unsigned n = 0; text && *text; text++) {
+        if (*text != '-') {
+            bytes[n / 2] = (uint8_t)(bytes[n / 2] << 4 | g_ascii_xdigit_value(*text));
+            n++;
+        }
+    }
+    fw_cfg_set(q->fw_cfg, FW_CFG_UUID, bytes, sizeof(bytes));
+}
+
 static bool boot_init(struct machine *m, const struct pc *q, GError **error)
 {
     const struct boot_options *boot = &m->config->boot;
@@ -151,7 +166,7 @@ static bool e820_add(const struct pc *q, GError **error)
     return fw_cfg_add_file(q->fw_cfg, "etc/e820", bytes, length, error);
 }
 
-static bool smbios_add(const struct machine *m, const struct pc *q, GError **error)
+static bool smbios_add(const struct machine *m, struct pc *q, GError **error)
 {
     const struct cpu_topology *t = &m->config->topology;
     const struct smbios_config config = {
@@ -163,12 +178,22 @@ static bool smbios_add(const struct machine *m, const struct pc *q, GError **err
         .threads = t->threads,
         .low_bytes = q->low_bytes,
         .high_bytes = q->high_bytes,
+        .fields = m->config->smbios,
     };
     g_autoptr(GByteArray) tables = NULL;
     g_autoptr(GByteArray) anchor = NULL;
+    bool ok = smbios_build(&config, &tables, &anchor, error);
 
-    smbios_build(&config, &tables, &anchor);
-    return fw_cfg_add_file(q->fw_cfg, SMBIOS_FILE_TABLES, tables->data, tables->len, error) &&
+    if (ok && !pc_has_firmware(m)) {
+        static const uint8_t padding[SMBIOS_ENTRY_BYTES];
+
+        q->smbios = g_byte_array_new();
+        smbios_locate(anchor, Q35_SMBIOS + SMBIOS_ENTRY_BYTES);
+        g_byte_array_append(q->smbios, anchor->data, anchor->len);
+        g_byte_array_append(q->smbios, padding, SMBIOS_ENTRY_BYTES - anchor->len);
+        g_byte_array_append(q->smbios, tables->data, tables->len);
+    }
+    return ok && fw_cfg_add_file(q->fw_cfg, SMBIOS_FILE_TABLES, tables->data, tables->len, error) &&
            fw_cfg_add_file(q->fw_cfg, SMBIOS_FILE_ANCHOR, anchor->data, anchor->len, error);
 }
 
@@ -184,6 +209,7 @@ bool pc_firmware_init(struct machine *m, GError **error)
     fw_cfg_set_u64(fw, FW_CFG_RAM_SIZE, m->config->ram_bytes);
     fw_cfg_set_u16(fw, FW_CFG_NB_CPUS, (uint16_t)m->cpus->n);
     fw_cfg_set_u16(fw, FW_CFG_MAX_CPUS, (uint16_t)m->cpus->max);
+    uuid_set(m, q);
     fw_cfg_set_u32(fw, FW_CFG_IRQ0_OVERRIDE, 1);
     /* By ACPI sleep state: bit 7 offered, bits 0 to 6 its SLP_TYP. */
     const uint8_t sleep[6] = {
@@ -239,7 +265,7 @@ GByteArray *pc_tables_make(struct machine *m)
     GByteArray *tables;
 
     with_acpi_config(m, build_tables, &tables);
-    g_assert(tables->len <= Q35_TABLES_BYTES);
+    g_assert(tables->len <= Q35_SMBIOS - Q35_TABLES);
     return tables;
 }
 

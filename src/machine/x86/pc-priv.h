@@ -32,6 +32,7 @@ struct pc {
     struct device *pic, *ioapic, *pit, *pm, *lpc, *rtc, *fw_cfg;
     struct irq_line pic_intr;
     GByteArray *tables; /* ACPI; NULL with firmware */
+    GByteArray *smbios; /* the same */
     struct boot_image *image;
     uint16_t told_pm_base; /* what the ACPI files say */
     bool has_flash;        /* firmware is in flash memory */

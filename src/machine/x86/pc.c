@@ -303,6 +303,7 @@ bool pc_reset(struct machine *m, GError **error)
         q->tables = pc_tables_make(m);
     }
     bios_data_write(m);
+    address_space_write(m->mem, Q35_SMBIOS, q->smbios->data, q->smbios->len);
     if (q->tables) {
         address_space_write(m->mem, Q35_TABLES, q->tables->data, q->tables->len);
     }
@@ -465,6 +466,9 @@ void pc_finish(struct machine *m)
         boot_image_free(q->image);
         if (q->tables) {
             g_byte_array_unref(q->tables);
+        }
+        if (q->smbios) {
+            g_byte_array_unref(q->smbios);
         }
         ram_block_free(q->ram);
         ram_block_free(q->rom);

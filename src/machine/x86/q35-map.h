@@ -4,11 +4,12 @@
 #ifndef MACHINE_X86_Q35_MAP_H
 #define MACHINE_X86_Q35_MAP_H
 
-#define Q35_LOW_RAM_END    0xa0000u /* RAM below the VGA window */
-#define Q35_EBDA           0x9fc00u /* the last KiB, reserved as firmware would */
-#define Q35_SHADOW         0xc0000u /* RAM again: where firmware keeps ROM shadows and tables */
-#define Q35_TABLES         0xe0000u /* ACPI tables; the RSDP is first */
-#define Q35_TABLES_BYTES   0x20000u
+#define Q35_LOW_RAM_END    0xa0000u    /* RAM below the VGA window */
+#define Q35_EBDA           0x9fc00u    /* the last KiB, reserved as firmware would */
+#define Q35_SHADOW         0xc0000u    /* RAM again: where firmware keeps ROM shadows and tables */
+#define Q35_TABLES         0xe0000u    /* ACPI tables; the RSDP is first */
+#define Q35_SMBIOS         0xf0000u    /* its entry point, then its tables */
+#define Q35_TABLES_BYTES   0x20000u    /* of both */
 #define Q35_RAM_HOLE       0xb0000000u /* RAM below 4 GiB ends here at the latest... */
 #define Q35_RAM_SPLIT      0x80000000u /* ...or here when there is more RAM than that */
 #define Q35_ECAM           0xb0000000u
