@@ -188,7 +188,7 @@ bool assemble_block(struct machine *m, void *assembly, GError **error)
             return false;
         }
     }
-    return true;
+    return assemble_netdevs(m, o, error);
 }
 
 /* -drive if=virtio makes its device. */
@@ -438,6 +438,7 @@ bool assemble_devices(struct machine *m, void *assembly, GError **error)
     if (!has_bus(m)) { /* machine none */
         GPtrArray *list = o->serials->len     ? o->serials
                           : o->debugcons->len ? o->debugcons
+                          : o->nics->len      ? o->nics
                                               : o->devices;
         if (list->len > 0) {
             const struct option_text *option = list->pdata[0];
@@ -458,7 +459,8 @@ bool assemble_devices(struct machine *m, void *assembly, GError **error)
             return false;
         }
     }
-    return add_virtio_drives(m, error) && check_drives(m, error) && add_qtest(m, a, error);
+    return add_virtio_drives(m, error) && check_drives(m, error) && assemble_nics(m, o, error) &&
+           add_qtest(m, a, error);
 }
 
 /* ---------------------------------------------------------------- monitors */

@@ -21,6 +21,10 @@ void assembly_finish(struct assembly *a); /* after the machine is gone */
 bool assemble_block(struct machine *m, void *assembly, GError **error);
 bool assemble_devices(struct machine *m, void *assembly, GError **error);
 
+/* -netdev, before the devices, and -nic, after them. */
+bool assemble_netdevs(struct machine *m, const struct options *options, GError **error);
+bool assemble_nics(struct machine *m, const struct options *options, GError **error);
+
 /* Every -qmp and -mon; sockets listen when it returns. Before the machine is made. */
 bool assemble_monitors(struct monitor *mon, const struct options *options, GError **error);
 

@@ -75,6 +75,14 @@ void help_devices(void)
     }
 }
 
+void help_netdevs(void)
+{
+    printf("Available netdev backend types:\n");
+    for (int i = 0; i < NET_CLIENT_DRIVER__MAX; i++) {
+        printf("%s\n", net_client_driver_str((enum net_client_driver)i));
+    }
+}
+
 static void help_property(const struct property *p)
 {
     printf("  %s=", p->name);

@@ -44,6 +44,7 @@ void help_machines(void);
 void help_accels(void);
 void help_cpus(void);
 void help_devices(void);
+void help_netdevs(void);
 bool help_device(const char *name); /* false: unknown */
 
 #endif

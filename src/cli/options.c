@@ -326,6 +326,34 @@ static bool opt_device(struct options *o, const char *arg, GError **error)
     return class && class->bus != BUS_SYSTEM;
 }
 
+static bool opt_netdev(struct options *o, const char *arg, GError **error)
+{
+    if (strcmp(arg, "help") == 0 || strcmp(arg, "?") == 0) {
+        help_netdevs();
+        o->action = OPTIONS_DONE;
+        return true;
+    }
+    option_text_add(o->netdevs, "netdev", arg);
+    return true;
+}
+
+static bool opt_nic(struct options *o, const char *arg, GError **error)
+{
+    if (strcmp(arg, "none") != 0) {
+        option_text_add(o->nics, "nic", arg);
+    }
+    return true;
+}
+
+static bool opt_net(struct options *o, const char *arg, GError **error)
+{
+    if (strcmp(arg, "none") != 0) {
+        g_set_error(error, CLI_ERROR, 0, "only 'none' is possible; -nic or -netdev make networks");
+        return false;
+    }
+    return true;
+}
+
 static bool opt_gdb(struct options *o, const char *arg, GError **error)
 {
     replace(&o->gdb, arg);
@@ -530,6 +558,11 @@ static const struct option options[] = {
     {"hdc", "FILE", opt_hdc, "the same with index=2"},
     {"hdd", "FILE", opt_hdd, "the same with index=3"},
     {"device", "NAME[,PROPERTY=VALUE]", opt_device, "a device (help lists them)"},
+    {"netdev", "TYPE,id=ID[,...]", opt_netdev,
+     "a network back end (help lists the types), for -device virtio-net-pci,netdev=ID"},
+    {"nic", "TYPE[,mac=ADDRESS][,...]", opt_nic,
+     "a back end and a card for it in one; none: as by default"},
+    {"net", "none", opt_net, "no network, as by default"},
     {"global", "DRIVER.PROPERTY=VALUE", opt_global,
      "a default for all devices of that name, the board's own too"},
     {"gdb", "DEV", opt_gdb, "wait for gdb: tcp::PORT, unix:PATH,server=on, stdio, chardev:ID"},
@@ -664,6 +697,8 @@ struct options *options_parse(int argc, char **argv, GError **error)
     o->objects = g_ptr_array_new_with_free_func(option_text_free);
     o->drives = g_ptr_array_new_with_free_func(option_text_free);
     o->devices = g_ptr_array_new_with_free_func(option_text_free);
+    o->netdevs = g_ptr_array_new_with_free_func(option_text_free);
+    o->nics = g_ptr_array_new_with_free_func(option_text_free);
     o->monitors = g_ptr_array_new_with_free_func(monitor_option_free);
     if (!parse_all(o, argc, argv, error)) {
         options_free(o);
@@ -685,6 +720,8 @@ void options_free(struct options *o)
     g_ptr_array_unref(o->blockdevs);
     g_ptr_array_unref(o->drives);
     g_ptr_array_unref(o->objects);
+    g_ptr_array_unref(o->netdevs);
+    g_ptr_array_unref(o->nics);
     g_ptr_array_unref(o->monitors);
     g_ptr_array_unref(o->memories);
     g_free(o->memory_backend);

@@ -38,11 +38,12 @@ struct options {
     struct machine_config *config; /* given away to machine_new() */
     /* struct option_text */
     GPtrArray *chardevs, *serials, *debugcons, *devices, *blockdevs, *drives, *objects;
-    GPtrArray *monitors;  /* struct monitor_option */
-    GPtrArray *memories;  /* struct memory_object */
-    char *memory_backend; /* -machine memory-backend=, or NULL */
-    char *human_monitor;  /* -monitor: a chardev spec, "none", or NULL */
-    char *vga;            /* -vga: "std", "none"; NULL: not given */
+    GPtrArray *netdevs, *nics; /* the same */
+    GPtrArray *monitors;       /* struct monitor_option */
+    GPtrArray *memories;       /* struct memory_object */
+    char *memory_backend;      /* -machine memory-backend=, or NULL */
+    char *human_monitor;       /* -monitor: a chardev spec, "none", or NULL */
+    char *vga;                 /* -vga: "std", "none"; NULL: not given */
     char *qtest, *qtest_log;
     char *gdb; /* -gdb: a device, or NULL */
     char *pidfile, *log_file, *event_log;

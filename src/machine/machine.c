@@ -9,6 +9,7 @@
 #include "cpu/x86/cpuid.h"
 #include "devices/core/object.h"
 #include "machine/debugger.h"
+#include "machine/objects.h"
 #include <string.h>
 
 GQuark machine_error_quark(void)
@@ -204,6 +205,11 @@ void machine_park_end(struct machine *m)
 
 /* ---- the machine */
 
+static char *device_path(struct device_env *env, const struct device *dev)
+{
+    return machine_device_path(env->system_opaque, dev);
+}
+
 static void env_init(struct machine *m)
 {
     m->env.mem = m->mem;
@@ -216,6 +222,8 @@ static void env_init(struct machine *m)
     m->env.globals = m->config->globals;
     m->env.data_dirs = m->config->data_dirs;
     m->env.block = m->block;
+    m->env.net = m->net;
+    m->env.device_path = device_path;
     m->env.events = m->events;
     m->env.ram_bytes = m->config->ram_bytes;
 }
@@ -238,6 +246,7 @@ static void warn_of_unused_globals(const struct machine *m)
 static bool build(struct machine *m, GError **error)
 {
     m->clock = vclock_new(m->loop, false);
+    m->net = net_new(m->events, m->clock, m->loop, true);
     m->mem = address_space_new("memory", UINT64_MAX);
     m->io = address_space_new("I/O", 0xffff);
     env_init(m);
@@ -340,6 +349,7 @@ void machine_free(struct machine *m)
     }
     objects_free(&m->env);
     block_graph_free(m->block);
+    net_free(m->net);
     g_ptr_array_unref(m->chardevs);
     big_lock_release(&m->lock);
     cpu_model_free(m->cpu_model);

@@ -131,7 +131,8 @@ struct machine {
     struct requests *requests;       /* lifecycle.c */
     void *board_data;
     struct block_graph *block;
-    struct jobs *jobs;         /* block/job.h */
+    struct jobs *jobs; /* block/job.h */
+    struct net *net;
     struct debugger *debugger; /* debugger.c; NULL: none */
     struct dump *dump;         /* migration/dump.c; NULL: none was made yet */
     /* When the guest has failed, before anything is done about it; vCPUs are parked, main thread,

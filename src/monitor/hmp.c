@@ -10,6 +10,7 @@
 #include "cpu/x86/print.h"
 #include "monitor/gdbserver.h"
 #include "monitor/hmp-dump.h"
+#include "monitor/hmp-net.h"
 #include "monitor/hmp-ui.h"
 #include "monitor/monitor-priv.h"
 #include "qapi-commands.h"
@@ -453,6 +454,48 @@ static void run_gdbserver(struct hmp *h, const struct hmp_command *command, cons
     }
 }
 
+/* ---- networks */
+
+static void info_network(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    net_describe(h->m->net, h->out);
+}
+
+static void info_usernet(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    net_describe_user(h->m->net, h->out);
+}
+
+static void run_netdev_add(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    hmp_netdev_add(h->m, args, h->out);
+}
+
+static void run_netdev_del(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    hmp_netdev_del(h->m, args, h->out);
+}
+
+static void run_set_link(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    hmp_set_link(h->m, args, h->out);
+}
+
+static void run_announce_self(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    hmp_announce_self(h->m, args, h->out);
+}
+
+static void run_hostfwd_add(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    net_hostfwd_add(h->m->net, args, h->out);
+}
+
+static void run_hostfwd_remove(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    net_hostfwd_remove(h->m->net, args, h->out);
+}
+
 /* ---- displays and keys */
 
 static void run_screendump(struct hmp *h, const struct hmp_command *command, const char *args)
@@ -481,6 +524,8 @@ static void info_dump(struct hmp *h, const struct hmp_command *command, const ch
 }
 
 static const struct hmp_command commands[] = {
+    {"announce_self", NULL, "[interfaces] [id]", "tell switches where the network cards are", true,
+     run_announce_self},
     {"cont", "c", "", "let the guest run", false, run_cont},
     {"dump-guest-memory", NULL, "[-p] [-d] [-z|-l|-s|-w] filename [begin length]",
      "write the guest's memory to a file [-p: with linear addresses, -d: in the background, "
@@ -492,19 +537,29 @@ static const struct hmp_command commands[] = {
     {"exit_preconfig", NULL, "", "end what --preconfig began", false, run_exit_preconfig},
     {"help", "?", "[cmd]", "list the commands, or tell about one", true, run_help},
     {"info dump", NULL, "", "how far the last dump is", false, info_dump},
+    {"hostfwd_add", NULL, "[netdev_id] [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport",
+     "hand connections to the host to the guest", true, run_hostfwd_add},
+    {"hostfwd_remove", NULL, "[netdev_id] [tcp|udp]:[hostaddr]:hostport", "end that", true,
+     run_hostfwd_remove},
     {"info jit", NULL, "", "what the translator of guest code has done", false, info_jit},
+    {"info network", NULL, "", "network cards and their back ends", false, info_network},
     {"info registers", NULL, "[-a|vcpu]", "registers of this vCPU, of all, or of one", true,
      info_registers},
     {"info status", NULL, "", "whether the guest runs, or why it does not", false, info_status},
+    {"info usernet", NULL, "", "connections of user networks", false, info_usernet},
     {"info version", NULL, "", "the program's version", false, info_version},
     {"mce", NULL, "[-b] cpu bank status mcgstatus addr misc",
      "inject a machine check into a vCPU [-b: and tell all the others]", true, run_mce},
+    {"netdev_add", NULL, "type,id=str[,prop=value][,...]", "add a network back end", true,
+     run_netdev_add},
+    {"netdev_del", NULL, "id", "remove a network back end", true, run_netdev_del},
     {"nmi", NULL, "", "press the NMI button", false, run_nmi},
     {"quit", "q", "", "end the program", false, run_quit},
     {"screendump", NULL, "filename [-f format] [device [head]]",
      "write what the display shows into a PPM or PNG file", true, run_screendump},
     {"sendkey", NULL, "keys [hold_ms]", "press keys together, as ctrl-alt-f1, 100 ms each", true,
      run_sendkey},
+    {"set_link", NULL, "name on|off", "plug a network cable in, or pull it", true, run_set_link},
     {"stop", "s", "", "pause the guest", false, run_stop},
     {"system_powerdown", NULL, "", "press the power button", false, run_powerdown},
     {"system_reset", NULL, "", "reset the machine", false, run_reset},

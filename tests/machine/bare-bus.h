@@ -134,6 +134,7 @@ static inline struct bare_bus *bus_new(void)
         .system_opaque = bus,
         .send_msi = bus_msi,
     };
+    bus->env.net = net_new(&bus->sink, bus->env.clock, bus->loop, false);
     for (int i = 0; i < 16; i++) {
         bus->env.isa_irq[i] = bus_line(bus, i);
     }
@@ -154,6 +155,7 @@ static inline void bus_free(struct bare_bus *bus)
     while (g_main_context_iteration(bus->loop->context, FALSE)) { /* what is on its way ends */
     }
     block_graph_free(bus->env.block);
+    net_free(bus->env.net);
     address_space_free(bus->env.mem);
     address_space_free(bus->env.io);
     ram_block_free(bus->ram);

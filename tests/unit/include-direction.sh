@@ -4,7 +4,7 @@
 #   include-direction.sh SOURCE_ROOT
 set -eu
 cd "$1/src"
-rooms="base qapi memory chardev block cpu devices machine migration monitor cli"
+rooms="base qapi memory chardev net block cpu devices machine migration monitor cli"
 bad=0
 
 allowed=""

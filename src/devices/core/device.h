@@ -19,6 +19,7 @@
 #include "cpu/vcpu.h"
 #include "devices/core/irq.h"
 #include "memory/address-space.h"
+#include "net/net.h"
 
 #define DEVICE_ERROR device_error_quark()
 GQuark device_error_quark(void);
@@ -120,6 +121,7 @@ struct device_env {
     struct event_sink *events; /* NULL on a bare bus: nobody listens */
     uint64_t ram_bytes;        /* that the guest has */
     struct block_graph *block; /* NULL on a bare bus that has none */
+    struct net *net;           /* the same */
     const struct system_ops *system;
     void *system_opaque;
     struct irq_line isa_irq[16]; /* into 8259 and I/O APIC together */
@@ -134,6 +136,8 @@ struct device_env {
     GPtrArray *ram; /* struct device_ram: memory of devices that may not be mapped; NULL: none */
     /* What chardev=ID of a property means; NULL (the function or its result): no such chardev. */
     struct chardev *(*find_chardev)(struct device_env *, const char *id);
+    /* Where a device is in the tree of objects; owned by the caller. NULL: there is no tree. */
+    char *(*device_path)(struct device_env *, const struct device *);
 };
 
 struct device {

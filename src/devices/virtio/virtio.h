@@ -154,6 +154,9 @@ struct virtqueue_element *virtqueue_pop(struct virtqueue *vq);
 /* Gives it back with `written` bytes put into its in part. Frees it. A request from before a reset
  * is only freed. */
 void virtqueue_push(struct virtqueue *vq, struct virtqueue_element *element, uint64_t written);
+/* The same for n of them, in the order in which they came; the guest sees all or none. */
+void virtqueue_push_all(struct virtqueue *vq, struct virtqueue_element *const *elements,
+                        const uint64_t *written, unsigned n);
 void virtqueue_drop(struct virtqueue_element *element);
 /* Takes back what virtqueue_pop() gave last. */
 void virtqueue_unpop(struct virtqueue *vq, struct virtqueue_element *element);

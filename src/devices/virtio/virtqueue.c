@@ -297,20 +297,24 @@ static struct virtqueue_element *split_pop(struct virtqueue *vq)
     return e;
 }
 
-static void split_push(struct virtqueue *vq, const struct virtqueue_element *e, uint32_t written)
+static void split_push(struct virtqueue *vq, struct virtqueue_element *const *elements,
+                       const uint64_t *written, unsigned n)
 {
     struct virtqueue_state *s = vq->s;
-    uint32_t at = 4 + 8 * (uint32_t)(s->used & (s->size - 1));
 
-    store32(vq->device + at, e->head);
-    store32(vq->device + at + 4, written);
-    s->used++;
-    store16(vq->device + 2, s->used);
-    ring_written(vq, s->device + at, 8);
-    ring_written(vq, s->device + 2, 2);
-    if (s->signalled_valid && (uint16_t)(s->used - s->signalled) == 0) {
-        s->signalled_valid = false; /* went once around: the comparison would lie */
+    for (unsigned i = 0; i < n; i++) {
+        uint32_t at = 4 + 8 * (uint32_t)(s->used & (s->size - 1));
+
+        store32(vq->device + at, elements[i]->head);
+        store32(vq->device + at + 4, (uint32_t)written[i]);
+        ring_written(vq, s->device + at, 8);
+        s->used++;
+        if (s->signalled_valid && (uint16_t)(s->used - s->signalled) == 0) {
+            s->signalled_valid = false; /* went once around: the comparison would lie */
+        }
     }
+    store16(vq->device + 2, s->used);
+    ring_written(vq, s->device + 2, 2);
 }
 
 static bool split_wants_interrupt(struct virtqueue *vq)
@@ -399,24 +403,39 @@ static struct virtqueue_element *packed_pop(struct virtqueue *vq)
     return e;
 }
 
-static void packed_push(struct virtqueue *vq, const struct virtqueue_element *e, uint32_t written)
+static uint16_t packed_used_flags(const struct virtqueue *vq, const struct virtqueue_element *e)
+{
+    uint16_t flags = vq->s->used_wrap ? DESC_PACKED_AVAIL | DESC_PACKED_USED : 0;
+
+    return e->n_in ? flags | DESC_WRITE : flags;
+}
+
+/* The first one's flags come last: what is behind it the driver does not look at before. */
+static void packed_push(struct virtqueue *vq, struct virtqueue_element *const *elements,
+                        const uint64_t *written, unsigned n)
 {
     struct virtqueue_state *s = vq->s;
-    uint8_t *desc = vq->desc + (size_t)s->used * DESC_BYTES;
-    uint16_t flags = s->used_wrap ? DESC_PACKED_AVAIL | DESC_PACKED_USED : 0;
+    uint8_t *first = vq->desc + (size_t)s->used * DESC_BYTES;
+    uint16_t first_flags = packed_used_flags(vq, elements[0]);
+    uint64_t first_at = s->desc + (uint64_t)s->used * DESC_BYTES;
 
-    if (e->n_in) {
-        flags |= DESC_WRITE;
+    for (unsigned i = 0; i < n; i++) {
+        uint8_t *desc = vq->desc + (size_t)s->used * DESC_BYTES;
+
+        store32(desc + 8, (uint32_t)written[i]);
+        *(uint16_t *)(desc + 12) = GUINT16_TO_LE(elements[i]->head);
+        if (i) {
+            store16(desc + 14, packed_used_flags(vq, elements[i]));
+            ring_written(vq, s->desc + (uint64_t)s->used * DESC_BYTES, DESC_BYTES);
+        }
+        s->used = (uint16_t)(s->used + elements[i]->n_descriptors);
+        if (s->used >= s->size) {
+            s->used = (uint16_t)(s->used - s->size);
+            s->used_wrap = !s->used_wrap;
+        }
     }
-    store32(desc + 8, written);
-    *(uint16_t *)(desc + 12) = GUINT16_TO_LE(e->head);
-    store16(desc + 14, flags);
-    ring_written(vq, s->desc + (uint64_t)s->used * DESC_BYTES, DESC_BYTES);
-    s->used = (uint16_t)(s->used + e->n_descriptors);
-    if (s->used >= s->size) {
-        s->used = (uint16_t)(s->used - s->size);
-        s->used_wrap = !s->used_wrap;
-    }
+    store16(first + 14, first_flags);
+    ring_written(vq, first_at, DESC_BYTES);
 }
 
 /* 2.8.10: an event offset and wrap bit, compared as in a ring of twice the size. */
@@ -500,18 +519,28 @@ static void note_written(struct virtqueue *vq, const struct virtqueue_element *e
 }
 
 /* A paused device's last requests end here too: only new ones are not taken. */
-void virtqueue_push(struct virtqueue *vq, struct virtqueue_element *element, uint64_t written)
+void virtqueue_push_all(struct virtqueue *vq, struct virtqueue_element *const *elements,
+                        const uint64_t *written, unsigned n)
 {
-    if (element->generation == vq->generation && vq->running && virtio_is_running(vq->virtio) &&
-        ring_map(vq)) {
-        note_written(vq, element, written);
+    if (n && elements[0]->generation == vq->generation && vq->running &&
+        virtio_is_running(vq->virtio) && ring_map(vq)) {
+        for (unsigned i = 0; i < n; i++) {
+            note_written(vq, elements[i], written[i]);
+        }
         if (is_packed(vq)) {
-            packed_push(vq, element, (uint32_t)written);
+            packed_push(vq, elements, written, n);
         } else {
-            split_push(vq, element, (uint32_t)written);
+            split_push(vq, elements, written, n);
         }
     }
-    g_free(element);
+    for (unsigned i = 0; i < n; i++) {
+        g_free(elements[i]);
+    }
+}
+
+void virtqueue_push(struct virtqueue *vq, struct virtqueue_element *element, uint64_t written)
+{
+    virtqueue_push_all(vq, &element, &written, 1);
 }
 
 void virtqueue_notify(struct virtqueue *vq)
