@@ -82,6 +82,28 @@ static bool datagram_writable(int fd, GIOCondition condition, void *arg)
     return false;
 }
 
+static gboolean try_again(gpointer data)
+{
+    datagram_writable(-1, 0, data);
+    return G_SOURCE_REMOVE;
+}
+
+/* A UNIX socket can always be written, but its receiver's queue may be full: poll() does not tell
+ * when it is not any more. */
+static GSource *watch_out(struct net_datagram *d)
+{
+    GSource *source;
+
+    if (d->to.any.sa_family != AF_UNIX) {
+        return loop_watch_fd(net_backend_loop(d->b), d->fd, G_IO_OUT, datagram_writable, d);
+    }
+    source = g_timeout_source_new(1);
+    g_source_set_callback(source, try_again, d, NULL);
+    g_source_attach(source, net_backend_loop(d->b)->context);
+    g_source_unref(source);
+    return source;
+}
+
 bool net_datagram_send(struct net_datagram *d, const struct iovec *iov, unsigned n)
 {
     struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = MIN(n, (unsigned)IOV_MAX)};
@@ -100,7 +122,7 @@ bool net_datagram_send(struct net_datagram *d, const struct iovec *iov, unsigned
         return true; /* a datagram may be lost: nobody listens, too long, ... */
     }
     d->turned_away = true;
-    d->out = loop_watch_fd(net_backend_loop(d->b), d->fd, G_IO_OUT, datagram_writable, d);
+    d->out = watch_out(d);
     return false;
 }
 

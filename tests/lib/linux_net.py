@@ -16,23 +16,22 @@ bound|renew)
     for i in $dns; do echo "nameserver $i" >>/etc/resolv.conf; done ;;
 esac
 """
-# reads what comes and answers with how much it was
-COUNT = """#!/bin/sh
-wc -c
-"""
+# for nc -e: reads what comes and answers with how much it was, or its MD5
+COUNT = "#!/bin/sh\nwc -c\n"
+DIGEST = "#!/bin/sh\nmd5sum\n"
 
 
 def make(folder, kernel):
     os.makedirs(folder, exist_ok=True)
     files = {}
-    for name, text in (("udhcpc.script", UDHCPC), ("count", COUNT)):
+    for name, text in (("udhcpc.script", UDHCPC), ("count", COUNT), ("digest", DIGEST)):
         path = os.path.join(folder, name)
         with open(path, "w") as f:
             f.write(text)
         os.chmod(path, 0o755)
         files["/etc/" + name] = path
-    return initramfs.make(folder, kernel, modules=["virtio_net"], files=files,
-                          rc="load virtio_net\nip link set lo up\n")
+    return initramfs.make(folder, kernel, modules=["virtio_pci", "virtio_net"], files=files,
+                          rc="load virtio_pci virtio_net\nip link set lo up\n")
 
 
 class Guest(initramfs.Shell):

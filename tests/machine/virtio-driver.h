@@ -66,7 +66,8 @@ static inline void driver_settle(struct driver *d)
     }
 }
 
-static inline void driver_plug(struct driver *d, const char *name, const char *const *properties)
+/* A bus with its host bridge and two null disks. */
+static inline void driver_begin(struct driver *d)
 {
     g_autoptr(GError) error = NULL;
 
@@ -81,6 +82,13 @@ static inline void driver_plug(struct driver *d, const char *name, const char *c
         o.u.null_co.read_zeroes = true;
         g_assert_true(block_node_add(d->bus->env.block, &o, &error));
     }
+}
+
+static inline void driver_plug_into(struct driver *d, const char *name,
+                                    const char *const *properties)
+{
+    g_autoptr(GError) error = NULL;
+
     d->dev = device_new_named(name, &d->bus->env, &error);
     g_assert_no_error(error);
     g_assert_true(device_set_property(d->dev, "addr", "5", &error));
@@ -92,6 +100,12 @@ static inline void driver_plug(struct driver *d, const char *name, const char *c
     if (!device_realize(d->dev, &error)) {
         g_error("%s", error->message);
     }
+}
+
+static inline void driver_plug(struct driver *d, const char *name, const char *const *properties)
+{
+    driver_begin(d);
+    driver_plug_into(d, name, properties);
 }
 
 static inline void driver_config(struct driver *d, unsigned at, uint32_t value, unsigned size)

@@ -326,7 +326,7 @@ static bool features_fit(struct virtio *v)
 void virtio_set_status(struct virtio *v, uint8_t status)
 {
     struct virtio_state *s = v->s;
-    bool was_running = virtio_is_running(v);
+    bool was_up = s->status & VIRTIO_STATUS_DRIVER_OK;
     uint8_t fixed;
 
     if (status == 0) {
@@ -345,7 +345,7 @@ void virtio_set_status(struct virtio *v, uint8_t status)
         s->driver_features &= virtio_offered(v);
     }
     __atomic_store_n(&s->status, (uint8_t)(status | fixed), __ATOMIC_RELEASE);
-    if (!was_running && status & VIRTIO_STATUS_DRIVER_OK && v->ops->started) {
+    if (!was_up && status & VIRTIO_STATUS_DRIVER_OK && v->ops->started) {
         v->ops->started(v);
     }
     if (status & VIRTIO_STATUS_DRIVER_OK) { /* a ring may have come before */

@@ -98,8 +98,7 @@ struct virtio_ops {
      * wrote config[offset..]; NULL: nothing can be written. */
     void (*get_config)(struct virtio *, uint8_t *config);
     void (*set_config)(struct virtio *, const uint8_t *config);
-    /* The driver chose its features and starts or, for legacy ones, began to use the device.
-     * Machine lock held. NULL is fine. */
+    /* The driver chose its features and is up (DRIVER_OK). Machine lock held. NULL is fine. */
     void (*started)(struct virtio *);
     /* Home: the guest rang the doorbell of a queue. */
     void (*queue)(struct virtio *, struct virtqueue *);
