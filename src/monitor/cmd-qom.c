@@ -274,6 +274,8 @@ static struct json_object *property_value(const struct device *dev, const struct
         return json_object_new_int64(*(const uint16_t *)field);
     case PROP_U32:
         return json_object_new_int64(*(const uint32_t *)field);
+    case PROP_I32:
+        return json_object_new_int64(*(const int32_t *)field);
     case PROP_U64:
     case PROP_SIZE:
         return json_object_new_uint64(*(const uint64_t *)field);
@@ -301,6 +303,8 @@ static struct json_object *property_default(const struct property *p)
     switch (p->type) {
     case PROP_BOOL:
         return json_object_new_boolean(p->def != 0);
+    case PROP_I32:
+        return json_object_new_int64((int32_t)p->def);
     case PROP_U8:
     case PROP_U16:
     case PROP_U32:

@@ -156,6 +156,40 @@ class Seabios(unittest.TestCase):
                 self.assertLess(second.index("Booting from Hard"),
                                 second.index("Booting from DVD/CD"))
 
+    # Says its letter on COM1 and stops.
+    def boot_disk(self, letter):
+        file = tempfile.NamedTemporaryFile(prefix="godwit-disk-")
+        self.addCleanup(file.close)
+        code = bytes([0xba, 0xf8, 0x03, 0xb0, ord("<"), 0xee, 0xb0, ord(letter), 0xee, 0xb0,
+                      ord(">"), 0xee, 0xfa, 0xf4])
+        file.write(code.ljust(510, b"\0") + b"\x55\xaa" + bytes((1 << 20) - 512))
+        file.flush()
+        return ["-drive", f"if=none,id={letter},format=raw,file={file.name}"]
+
+    def test_bootindex(self):
+        """The least number is tried first, wherever the device is: a port, a bridge, a channel."""
+        drives = [arg for letter in "ABC" for arg in self.boot_disk(letter)]
+        q35 = ["-device", "pcie-root-port,id=rp,addr=5", "-M", "q35"]
+        for board, places in ((q35, ("ide-hd,bus=ide.1", "virtio-blk-pci,bus=rp",
+                                     "virtio-blk-pci,addr=9")),
+                              (["-M", "pc"], ("ide-hd,bus=ide.0,unit=1", "ide-hd,bus=ide.1",
+                                              "virtio-blk-pci,addr=9"))):
+            for first in range(3):
+                args = []
+                for i, place in enumerate(places):
+                    args += ["-device", f"{place},drive={'ABC'[i]},bootindex={(i - first) % 3}"]
+                with self.subTest(board=board, first=first), \
+                        Machine("-vga", "none", *drives, *board, *args) as m:
+                    m.expect(f"<{'ABC'[first]}>", 60)
+
+    def test_bootindex_taken(self):
+        drives = [arg for letter in "AB" for arg in self.boot_disk(letter)]
+        result = godwit.run(*drives, "-device", "ide-hd,drive=A,bootindex=1", "-device",
+                            "virtio-blk-pci,drive=B,bootindex=1", "-display", "none")
+        self.assertIn("The bootindex 1 has already been used", result.stderr)
+        result = godwit.run(*drives, "-device", "ide-hd,drive=A,bootindex=-2", "-display", "none")
+        self.assertIn("'-2' is not a number from -1", result.stderr)
+
     def test_strict(self):
         with Firmware("-boot", "strict=on") as m:
             m.wait_log("No bootable device.")

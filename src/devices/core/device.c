@@ -51,6 +51,9 @@ static void property_set_default(struct device *dev, const struct property *p)
     case PROP_ENUM:
         *(uint32_t *)field = (uint32_t)p->def;
         break;
+    case PROP_I32:
+        *(int32_t *)field = (int32_t)p->def;
+        break;
     case PROP_U64:
     case PROP_SIZE:
         *(uint64_t *)field = p->def;
@@ -115,6 +118,22 @@ static struct device_list *env_list(struct device_env *env)
     return env->devices;
 }
 
+static bool bootindex_free(const struct device *dev, GError **error)
+{
+    const GPtrArray *others = dev->class->boot_path ? env_list(dev->env)->items : NULL;
+
+    for (guint i = 0; others && dev->bootindex != BOOTINDEX_NONE && i < others->len; i++) {
+        const struct device *other = others->pdata[i];
+
+        if (other->class->boot_path && other->bootindex == dev->bootindex) {
+            g_set_error(error, DEVICE_ERROR, 0, "The bootindex %d has already been used",
+                        dev->bootindex);
+            return false;
+        }
+    }
+    return true;
+}
+
 bool device_realize(struct device *dev, GError **error)
 {
     struct device_env *env = dev->env;
@@ -126,6 +145,10 @@ bool device_realize(struct device *dev, GError **error)
     }
     if (dev->id && devices_find(env, dev->id)) {
         g_set_error(error, DEVICE_ERROR, 0, "Duplicate device ID '%s'", dev->id);
+        device_free(dev);
+        return false;
+    }
+    if (!bootindex_free(dev, error)) {
         device_free(dev);
         return false;
     }

@@ -45,6 +45,7 @@ enum property_type {
     PROP_U16,
     PROP_U32,
     PROP_U64,
+    PROP_I32,    /* int32_t; any from -1 on */
     PROP_SIZE,   /* uint64_t, k/M/G suffixes */
     PROP_STRING, /* char * */
     PROP_ENUM,   /* an enum of the schema, 4 bytes, by the names in `values` */
@@ -86,6 +87,9 @@ struct device_class {
         HOTPLUG_NEVER,
         HOTPLUG_ALWAYS /* without a bus */
     } hotplug;
+    /* Where firmware finds it, as in Open Firmware: "/pci@i0cf8/scsi@4/disk@0,0", owned by the
+     * caller. Classes with it have the property bootindex. NULL: it cannot be booted from. */
+    char *(*boot_path)(struct device *);
     const struct display_ops *display; /* of a display adapter (display/display.h), else NULL */
 };
 
@@ -140,6 +144,8 @@ struct device_env {
     char *(*device_path)(struct device_env *, const struct device *);
 };
 
+#define BOOTINDEX_NONE (-1)
+
 struct device {
     const struct device_class *class;
     char *id;     /* -device id=, or NULL */
@@ -147,6 +153,7 @@ struct device {
     struct device_env *env;
     struct device *parent; /* a bridge or controller that it is behind, and goes with; or NULL */
     bool realized, paused;
+    int32_t bootindex;      /* the least is tried first; BOOTINDEX_NONE: not asked for */
     bool hotplugged;        /* after the machine was built */
     bool unplug_asked;      /* the guest is to give it up */
     int64_t unplug_busy_ns; /* until then, on the virtual clock, it is not asked again */

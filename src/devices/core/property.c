@@ -23,6 +23,8 @@ const char *property_type_name(enum property_type type)
         return "uint32";
     case PROP_U64:
         return "uint64";
+    case PROP_I32:
+        return "int32";
     case PROP_SIZE:
         return "size";
     default:
@@ -112,6 +114,20 @@ static bool set_number(struct device *dev, const struct property *p, const char 
     return true;
 }
 
+static bool set_signed(struct device *dev, const struct property *p, const char *value,
+                       GError **error)
+{
+    uint64_t number;
+
+    if (strcmp(value, "-1") != 0 && (!parse_number(value, false, &number) || number > INT32_MAX)) {
+        g_set_error(error, DEVICE_ERROR, 0, "%s: property '%s': '%s' is not a number from -1 to %d",
+                    dev->class->name, p->name, value, INT32_MAX);
+        return false;
+    }
+    *(int32_t *)((uint8_t *)dev + p->offset) = *value == '-' ? -1 : (int32_t)number;
+    return true;
+}
+
 static bool set_chardev(struct device *dev, const struct property *p, const char *value,
                         GError **error)
 {
@@ -144,6 +160,11 @@ static bool set_enum(struct device *dev, const struct property *p, const char *v
 
 const struct property *device_class_property(const struct device_class *class, unsigned n)
 {
+    static const struct property boot[] = {
+        {"bootindex", PROP_I32, offsetof(struct device, bootindex), .def = (uint64_t)BOOTINDEX_NONE,
+         .help = "when firmware tries to boot from it: the least number first; -1: not"},
+        {NULL},
+    };
     const struct property *common = class->bus == BUS_PCI ? pci_properties : NULL;
 
     for (const struct property *p = class->props; p && p->type != PROP_END; p++) {
@@ -156,7 +177,7 @@ const struct property *device_class_property(const struct device_class *class, u
             return p;
         }
     }
-    return NULL;
+    return class->boot_path && n == 0 ? boot : NULL;
 }
 
 static const struct property *property_find(const struct device_class *class, const char *name)
@@ -195,6 +216,8 @@ bool device_set_property(struct device *dev, const char *name, const char *value
         g_free(*(char **)field);
         *(char **)field = g_strdup(value);
         return true;
+    case PROP_I32:
+        return set_signed(dev, p, value, error);
     case PROP_ENUM:
         return set_enum(dev, p, value, error);
     case PROP_CHARDEV:

@@ -691,6 +691,7 @@ static bool ahci_realize(struct device *dev, GError **error)
         d->bus[i] = ide_bus_new(dev->env, dev->id, i, 1);
         d->bus[i]->attached = drive_attached;
         d->bus[i]->opaque = d;
+        d->bus[i]->controller = &d->pci;
     }
     return true;
 }

@@ -7,6 +7,8 @@
  */
 #include "devices/ide/ata.h"
 
+#include "devices/pci/pci.h"
+
 #include <string.h>
 
 #define SECTOR           512u
@@ -498,6 +500,7 @@ struct ide_bus *ide_bus_new(struct device_env *env, const char *controller_id, u
     }
     bus->name = g_strdup_printf("%s.%u", controller_id ? controller_id : "ide", number);
     bus->units = units;
+    bus->number = number;
     g_ptr_array_add(env->ide_buses, bus);
     return bus;
 }
@@ -716,7 +719,16 @@ static const struct state_desc cd_desc = {.name = "ide-cd",
                                           .size = sizeof(struct ata_state),
                                           .fields = ata_state_fields};
 
+static char *drive_boot_path(struct device *dev)
+{
+    const struct ata_drive *d = (struct ata_drive *)dev;
+    g_autofree char *controller = pci_firmware_path(d->bus->controller);
+
+    return g_strdup_printf("%s/drive@%x/disk@%x", controller, d->bus->number, d->cfg.unit);
+}
+
 const struct device_class ide_hd_class = {
+    .boot_path = drive_boot_path,
     .name = "ide-hd",
     .help = "disk on an IDE or SATA bus",
     .bus = BUS_IDE,
@@ -731,6 +743,7 @@ const struct device_class ide_hd_class = {
 };
 
 const struct device_class ide_cd_class = {
+    .boot_path = drive_boot_path,
     .name = "ide-cd",
     .help = "CD drive on an IDE or SATA bus",
     .bus = BUS_IDE,

@@ -112,12 +112,17 @@ void atapi_medium_changed(struct ata_drive *drive, bool loaded);
 
 #define IDE_UNITS 2
 
+struct pci_device;
+
 struct ide_bus {
     char *name; /* "ide.0" */
     unsigned units;
     struct ata_drive *drive[IDE_UNITS];
     void (*attached)(void *opaque, unsigned unit);
     void *opaque;
+    /* For firmware: the controller, and which of its buses this is. */
+    const struct pci_device *controller;
+    unsigned number;
 };
 
 /* A controller's buses; the first controller's are ide.0, ide.1, ..., another's bear its id. */

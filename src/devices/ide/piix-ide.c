@@ -799,6 +799,7 @@ static void channel_init(struct piix_ide *d, unsigned n)
     ch->bus = ide_bus_new(env, NULL, n, IDE_UNITS);
     ch->bus->attached = drive_attached;
     ch->bus->opaque = ch;
+    ch->bus->controller = &d->pci;
     ch->ports = (struct region){
         .name = "ide", .kind = REGION_IO, .size = 8, .ops = &ports_ops, .opaque = ch};
     ch->control = (struct region){

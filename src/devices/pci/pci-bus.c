@@ -289,6 +289,36 @@ void pci_ports_finish(struct pci_ports *ports)
     }
 }
 
+static const char *firmware_name(const struct pci_device *dev, char name[16])
+{
+    static const struct {
+        uint16_t class;
+        const char *name;
+    } names[] = {{0x0100, "scsi"}, {0x0101, "ide"}, {0x0200, "ethernet"}, {0x0604, "pci-bridge"}};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
+        if (pci_get16(dev, PCI_CLASS) == names[i].class) {
+            return names[i].name;
+        }
+    }
+    g_snprintf(name, 16, "pci%04x,%04x", pci_get16(dev, PCI_VENDOR_ID),
+               pci_get16(dev, PCI_DEVICE_ID));
+    return name;
+}
+
+char *pci_firmware_path(const struct pci_device *dev)
+{
+    g_autofree char *before =
+        dev->bus->bridge ? pci_firmware_path(dev->bus->bridge) : g_strdup("/pci@i0cf8");
+    char name[16], function[8] = "";
+
+    if (dev->devfn & 7) {
+        g_snprintf(function, sizeof(function), ",%x", dev->devfn & 7);
+    }
+    return g_strdup_printf("%s/%s@%x%s", before, firmware_name(dev, name), dev->devfn >> 3,
+                           function);
+}
+
 /* ---- places */
 
 bool pci_parse_addr(const char *addr, unsigned *devfn)

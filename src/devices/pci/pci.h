@@ -180,6 +180,9 @@ void pci_bus_set_pin(struct pci_bus *bus, unsigned slot, unsigned pin, bool leve
 /* The bus on which a device with this bus= would be, as for -device; NULL and *error: none. */
 struct pci_bus *pci_bus_for(struct device_env *env, const char *name, const char *class,
                             GError **error);
+/* Where firmware finds the device, by its buses and its class, as in Open Firmware; owned by the
+ * caller. */
+char *pci_firmware_path(const struct pci_device *dev);
 bool pci_parse_addr(const char *addr, unsigned *devfn);
 /* Whether bridges let an access to these addresses through to the bus. */
 bool pci_bus_decodes(const struct pci_bus *bus, bool io, gpa_t addr, uint64_t size);

@@ -560,5 +560,6 @@ const struct device_class virtio_blk_pci_class = {
     .reset = virtio_pci_reset,
     .pause = virtio_pci_pause,
     .resume = virtio_pci_resume,
+    .boot_path = virtio_pci_boot_path,
     .post_load = virtio_pci_post_load,
 };

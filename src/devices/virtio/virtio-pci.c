@@ -754,3 +754,12 @@ bool virtio_pci_post_load(struct device *dev, GError **error)
     config_space_written(&p->pci, 0, 0);
     return virtio_post_load(&p->virtio, error);
 }
+
+char *virtio_pci_boot_path(struct device *dev)
+{
+    const struct pci_device *pci = &((struct virtio_pci *)dev)->pci;
+    g_autofree char *path = pci_firmware_path(pci);
+
+    return g_strconcat(path, pci_get16(pci, PCI_CLASS) == 0x0200 ? "/ethernet-phy@0" : "/disk@0,0",
+                       NULL);
+}

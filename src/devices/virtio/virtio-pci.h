@@ -62,6 +62,7 @@ void virtio_pci_unrealize(struct device *dev);
 void virtio_pci_reset(struct device *dev, enum reset_kind kind);
 void virtio_pci_pause(struct device *dev);
 void virtio_pci_resume(struct device *dev);
+char *virtio_pci_boot_path(struct device *dev); /* of a disk or a network card */
 bool virtio_pci_post_load(struct device *dev, GError **error);
 
 #endif

@@ -104,11 +104,6 @@ static const char *boot_order(const struct machine *m)
     return m->config->boot.order ? m->config->boot.order : "cad";
 }
 
-bool pc_boot_again(struct machine *m, GError **error)
-{
-    return boot_order_set(m->board_data, boot_order(m), error);
-}
-
 /* Systems and firmware look for it in different places. */
 static void uuid_set(const struct machine *m, const struct pc *q)
 {
@@ -351,22 +346,62 @@ static bool kernel_add(const struct machine *m, const struct pc *q, GError **err
 
 /* ---------------------------------------------------------------- bootorder */
 
-/* Lines of what is tried first; HALT ends the search. */
-static bool bootorder_add(const struct machine *m, const struct pc *q, GError **error)
+/* Lines of what is tried first; HALT ends the search. Plugged devices come in at a reset. */
+static void bootable_add(struct device *dev, void *list)
+{
+    if (dev->class->boot_path && dev->bootindex != BOOTINDEX_NONE) {
+        g_ptr_array_add(list, dev);
+    }
+}
+
+static int compare_bootindex(gconstpointer a, gconstpointer b)
+{
+    const struct device *x = *(struct device *const *)a, *y = *(struct device *const *)b;
+
+    return x->bootindex < y->bootindex ? -1 : x->bootindex > y->bootindex;
+}
+
+static void add_devices(struct machine *m, GString *lines)
+{
+    g_autoptr(GPtrArray) devices = g_ptr_array_new();
+
+    devices_foreach(&m->env, bootable_add, devices);
+    g_ptr_array_sort(devices, compare_bootindex);
+    for (guint i = 0; i < devices->len; i++) {
+        struct device *dev = devices->pdata[i];
+        g_autofree char *path = dev->class->boot_path(dev);
+
+        g_string_append_printf(lines, "%s\n", path);
+    }
+}
+
+static bool bootorder_add(struct machine *m, struct pc *q, GError **error)
 {
     g_autoptr(GString) lines = g_string_new(NULL);
 
     if (m->config->kernel && m->config->kernel_by_firmware && !q->has_flash) {
         g_string_append(lines, "/rom@genroms/" KERNEL_ROM "\n");
     }
+    add_devices(m, lines);
     if (m->config->boot.strict) {
         g_string_append(lines, "HALT\n");
     }
-    if (lines->len == 0) {
+    if (lines->len == 0 && !q->has_bootorder) {
         return true;
     }
-    lines->str[lines->len - 1] = '\0';
+    q->has_bootorder = true;
+    if (lines->len) {
+        lines->str[lines->len - 1] = '\0';
+    } else {
+        g_string_append_c(lines, '\0'); /* what was in it is no more */
+    }
     return fw_cfg_add_file(q->fw_cfg, "bootorder", lines->str, lines->len, error);
+}
+
+bool pc_boot_again(struct machine *m, GError **error)
+{
+    return boot_order_set(m->board_data, boot_order(m), error) &&
+           bootorder_add(m, m->board_data, error);
 }
 
 bool pc_firmware_finish(struct machine *m, GError **error)

@@ -36,6 +36,7 @@ struct pc {
     struct boot_image *image;
     uint16_t told_pm_base; /* what the ACPI files say */
     bool has_flash;        /* firmware is in flash memory */
+    bool has_bootorder;    /* the file bootorder */
     bool laid_out;         /* a start before has written to RAM */
 };
 
