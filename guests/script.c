@@ -19,6 +19,7 @@
  *   s3 s4 s5            sleeps; after S3 it prints "awake" with the reason and goes on
  *   badwake             S3 without a waking vector
  *   cf9 acpi 8042 port92 triple    resets, each by its route
+ *   spin                computes for ever and touches no device
  *   orders              takes orders from the serial port, for ever: see take_orders()
  */
 #include "lib/guest.h"
@@ -392,6 +393,10 @@ static bool do_plain(const char *word)
         outw(PM1_CNT, 1u << 13);
     } else if (text_equal(word, "button")) {
         button_wait();
+    } else if (text_equal(word, "spin")) {
+        print("spinning\n");
+        for (volatile uint32_t n = 0;; n++) {
+        }
     } else if (text_equal(word, "orders")) {
         take_orders();
     } else if (text_equal(word, "cf9")) {

@@ -77,6 +77,8 @@ struct block_graph *block_graph_new(struct event_sink *events, struct loop *main
 void block_graph_free(struct block_graph *graph);
 /* The loop of the I/O thread; starts it. */
 struct loop *block_graph_loop(struct block_graph *graph);
+/* The same, NULL while there is none. Main thread. */
+struct loop *block_graph_running_loop(const struct block_graph *graph);
 
 /* What the machine does for an error with the action stop: stop in io-error. Called on the main
  * thread. NULL: nothing. */

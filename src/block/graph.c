@@ -684,6 +684,11 @@ struct loop *block_graph_loop(struct block_graph *graph)
     return graph->io;
 }
 
+struct loop *block_graph_running_loop(const struct block_graph *graph)
+{
+    return graph ? graph->io : NULL;
+}
+
 static void free_uring(void *arg)
 {
     struct block_graph *graph = arg;

@@ -3,6 +3,8 @@
  */
 #include "block/block-priv.h"
 
+#include "base/threads.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -141,9 +143,11 @@ static int node_wait(struct block_node *node, struct waited *w)
     g_cond_init(&w->cond);
     loop_post(block_graph_loop(node->graph), waited_submit, w);
     g_mutex_lock(&w->mutex);
+    thread_wait_begin("a disk request", NULL);
     while (!w->done) {
         g_cond_wait(&w->cond, &w->mutex);
     }
+    thread_wait_end();
     g_mutex_unlock(&w->mutex);
     g_mutex_clear(&w->mutex);
     g_cond_clear(&w->cond);
@@ -189,9 +193,11 @@ void block_drain_begin(struct block_graph *graph)
     g_assert(!graph->thread || g_thread_self() != graph->thread);
     g_mutex_lock(&graph->mutex);
     graph->drained++;
+    thread_wait_begin("disk requests", NULL);
     while (graph->in_flight) {
         g_cond_wait(&graph->idle, &graph->mutex);
     }
+    thread_wait_end();
     g_mutex_unlock(&graph->mutex);
     if (graph->io) { /* the last completion has returned too */
         loop_call(graph->io, nothing, NULL);

@@ -173,10 +173,28 @@ void vcpu_run_on(struct vcpu *vcpu, void (*fn)(struct vcpu *, void *), void *arg
     g_mutex_lock(&cpus->mutex);
     g_cond_signal(&vcpu->wake); /* parked threads sleep on it too */
     while (!call.done) {
+        thread_wait_begin("a function on a vCPU", &vcpu->token);
         g_cond_wait(&call.cond, &cpus->mutex);
+        thread_wait_end();
     }
     g_mutex_unlock(&cpus->mutex);
     g_cond_clear(&call.cond);
+}
+
+void vcpu_ask_beat(struct vcpu *vcpu)
+{
+    atomic_store(&vcpu->beat_asked, true);
+    vcpu_request(vcpu, VCPU_REQ_RUN);
+}
+
+bool vcpu_beat_due(struct vcpu *vcpu)
+{
+    bool rests;
+
+    g_mutex_lock(&vcpu->cpus->mutex);
+    rests = vcpu->parked || atomic_load(&vcpu->sleeping);
+    g_mutex_unlock(&vcpu->cpus->mutex);
+    return !rests && atomic_load(&vcpu->beat_asked);
 }
 
 /* The vCPU's thread, cpus->mutex held. */
@@ -185,6 +203,7 @@ static void serve_run_queue(struct vcpu *vcpu)
     struct run_on *call;
 
     atomic_fetch_and(&vcpu->req, ~(uint32_t)VCPU_REQ_RUN);
+    atomic_store(&vcpu->beat_asked, false);
     while ((call = g_queue_pop_head(&vcpu->run_queue))) {
         g_mutex_unlock(&vcpu->cpus->mutex);
         call->fn(vcpu, call->arg);
@@ -221,7 +240,9 @@ static void guest_enter(struct vcpu *vcpu)
         guest_leave(vcpu);
         g_mutex_lock(&cpus->mutex);
         while (atomic_load(&cpus->exclusive)) {
+            thread_wait_begin("an exclusive section", &cpus->exclusive_owner);
             g_cond_wait(&vcpu->wake, &cpus->mutex);
+            thread_wait_end();
         }
         g_mutex_unlock(&cpus->mutex);
     }
@@ -248,6 +269,7 @@ void vcpu_unlock_machine(struct vcpu *vcpu)
 /* Machine lock held. self: the calling vCPU, or NULL. */
 static void exclusive_begin(struct cpus *cpus, struct vcpu *self)
 {
+    atomic_store(&cpus->exclusive_owner, thread_token());
     atomic_store(&cpus->exclusive, true);
     for (unsigned i = 0; i < cpus->n; i++) {
         struct vcpu *v = cpus->vcpu[i];
@@ -262,7 +284,9 @@ static void exclusive_begin(struct cpus *cpus, struct vcpu *self)
     g_mutex_lock(&cpus->mutex);
     for (unsigned i = 0; i < cpus->n; i++) {
         while (cpus->vcpu[i] != self && atomic_load(&cpus->vcpu[i]->in_guest)) {
+            thread_wait_begin("a vCPU to leave guest code", &cpus->vcpu[i]->token);
             g_cond_wait(&cpus->all_parked, &cpus->mutex);
+            thread_wait_end();
         }
     }
     g_mutex_unlock(&cpus->mutex);
@@ -272,6 +296,7 @@ static void exclusive_end(struct cpus *cpus)
 {
     g_mutex_lock(&cpus->mutex);
     atomic_store(&cpus->exclusive, false);
+    atomic_store(&cpus->exclusive_owner, NULL);
     for (unsigned i = 0; i < cpus->n; i++) {
         atomic_fetch_and(&cpus->vcpu[i]->req, ~(uint32_t)VCPU_REQ_EXCLUSIVE);
         g_cond_signal(&cpus->vcpu[i]->wake);

@@ -182,6 +182,7 @@ struct vcpu {
     bool thread_started;
     uint64_t thread_id;          /* the host's tid, for query-cpus-fast */
     _Atomic(const void *) token; /* thread_token() of its thread */
+    _Atomic bool beat_asked;     /* vcpu_ask_beat(), and its thread has not come by since */
     bool parked;                 /* under cpus->mutex */
     bool look;                   /* under cpus->mutex: it need not sleep any longer */
     bool stuck;                  /* after RUN_SHUTDOWN or RUN_ERROR: nothing runs until a reset */
@@ -224,11 +225,12 @@ struct cpus {
     struct vcpu **vcpu; /* by index */
     struct debug_points debug;
     GMutex mutex;
-    GCond all_parked;         /* a vCPU parked, or left guest code */
-    bool paused;              /* vcpus_pause_all() is in force; under mutex */
-    _Atomic bool exclusive;   /* somebody is in, or begins, an exclusive section */
-    unsigned map_guard_depth; /* machine lock */
-    bool map_guard_exclusive; /* the map guard began an exclusive section */
+    GCond all_parked;                      /* a vCPU parked, or left guest code */
+    bool paused;                           /* vcpus_pause_all() is in force; under mutex */
+    _Atomic bool exclusive;                /* somebody is in, or begins, an exclusive section */
+    _Atomic(const void *) exclusive_owner; /* its thread_token() */
+    unsigned map_guard_depth;              /* machine lock */
+    bool map_guard_exclusive;              /* the map guard began an exclusive section */
 };
 
 /* Topology counts of -smp. */
@@ -257,6 +259,10 @@ void vcpu_hold(struct vcpu *vcpu, bool held);
  * vcpus_resume_all(). For a guest's own request (reset, power-off, panic), after which it is not to
  * run on while the main thread gets to it. */
 void vcpus_hold_current(struct cpus *cpus);
+/* For who watches whether a vCPU hangs: asks its thread to leave guest code for a moment, and tells
+ * whether it has yet to do so. One that is parked or sleeps need not. Main thread. */
+void vcpu_ask_beat(struct vcpu *vcpu);
+bool vcpu_beat_due(struct vcpu *vcpu);
 /* The vCPU whose thread calls; NULL: none. */
 struct vcpu *vcpu_current(struct cpus *cpus);
 /* All vCPUs to power-on state (vCPU 0 at the reset vector, others waiting for SIPI). Parked only.

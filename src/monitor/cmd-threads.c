@@ -6,6 +6,7 @@
 #include "qapi-commands.h"
 #include <dlfcn.h>
 #include <inttypes.h>
+#include <string.h>
 
 static const enum godwit_thread_kind kinds[] = {
     [THREAD_MAIN] = GODWIT_THREAD_KIND_MAIN,   [THREAD_CONTROL] = GODWIT_THREAD_KIND_CONTROL,
@@ -64,14 +65,14 @@ struct godwit_thread *godwit_thread_of(const GArray *list, const struct thread_i
     return thread;
 }
 
-const struct thread_info *stall_culprit(const GArray *list)
+const struct thread_info *stall_culprit(const GArray *list, const char *name)
 {
     const struct thread_info *info = NULL;
 
     for (guint i = 0; i < list->len && !info; i++) {
         const struct thread_info *t = &g_array_index(list, struct thread_info, i);
 
-        info = t->kind == THREAD_MAIN ? t : NULL;
+        info = t->kind != THREAD_OTHER && strcmp(t->name, name) == 0 ? t : NULL;
     }
     /* What it waits for may have an owner that waits itself. */
     for (guint i = 0; info && info->held_by && i < list->len; i++) {

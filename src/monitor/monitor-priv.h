@@ -203,13 +203,12 @@ void monitor_foreach_endpoint(struct monitor *mon,
  * it after a while. */
 void monitor_expect_end(struct monitor *mon);
 
-/* ---- the watch on the main thread (stall.c, cmd-threads.c) */
+/* ---- the watch on threads (stall.c, cmd-threads.c) */
 
 struct stall *stall_new(struct monitor *mon, unsigned limit_ms);
 void stall_free(struct stall *stall); /* NULL is fine */
-/* Of a threads_list(): who holds the main thread up, itself perhaps; NULL: there is no main thread.
- */
-const struct thread_info *stall_culprit(const GArray *list);
+/* Of a threads_list(): who holds the thread of that name up, itself perhaps; NULL: there is none. */
+const struct thread_info *stall_culprit(const GArray *list, const char *name);
 struct godwit_thread *godwit_thread_of(const GArray *list, const struct thread_info *info);
 
 /* A session ended: there may be room for another. */

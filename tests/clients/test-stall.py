@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Control while the machine hangs: a guest makes a device sleep in its handler, on a vCPU's thread or
 on the main thread, and status, journal, causes, threads and quit are answered all the same."""
+import ctypes
 import os
 import time
 import unittest
@@ -23,6 +24,28 @@ def raw(qmp, execute, oob=False, **arguments):
     qmp.sock.sendall(text.encode())
 
 
+class ThreadFreezer:
+    """Stops one thread of another process until release()."""
+
+    SEIZE, INTERRUPT, DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
+
+    def __init__(self, tid):
+        self.tid, self.refused = tid, None
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+        self.libc.ptrace.restype = ctypes.c_long
+        if self.libc.ptrace(self.SEIZE, tid, None, None):
+            self.refused, self.tid = os.strerror(ctypes.get_errno()), None
+            return
+        self.libc.ptrace(self.INTERRUPT, tid, None, None)
+        os.waitpid(tid, self.WALL)
+
+    def release(self):
+        if self.tid:
+            self.libc.ptrace(self.DETACH, self.tid, None, None)
+            self.tid = None
+
+
 class Stall(unittest.TestCase):
     def threads(self, qmp, **arguments):
         found = qmp.command("godwit-query-threads", **arguments)
@@ -43,7 +66,9 @@ class Stall(unittest.TestCase):
     def test_vcpu_hangs(self):
         with fire("stall") as m:
             by_name = self.wait_for_stall(m.qmp, "vcpu")
-            while by_name["main"].get("waits-for") != "machine lock":  # as soon as it is wanted
+            # As soon as the lock is wanted, and the thread has had the time to tell its stack.
+            while (by_name["main"].get("waits-for") != "machine lock"
+                   or "stack" not in by_name["vCPU 0"]):
                 raw_session = Qmp(m.socket)
                 raw(raw_session, "query-chardev")
                 by_name = self.threads(m.qmp)[1]
@@ -88,6 +113,7 @@ class Stall(unittest.TestCase):
                              ("main", "main", "posted function godwit-stall"))
             self.assertIn(event["data"]["call"], ("clock_nanosleep", "nanosleep"))
             self.assertGreaterEqual(event["data"]["stalled-ms"], 50)
+            self.assertEqual(event["data"]["stalled"], "main")
             # A command that hangs is overtaken out of band.
             raw(own, "query-chardev")
             for command in ("query-status", "godwit-query-events", "godwit-query-threads",
@@ -99,7 +125,7 @@ class Stall(unittest.TestCase):
             self.assertEqual([a.get("event", a.get("id")) for a in answers], ["SHUTDOWN", "quit"])
             self.assertEqual(answers[0]["cause"]["client"]["command"], "quit")
             self.finish(m)
-            self.assertIn(b"the main thread does not move for", m.errors)
+            self.assertIn(b"the thread 'main' does not move for", m.errors)
             own.close()
 
     def test_stall_ends(self):
@@ -115,12 +141,61 @@ class Stall(unittest.TestCase):
                     e["data"]["thread"]["kind"] == "vcpu"]
             self.assertEqual(told[0]["data"]["thread"]["doing"], "device write godwit-stall")
             self.assertIn(told[0]["data"]["call"], ("clock_nanosleep", "nanosleep"))
+            self.assertEqual(told[0]["data"]["stalled"], "main")
             self.assertGreaterEqual(stalls[-1]["data"]["stalled-ms"], 20)
             # All is as before: quit comes in its usual order.
             m.qmp.command("quit")
             self.assertEqual(m.wait(), 0)
             self.assertEqual([e["event"] for e in m.qmp.events if "GODWIT" not in e["event"]][-1],
                              "SHUTDOWN")
+            own.close()
+
+    def hang(self, m, name):
+        """The thread stands still although nobody holds it up: a debugger has it."""
+        tid = self.threads(m.qmp, stacks=False)[1][name]["thread-id"]
+        freezer = ThreadFreezer(tid)
+        if freezer.refused:
+            self.skipTest(f"ptrace: {freezer.refused}")
+        self.addCleanup(freezer.release)
+        return tid, freezer
+
+    def stalled(self, qmp, event, name):
+        while True:
+            data = qmp.event(event, 60)["data"]
+            if data["stalled"] == name:
+                return data
+
+    def test_vcpu_that_computes_hangs(self):
+        """It has no lock that anybody waits for; then the main thread waits for it, too."""
+        with Machine("-smp", "2", "-kernel", guest("script"), "-append", "spin", "-stall-ms", "100") as m:
+            own = Qmp(m.socket, enable=["godwit-events"])
+            m.expect("spinning")
+            tid, freezer = self.hang(m, "vCPU 0")
+            data = self.stalled(own, "GODWIT_STALL", "vCPU 0")
+            self.assertEqual((data["thread"]["name"], data["thread"]["thread-id"]), ("vCPU 0", tid))
+            self.assertGreaterEqual(data["stalled-ms"], 100)
+            self.assertEqual(own.command("query-chardev")[0].keys(),
+                             {"label", "filename", "frontend-open"})  # the main thread moves
+            raw(m.qmp, "stop")
+            data = self.stalled(own, "GODWIT_STALL", "main")
+            self.assertEqual(data["thread"]["name"], "vCPU 0")
+            threads = self.threads(own, stacks=False)[1]
+            self.assertEqual((threads["main"]["waits-for"], threads["main"]["held-by"]),
+                             ("a vCPU to stop", "vCPU 0"))
+            freezer.release()
+            self.stalled(own, "GODWIT_STALL_END", "main")
+            m.qmp.event("STOP")
+            own.close()
+
+    def test_disk_thread_hangs(self):
+        with Machine("-blockdev", "null-co,node-name=d", "-device", "virtio-blk-pci,drive=d", "-kernel",
+                     guest("script"), "-append", "spin", "-stall-ms", "100") as m:
+            own = Qmp(m.socket, enable=["godwit-events"])
+            m.expect("spinning")
+            freezer = self.hang(m, "io")[1]
+            self.assertEqual(self.stalled(own, "GODWIT_STALL", "io")["thread"]["kind"], "io")
+            freezer.release()
+            self.assertGreaterEqual(self.stalled(own, "GODWIT_STALL_END", "io")["stalled-ms"], 100)
             own.close()
 
     def test_out_of_band_is_in_the_schema(self):
