@@ -4,10 +4,12 @@
 Usage: test-godwitctl-servers.py GODWITCTL SERVER [unittest arguments]
 Exit status 77 (skipped) when there is no such program.
 """
+import contextlib
 import json
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -63,6 +65,15 @@ class Machine:
         env = dict(os.environ, LC_ALL="C.UTF-8")
         return subprocess.run([PROGRAM, "-s", address or self.path] + list(words), stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, timeout=LIMIT_S, env=env, check=False)
+
+
+@contextlib.contextmanager
+def killed(child):
+    """Not left alive, nor stopped, by a test that fails."""
+    try:
+        yield
+    finally:
+        child.kill()
 
 
 class Servers(unittest.TestCase):
@@ -159,6 +170,38 @@ class Servers(unittest.TestCase):
                 self.assertEqual(child.returncode, GONE)
             self.assertEqual(json.loads(out.splitlines()[-1])["data"],
                              {"guest": False, "reason": "host-signal"})
+
+    @unittest.skipIf(IS_QEMU, "events that a client missed are in a journal")
+    def test_follow_catches_up(self):
+        """A follower that stood still gets what was left out for it, each event once and in order."""
+        pairs = 700
+        with Machine(*SMALLEST) as machine, socket.socket(socket.AF_UNIX) as busy:
+            child = subprocess.Popen([PROGRAM, "-s", machine.path, "--json", "events", "-f", "--since", "0"],
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            with child, killed(child):
+                self.outcome(machine.run("cont"), OK)
+                first = json.loads(child.stdout.readline())["seq"]
+                child.send_signal(signal.SIGSTOP)
+                busy.connect(machine.path)
+                answers = busy.makefile("rb")
+                busy.sendall(b'{"execute": "qmp_capabilities"}'
+                             + b'{"execute": "stop"}{"execute": "cont"}' * pairs + b'{"execute": "query-name"}')
+                while answers.readline() != b'{"return": {}}\r\n':
+                    pass
+                for _ in range(4 * pairs + 1):
+                    last = answers.readline()
+                self.assertEqual(last, b'{"return": {}}\r\n')
+                log = json.loads(machine.run("--json", "exec", "godwit-query-sessions").stdout)
+                self.assertGreater(max(s["events-dropped"] for s in log), 0)
+                child.send_signal(signal.SIGCONT)
+                numbers = [first]
+                while numbers[-1] < first + 2 * pairs:
+                    numbers.append(json.loads(child.stdout.readline())["seq"])
+                self.assertEqual(numbers, list(range(first, first + 2 * pairs + 1)))
+                machine.process.terminate()
+                _, err = child.communicate(timeout=LIMIT_S)
+                self.assertEqual(child.returncode, GONE)
+                self.assertNotIn(b"gone from", err)
 
     def test_completion(self):
         if b"libedit" not in subprocess.run([PROGRAM, "--version"], stdout=subprocess.PIPE,

@@ -445,6 +445,47 @@ class Godwit(Case):
         self.assertEqual([line.split()[1] for line in done.stdout.decode().splitlines()],
                          ["#5", "#6", "#7", "#8", "#10", "#9"])
 
+    def loss(self, journal, *then):
+        """The server follows up a STOP with the notice that it left out 5 to 7."""
+        def query(server, request):
+            server.reply(request, journal)
+            for name, number in then:
+                server.event(name, {}, seq=number)
+            server.sock.shutdown(socket.SHUT_WR)
+            return Ellipsis
+
+        def commands(server, request):
+            server.reply(request, self.COMMANDS)
+            return Ellipsis
+
+        def script(server):
+            server.negotiate(GODWIT_VERSION, ("oob", "godwit-events"))
+            server.event("STOP", {}, seq=4)
+            server.event("GODWIT_EVENTS_DROPPED", {"count": 3, "first": 5, "last": 7}, seq=7)
+            server.serve({"query-commands": commands, "godwit-query-events": query,
+                          "query-qmp-schema": SCHEMA})
+        return script
+
+    def test_what_was_left_out_is_fetched(self):
+        done = self.play(self.loss({"events": self.JOURNAL}, ("RESET", 8), ("WATCHDOG", 6)), "events", "-f")
+        self.outcome(done, GONE)
+        self.assertEqual(self.requests[-1]["arguments"], {"since": 5})
+        # 8 is not of what was left out: it comes by itself. 6 has been shown.
+        self.assertEqual([line.split()[1:3] for line in done.stdout.decode().splitlines()],
+                         [["#4", "STOP"], ["#5", "STOP"], ["#6", "STOP"], ["#7", "STOP"], ["#8", "RESET"]])
+        self.assertNotIn(b"gone from", done.stderr)
+
+    def test_what_was_left_out_is_gone(self):
+        journal = {"events": self.JOURNAL[1:], "gone": {"first": 5, "last": 5}}
+        done = self.play(self.loss(journal), "events", "-f")
+        self.outcome(done, GONE, err="events 5 to 5 are gone from the server's journal")
+        self.assertEqual([line.split()[1] for line in done.stdout.decode().splitlines()],
+                         ["#4", "#6", "#7"])
+
+    def test_wait_finds_what_was_left_out(self):
+        done = self.play(self.loss({"events": self.JOURNAL}), "wait", "--for", "STOP", "--where", "data.n=6")
+        self.outcome(done, OK, "#6 STOP")
+
     def test_wait_for_the_past(self):
         done = self.play(self.script(godwit_query_events={"events": self.JOURNAL}),
                          "wait", "--for", "STOP", "--since", "0", "--where", "data.n=7")

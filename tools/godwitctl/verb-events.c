@@ -4,7 +4,8 @@
  * Servers with Godwit's journal (command godwit-query-events) also tell what happened before this
  * client came: {"since": N} returns {"events": [...], "gone": {"first": A, "last": B}}, the events
  * from number N on, less those that the journal no longer holds. Live events carry the same numbers
- * (member "seq"), so one that comes both ways is shown once.
+ * (member "seq"), so one that comes both ways is shown once. What the server left out for this
+ * client because it read too slowly (GODWIT_EVENTS_DROPPED) is fetched from there too.
  */
 #include "arguments.h"
 #include "ctl.h"
@@ -17,11 +18,15 @@
 #include <unistd.h>
 
 #define WAIT_TIMEOUT_DEFAULT_MS 60000
+#define LOSS_EVENT              "GODWIT_EVENTS_DROPPED"
+/* Numbers of events that are remembered: twice what a journal keeps. */
+#define SEEN_MAX                8192
 
 struct watch {
     struct ctl *ctl;
     struct filter *filter;
-    int64_t journal_end; /* the last number that the journal told, -1 before */
+    GHashTable *seen; /* numbers of events, int64_t */
+    GQueue seen_order;
     int64_t shown;
     int64_t count; /* stop after so many, 0: no limit */
     uint64_t dropped;
@@ -40,15 +45,50 @@ static enum ctl_status print_event(const struct ctl *ctl, struct json_object *ev
     return ctl_print(line->str);
 }
 
-/* Whether a live event is wanted and was not among the journal's. Numbers of live events need not
- * rise: one that a rate limit held back comes late with the number of its time. */
-static bool watch_wants(const struct watch *watch, struct json_object *event)
+static void watch_init(struct watch *watch, struct ctl *ctl)
+{
+    *watch = (struct watch){.ctl = ctl, .filter = filter_new()};
+    watch->seen = g_hash_table_new(g_int64_hash, g_int64_equal);
+    g_queue_init(&watch->seen_order);
+}
+
+static void watch_finish(struct watch *watch)
+{
+    filter_free(watch->filter);
+    g_hash_table_unref(watch->seen);
+    g_queue_clear_full(&watch->seen_order, g_free);
+}
+
+static bool is_loss(struct json_object *event)
+{
+    return g_strcmp0(json_member_string(event, "event"), LOSS_EVENT) == 0;
+}
+
+/* Notes its number, and tells whether it is the first with it. Numbers need not rise: an event that
+ * a rate limit held back comes late with the number of its time. */
+static bool watch_is_new(struct watch *watch, struct json_object *event)
 {
     int64_t sequence = event_sequence(event);
-    if (sequence >= 0 && sequence <= watch->journal_end) {
+    if (sequence < 0 || is_loss(event)) { /* that has another's number */
+        return true;
+    }
+    if (g_hash_table_contains(watch->seen, &sequence)) {
         return false;
     }
-    return filter_wants(watch->filter, event);
+    int64_t *number = g_memdup2(&sequence, sizeof(sequence));
+    g_hash_table_add(watch->seen, number);
+    g_queue_push_tail(&watch->seen_order, number);
+    if (watch->seen_order.length > SEEN_MAX) {
+        int64_t *oldest = g_queue_pop_head(&watch->seen_order);
+        g_hash_table_remove(watch->seen, oldest);
+        g_free(oldest);
+    }
+    return true;
+}
+
+static bool watch_wants(struct watch *watch, struct json_object *event)
+{
+    return watch_is_new(watch, event) && filter_wants(watch->filter, event);
 }
 
 static bool watch_full(const struct watch *watch)
@@ -56,9 +96,10 @@ static bool watch_full(const struct watch *watch)
     return watch->count > 0 && watch->shown >= watch->count;
 }
 
-static void complain_gone(struct json_object *gone)
+static void complain_gone(struct json_object *gone, int64_t until)
 {
-    int64_t first = json_member_int(gone, "first", -1), last = json_member_int(gone, "last", -1);
+    int64_t first = json_member_int(gone, "first", -1);
+    int64_t last = MIN(json_member_int(gone, "last", -1), until);
     if (first >= 0 && last >= first) {
         ctl_complain("events %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT
                      " are gone from the server's journal",
@@ -66,53 +107,102 @@ static void complain_gone(struct json_object *gone)
     }
 }
 
-/* The journal's events from number since on, an array; NULL with an error. Says which are gone. */
-static struct json_object *query_journal(struct watch *watch, int64_t since, GError **error)
+/* The journal's events from number since on, an array; NULL with an error. Says which of those up
+ * to number until are gone. */
+static struct json_object *query_journal(struct watch *watch, int64_t since, int64_t until,
+                                         int64_t deadline_us, GError **error)
 {
-    struct ctl *ctl = watch->ctl;
-    if (!client_has_command(ctl->client, "godwit-query-events",
-                            ctl_deadline(ctl, CTL_TIMEOUT_DEFAULT_MS))) {
-        g_autofree char *server = text_safe(client_server(ctl->client), false);
+    struct client *client = watch->ctl->client;
+    if (!client_has_command(client, "godwit-query-events", deadline_us)) {
+        g_autofree char *server = text_safe(client_server(client), false);
         g_set_error(error, CLIENT_ERROR, CLIENT_ERROR_REFUSED,
                     "%s keeps no journal of events (no command godwit-query-events)", server);
         return NULL;
     }
     struct json_object *arguments = json_object_new_object();
     json_object_object_add(arguments, "since", json_object_new_int64(since));
-    struct json_object *journal = ctl_call(ctl, "godwit-query-events", arguments, error);
+    struct json_object *journal =
+        client_call(client, "godwit-query-events", arguments, false, deadline_us, error);
     json_object_put(arguments);
     if (!journal) {
         return NULL;
     }
-    complain_gone(json_member(journal, "gone"));
+    complain_gone(json_member(journal, "gone"), until);
     struct json_object *list = json_member(journal, "events");
     bool is_array = json_object_is_type(list, json_type_array);
     list = is_array ? json_object_get(list) : json_object_new_array();
     json_object_put(journal);
-    for (size_t i = 0; i < json_object_array_length(list); i++) {
-        watch->journal_end =
-            MAX(watch->journal_end, event_sequence(json_object_array_get_idx(list, i)));
-    }
     return list;
+}
+
+/* What the server left out, as its notice tells, from the journal; an array, NULL when it cannot be
+ * had (said). */
+static struct json_object *query_missed(struct watch *watch, struct json_object *notice)
+{
+    GError *error = NULL;
+    struct json_object *data = json_member(notice, "data");
+    int64_t first = json_member_int(data, "first", -1), last = json_member_int(data, "last", -1);
+    struct json_object *list =
+        query_journal(watch, first, last, deadline_after(CTL_TIMEOUT_DEFAULT_MS), &error);
+    struct json_object *missed = list ? json_object_new_array() : NULL;
+    if (!list) {
+        ctl_complain("events %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT " were left out: %s", first,
+                     last, error->message);
+        g_error_free(error);
+        return NULL;
+    }
+    for (size_t i = 0; i < json_object_array_length(list); i++) {
+        struct json_object *event = json_object_array_get_idx(list, i);
+        int64_t sequence = event_sequence(event);
+        if (sequence >= first && sequence <= last) {
+            json_object_array_add(missed, json_object_get(event));
+        }
+    }
+    json_object_put(list);
+    return missed;
+}
+
+static enum ctl_status watch_list(struct watch *watch, struct json_object *list)
+{
+    enum ctl_status result = CTL_OK;
+    for (size_t i = 0; i < json_object_array_length(list) && result == CTL_OK; i++) {
+        struct json_object *event = json_object_array_get_idx(list, i);
+        if (!watch_full(watch) && watch_wants(watch, event)) {
+            result = print_event(watch->ctl, event);
+            watch->shown++;
+        }
+    }
+    return result;
 }
 
 /* Shows what the journal holds from number since on. */
 static enum ctl_status watch_journal(struct watch *watch, int64_t since)
 {
     GError *error = NULL;
-    struct json_object *list = query_journal(watch, since, &error);
+    struct json_object *list = query_journal(
+        watch, since, INT64_MAX, ctl_deadline(watch->ctl, CTL_TIMEOUT_DEFAULT_MS), &error);
     if (!list) {
         return ctl_fail(watch->ctl, error);
     }
-    enum ctl_status result = CTL_OK;
-    for (size_t i = 0; i < json_object_array_length(list) && result == CTL_OK; i++) {
-        struct json_object *event = json_object_array_get_idx(list, i);
-        if (!watch_full(watch) && filter_wants(watch->filter, event)) {
-            result = print_event(watch->ctl, event);
-            watch->shown++;
-        }
-    }
+    enum ctl_status result = watch_list(watch, list);
     json_object_put(list);
+    return result;
+}
+
+/* Shows a live event; in place of the server's notice, unless that is asked for by name, what it
+ * tells of. */
+static enum ctl_status watch_live_event(struct watch *watch, struct json_object *event)
+{
+    bool by_name = *filter_names(watch->filter) && filter_wants(watch->filter, event);
+    struct json_object *missed = is_loss(event) && !by_name ? query_missed(watch, event) : NULL;
+    enum ctl_status result = CTL_OK;
+    if (missed) {
+        result = watch_list(watch, missed);
+        json_object_put(missed);
+    } else if (watch_wants(watch, event)) {
+        result = print_event(watch->ctl, event);
+        watch->shown++;
+    }
     return result;
 }
 
@@ -123,10 +213,7 @@ static enum ctl_status watch_held(struct watch *watch)
     struct json_object *event;
     while (result == CTL_OK && !watch_full(watch) &&
            (event = client_take_event(watch->ctl->client))) {
-        if (watch_wants(watch, event)) {
-            result = print_event(watch->ctl, event);
-            watch->shown++;
-        }
+        result = watch_live_event(watch, event);
         json_object_put(event);
     }
     uint64_t dropped = client_events_dropped(watch->ctl->client);
@@ -231,13 +318,29 @@ enum ctl_status verb_events(struct ctl *ctl, int argc, char **argv)
     if (!ctl_parse(ctl, verb_find("events"), own, &argc, &argv, 0, 0)) {
         return CTL_USAGE;
     }
-    struct watch watch = {.ctl = ctl, .filter = filter_new(), .journal_end = -1, .count = count};
+    struct watch watch;
+    watch_init(&watch, ctl);
+    watch.count = count;
     enum ctl_status result = CTL_USAGE;
     if (fill_filter(watch.filter, names, conditions)) {
         result = run_events(&watch, follow, since);
     }
-    filter_free(watch.filter);
+    watch_finish(&watch);
     return result;
+}
+
+/* The first of the list that is wanted; the list is put. */
+static struct json_object *first_wanted(struct watch *watch, struct json_object *list)
+{
+    struct json_object *found = NULL;
+    for (size_t i = 0; list && i < json_object_array_length(list) && !found; i++) {
+        struct json_object *event = json_object_array_get_idx(list, i);
+        if (watch_wants(watch, event)) {
+            found = json_object_get(event);
+        }
+    }
+    json_object_put(list);
+    return found;
 }
 
 /* Waits for the first event that is wanted: one of the journal's, then those that come. */
@@ -246,17 +349,11 @@ static struct json_object *wait_wanted(struct watch *watch, int64_t since, int64
 {
     struct json_object *found = NULL;
     if (since >= 0) {
-        struct json_object *list = query_journal(watch, since, error);
+        struct json_object *list = query_journal(watch, since, INT64_MAX, deadline_us, error);
         if (!list) {
             return NULL;
         }
-        for (size_t i = 0; i < json_object_array_length(list) && !found; i++) {
-            struct json_object *event = json_object_array_get_idx(list, i);
-            if (filter_wants(watch->filter, event)) {
-                found = json_object_get(event);
-            }
-        }
-        json_object_put(list);
+        found = first_wanted(watch, list);
     }
     while (!found) {
         if (deadline_passed(deadline_us)) {
@@ -270,10 +367,11 @@ static struct json_object *wait_wanted(struct watch *watch, int64_t since, int64
             return NULL;
         }
         if (watch_wants(watch, event)) {
-            found = event;
-        } else {
-            json_object_put(event);
+            found = json_object_get(event);
+        } else if (is_loss(event)) {
+            found = first_wanted(watch, query_missed(watch, event));
         }
+        json_object_put(event);
     }
     return found;
 }
@@ -336,11 +434,12 @@ enum ctl_status verb_wait(struct ctl *ctl, int argc, char **argv)
         ctl_complain("--exec needs a command");
         return CTL_USAGE;
     }
-    struct watch watch = {.ctl = ctl, .filter = filter_new(), .journal_end = -1};
+    struct watch watch;
+    watch_init(&watch, ctl);
     enum ctl_status result = CTL_USAGE;
     if (fill_filter(watch.filter, names, conditions)) {
         result = run_wait(&watch, exec, since, ctl_deadline(ctl, WAIT_TIMEOUT_DEFAULT_MS));
     }
-    filter_free(watch.filter);
+    watch_finish(&watch);
     return result;
 }
