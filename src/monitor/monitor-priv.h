@@ -207,7 +207,8 @@ void monitor_expect_end(struct monitor *mon);
 
 struct stall *stall_new(struct monitor *mon, unsigned limit_ms);
 void stall_free(struct stall *stall); /* NULL is fine */
-/* Of a threads_list(): who holds the thread of that name up, itself perhaps; NULL: there is none. */
+/* Of a threads_list(): who holds the thread of that name up, itself perhaps; NULL: there is none.
+ */
 const struct thread_info *stall_culprit(const GArray *list, const char *name);
 struct godwit_thread *godwit_thread_of(const GArray *list, const struct thread_info *info);
 
