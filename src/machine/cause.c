@@ -234,6 +234,18 @@ struct cause *cause_now(struct machine *m, enum godwit_cause_who who, const char
     return cause ? cause : cause_new(info_new(who, what));
 }
 
+struct cause *cause_now_of_memory(struct machine *m, const char *what, uint64_t guest_address)
+{
+    struct cause *now = cause_now(m, GODWIT_CAUSE_WHO_MACHINE, what), *cause;
+
+    cause = cause_new(godwit_cause_clone(now->info));
+    godwit_memory_free(cause->info->memory);
+    cause->info->memory = g_new0(struct godwit_memory, 1);
+    cause->info->memory->guest_address = hex(guest_address);
+    cause_unref(now);
+    return cause;
+}
+
 /* ---- what happened */
 
 struct emission {
@@ -452,6 +464,9 @@ char *cause_describe(const struct cause *cause)
     }
     if (info->signal && info->signal->has_pid) {
         g_string_append_printf(text, ", from pid %" PRId64, info->signal->pid);
+    }
+    if (info->memory && info->memory->guest_address) {
+        g_string_append_printf(text, ", guest memory at %s", info->memory->guest_address);
     }
     if (info->parent) {
         g_string_append_printf(text, ", after %s", info->parent->event);

@@ -81,15 +81,25 @@ static bool guest_address(struct machine *m, uintptr_t addr, gpa_t *gpa)
 
 /* ---- the causes */
 
-static struct cause *fault_cause(const char *what)
+static struct cause *fault_cause(struct machine *m, const struct host_fault *fault)
 {
     struct godwit_cause *info = g_new0(struct godwit_cause, 1);
+    gpa_t gpa;
 
     info->who = GODWIT_CAUSE_WHO_SIGNAL;
-    info->what = g_strdup(what);
+    info->what = g_strdup(fault->kind == HOST_FAULT_LOST ? "memory lost" : "memory failure");
     info->signal = g_new0(struct godwit_signal, 1);
     info->signal->number = SIGBUS;
     info->signal->name = g_strdup("SIGBUS");
+    if (fault->kind != HOST_FAULT_OPTIONAL && fault->thread >= 0) {
+        info->has_vcpu = true;
+        info->vcpu = fault->thread;
+    }
+    info->memory = g_new0(struct godwit_memory, 1);
+    info->memory->host_address = g_strdup_printf("0x%" PRIxPTR, fault->addr);
+    if (guest_address(m, fault->addr, &gpa)) {
+        info->memory->guest_address = g_strdup_printf("0x%" PRIx64, gpa);
+    }
     return cause_new(info);
 }
 
@@ -193,11 +203,10 @@ static void lost_page(struct machine *m, const struct host_fault *fault)
 
 static void handle(struct machine *m, const struct host_fault *fault)
 {
-    bool lost = fault->kind == HOST_FAULT_LOST;
     struct cause_scope scope;
 
-    cause_enter(m, &scope, fault_cause(lost ? "memory lost" : "memory failure"));
-    if (lost) {
+    cause_enter(m, &scope, fault_cause(m, fault));
+    if (fault->kind == HOST_FAULT_LOST) {
         lost_page(m, fault);
     } else {
         broken_page(m, fault);

@@ -73,11 +73,18 @@ void machine_check_parked(struct machine *m, struct vcpu *vcpu, const struct mce
 void machine_inject_mce(struct machine *m, struct vcpu *vcpu, const struct mce *mce, bool broadcast,
                         GString *out)
 {
+    bool has_address = mce->status & MCI_STATUS_ADDRV;
+    struct cause_scope scope;
+
     if (!(mce->status & MCI_STATUS_VAL)) {
         g_string_append(out, "Invalid MCE status code\n");
         return;
     }
+    cause_enter(m, &scope,
+                has_address ? cause_now_of_memory(m, "mce", mce->addr)
+                            : cause_now(m, GODWIT_CAUSE_WHO_MACHINE, "mce"));
     machine_park_begin(m);
     machine_check_parked(m, vcpu, mce, mce->status & MCI_STATUS_AR, broadcast, out);
     machine_park_end(m);
+    cause_leave(m, &scope);
 }

@@ -65,6 +65,11 @@ class HostMemory(unittest.TestCase):
         m.qmp.command("query-status")
         self.assertEqual([e for e in m.qmp.events if e["event"] == "MEMORY_FAILURE"], [])
 
+    def cause(self, m):
+        """Of the last MEMORY_FAILURE; where the memory is, the event itself has no room to say."""
+        events = m.qmp.command("godwit-query-events")["events"]
+        return [e for e in events if e["event"] == "MEMORY_FAILURE"][-1]["cause"]
+
     def machine_check(self, m, mcg, status):
         m.expect(f"mc mcg 0x00000000 {mcg} status {status} addr 0x00000000 0x{PAGE:08x} "
                  "misc 0x00000000 0x0000008c\n")
@@ -88,6 +93,19 @@ class HostMemory(unittest.TestCase):
         self.break_page(m, REQUIRED, self.host_address(m, PAGE) + 8, vcpu=0)
         self.failure(m, "guest", "inject", True, False)
         self.machine_check(m, "0x00000007", AR_STATUS)
+        cause = self.cause(m)
+        self.assertEqual((cause["who"], cause["what"], cause["vcpu"]), ("signal", "memory failure", 0))
+        self.assertEqual(cause["memory"], {"guest-address": hex(PAGE),
+                                           "host-address": hex(self.host_address(m, PAGE))})
+
+    def test_asked_for(self):
+        m = self.start()
+        m.qmp.command("human-monitor-command",
+                      command_line=f"mce 0 9 {AR_STATUS.replace(' 0x', '')} 5 {PAGE:#x} 0x8c")
+        self.failure(m, "guest", "inject", True, False)
+        cause = self.cause(m)
+        self.assertEqual((cause["client"]["command"], cause["memory"]),
+                         ("human-monitor-command", {"guest-address": hex(PAGE)}))
 
     def test_paused(self):
         """A guest that is stopped gets it when it goes on."""
@@ -207,7 +225,7 @@ class HostMemory(unittest.TestCase):
         m = self.start(f"touch {PAGE}")
         self.lost(m)
         self.assertEqual(m.wait(), 1)
-        self.log(m, b"ended by signal: memory lost, after SHUTDOWN")
+        self.log(m, b"ended by signal: memory lost, vCPU 0, guest memory at 0x%x, after SHUTDOWN" % PAGE)
 
     def test_lost_pauses(self):
         m = self.start(f"touch {PAGE}", "-no-shutdown")
