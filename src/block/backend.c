@@ -148,6 +148,14 @@ bool block_backend_insert(struct block_backend *b, struct block_node *node, GErr
     return b->root != NULL;
 }
 
+bool block_backend_hold(struct block_backend *b, struct block_node *node, GError **error)
+{
+    b->root = block_child_attach(b, node,
+                                 BLOCK_PERM_CONSISTENT_READ | BLOCK_PERM_WRITE | BLOCK_PERM_RESIZE,
+                                 BLOCK_PERM_CONSISTENT_READ | BLOCK_PERM_WRITE_UNCHANGED, error);
+    return b->root != NULL;
+}
+
 static struct drive *drive_find(struct block_graph *graph, const char *name)
 {
     for (guint i = 0; i < graph->drives->len; i++) {
@@ -650,6 +658,11 @@ int block_flush_all(struct block_graph *graph)
 }
 
 /* ---- what query-block and query-blockstats tell */
+
+bool block_backend_is_listed(const struct block_backend *b)
+{
+    return b->has_drive || b->attached;
+}
 
 struct block_info *block_backend_info(struct block_backend *b)
 {

@@ -41,12 +41,18 @@ struct block_driver {
     /* A child may have another length now. NULL: the length is the child's. */
     void (*refresh)(struct block_node *);
     int (*resize)(struct block_node *, uint64_t bytes, GError **); /* drained; NULL: can't be */
+    /* Forgets all data; not from the I/O thread, with no request under way. NULL: can't. */
+    int (*clear)(struct block_node *);
     int64_t (*allocated_bytes)(
         struct block_node *); /* on the host; NULL: the child's; -1 unknown */
     /* Drained; NULL: can't. The new child has no other user. */
     bool (*add_child)(struct block_node *, struct block_node *child, GError **);
     bool (*delete_child)(struct block_node *, struct block_child *, GError **);
     void (*image_info)(struct block_node *, struct image_info *); /* NULL: nothing special */
+    bool has_backing; /* it can stand on a child "backing" */
+    /* Drained: a child of that role is another node now, or there is none, or one more. NULL: the
+     * driver looks at the edge each time. */
+    void (*child_changed)(struct block_node *, const char *role);
 };
 
 struct block_node {
@@ -119,7 +125,19 @@ void block_node_unref(struct block_node *node);
 bool block_node_update_perm(struct block_node *node, GError **error);
 void block_node_refresh(
     struct block_node *node); /* its length and that of all above; main thread */
-struct block_node *block_node_below(const struct block_node *node, const char *role); /* or NULL */
+struct block_node *block_node_below(const struct block_node *node, const char *role);  /* or NULL */
+struct block_child *block_node_child(const struct block_node *node, const char *role); /* or NULL */
+/* Whether one is the other or stands on it. */
+bool block_node_is_below(const struct block_node *node, const struct block_node *wanted);
+/* The node of a -drive's id or of that name, exactly one of them given. NULL and *error. */
+struct block_node *block_find_one(struct block_graph *graph, const char *device,
+                                  const char *node_name, GError **error);
+/* The next three: drained. The edge's user uses another node from now on. When permissions conflict
+ * nothing has changed; moving back what was just moved can't fail. The old node is not closed even
+ * if nobody uses it any more: block_node_unref(). */
+bool block_child_move(struct block_child *child, struct block_node *to, GError **error);
+bool block_node_add_backing(struct block_node *node, struct block_node *backing, GError **error);
+void block_node_remove_backing(struct block_node *node);
 
 /* ---- request.c: I/O thread */
 
@@ -164,9 +182,14 @@ struct block_backend *block_backend_new(struct block_graph *graph, const char *n
 void block_backend_free(struct block_backend *backend);
 /* The medium of a -drive. */
 bool block_backend_insert(struct block_backend *backend, struct block_node *node, GError **error);
+/* For a short time somebody else than a device: reads, writes, resizes. The back end's own node is
+ * closed with it, if nobody else uses that. */
+bool block_backend_hold(struct block_backend *backend, struct block_node *node, GError **error);
 void block_backend_set_policy(struct block_backend *backend, enum blockdev_on_error rerror,
                               enum blockdev_on_error werror, bool writethrough, bool read_only);
 struct block_node *block_backend_node(const struct block_backend *backend); /* NULL: no medium */
+/* A device's or a -drive's: what query-block tells of. */
+bool block_backend_is_listed(const struct block_backend *backend);
 struct block_info *block_backend_info(struct block_backend *backend);
 struct block_stats *block_backend_stats(struct block_backend *backend);
 /* I/O thread: submits what waited for the end of a drained section. */

@@ -628,6 +628,17 @@ static int file_resize(struct block_node *node, uint64_t bytes, GError **error)
     return ret;
 }
 
+static int file_clear(struct block_node *node)
+{
+    const struct file *f = node->state;
+
+    if (!f->device && ftruncate(f->fd, 0) < 0) {
+        return -errno;
+    }
+    file_refresh(node);
+    return 0;
+}
+
 static int64_t file_allocated(struct block_node *node)
 {
     const struct file *f = node->state;
@@ -645,6 +656,7 @@ const struct block_driver block_file = {
     .set_perm = file_set_perm,
     .refresh = file_refresh,
     .resize = file_resize,
+    .clear = file_clear,
     .allocated_bytes = file_allocated,
 };
 
@@ -657,5 +669,6 @@ const struct block_driver block_host_device = {
     .set_perm = file_set_perm,
     .refresh = file_refresh,
     .resize = file_resize,
+    .clear = file_clear,
     .allocated_bytes = file_allocated,
 };

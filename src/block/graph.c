@@ -231,16 +231,96 @@ struct block_child *block_node_open_child(struct block_node *parent, const char 
     return child;
 }
 
-struct block_node *block_node_below(const struct block_node *node, const char *role)
+struct block_child *block_node_child(const struct block_node *node, const char *role)
 {
     for (guint i = 0; i < node->children->len; i++) {
-        const struct block_child *child = node->children->pdata[i];
+        struct block_child *child = node->children->pdata[i];
 
         if (strcmp(child->role, role) == 0) {
-            return child->node;
+            return child;
         }
     }
     return NULL;
+}
+
+struct block_node *block_node_below(const struct block_node *node, const char *role)
+{
+    const struct block_child *child = block_node_child(node, role);
+
+    return child ? child->node : NULL;
+}
+
+static void child_changed(struct block_node *parent, const char *role)
+{
+    if (parent && parent->driver->child_changed) {
+        parent->driver->child_changed(parent, role);
+    }
+}
+
+static void depth_update(struct block_node *node)
+{
+    for (guint i = 0; i < node->parents->len; i++) {
+        struct block_node *parent = ((struct block_child *)node->parents->pdata[i])->parent;
+
+        if (parent && parent->depth < node->depth + 1) {
+            parent->depth = node->depth + 1;
+            depth_update(parent);
+        }
+    }
+}
+
+static void child_put(struct block_child *child, struct block_node *to)
+{
+    g_ptr_array_remove(child->node->parents, child);
+    child->node = to;
+    g_ptr_array_add(to->parents, child);
+    child_changed(child->parent, child->role);
+}
+
+bool block_child_move(struct block_child *child, struct block_node *to, GError **error)
+{
+    struct block_node *from = child->node;
+    uint64_t bytes = block_node_bytes(from);
+
+    child_put(child, to);
+    block_node_update_perm(from, NULL); /* less than before: can't fail */
+    if (!edge_check(child, error) || !block_node_update_perm(to, error)) {
+        child_put(child, from);
+        block_node_update_perm(to, NULL);
+        block_node_update_perm(from, NULL);
+        return false;
+    }
+    depth_update(to);
+    if (block_node_bytes(to) != bytes) {
+        block_node_refresh(to);
+    }
+    return true;
+}
+
+bool block_node_add_backing(struct block_node *node, struct block_node *backing, GError **error)
+{
+    struct blockdev_ref ref = {.type = Q_TYPE_QSTRING, .u.reference = backing->name};
+    struct block_child *child = block_node_open_child(node, "backing", &ref, error);
+
+    if (!child) {
+        return false;
+    }
+    child_changed(node, "backing");
+    depth_update(node);
+    if (!block_node_update_perm(node, error)) {
+        block_node_remove_backing(node);
+        return false;
+    }
+    return true;
+}
+
+void block_node_remove_backing(struct block_node *node)
+{
+    struct block_child *child = block_node_child(node, "backing");
+
+    g_ptr_array_remove(node->children, child);
+    child_changed(node, "backing");
+    child_free(child);
 }
 
 /* ---- nodes */
@@ -485,13 +565,16 @@ void block_node_refresh(struct block_node *node)
     }
 }
 
-static struct block_node *find_one(struct block_graph *graph, const char *device,
-                                   const char *node_name, GError **error)
+struct block_node *block_find_one(struct block_graph *graph, const char *device,
+                                  const char *node_name, GError **error)
 {
     struct block_backend *backend = device ? block_backend_by_name(graph, device) : NULL;
-    struct block_node *node = node_name ? block_node_find(graph, node_name) : NULL;
+    struct block_node *node = backend     ? block_backend_node(backend)
+                              : node_name ? block_node_find(graph, node_name)
+                                          : NULL;
 
     if (!device == !node_name) {
+        node = NULL;
         g_set_error(error, BLOCK_ERROR, 0, "%s",
                     device ? "device and node-name are mutually exclusive"
                            : "Parameter 'device' or 'node-name' is needed");
@@ -502,18 +585,16 @@ static struct block_node *find_one(struct block_graph *graph, const char *device
     } else if (node_name && !node) {
         g_set_error(error, BLOCK_ERROR, 0, "Cannot find device='' nor node-name='%s'", node_name);
     }
-    return device ? (backend ? block_backend_node(backend) : NULL) : node;
+    return node;
 }
 
 bool block_resize(struct block_graph *graph, const char *device, const char *node_name,
                   int64_t bytes, GError **error)
 {
-    g_autoptr(GError) why = NULL;
-    struct block_node *node = find_one(graph, device, node_name, &why);
+    struct block_node *node = block_find_one(graph, device, node_name, error);
     int ret;
 
-    if (why) {
-        g_propagate_error(error, g_steal_pointer(&why));
+    if (!node) {
         return false;
     }
     if (bytes < 0) {
@@ -546,21 +627,9 @@ char *block_node_device(const struct block_node *node)
     return NULL;
 }
 
-static struct block_child *child_by_role(const struct block_node *node, const char *role)
-{
-    for (guint i = 0; i < node->children->len; i++) {
-        struct block_child *child = node->children->pdata[i];
-
-        if (strcmp(child->role, role) == 0) {
-            return child;
-        }
-    }
-    return NULL;
-}
-
 static bool delete_child(struct block_node *parent, const char *role, GError **error)
 {
-    struct block_child *child = child_by_role(parent, role);
+    struct block_child *child = block_node_child(parent, role);
 
     if (!child) {
         g_set_error(error, BLOCK_ERROR, 0, "Node '%s' does not have child '%s'", parent->name,
@@ -575,12 +644,13 @@ static bool delete_child(struct block_node *parent, const char *role, GError **e
     return parent->driver->delete_child(parent, child, error);
 }
 
-static bool is_below(const struct block_node *node, const struct block_node *wanted)
+bool block_node_is_below(const struct block_node *node, const struct block_node *wanted)
 {
     bool found = node == wanted;
 
     for (guint i = 0; i < node->children->len && !found; i++) {
-        found = is_below(((const struct block_child *)node->children->pdata[i])->node, wanted);
+        found = block_node_is_below(((const struct block_child *)node->children->pdata[i])->node,
+                                    wanted);
     }
     return found;
 }
@@ -597,7 +667,7 @@ static bool add_child(struct block_graph *graph, struct block_node *parent, cons
                     parent->name);
     } else if (node->parents->len) {
         g_set_error(error, BLOCK_ERROR, 0, "The node %s already has a parent", name);
-    } else if (is_below(node, parent)) {
+    } else if (block_node_is_below(node, parent)) {
         g_set_error(error, BLOCK_ERROR, 0, "The node %s stands on %s", name, parent->name);
     } else {
         return parent->driver->add_child(parent, node, error);

@@ -198,6 +198,14 @@ static int qcow2_resize(struct block_node *node, uint64_t bytes, GError **error)
     return ret;
 }
 
+static void qcow2_child_changed(struct block_node *node, const char *role)
+{
+    struct qcow2 *q = node->state;
+
+    q->file = block_node_below(node, "file");
+    q->backing = block_node_below(node, "backing");
+}
+
 static void qcow2_image_info(struct block_node *node, struct image_info *info)
 {
     const struct qcow2 *q = node->state;
@@ -222,4 +230,6 @@ const struct block_driver block_qcow2 = {
     .refresh = qcow2_refresh,
     .resize = qcow2_resize,
     .image_info = qcow2_image_info,
+    .has_backing = true,
+    .child_changed = qcow2_child_changed,
 };

@@ -72,7 +72,9 @@ struct block_info_list *block_query_backends(struct block_graph *graph)
     struct block_info_list *list = block_info_list_new();
 
     for (guint i = 0; i < graph->backends->len; i++) {
-        block_info_list_append(list, block_backend_info(graph->backends->pdata[i]));
+        if (block_backend_is_listed(graph->backends->pdata[i])) {
+            block_info_list_append(list, block_backend_info(graph->backends->pdata[i]));
+        }
     }
     return list;
 }
@@ -109,7 +111,9 @@ struct block_stats_list *block_query_stats(struct block_graph *graph, bool nodes
         return list;
     }
     for (guint i = 0; i < graph->backends->len; i++) {
-        block_stats_list_append(list, block_backend_stats(graph->backends->pdata[i]));
+        if (block_backend_is_listed(graph->backends->pdata[i])) {
+            block_stats_list_append(list, block_backend_stats(graph->backends->pdata[i]));
+        }
     }
     return list;
 }

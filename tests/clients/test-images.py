@@ -1,0 +1,248 @@
+#!/usr/bin/env python3
+"""Making images, resizing them, external snapshots and transactions, over QMP.
+
+Usage: test-images.py PROGRAM [unittest arguments]
+
+PROGRAM is godwit, or QEMU as the oracle. What is made is looked at by qemu-img.
+"""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from qmpwire import Emulator  # noqa: E402
+
+PROGRAM = sys.argv.pop(1)
+if not shutil.which(PROGRAM) or not shutil.which("qemu-img"):
+    print(f"{PROGRAM} or qemu-img is not there: skipped")
+    sys.exit(77)
+SIZE = 8 << 20
+
+
+def qemu_img(*args):
+    run = subprocess.run(["qemu-img", *args], capture_output=True, text=True)
+    if run.returncode:
+        raise AssertionError(f"qemu-img {args}: {run.stdout}{run.stderr}")
+    return run.stdout
+
+
+class Images(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="images-test-")
+        self.addCleanup(shutil.rmtree, self.dir)
+        self.emulator = Emulator(PROGRAM, *self.drives())
+        self.addCleanup(self.emulator.close)
+        self.wire = self.emulator.wire()
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def drives(self):
+        qemu_img("create", "-q", "-f", "qcow2", self.path("d.qcow2"), str(SIZE))
+        return ["-drive", f"if=none,id=d0,format=qcow2,file={self.path('d.qcow2')}"]
+
+    def error(self, command, arguments):
+        reply = self.wire.ask(command, arguments)
+        self.assertIn("error", reply)
+        return reply["error"]["desc"]
+
+    def statuses(self, job, last):
+        """Those of the job that events tell, up to the last."""
+        seen = []
+        while not seen or seen[-1] != last:
+            line = self.wire.line()
+            if line.get("event") == "JOB_STATUS_CHANGE":
+                self.assertEqual(line["data"]["id"], job)
+                seen.append(line["data"]["status"])
+        return seen
+
+    def create(self, options, ok=True):
+        """Runs the job; its error, or None."""
+        self.wire.send(json.dumps({"execute": "blockdev-create",
+                                   "arguments": {"job-id": "j0", "options": options}}).encode())
+        seen, reply = [], None
+        while reply is None or seen[-1] != "concluded":
+            line = self.wire.line()
+            if "event" in line:
+                seen.append(line["data"]["status"])
+            else:
+                self.assertEqual(line, {"return": {}})
+                reply = line
+        end = ["waiting", "pending"] if ok else ["aborting"]
+        self.assertEqual(seen, ["created", "running", *end, "concluded"])
+        (info,) = self.wire.value("query-jobs")
+        self.assertEqual({k: v for k, v in info.items() if k != "error"},
+                         {"id": "j0", "type": "create", "status": "concluded",
+                          "current-progress": 1, "total-progress": 1})
+        self.wire.value("job-dismiss", {"id": "j0"})
+        self.assertEqual(self.wire.value("query-jobs"), [])
+        return info.get("error")
+
+    def store(self, name):
+        open(self.path(name), "wb").close()
+        self.wire.value("blockdev-add", {"driver": "file", "node-name": "store",
+                                         "filename": self.path(name)})
+
+    def info(self, name):
+        return json.loads(qemu_img("info", "-U", "--output=json", self.path(name)))
+
+    def test_create_file(self):
+        self.assertIsNone(self.create({"driver": "file", "filename": self.path("a"),
+                                       "size": 12345 * 512}))
+        self.assertEqual(os.path.getsize(self.path("a")), 12345 * 512)
+        self.assertIsNone(self.create({"driver": "file", "filename": self.path("b"), "size": SIZE,
+                                       "preallocation": "falloc"}))
+        self.assertGreaterEqual(os.stat(self.path("b")).st_blocks * 512, SIZE)
+        error = self.create({"driver": "file", "filename": self.path("no/where"), "size": 512},
+                            ok=False)
+        self.assertIn("No such file or directory", error)
+
+    def test_create_qcow2(self):
+        cases = [
+            {},
+            {"version": "v2"},
+            {"cluster-size": 512, "size": 1 << 30},
+            {"cluster-size": 2 << 20, "refcount-bits": 1},
+            {"refcount-bits": 64, "lazy-refcounts": True},
+            {"compression-type": "zstd"},
+            {"preallocation": "metadata"},
+            {"preallocation": "full", "cluster-size": 4096},
+            {"preallocation": "falloc", "size": 1 << 20},
+            {"size": 1 << 43},
+            {"size": 0},
+            {"backing-file": "/some/where.raw", "backing-fmt": "raw"},
+        ]
+        for number, case in enumerate(cases):
+            name = f"{number}.qcow2"
+            size = case.get("size", SIZE)
+            self.store(name)
+            self.assertIsNone(self.create({"driver": "qcow2", "file": "store", "size": SIZE, **case}))
+            self.wire.value("blockdev-del", {"node-name": "store"})
+            if "backing-file" not in case:
+                qemu_img("check", "-q", self.path(name))
+            info = self.info(name)
+            data = info["format-specific"]["data"]
+            self.assertEqual((info["virtual-size"], info["cluster-size"]),
+                             (size, case.get("cluster-size", 65536)))
+            self.assertEqual(data["compat"], "0.10" if case.get("version") == "v2" else "1.1")
+            self.assertEqual(data["refcount-bits"], case.get("refcount-bits", 16))
+            self.assertEqual(data["compression-type"], case.get("compression-type", "zlib"))
+            self.assertEqual(data.get("lazy-refcounts", False), case.get("lazy-refcounts", False))
+            self.assertEqual(info.get("backing-filename"), case.get("backing-file"))
+            self.assertEqual(info.get("backing-filename-format"), case.get("backing-fmt"))
+            if case.get("preallocation", "off") != "off":
+                (only,) = json.loads(qemu_img("map", "--output=json", self.path(name)))
+                self.assertEqual(only["length"], size)
+            self.wire.value("blockdev-add", {"driver": "qcow2", "node-name": "again",
+                                             "backing": None,
+                                             "file": {"driver": "file",
+                                                      "filename": self.path(name)}})
+            self.wire.value("blockdev-del", {"node-name": "again"})
+
+    def test_create_errors(self):
+        self.store("x")
+        for case, part in [
+                ({"size": 100}, "multiple of 512 bytes"),
+                ({"cluster-size": 3000}, "Cluster size must be a power of two"),
+                ({"cluster-size": 256}, "Cluster size must be a power of two"),
+                ({"refcount-bits": 128}, "Refcount width must be a power of two"),
+                ({"version": "v2", "refcount-bits": 1}, "Different refcount widths"),
+                ({"version": "v2", "lazy-refcounts": True}, "Lazy refcounts only supported"),
+                ({"version": "v2", "compression-type": "zstd"}, "Non-zlib compression type"),
+                ({"backing-fmt": "raw"}, "Backing format cannot be used without backing file"),
+                ({"backing-file": "x", "preallocation": "full"}, "Backing file and preallocation"),
+        ]:
+            error = self.create({"driver": "qcow2", "file": "store", "size": SIZE, **case}, ok=False)
+            self.assertIn(part, error)
+        self.assertIn("nor node-name='nope'", self.error(
+            "blockdev-create", {"job-id": "j", "options": {"driver": "qcow2", "file": "nope",
+                                                           "size": SIZE}}) if "qemu" not in PROGRAM
+            else self.create({"driver": "qcow2", "file": "nope", "size": SIZE}, ok=False))
+        self.assertEqual(self.error("blockdev-create", {
+            "job-id": "j", "options": {"driver": "raw"}}), "Driver does not support blockdev-create")
+        self.assertIn("#1", self.error("blockdev-create", {
+            "job-id": "#1", "options": {"driver": "file", "filename": self.path("y"), "size": 0}}))
+        self.assertEqual(self.error("job-dismiss", {"id": "j"}), "Job not found")
+
+    def inserted(self):
+        (drive,) = [d for d in self.wire.value("query-block") if d["device"] == "d0"]
+        return drive["inserted"]
+
+    def test_resize(self):
+        self.wire.value("block_resize", {"device": "d0", "size": SIZE * 3})
+        self.assertEqual(self.inserted()["image"]["virtual-size"], SIZE * 3)
+        self.wire.value("block_resize", {"device": "d0", "size": SIZE})
+        self.assertEqual(self.info("d.qcow2")["virtual-size"], SIZE)
+        self.assertIn("", self.error("block_resize", {"device": "d0", "size": -1}))
+        self.assertIn("nope", self.error("block_resize", {"node-name": "nope", "size": 1}))
+
+    def overlay(self, name):
+        self.store(name)
+        self.assertIsNone(self.create({"driver": "qcow2", "file": "store", "size": SIZE,
+                                       "backing-file": self.path("d.qcow2"),
+                                       "backing-fmt": "qcow2"}))
+        self.wire.value("blockdev-del", {"node-name": "store"})
+        self.wire.value("blockdev-add", {
+            "driver": "qcow2", "node-name": name, "backing": None,
+            "file": {"driver": "file", "filename": self.path(name)}})
+
+    def test_snapshot(self):
+        self.overlay("o1")
+        below = self.inserted()["node-name"]
+        self.wire.value("transaction", {"actions": [
+            {"type": "blockdev-snapshot", "data": {"node": below, "overlay": "o1"}}]})
+        top = self.inserted()
+        self.assertEqual((top["node-name"], top["file"]), ("o1", self.path("o1")))
+        self.assertEqual((top["backing_file"], top["backing_file_depth"]),
+                         (self.path("d.qcow2"), 1))
+        self.assertEqual(top["image"]["backing-image"]["filename"], self.path("d.qcow2"))
+        self.error("blockdev-snapshot", {"node": below, "overlay": "o1"})
+        self.error("blockdev-snapshot", {"node": "o1", "overlay": "o1"})
+        self.overlay("o2")
+        self.wire.value("blockdev-snapshot", {"node": "o1", "overlay": "o2"})
+        self.assertEqual(self.inserted()["backing_file_depth"], 2)
+        self.wire.value("blockdev-add", {"driver": "null-co", "node-name": "null"})
+        self.assertIn("does not support backing", self.error(
+            "blockdev-snapshot", {"node": "o2", "overlay": "null"}))
+        self.error("blockdev-snapshot", {"node": "null", "overlay": "o1"})
+
+    def test_snapshot_sync(self):
+        self.wire.value("blockdev-snapshot-sync", {
+            "device": "d0", "snapshot-file": self.path("s1"), "snapshot-node-name": "s1"})
+        self.assertEqual(self.inserted()["node-name"], "s1")
+        info = self.info("s1")
+        self.assertEqual((info["virtual-size"], info["full-backing-filename"],
+                          info["backing-filename-format"]),
+                         (SIZE, self.path("d.qcow2"), "qcow2"))
+        self.assertEqual(self.error("blockdev-snapshot-sync", {
+            "node-name": "s1", "snapshot-file": self.path("s2")}),
+            "New overlay node-name missing")
+        self.assertEqual(self.error("blockdev-snapshot-sync", {
+            "node-name": "s1", "snapshot-file": self.path("s2"), "snapshot-node-name": "s1"}),
+            "New overlay node-name already in use")
+        self.assertIn("Could not create", self.error("blockdev-snapshot-sync", {
+            "device": "d0", "snapshot-file": self.path("no/s2")}))
+
+    def test_transaction_undone(self):
+        self.overlay("o1")
+        before = self.inserted()
+        for bad, part in [({"type": "abort", "data": {}},
+                           "Transaction aborted using Abort action"),
+                          ({"type": "blockdev-snapshot", "data": {"node": "d0", "overlay": "nope"}},
+                           "nope")]:
+            self.assertIn(part, self.error("transaction", {"actions": [
+                {"type": "blockdev-snapshot", "data": {"node": "d0", "overlay": "o1"}},
+                bad]}))
+            self.assertEqual(self.inserted(), before)
+        self.wire.value("blockdev-del", {"node-name": "o1"})
+        self.assertIn("completion-mode", self.error("transaction", {
+            "actions": [{"type": "blockdev-snapshot", "data": {"node": "d0", "overlay": "d0"}}],
+            "properties": {"completion-mode": "grouped"}}))
+
+
+if __name__ == "__main__":
+    unittest.main()
