@@ -148,11 +148,12 @@ bool block_backend_insert(struct block_backend *b, struct block_node *node, GErr
     return b->root != NULL;
 }
 
-bool block_backend_hold(struct block_backend *b, struct block_node *node, GError **error)
+bool block_backend_hold(struct block_backend *b, struct block_node *node, bool write,
+                        GError **error)
 {
-    b->root = block_child_attach(b, node,
-                                 BLOCK_PERM_CONSISTENT_READ | BLOCK_PERM_WRITE | BLOCK_PERM_RESIZE,
-                                 BLOCK_PERM_CONSISTENT_READ | BLOCK_PERM_WRITE_UNCHANGED, error);
+    b->root = block_child_attach(
+        b, node, BLOCK_PERM_CONSISTENT_READ | (write ? BLOCK_PERM_WRITE | BLOCK_PERM_RESIZE : 0),
+        BLOCK_PERM_CONSISTENT_READ | BLOCK_PERM_WRITE_UNCHANGED, error);
     return b->root != NULL;
 }
 

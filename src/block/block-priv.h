@@ -14,6 +14,7 @@
 #define BLOCK_MAX_DEPTH 100 /* of nodes standing on nodes */
 
 struct uring;
+struct block_status;
 
 struct block_child { /* an edge: a user of a node */
     char *role;      /* "file", "root" */
@@ -49,6 +50,8 @@ struct block_driver {
     bool (*add_child)(struct block_node *, struct block_node *child, GError **);
     bool (*delete_child)(struct block_node *, struct block_child *, GError **);
     void (*image_info)(struct block_node *, struct image_info *); /* NULL: nothing special */
+    /* As block_node_status(); *status says "data" already. NULL: that is so. */
+    int (*status)(struct block_node *, uint64_t offset, uint64_t bytes, struct block_status *);
     bool has_backing; /* it can stand on a child "backing" */
     /* Drained: a child of that role is another node now, or there is none, or one more. NULL: the
      * driver looks at the edge each time. */
@@ -82,6 +85,7 @@ struct block_graph {
     GPtrArray *backends; /* all */
     GPtrArray *drives;   /* struct drive, owned */
     unsigned next_name;
+    bool repairing;   /* what is opened may be damaged */
     unsigned opening; /* nodes that are being opened, one inside the other */
     void (*stop)(void *opaque);
     void *stop_opaque;
@@ -155,12 +159,6 @@ void block_serial_run(struct block_graph *graph, void (*fn)(void *arg), void *ar
 
 GThreadPool *block_serial_new(void); /* for block_serial_run() */
 
-/* From any thread but the I/O thread: waits for the result. offset and bytes as a request's. */
-int block_node_pread(struct block_node *node, uint64_t offset, void *buf, uint64_t bytes);
-int block_node_pwrite(struct block_node *node, uint64_t offset, const void *buf, uint64_t bytes);
-int block_node_sync(struct block_node *node, enum block_op op, uint64_t offset, uint64_t bytes,
-                    unsigned flags);
-
 /* ---- uring.c: I/O thread */
 
 struct uring_request {
@@ -182,9 +180,10 @@ struct block_backend *block_backend_new(struct block_graph *graph, const char *n
 void block_backend_free(struct block_backend *backend);
 /* The medium of a -drive. */
 bool block_backend_insert(struct block_backend *backend, struct block_node *node, GError **error);
-/* For a short time somebody else than a device: reads, writes, resizes. The back end's own node is
- * closed with it, if nobody else uses that. */
-bool block_backend_hold(struct block_backend *backend, struct block_node *node, GError **error);
+/* For a short time somebody else than a device: reads, and with `write` writes and resizes. The
+ * node is closed with the back end, if nobody else uses it. */
+bool block_backend_hold(struct block_backend *backend, struct block_node *node, bool write,
+                        GError **error);
 void block_backend_set_policy(struct block_backend *backend, enum blockdev_on_error rerror,
                               enum blockdev_on_error werror, bool writethrough, bool read_only);
 struct block_node *block_backend_node(const struct block_backend *backend); /* NULL: no medium */

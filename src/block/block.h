@@ -102,6 +102,12 @@ const char *block_node_name(const struct block_node *node);
 bool block_node_read_only(const struct block_node *node);
 uint64_t block_node_bytes(const struct block_node *node); /* any thread */
 
+/* From any thread but the I/O thread: waits for the result. offset and bytes as a request's. */
+int block_node_pread(struct block_node *node, uint64_t offset, void *buf, uint64_t bytes);
+int block_node_pwrite(struct block_node *node, uint64_t offset, const void *buf, uint64_t bytes);
+int block_node_sync(struct block_node *node, enum block_op op, uint64_t offset, uint64_t bytes,
+                    unsigned flags);
+
 /* x-blockdev-change: exactly one of child (a role) and node (a name) is given. */
 bool block_change_children(struct block_graph *graph, const char *parent, const char *child,
                            const char *node, GError **error);
@@ -110,6 +116,9 @@ bool block_change_children(struct block_graph *graph, const char *parent, const 
  * told. */
 bool block_resize(struct block_graph *graph, const char *device, const char *node_name,
                   int64_t bytes, GError **error);
+
+/* The same of a node. */
+bool block_node_resize(struct block_node *node, uint64_t bytes, GError **error);
 
 struct block_device_info_list *block_query_nodes(struct block_graph *graph, bool flat);
 struct block_info_list *block_query_backends(struct block_graph *graph);

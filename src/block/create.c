@@ -113,7 +113,7 @@ static bool hold_node(struct creation *c, const struct blockdev_ref *ref, GError
         return false;
     }
     c->holder = block_backend_new(c->graph, "");
-    if (!block_backend_hold(c->holder, node, error)) {
+    if (!block_backend_hold(c->holder, node, true, error)) {
         block_node_unref(node);
         return false;
     }

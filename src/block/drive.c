@@ -7,6 +7,7 @@
  * Left out, with an error that says so: snapshot=on, throttling, copy-on-read, remote images.
  */
 #include "block/block-priv.h"
+#include "block/image.h"
 
 #include "base/log.h"
 #include "qapi-visit.h"
@@ -210,21 +211,6 @@ static bool is_device(const char *path)
     return stat(path, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode));
 }
 
-/* Without format=: by what the image begins with. */
-static const char *guess_format(const char *path)
-{
-    char magic[4] = {0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-
-    if (fd >= 0) {
-        if (read(fd, magic, sizeof(magic)) < 0) {
-            magic[0] = 0;
-        }
-        close(fd);
-    }
-    return memcmp(magic, "QFI\xfb", 4) == 0 ? "qcow2" : "raw";
-}
-
 struct image_text {
     GString *options; /* of the format node, as key=value text */
     bool writethrough, read_only, guessed;
@@ -240,7 +226,7 @@ static bool image_file(struct params *p, struct image_text *image, const char *f
     }
     format = format ? format : driver;
     if (!format) {
-        format = guess_format(path);
+        format = block_guess_format(path);
         image->guessed = strcmp(format, "raw") == 0;
         if (image->guessed) {
             log_warn("Image format was not specified for '%s' and probing guessed raw: writes to "

@@ -17,6 +17,7 @@
  * flush would succeed; so every later flush fails too.
  */
 #include "block/block-priv.h"
+#include "block/image.h"
 
 #include "base/log.h"
 #include <errno.h>
@@ -639,6 +640,31 @@ static int file_clear(struct block_node *node)
     return 0;
 }
 
+static int file_status(struct block_node *node, uint64_t offset, uint64_t bytes,
+                       struct block_status *status)
+{
+    const struct file *f = node->state;
+    off_t data = f->device ? (off_t)offset : lseek(f->fd, (off_t)offset, SEEK_DATA), end;
+
+    status->has_offset = true;
+    status->offset = offset;
+    status->file = node;
+    if (data < 0 && errno != ENXIO) {
+        return 0; /* the host does not tell */
+    }
+    if (data < 0 || (uint64_t)data > offset) {
+        status->kind = BLOCK_STATUS_ZERO;
+        status->bytes = data < 0 ? bytes : MIN(bytes, (uint64_t)data - offset);
+        return 0;
+    }
+    end = f->device ? -1 : lseek(f->fd, (off_t)offset, SEEK_HOLE);
+    if (end > (off_t)offset) {
+        /* A sector that the file ends in is data as a whole. */
+        status->bytes = MIN(bytes, (((uint64_t)end + 511) & ~511ull) - offset);
+    }
+    return 0;
+}
+
 static int64_t file_allocated(struct block_node *node)
 {
     const struct file *f = node->state;
@@ -657,6 +683,7 @@ const struct block_driver block_file = {
     .refresh = file_refresh,
     .resize = file_resize,
     .clear = file_clear,
+    .status = file_status,
     .allocated_bytes = file_allocated,
 };
 
@@ -670,5 +697,6 @@ const struct block_driver block_host_device = {
     .refresh = file_refresh,
     .resize = file_resize,
     .clear = file_clear,
+    .status = file_status,
     .allocated_bytes = file_allocated,
 };

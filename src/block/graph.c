@@ -592,7 +592,6 @@ bool block_resize(struct block_graph *graph, const char *device, const char *nod
                   int64_t bytes, GError **error)
 {
     struct block_node *node = block_find_one(graph, device, node_name, error);
-    int ret;
 
     if (!node) {
         return false;
@@ -601,14 +600,21 @@ bool block_resize(struct block_graph *graph, const char *device, const char *nod
         g_set_error(error, BLOCK_ERROR, 0, "Parameter 'size' expects a >0 size");
         return false;
     }
+    return block_node_resize(node, (uint64_t)bytes, error);
+}
+
+bool block_node_resize(struct block_node *node, uint64_t bytes, GError **error)
+{
+    int ret;
+
     if (node->read_only || !node->driver->resize) {
         g_set_error(error, BLOCK_ERROR, 0, "Node '%s' %s", node->name,
                     node->read_only ? "is read-only" : "can't be resized");
         return false;
     }
-    block_drain_begin(graph);
-    ret = node->driver->resize(node, ((uint64_t)bytes + 511) & ~511ull, error);
-    block_drain_end(graph);
+    block_drain_begin(node->graph);
+    ret = node->driver->resize(node, (bytes + 511) & ~511ull, error);
+    block_drain_end(node->graph);
     if (ret == 0) {
         block_node_refresh(node);
     }

@@ -11,6 +11,7 @@
 
 #define INCOMPAT_KNOWN (QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT | QCOW2_INCOMPAT_ZSTD)
 #define MAX_SNAPSHOTS  65536u
+#define MAX_BITMAP_DIR (64u << 20)
 
 /* ---- opening */
 
@@ -108,11 +109,11 @@ static int tables_check(struct qcow2 *q, const struct header *h, GError **error)
         (h->snapshots && !qcow2_is_cluster(q, h->snapshots_offset))) {
         REFUSE("Invalid L1 table, reference count table or snapshot table offset");
     }
-    if (q->incompatible & QCOW2_INCOMPAT_DIRTY && !q->node->read_only) {
+    if (q->incompatible & QCOW2_INCOMPAT_DIRTY && !q->node->read_only && !q->repairing) {
         REFUSE("Image was not closed properly and has lazy reference counts: "
-               "'qemu-img check -r all' repairs it");
+               "'godwit-img check -r all' repairs it");
     }
-    if (q->incompatible & QCOW2_INCOMPAT_CORRUPT && !q->node->read_only) {
+    if (q->incompatible & QCOW2_INCOMPAT_CORRUPT && !q->node->read_only && !q->repairing) {
         REFUSE("Image is corrupt; cannot be opened read/write");
     }
     return 0;
@@ -154,6 +155,11 @@ static int names_read(struct qcow2 *q, const struct header *h, const uint8_t *fi
         if (type == QCOW2_EXT_BACKING && bytes < 16) {
             g_free(q->backing_format);
             q->backing_format = text_of(first + at + 8, bytes);
+        }
+        if (type == QCOW2_EXT_BITMAPS && bytes >= 24 && q->autoclear & QCOW2_AUTOCLEAR_BITMAPS) {
+            q->bitmaps = qcow2_be32(first + at + 8);
+            q->bitmaps_bytes = qcow2_be64(first + at + 16);
+            q->bitmaps_offset = qcow2_be64(first + at + 24);
         }
         at += 8 + ((uint64_t)bytes + 7) / 8 * 8;
     }
@@ -204,20 +210,55 @@ static int tables_read(struct qcow2 *q, const struct header *h, GError **error)
     return 0;
 }
 
+/* Dirty bitmaps stay, but those that should note our writes do not: they are marked as QEMU marks
+ * them while it writes the image, so that nobody takes them for complete. */
+static int bitmaps_mark(struct qcow2 *q)
+{
+    g_autofree uint8_t *dir = NULL;
+    uint64_t at = 0;
+    int ret;
+
+    if (q->bitmaps_bytes > MAX_BITMAP_DIR || !qcow2_is_cluster(q, q->bitmaps_offset)) {
+        return -EINVAL;
+    }
+    dir = g_malloc0(q->bitmaps_bytes + 24);
+    ret = block_node_pread(q->file, q->bitmaps_offset, dir, q->bitmaps_bytes);
+    for (uint32_t i = 0; i < q->bitmaps && ret == 0; i++) {
+        uint32_t flags;
+
+        if (at + 24 > q->bitmaps_bytes) {
+            return -EINVAL;
+        }
+        flags = qcow2_be32(dir + at + 12);
+        if (flags & QCOW2_BITMAP_AUTO && !(flags & QCOW2_BITMAP_IN_USE)) {
+            qcow2_put_be32(dir + at + 12, flags | QCOW2_BITMAP_IN_USE);
+            ret = block_node_pwrite(q->file, q->bitmaps_offset + at + 12, dir + at + 12, 4);
+        }
+        at += qcow2_bitmap_entry_bytes(dir + at);
+    }
+    return ret < 0 ? ret : block_node_sync(q->file, BLOCK_FLUSH, 0, 0, 0);
+}
+
 /* Bits whose meaning ends when the image is written by somebody who does not know it. */
 static int autoclear(struct qcow2 *q, GError **error)
 {
-    uint8_t none[8] = {0};
+    uint64_t keep = q->bitmaps ? q->autoclear & QCOW2_AUTOCLEAR_BITMAPS : 0;
+    uint8_t bits[8];
     int ret;
 
     if (q->node->read_only || q->autoclear == 0) {
         return 0;
     }
-    ret = block_node_pwrite(q->file, QCOW2_AT_AUTOCLEAR, none, 8);
+    if (keep && bitmaps_mark(q) < 0) {
+        keep = 0;
+        q->bitmaps = 0;
+    }
+    qcow2_put_be64(bits, keep);
+    ret = keep == q->autoclear ? 0 : block_node_pwrite(q->file, QCOW2_AT_AUTOCLEAR, bits, 8);
     if (ret < 0) {
         REFUSE("Could not update the header: %s", g_strerror(-ret));
     }
-    q->autoclear = 0;
+    q->autoclear = keep;
     return 0;
 }
 
@@ -228,6 +269,7 @@ int qcow2_load(struct qcow2 *q, GError **error)
     struct header h;
     int ret;
 
+    q->repairing = q->node->graph->repairing;
     q->metadata = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     q->l1_dirty = g_hash_table_new(NULL, NULL);
     q->allocating = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);

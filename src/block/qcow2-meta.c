@@ -430,7 +430,7 @@ static int count_for_alloc(struct qcow2 *q, uint64_t n, uint64_t *count)
         return ret;
     }
     *count = count_read(q, t->data, n % per);
-    if (!*count && is_metadata(q, n << q->cluster_bits)) {
+    if (!*count && !q->repairing && is_metadata(q, n << q->cluster_bits)) {
         return qcow2_is_corrupt(q, "cluster %" G_GUINT64_FORMAT " of metadata is not counted", n);
     }
     return 0;
@@ -485,6 +485,21 @@ int qcow2_count_get(struct qcow2 *q, uint64_t cluster, uint64_t *count)
     int ret = count_block(q, cluster, &t);
 
     *count = ret == 0 && t ? count_read(q, t->data, cluster % counts_per_block(q)) : 0;
+    return ret;
+}
+
+int qcow2_count_set(struct qcow2 *q, uint64_t cluster, uint64_t count)
+{
+    uint64_t max = q->refcount_bits == 64 ? UINT64_MAX : (1ull << q->refcount_bits) - 1, old;
+    struct qcow2_table *t;
+    int ret = count > max ? -ERANGE : count_for_alloc(q, cluster, &old);
+
+    ret = ret < 0 ? ret : count_block(q, cluster, &t);
+    if (ret == 0) {
+        count_write(q, t->data, cluster % counts_per_block(q), count);
+        table_dirty(q, t);
+        q->hint = count ? q->hint : MIN(q->hint, cluster);
+    }
     return ret;
 }
 

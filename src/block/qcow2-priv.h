@@ -14,33 +14,38 @@
 #include "block/block-priv.h"
 #include <string.h>
 
-#define QCOW2_MAGIC            0x514649fbu
-#define QCOW2_COPIED           (1ull << 63) /* the reference count is exactly 1 */
-#define QCOW2_COMPRESSED       (1ull << 62)
-#define QCOW2_ZERO             1ull
-#define QCOW2_OFFSET_MASK      0x00fffffffffffe00ull
+#define QCOW2_MAGIC             0x514649fbu
+#define QCOW2_COPIED            (1ull << 63) /* the reference count is exactly 1 */
+#define QCOW2_COMPRESSED        (1ull << 62)
+#define QCOW2_ZERO              1ull
+#define QCOW2_OFFSET_MASK       0x00fffffffffffe00ull
 
 /* The header's fields, by their offset. */
-#define QCOW2_AT_SIZE          24u
-#define QCOW2_AT_L1            36u /* entries; at 40 the offset */
-#define QCOW2_AT_RT            48u /* offset; at 56 the number of clusters */
-#define QCOW2_AT_SNAPSHOTS     60u /* number; at 64 the offset */
-#define QCOW2_AT_INCOMPATIBLE  72u
-#define QCOW2_AT_COMPATIBLE    80u
-#define QCOW2_AT_AUTOCLEAR     88u
-#define QCOW2_HEADER_V2        72u
-#define QCOW2_HEADER_V3        104u
+#define QCOW2_AT_SIZE           24u
+#define QCOW2_AT_L1             36u /* entries; at 40 the offset */
+#define QCOW2_AT_RT             48u /* offset; at 56 the number of clusters */
+#define QCOW2_AT_SNAPSHOTS      60u /* number; at 64 the offset */
+#define QCOW2_AT_INCOMPATIBLE   72u
+#define QCOW2_AT_COMPATIBLE     80u
+#define QCOW2_AT_AUTOCLEAR      88u
+#define QCOW2_HEADER_V2         72u
+#define QCOW2_HEADER_V3         104u
 
-#define QCOW2_INCOMPAT_DIRTY   1u
-#define QCOW2_INCOMPAT_CORRUPT 2u
-#define QCOW2_INCOMPAT_ZSTD    8u /* compression type */
-#define QCOW2_COMPAT_LAZY      1u
+#define QCOW2_INCOMPAT_DIRTY    1u
+#define QCOW2_INCOMPAT_CORRUPT  2u
+#define QCOW2_INCOMPAT_ZSTD     8u /* compression type */
+#define QCOW2_COMPAT_LAZY       1u
 
-#define QCOW2_EXT_END          0u
-#define QCOW2_EXT_BACKING      0xe2792acau
+#define QCOW2_EXT_END           0u
+#define QCOW2_EXT_BACKING       0xe2792acau
+#define QCOW2_EXT_BITMAPS       0x23852875u
 
-#define QCOW2_MAX_L1_BYTES     (32u << 20)
-#define QCOW2_MAX_RT_BYTES     (8u << 20)
+#define QCOW2_AUTOCLEAR_BITMAPS 1u
+#define QCOW2_BITMAP_IN_USE     1u /* it does not tell what has changed */
+#define QCOW2_BITMAP_AUTO       2u /* writes are to be noted in it */
+
+#define QCOW2_MAX_L1_BYTES      (32u << 20)
+#define QCOW2_MAX_RT_BYTES      (8u << 20)
 
 struct qcow2_op; /* qcow2-io.c */
 
@@ -63,6 +68,7 @@ struct qcow2 {
     uint64_t cluster_bytes, bytes;
     uint64_t incompatible, compatible, autoclear;
     bool zstd;
+    bool repairing;       /* opened to be repaired: it may contradict itself */
     _Atomic bool corrupt; /* not written any more */
     _Atomic bool dirty;   /* the tables have changed since they were flushed */
     uint64_t *l1;
@@ -76,8 +82,11 @@ struct qcow2 {
     GArray *freed;         /* struct qcow2_freed: after the next flush */
     uint64_t hint;         /* where to look for a free cluster */
     uint64_t end_clusters; /* no cluster from here on has ever been used */
+    enum { QCOW2_SPARSE_UNKNOWN, QCOW2_SPARSE, QCOW2_NOT_SPARSE } sparse; /* see qcow2.c */
     uint32_t snapshots;
     uint64_t snapshots_offset;
+    uint32_t bitmaps; /* 0: none, or they are not valid */
+    uint64_t bitmaps_offset, bitmaps_bytes;
     char *backing_name, *backing_format;
     GHashTable *allocating; /* numbers of guest clusters whose new place is being written */
     /* under mutex */
@@ -124,6 +133,14 @@ static inline void qcow2_put_be64(uint8_t *p, uint64_t v)
     memcpy(p, &v, 8);
 }
 
+/* How long an entry of the bitmap directory is; 24 bytes of it at least are there. */
+static inline uint64_t qcow2_bitmap_entry_bytes(const uint8_t *entry)
+{
+    uint64_t bytes = 24ull + qcow2_be32(entry + 20) + (uint64_t)(entry[18] << 8 | entry[19]);
+
+    return (bytes + 7) & ~7ull;
+}
+
 /* ---- qcow2-header.c; 0 or -errno */
 int qcow2_load(struct qcow2 *q, GError **error); /* header, tables */
 void qcow2_unload(struct qcow2 *q);
@@ -150,6 +167,8 @@ int qcow2_alloc(struct qcow2 *q, uint64_t *offset, bool *fresh);
 int qcow2_alloc_run(struct qcow2 *q, uint64_t n, uint64_t *offset);
 /* The reference count of a cluster of the image. */
 int qcow2_count_get(struct qcow2 *q, uint64_t cluster, uint64_t *count);
+/* Makes it so, in memory. */
+int qcow2_count_set(struct qcow2 *q, uint64_t cluster, uint64_t count);
 /* Changes it by +1 or -1, in memory. */
 int qcow2_count_change(struct qcow2 *q, uint64_t cluster, int by);
 /* These bytes of the image lose a reference once what referred to them is gone from the disk. */

@@ -8,6 +8,7 @@
  * encryption, external data files, extended L2 entries, repair of images with lazy reference counts
  * that were not closed.
  */
+#include "block/image.h"
 #include "block/qcow2-priv.h"
 
 #include <errno.h>
@@ -19,9 +20,9 @@
 static char *backing_path(const struct qcow2 *q)
 {
     g_autofree char *folder = g_path_get_dirname(q->file->filename);
+    bool alone = g_path_is_absolute(q->backing_name) || !strchr(q->file->filename, '/');
 
-    return g_path_is_absolute(q->backing_name) ? g_strdup(q->backing_name)
-                                               : g_build_filename(folder, q->backing_name, NULL);
+    return alone ? g_strdup(q->backing_name) : g_build_filename(folder, q->backing_name, NULL);
 }
 
 static struct blockdev_ref *backing_by_name(struct qcow2 *q, GError **error)
@@ -186,6 +187,11 @@ static int qcow2_resize(struct block_node *node, uint64_t bytes, GError **error)
         g_set_error(error, BLOCK_ERROR, 0, "Can't resize a v2 image which has snapshots");
         return -ENOTSUP;
     }
+    if (q->bitmaps) {
+        g_set_error(error, BLOCK_ERROR, 0, "Can't resize '%s': it has dirty bitmaps",
+                    node->filename);
+        return -ENOTSUP;
+    }
     ret = qcow2_call(q, set_size, &bytes);
     if (ret == 0 && bytes > old) {
         ret = clear_new(q, old, bytes);
@@ -198,12 +204,136 @@ static int qcow2_resize(struct block_node *node, uint64_t bytes, GError **error)
     return ret;
 }
 
+struct asked {
+    uint64_t offset, bytes;
+    struct block_status *status;
+};
+
+static void status_of_entry(struct qcow2 *q, uint64_t entry, uint64_t guest, struct block_status *s)
+{
+    uint64_t host = entry & QCOW2_OFFSET_MASK;
+
+    *s = (struct block_status){.kind = BLOCK_STATUS_ABSENT};
+    if (entry & QCOW2_COMPRESSED) {
+        s->kind = BLOCK_STATUS_DATA;
+        s->compressed = true;
+        return;
+    }
+    if (host) {
+        s->kind = BLOCK_STATUS_DATA;
+        s->has_offset = true;
+        s->offset = host + (guest & (q->cluster_bytes - 1));
+        s->file = q->node;
+    }
+    if (q->version >= 3 && entry & QCOW2_ZERO) {
+        s->kind = BLOCK_STATUS_ZERO;
+    }
+}
+
+static bool status_goes_on(const struct block_status *a, const struct block_status *b,
+                           uint64_t distance)
+{
+    return a->kind == b->kind && a->has_offset == b->has_offset && a->compressed == b->compressed &&
+           (!a->has_offset || a->offset + distance == b->offset);
+}
+
+/* Whether clusters are in use that take no room on the host, as preallocation makes them: then it
+ * is worth asking the file what is zeroes. */
+static bool is_sparse(struct qcow2 *q)
+{
+    int64_t bytes =
+        q->file->driver->allocated_bytes ? q->file->driver->allocated_bytes(q->file) : -1;
+    uint64_t n = (block_node_bytes(q->file) + q->cluster_bytes - 1) >> q->cluster_bits, used = 0;
+    uint64_t real, limit;
+
+    if (bytes < 0) {
+        return false;
+    }
+    real = (uint64_t)bytes >> q->cluster_bits;
+    limit = MAX(real * 10 / 9, real + 2);
+    for (uint64_t i = 0; i < n && used < limit; i++) {
+        uint64_t count;
+
+        if (qcow2_count_get(q, i, &count) < 0) {
+            return false;
+        }
+        used += count > 0;
+    }
+    return used >= limit;
+}
+
+static int ask_status(struct qcow2 *q, void *arg)
+{
+    const struct asked *a = arg;
+    uint64_t at = a->offset, end = a->offset + a->bytes;
+    struct block_status first = {0}, s;
+
+    while (at < end) {
+        uint64_t next = MIN(end, (at | (q->cluster_bytes - 1)) + 1), entry;
+        struct qcow2_table *table;
+        int ret = qcow2_l2_get(q, at, false, &table, &entry);
+
+        if (ret < 0) {
+            return ret;
+        }
+        status_of_entry(q, entry, at, &s);
+        if (at == a->offset) {
+            first = s;
+        } else if (!status_goes_on(&first, &s, at - a->offset)) {
+            break;
+        }
+        at = next;
+    }
+    if (q->sparse == QCOW2_SPARSE_UNKNOWN) {
+        q->sparse = is_sparse(q) ? QCOW2_SPARSE : QCOW2_NOT_SPARSE;
+    }
+    first.bytes = at - a->offset;
+    *a->status = first;
+    return 0;
+}
+
+static int qcow2_status(struct block_node *node, uint64_t offset, uint64_t bytes,
+                        struct block_status *status)
+{
+    struct qcow2 *q = node->state;
+    struct asked a = {offset, bytes, status};
+    int ret = qcow2_call(q, ask_status, &a);
+
+    if (ret == 0 && status->kind == BLOCK_STATUS_DATA && status->has_offset &&
+        q->sparse == QCOW2_SPARSE) {
+        struct block_status below;
+
+        ret = block_node_status(q->file, status->offset, status->bytes, &below);
+        status->zero = below.kind == BLOCK_STATUS_ZERO;
+        status->bytes = below.bytes;
+    }
+    return ret;
+}
+
 static void qcow2_child_changed(struct block_node *node, const char *role)
 {
     struct qcow2 *q = node->state;
 
     q->file = block_node_below(node, "file");
     q->backing = block_node_below(node, "backing");
+}
+
+static struct image_info_specific *specific_info(const struct qcow2 *q)
+{
+    struct image_info_specific *info = g_new0(struct image_info_specific, 1);
+    struct image_info_specific_qcow2 *s = g_new0(struct image_info_specific_qcow2, 1);
+
+    info->type = IMAGE_INFO_SPECIFIC_KIND_QCOW2;
+    info->u.qcow2.data = s;
+    s->compat = g_strdup(q->version >= 3 ? "1.1" : "0.10");
+    s->refcount_bits = q->refcount_bits;
+    s->compression_type = q->zstd ? QCOW2_COMPRESSION_TYPE_ZSTD : QCOW2_COMPRESSION_TYPE_ZLIB;
+    if (q->version >= 3) {
+        s->has_extended_l2 = s->has_lazy_refcounts = s->has_corrupt = true;
+        s->lazy_refcounts = q->compatible & QCOW2_COMPAT_LAZY;
+        s->corrupt = q->corrupt || q->incompatible & QCOW2_INCOMPAT_CORRUPT;
+    }
+    return info;
 }
 
 static void qcow2_image_info(struct block_node *node, struct image_info *info)
@@ -213,6 +343,8 @@ static void qcow2_image_info(struct block_node *node, struct image_info *info)
     info->has_cluster_size = true;
     info->cluster_size = (int64_t)q->cluster_bytes;
     info->has_dirty_flag = true;
+    info->dirty_flag = q->incompatible & QCOW2_INCOMPAT_DIRTY;
+    info->format_specific = specific_info(q);
     if (q->backing_name) {
         info->backing_filename = g_strdup(q->backing_name);
         info->full_backing_filename = backing_path(q);
@@ -230,6 +362,7 @@ const struct block_driver block_qcow2 = {
     .refresh = qcow2_refresh,
     .resize = qcow2_resize,
     .image_info = qcow2_image_info,
+    .status = qcow2_status,
     .has_backing = true,
     .child_changed = qcow2_child_changed,
 };

@@ -2,8 +2,9 @@
  * What the monitor is told of nodes and back ends.
  */
 #include "block/block-priv.h"
+#include "block/image.h"
 
-static struct image_info *node_image(struct block_node *node, bool flat)
+struct image_info *block_node_image(struct block_node *node, bool chain)
 {
     struct image_info *image = g_new0(struct image_info, 1);
     struct block_node *at = node;
@@ -22,13 +23,14 @@ static struct image_info *node_image(struct block_node *node, bool flat)
         image->has_actual_size = true;
         image->actual_size = allocated;
     }
+    image->has_dirty_flag = at == node || node->driver->id == BLOCKDEV_DRIVER_RAW;
     if (node->driver->image_info) {
         node->driver->image_info(node, image);
     }
     struct block_node *backing = block_node_below(node, "backing");
 
-    if (backing && !flat) {
-        image->backing_image = node_image(backing, flat);
+    if (backing && chain) {
+        image->backing_image = block_node_image(backing, chain);
     }
     return image;
 }
@@ -42,7 +44,7 @@ struct block_device_info *block_node_info(struct block_node *node, bool flat)
     info->ro = node->read_only;
     info->drv = g_strdup(blockdev_driver_str(node->driver->id));
     info->detect_zeroes = node->detect_zeroes;
-    info->image = node_image(node, flat);
+    info->image = block_node_image(node, !flat);
     info->cache = g_new0(struct blockdev_cache_info, 1);
     info->cache->writeback = true;
     info->cache->direct = node->direct;

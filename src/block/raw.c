@@ -5,6 +5,7 @@
  * format, which the next start would then take it for: such a write of the first bytes is refused.
  */
 #include "block/block-priv.h"
+#include "block/image.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -140,6 +141,14 @@ static int raw_resize(struct block_node *node, uint64_t bytes, GError **error)
     return ret;
 }
 
+static int raw_status(struct block_node *node, uint64_t offset, uint64_t bytes,
+                      struct block_status *status)
+{
+    const struct raw *raw = node->state;
+
+    return block_node_status(raw->file->node, offset + raw->offset, bytes, status);
+}
+
 void block_raw_set_guessed(struct block_node *node)
 {
     ((struct raw *)node->state)->guessed = true;
@@ -152,4 +161,5 @@ const struct block_driver block_raw = {
     .submit = raw_submit,
     .refresh = raw_refresh,
     .resize = raw_resize,
+    .status = raw_status,
 };

@@ -1,0 +1,167 @@
+/*
+ * Images opened by path, and what of them is where.
+ */
+#include "block/image.h"
+
+#include "block/block-priv.h"
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct block_image {
+    struct block_backend *holder;
+    struct block_node *node;
+};
+
+const char *block_guess_format(const char *path)
+{
+    char magic[4] = {0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+    if (fd >= 0) {
+        if (read(fd, magic, sizeof(magic)) < 0) {
+            magic[0] = 0;
+        }
+        close(fd);
+    }
+    return memcmp(magic, "QFI\xfb", 4) == 0 ? "qcow2" : "raw";
+}
+
+static bool is_device(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode));
+}
+
+static struct block_node *open_node(struct block_graph *graph, const char *path,
+                                    enum blockdev_driver driver, unsigned flags, GError **error)
+{
+    struct blockdev_options file = {.driver = is_device(path) ? BLOCKDEV_DRIVER_HOST_DEVICE
+                                                              : BLOCKDEV_DRIVER_FILE};
+    struct blockdev_ref ref = {.type = Q_TYPE_QDICT, .u.definition = &file};
+    struct blockdev_ref_or_null none = {.type = Q_TYPE_QNULL};
+    struct blockdev_cache_options cache = {.has_direct = true,
+                                           .direct = flags & BLOCK_IMAGE_DIRECT,
+                                           .has_no_flush = true,
+                                           .no_flush = flags & BLOCK_IMAGE_NO_FLUSH};
+    struct blockdev_options o = {.driver = driver,
+                                 .cache = &cache,
+                                 .has_read_only = true,
+                                 .read_only = !(flags & BLOCK_IMAGE_WRITE),
+                                 .has_discard = true,
+                                 .discard = BLOCKDEV_DISCARD_OPTIONS_UNMAP,
+                                 .has_force_share = true,
+                                 .force_share = flags & BLOCK_IMAGE_SHARE};
+
+    file.u.file.filename = (char *)path; /* the same member in both */
+    if (driver == BLOCKDEV_DRIVER_QCOW2) {
+        o.u.qcow2.file = &ref;
+        o.u.qcow2.backing = flags & BLOCK_IMAGE_NO_BACKING ? &none : NULL;
+    } else {
+        o.u.raw.file = &ref;
+    }
+    return block_node_open(graph, &o, NULL, error);
+}
+
+struct block_image *block_image_open(struct block_graph *graph, const char *path,
+                                     const char *format, unsigned flags, GError **error)
+{
+    enum blockdev_driver driver;
+    struct block_image *image;
+    struct block_node *node;
+
+    format = format ? format : block_guess_format(path);
+    if (!blockdev_driver_parse(format, &driver) ||
+        (driver != BLOCKDEV_DRIVER_RAW && driver != BLOCKDEV_DRIVER_QCOW2)) {
+        g_set_error(error, BLOCK_ERROR, 0, "Unknown driver '%s'", format);
+        return NULL;
+    }
+    graph->repairing = flags & BLOCK_IMAGE_REPAIR;
+    node = open_node(graph, path, driver, flags, error);
+    graph->repairing = false;
+    if (!node) {
+        return NULL;
+    }
+    image = g_new0(struct block_image, 1);
+    image->node = node;
+    image->holder = block_backend_new(graph, "");
+    if (!block_backend_hold(image->holder, node, flags & BLOCK_IMAGE_WRITE, error)) {
+        block_backend_free(image->holder);
+        block_node_unref(node);
+        g_free(image);
+        return NULL;
+    }
+    return image;
+}
+
+void block_image_close(struct block_image *image)
+{
+    if (image) {
+        if (!image->node->read_only) {
+            block_node_sync(image->node, BLOCK_FLUSH, 0, 0, 0);
+        }
+        block_backend_free(image->holder);
+        g_free(image);
+    }
+}
+
+struct block_node *block_image_node(const struct block_image *image)
+{
+    return image->node;
+}
+
+bool block_image_resize(struct block_image *image, uint64_t bytes, GError **error)
+{
+    return block_node_resize(image->node, bytes, error);
+}
+
+/* ---- status */
+
+int block_node_status(struct block_node *node, uint64_t offset, uint64_t bytes,
+                      struct block_status *status)
+{
+    *status = (struct block_status){.kind = BLOCK_STATUS_DATA, .bytes = bytes};
+    return node->driver->status ? node->driver->status(node, offset, bytes, status) : 0;
+}
+
+int block_chain_status(struct block_node *node, uint64_t offset, uint64_t bytes,
+                       struct block_status *status, unsigned *depth, bool *present)
+{
+    *depth = 0;
+    *present = true;
+    for (;;) {
+        struct block_node *backing = block_node_below(node, "backing");
+        int ret = block_node_status(node, offset, bytes, status);
+        uint64_t end = backing ? block_node_bytes(backing) : 0;
+
+        if (ret < 0 || status->kind != BLOCK_STATUS_ABSENT) {
+            return ret;
+        }
+        bytes = status->bytes;
+        if (offset >= end) { /* there is no backing node, or it is shorter */
+            status->kind = BLOCK_STATUS_ZERO;
+            *present = false;
+            return 0;
+        }
+        node = backing;
+        ++*depth;
+        bytes = MIN(bytes, end - offset);
+    }
+}
+
+const char *block_node_filename(const struct block_node *node)
+{
+    return node->filename;
+}
+
+struct block_node *block_node_backing(const struct block_node *node)
+{
+    return block_node_below(node, "backing");
+}
+
+const char *block_node_format(const struct block_node *node)
+{
+    return blockdev_driver_str(node->driver->id);
+}
