@@ -305,13 +305,14 @@ static bool opt_device(struct options *o, const char *arg, GError **error)
         o->action = OPTIONS_DONE;
         return true;
     }
-    struct params *p = params_parse(arg, "driver", error);
+    bool help = g_str_has_suffix(arg, ",help") || g_str_has_suffix(arg, ",?");
+    g_autofree char *text = g_strndup(arg, help ? (gsize)(strrchr(arg, ',') - arg) : strlen(arg));
+    struct params *p = params_parse(text, "driver", error);
     if (!p) {
         return false;
     }
     const char *driver = params_take(p, "driver");
     const struct device_class *class = driver ? device_class_find(driver) : NULL;
-    bool help = params_take(p, "help") || g_str_has_suffix(arg, ",help");
 
     if (!class || class->bus == BUS_SYSTEM) {
         g_set_error(error, CLI_ERROR, 0, "'%s' is not a valid device model name",

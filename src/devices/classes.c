@@ -83,3 +83,16 @@ const struct device_class *const device_classes[] = {
     &vmcoreinfo_class,
     NULL,
 };
+
+/* The legacy interface or none of it, whatever the slot is (VIRTIO 1.2, 4.1.2). */
+#define VIRTIO_VARIANTS(name_)                                                                     \
+    {"virtio-" #name_ "-pci-transitional", &virtio_##name_##_pci_class, "disable-legacy", "off"},  \
+    {                                                                                              \
+        "virtio-" #name_ "-pci-non-transitional", &virtio_##name_##_pci_class, "disable-legacy",   \
+            "on"                                                                                   \
+    }
+
+const struct device_variant device_variants[] = {
+    VIRTIO_VARIANTS(balloon), VIRTIO_VARIANTS(blk),    VIRTIO_VARIANTS(net),
+    VIRTIO_VARIANTS(rng),     VIRTIO_VARIANTS(serial), {NULL},
+};

@@ -45,6 +45,7 @@ static bool id_is_valid(const char *id)
 static struct device *make(struct machine *m, const struct device_class *class, struct params *p,
                            GError **error)
 {
+    const struct device_variant *variant = device_variant_find(params_take(p, "driver"));
     const char *id = params_take(p, "id");
     struct device *dev;
     bool ok = true;
@@ -59,6 +60,7 @@ static struct device *make(struct machine *m, const struct device_class *class, 
     }
     dev = device_new(class, &m->env);
     dev->id = g_strdup(id);
+    ok = !variant || device_set_property(dev, variant->property, variant->value, error);
     for (guint i = 0; ok && i < p->items->len; i++) {
         const struct param *param = &g_array_index(p->items, struct param, i);
 

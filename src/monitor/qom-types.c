@@ -70,6 +70,9 @@ static void add_devices(GPtrArray *types)
 
         add(types, g_strdup(class->name), device_parent(class->bus), QOM_DEVICE)->class = class;
     }
+    for (const struct device_variant *v = device_variants; v->name; v++) {
+        add(types, g_strdup(v->name), device_parent(v->class->bus), QOM_DEVICE)->class = v->class;
+    }
 }
 
 static void add_machines(GPtrArray *types)

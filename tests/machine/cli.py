@@ -219,6 +219,10 @@ class Good(unittest.TestCase):
 
     def test_lists(self):
         self.assertIn("isa-serial", run("-device", "help").stdout)
+        for name in "virtio-blk-pci", "virtio-blk-pci-transitional":
+            told = run("-device", f"{name},help").stdout
+            self.assertIn(f"{name} options:", told)
+            self.assertIn("  disable-legacy=auto|on|off  - ", told)
         self.assertIn("pc-q35-7.2", run("-M", "help").stdout)
         self.assertIn("tcg", run("-accel", "help").stdout)
 

@@ -184,5 +184,13 @@ class Objects(unittest.TestCase):
                                            filename="/does/not/exist")["error"]["desc"])
 
 
+class Variants(unittest.TestCase):
+    def test_names(self):
+        """The names with a word more say which interfaces there are; the numbers show it."""
+        for name, number in ("-transitional", 0x1005), ("-non-transitional", 0x1044), ("", 0x1005):
+            with Door("-device", f"virtio-rng-pci{name},addr=5") as door:
+                self.assertEqual(door.config(5 << 3, 0) >> 16, number, name)
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2, argv=[sys.argv[0]] + sys.argv[1:])

@@ -25,6 +25,16 @@ const struct device_class *device_class_find(const char *name)
             return device_classes[i];
         }
     }
+    return device_variant_find(name) ? device_variant_find(name)->class : NULL;
+}
+
+const struct device_variant *device_variant_find(const char *name)
+{
+    for (const struct device_variant *v = device_variants; v->name; v++) {
+        if (strcmp(v->name, name) == 0) {
+            return v;
+        }
+    }
     return NULL;
 }
 

@@ -180,7 +180,17 @@ const struct property *device_class_property(const struct device_class *class, u
 
 /* The table of all classes, ended by NULL; order is that of -device help. */
 extern const struct device_class *const device_classes[];
-const struct device_class *device_class_find(const char *name);
+const struct device_class *device_class_find(const char *name); /* a variant's name will do */
+
+/* Another name of a class for -device: the same device with a property set beforehand. */
+struct device_variant {
+    const char *name;
+    const struct device_class *class;
+    const char *property, *value;
+};
+/* The table of all variants, ended by an entry without a name. */
+extern const struct device_variant device_variants[];
+const struct device_variant *device_variant_find(const char *name); /* NULL: not a variant's name */
 
 /* New instance with default properties, the user's defaults among them, not realized, paused. */
 struct device *device_new(const struct device_class *class, struct device_env *env);
