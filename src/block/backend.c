@@ -68,7 +68,7 @@ static void backend_unref(struct block_backend *b)
     }
 }
 
-static void backend_eject(struct block_backend *b)
+void block_backend_remove(struct block_backend *b)
 {
     if (b->root) {
         block_drain_begin(b->graph);
@@ -80,7 +80,7 @@ static void backend_eject(struct block_backend *b)
 void block_backend_free(struct block_backend *b)
 {
     if (b) {
-        backend_eject(b);
+        block_backend_remove(b);
         g_ptr_array_remove(b->graph->backends, b);
         backend_unref(b);
     }
@@ -612,6 +612,29 @@ struct block_backend *block_backend_by_name(struct block_graph *graph, const cha
     struct drive *drive = drive_find(graph, name);
 
     return drive ? drive->backend : NULL;
+}
+
+bool block_backend_is_removable(const struct block_backend *b)
+{
+    return !b->attached || b->attach.removable;
+}
+
+const char *block_backend_qdev(const struct block_backend *b)
+{
+    return b->attached ? b->qdev : NULL;
+}
+
+const struct block_dev_ops *block_backend_ops(const struct block_backend *b, void **opaque)
+{
+    if (opaque) {
+        *opaque = b->attach.opaque;
+    }
+    return b->attached ? b->attach.ops : NULL;
+}
+
+struct event_sink *block_backend_events(const struct block_backend *b)
+{
+    return b->graph->events;
 }
 
 void block_backend_resized(struct block_backend *b)

@@ -194,6 +194,15 @@ struct block_stats *block_backend_stats(struct block_backend *backend);
 /* I/O thread: submits what waited for the end of a drained section. */
 void block_backend_start(struct block_request *request);
 
+/* Takes the medium out: nothing is under way to it then. */
+void block_backend_remove(struct block_backend *backend);
+/* No device uses it, or one whose medium can be taken out. */
+bool block_backend_is_removable(const struct block_backend *backend);
+const char *block_backend_qdev(const struct block_backend *backend); /* NULL: no device, no id */
+/* NULL: no device. opaque may be NULL. */
+const struct block_dev_ops *block_backend_ops(const struct block_backend *backend, void **opaque);
+struct event_sink *block_backend_events(const struct block_backend *backend);
+
 /* The node has another length. */
 void block_backend_resized(struct block_backend *backend);
 const char *block_backend_drive_id(const struct block_backend *backend); /* NULL: none */

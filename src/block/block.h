@@ -212,6 +212,8 @@ void block_backend_submit(struct block_backend *backend, struct block_request *r
  * done() has been called for all requests when this returns, if the attached loop is the I/O
  * thread's; else they come with the next turn of the main loop. */
 void block_backend_cancel(struct block_backend *backend);
+/* The guest has moved the tray of its drive: tells clients. Any thread. */
+void block_backend_tray_moved(struct block_backend *backend, bool open);
 /* A request that made no sense, for the statistics. Any thread. */
 void block_backend_account_invalid(struct block_backend *backend, enum block_op op);
 

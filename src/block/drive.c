@@ -4,14 +4,19 @@
  * What it says of the image becomes BlockdevOptions, as a -blockdev would give them: one format
  * node on one protocol node. So there is one way to open an image.
  *
- * Left out, with an error that says so: snapshot=on, throttling, copy-on-read, remote images.
+ * With snapshot=on the drive writes into a temporary qcow2 image on top, which nobody else sees and
+ * which goes with the process.
+ *
+ * Left out, with an error that says so: throttling, copy-on-read, remote images.
  */
 #include "block/block-priv.h"
+#include "block/create.h"
 #include "block/image.h"
 
 #include "base/log.h"
 #include "qapi-visit.h"
 #include "qapi/params.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -213,7 +218,7 @@ static bool is_device(const char *path)
 
 struct image_text {
     GString *options; /* of the format node, as key=value text */
-    bool writethrough, read_only, guessed;
+    bool writethrough, read_only, guessed, snapshot;
 };
 
 static bool image_file(struct params *p, struct image_text *image, const char *file, GError **error)
@@ -254,7 +259,7 @@ static bool image_flags(struct params *p, struct image_text *image, bool cdrom, 
         !params_take_bool(p, "auto-read-only", &auto_read_only, error)) {
         return false;
     }
-    add_option(image->options, "read-only", image->read_only ? "on" : "off");
+    add_option(image->options, "read-only", image->read_only || image->snapshot ? "on" : "off");
     add_option(image->options, "auto-read-only", auto_read_only ? "on" : "off");
     return true;
 }
@@ -262,15 +267,7 @@ static bool image_flags(struct params *p, struct image_text *image, bool cdrom, 
 static bool unsupported(struct params *p, GError **error)
 {
     static const char *const prefixes[] = {"throttling.", "bps", "iops", "copy-on-read", NULL};
-    bool snapshot = false;
 
-    if (!params_take_bool(p, "snapshot", &snapshot, error)) {
-        return true;
-    }
-    if (snapshot) {
-        g_set_error(error, BLOCK_ERROR, 0, "snapshot=on is not supported");
-        return true;
-    }
     for (guint i = 0; i < p->items->len; i++) {
         const char *key = g_array_index(p->items, struct param, i).key;
 
@@ -284,19 +281,67 @@ static bool unsupported(struct params *p, GError **error)
     return false;
 }
 
-static bool open_image(struct block_graph *graph, struct drive *d, struct image_text *image,
-                       GError **error)
+/* A qcow2 image in a file that has no name any more, on top of the node. */
+static struct block_node *open_temporary(struct block_graph *graph, struct block_node *node,
+                                         GError **error)
+{
+    const char *folder = g_getenv("TMPDIR");
+    g_autofree char *path = g_build_filename(folder ? folder : "/var/tmp", "godwit.XXXXXX", NULL);
+    int fd = g_mkstemp(path);
+    struct blockdev_cache_options cache = {.has_no_flush = true, .no_flush = true};
+    struct blockdev_options file = {.driver = BLOCKDEV_DRIVER_FILE, .u.file.filename = path};
+    struct blockdev_ref ref = {.type = Q_TYPE_QDICT, .u.definition = &file};
+    struct blockdev_ref_or_null below = {.type = Q_TYPE_QSTRING, .u.reference = node->name};
+    struct blockdev_create_options make = {.driver = BLOCKDEV_DRIVER_QCOW2};
+    struct blockdev_options o = {.driver = BLOCKDEV_DRIVER_QCOW2,
+                                 .cache = &cache,
+                                 .has_discard = true,
+                                 .discard = BLOCKDEV_DISCARD_OPTIONS_UNMAP};
+    struct block_node *top;
+
+    if (fd < 0) {
+        g_set_error(error, BLOCK_ERROR, 0, "snapshot=on: could not make '%s': %s", path,
+                    g_strerror(errno));
+        return NULL;
+    }
+    close(fd);
+    make.u.qcow2.file = &ref;
+    make.u.qcow2.size = block_node_bytes(node);
+    o.u.qcow2.file = &ref;
+    o.u.qcow2.backing = &below;
+    top = block_create(graph, &make, error) ? block_node_open(graph, &o, NULL, error) : NULL;
+    unlink(path);
+    return top;
+}
+
+static struct block_node *open_nodes(struct block_graph *graph, struct image_text *image,
+                                     GError **error)
 {
     struct blockdev_options *options =
         blockdev_options_from_keyval(image->options->str, NULL, error);
-    struct block_node *node = options ? block_node_open(graph, options, NULL, error) : NULL;
+    struct block_node *node = options ? block_node_open(graph, options, NULL, error) : NULL, *top;
 
     blockdev_options_free(options);
+    if (node && image->guessed) {
+        block_raw_set_guessed(node);
+    }
+    if (!node || !image->snapshot) {
+        return node;
+    }
+    top = open_temporary(graph, node, error);
+    if (!top) {
+        block_node_unref(node);
+    }
+    return top;
+}
+
+static bool open_image(struct block_graph *graph, struct drive *d, struct image_text *image,
+                       GError **error)
+{
+    struct block_node *node = open_nodes(graph, image, error);
+
     if (!node) {
         return false;
-    }
-    if (image->guessed) {
-        block_raw_set_guessed(node);
     }
     if (!block_backend_insert(d->backend, node, error)) {
         block_node_unref(node);
@@ -338,8 +383,8 @@ static bool drive_fill(struct block_graph *graph, struct drive *d, struct params
         return false;
     }
     d->cdrom = media && strcmp(media, "cdrom") == 0;
-    if (unsupported(p, error) || !place(graph, d, p, rules, error) ||
-        !parse_policy(p, "rerror", true, &rerror, error) ||
+    if (!params_take_bool(p, "snapshot", &image->snapshot, error) || unsupported(p, error) ||
+        !place(graph, d, p, rules, error) || !parse_policy(p, "rerror", true, &rerror, error) ||
         !parse_policy(p, "werror", false, &werror, error)) {
         return false;
     }

@@ -65,11 +65,10 @@ static struct block_node *open_node(struct block_graph *graph, const char *path,
     return block_node_open(graph, &o, NULL, error);
 }
 
-struct block_image *block_image_open(struct block_graph *graph, const char *path,
-                                     const char *format, unsigned flags, GError **error)
+struct block_node *block_image_node_open(struct block_graph *graph, const char *path,
+                                         const char *format, unsigned flags, GError **error)
 {
     enum blockdev_driver driver;
-    struct block_image *image;
     struct block_node *node;
 
     format = format ? format : block_guess_format(path);
@@ -81,6 +80,15 @@ struct block_image *block_image_open(struct block_graph *graph, const char *path
     graph->repairing = flags & BLOCK_IMAGE_REPAIR;
     node = open_node(graph, path, driver, flags, error);
     graph->repairing = false;
+    return node;
+}
+
+struct block_image *block_image_open(struct block_graph *graph, const char *path,
+                                     const char *format, unsigned flags, GError **error)
+{
+    struct block_node *node = block_image_node_open(graph, path, format, flags, error);
+    struct block_image *image;
+
     if (!node) {
         return NULL;
     }

@@ -22,6 +22,9 @@ enum block_image_flags {
  * and *error: no such file, not of that format, in use. */
 struct block_image *block_image_open(struct block_graph *graph, const char *path,
                                      const char *format, unsigned flags, GError **error);
+/* The same without anybody who uses it: for who makes an edge to it at once. */
+struct block_node *block_image_node_open(struct block_graph *graph, const char *path,
+                                         const char *format, unsigned flags, GError **error);
 void block_image_close(struct block_image *image); /* flushed; NULL is fine */
 struct block_node *block_image_node(const struct block_image *image);
 bool block_image_resize(struct block_image *image, uint64_t bytes, GError **error);

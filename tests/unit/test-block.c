@@ -456,6 +456,32 @@ static void drive_fails(struct fixture *f, const char *text, const char *part)
     expect_error(&error, part);
 }
 
+/* What is written is seen, and is not in the image. */
+static void test_snapshot(struct fixture *f, gconstpointer unused)
+{
+    g_autofree char *text =
+        g_strdup_printf("file=%s,if=none,id=d0,format=raw,snapshot=on", f->path);
+    uint8_t out[1024], in[1024];
+    g_autoptr(GError) error = NULL;
+    g_autofree char *image = NULL;
+    struct block_backend *b;
+    gsize n;
+
+    memset(out, 0x5a, sizeof(out));
+    g_assert_true(block_drive_add(f->graph, text, &rules, &error));
+    g_assert_no_error(error);
+    b = attach(f, "d0", NULL);
+    g_assert_false(block_backend_read_only(b));
+    g_assert_cmpuint(block_backend_bytes(b), ==, MIB);
+    g_assert_cmpint(rw(f, b, BLOCK_WRITE, 70000 / 512 * 512, out, sizeof(out)), ==, 0);
+    g_assert_cmpint(rw(f, b, BLOCK_READ, 70000 / 512 * 512, in, sizeof(in)), ==, 0);
+    g_assert_cmpmem(in, sizeof(in), out, sizeof(out));
+    block_backend_detach(b);
+    g_assert_true(g_file_get_contents(f->path, &image, &n, NULL));
+    g_assert_cmpuint(n, ==, MIB);
+    g_assert_true(image[0] == 0 && memcmp(image, image + 1, MIB - 1) == 0);
+}
+
 static void test_drive(struct fixture *f, gconstpointer unused)
 {
     g_autofree char *text =
@@ -466,7 +492,7 @@ static void test_drive(struct fixture *f, gconstpointer unused)
     g_assert_true(block_drive_add(f->graph, text, &rules, &error));
     drive_fails(f, text, "'d0' already exists");
     drive_fails(f, "file=/x,if=scsi", "unsupported bus type 'scsi'");
-    drive_fails(f, "file=/x,snapshot=on,format=raw", "snapshot=on is not supported");
+    drive_fails(f, "file=/x,snapshot=maybe,format=raw", "snapshot");
     drive_fails(f, "file=/x,cache=best", "invalid cache option 'best'");
     drive_fails(f, "file=/x,format=raw,colour=red", "colour");
     drive_fails(f, "file=/x,iops=5", "'iops' is not supported");
@@ -551,6 +577,7 @@ int main(int argc, char **argv)
     ADD("/block/policy", NULL, test_policy);
     ADD("/block/drain", NULL, test_drain);
     ADD("/block/drive", NULL, test_drive);
+    ADD("/block/snapshot", NULL, test_snapshot);
     ADD("/block/guessed", NULL, test_guessed);
     ADD("/block/votes", NULL, test_votes);
     return g_test_run();

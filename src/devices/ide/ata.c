@@ -37,13 +37,21 @@
 #define LOG_NCQ_ERROR    0x10
 
 const struct state_field ata_state_fields[] = {
-    STATE(struct ata_state, sense_key), STATE(struct ata_state, asc),
-    STATE(struct ata_state, ascq),      STATE(struct ata_state, attention),
-    STATE(struct ata_state, locked),    STATE(struct ata_state, tray_open),
-    STATE(struct ata_state, event),     STATE_MAX(struct ata_state, multiple, MAX_MULTIPLE),
-    STATE(struct ata_state, ncq_tag),   STATE(struct ata_state, ncq_status),
-    STATE(struct ata_state, ncq_error), STATE(struct ata_state, ncq_failed),
-    STATE_PAD(struct ata_state, pad),   {0},
+    STATE(struct ata_state, sense_key),
+    STATE(struct ata_state, asc),
+    STATE(struct ata_state, ascq),
+    STATE(struct ata_state, attention),
+    STATE(struct ata_state, locked),
+    STATE(struct ata_state, tray_open),
+    STATE(struct ata_state, event),
+    STATE_MAX(struct ata_state, multiple, MAX_MULTIPLE),
+    STATE(struct ata_state, ncq_tag),
+    STATE(struct ata_state, ncq_status),
+    STATE(struct ata_state, ncq_error),
+    STATE(struct ata_state, ncq_failed),
+    STATE(struct ata_state, eject_requested),
+    STATE_PAD(struct ata_state, pad),
+    {0},
 };
 
 static uint64_t sectors_of(const struct ata_drive *d)
@@ -578,10 +586,21 @@ static bool medium_is_locked(void *opaque)
     return ((struct ata_drive *)opaque)->s.locked;
 }
 
+static void eject_request(void *opaque, bool force)
+{
+    struct ata_drive *d = opaque;
+
+    d->s.eject_requested = true;
+    if (force) {
+        d->s.locked = false;
+    }
+}
+
 static const struct block_dev_ops cd_ops = {
     .medium_changed = medium_changed,
     .tray_is_open = tray_is_open,
     .medium_is_locked = medium_is_locked,
+    .eject_request = eject_request,
 };
 static const struct block_dev_ops disk_ops;
 

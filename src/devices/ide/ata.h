@@ -66,7 +66,8 @@ struct ata_state {
     uint8_t multiple;                       /* sectors in a block of READ MULTIPLE; 0: not set */
     uint8_t ncq_tag, ncq_status, ncq_error; /* of the last failed queued command, for its log */
     bool ncq_failed;
-    uint8_t pad[4];
+    bool eject_requested; /* somebody pressed the button: for GET EVENT STATUS */
+    uint8_t pad[3];
 };
 extern const struct state_field ata_state_fields[];
 

@@ -61,8 +61,10 @@ static bool has_medium(const struct ata_drive *d)
 
 void atapi_medium_changed(struct ata_drive *d, bool loaded)
 {
+    d->s.tray_open = !loaded;
     d->s.event = true;
-    d->s.attention = loaded;
+    d->s.attention = loaded && block_backend_has_medium(d->blk);
+    d->s.eject_requested = false;
 }
 
 /* Ends with the sense in place: the error register has its key. */
@@ -301,7 +303,10 @@ static void get_event_status(struct ata_op *op)
     b[2] = media ? 4 : 0x80;
     b[3] = 0x10;
     if (media) {
-        b[4] = s->event ? (has_medium(op->drive) ? 2 : 3) : 0; /* new medium, removal */
+        b[4] = s->event             ? (has_medium(op->drive) ? 2 : 3) /* new medium, removal */
+               : s->eject_requested ? 1
+                                    : 0;
+        s->eject_requested = s->event && s->eject_requested;
         b[5] = (uint8_t)((s->tray_open ? 1 : 0) | (has_medium(op->drive) ? 2 : 0));
         s->event = false;
     }
@@ -360,6 +365,8 @@ static void start_stop(struct ata_op *op)
         s->tray_open = !start;
         s->event = true;
         s->attention = start && block_backend_has_medium(op->drive->blk);
+        s->eject_requested = false;
+        block_backend_tray_moved(op->drive->blk, !start);
     }
     succeed(op);
 }
