@@ -97,8 +97,9 @@ static int mark_tables(struct checker *k, const uint64_t *l1, uint64_t n, bool o
         uint64_t offset = l1[i] & QCOW2_OFFSET_MASK;
         int ret;
 
-        if (!offset || !mark_cluster(k, offset, q->cluster_bytes, "L2 table")) {
-            continue;
+        if (!offset || !mark_cluster(k, offset, q->cluster_bytes, "L2 table") ||
+            (own && k->refs[offset >> q->cluster_bits] > 1)) {
+            continue; /* one that is named twice: its count tells */
         }
         ret = block_node_pread(q->file, offset, l2, q->cluster_bytes);
         if (ret < 0) {
@@ -255,16 +256,11 @@ static int compare_counts(struct checker *k)
     uint64_t per = q->cluster_bytes * 8 / q->refcount_bits;
     int ret = 0;
 
-    /* Behind the file's end only what is counted can be wrong. */
-    for (uint64_t b = 0; (b < q->rt_size || b * per < k->n) && ret == 0; b++) {
-        bool counted = b < q->rt_size && q->rt[b] & ~511ull;
+    /* Behind the file's end too, as far as the last block for it counts. */
+    for (uint64_t i = 0; i < (k->n + per - 1) / per * per && ret == 0; i++) {
+        bool counted = i / per < q->rt_size && q->rt[i / per] & ~511ull;
 
-        for (uint64_t i = b * per; i < (b + 1) * per && ret == 0; i++) {
-            if (!counted && i >= k->n) {
-                break;
-            }
-            ret = compare_count(k, i);
-        }
+        ret = counted || i < k->n ? compare_count(k, i) : 0;
     }
     return ret;
 }

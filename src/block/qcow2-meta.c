@@ -436,11 +436,23 @@ static int count_for_alloc(struct qcow2 *q, uint64_t n, uint64_t *count)
     return 0;
 }
 
+/* More clusters behind the file's end are counted than any crash leaves there. */
+static int too_far(struct qcow2 *q, uint64_t n)
+{
+    uint64_t slack = MAX(2 * counts_per_block(q), 1u << 20);
+
+    return n > q->end_clusters + slack
+               ? qcow2_is_corrupt(q, "clusters are counted far behind the end of the file")
+               : 0;
+}
+
 int qcow2_alloc(struct qcow2 *q, uint64_t *offset, bool *fresh)
 {
     for (uint64_t n = MAX(q->hint, 1);; n++) {
         uint64_t count;
-        int ret = count_for_alloc(q, n, &count);
+        int ret = too_far(q, n);
+
+        ret = ret < 0 ? ret : count_for_alloc(q, n, &count);
 
         if (ret < 0) {
             return ret;
@@ -463,7 +475,8 @@ int qcow2_alloc_run(struct qcow2 *q, uint64_t n, uint64_t *offset)
     for (uint64_t at = first; at < first + n; at++) {
         uint64_t count;
 
-        ret = count_for_alloc(q, at, &count);
+        ret = too_far(q, first);
+        ret = ret < 0 ? ret : count_for_alloc(q, at, &count);
         if (ret < 0) {
             return ret;
         }
