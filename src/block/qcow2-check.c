@@ -13,6 +13,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#define MAX_CLUSTERS (1u << 28) /* of the file, holes included: 16 TiB of 64 KiB */
+
 struct checker {
     struct qcow2 *q;
     struct qcow2_check *c;
@@ -361,6 +363,9 @@ static int check(struct qcow2 *q, void *arg)
     int ret;
 
     k.n = (block_node_bytes(q->file) + q->cluster_bytes - 1) >> q->cluster_bits;
+    if (k.n > MAX_CLUSTERS) {
+        return -EFBIG;
+    }
     k.refs = g_try_new0(uint32_t, k.n);
     if (!k.refs) {
         return -ENOMEM;

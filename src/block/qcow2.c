@@ -14,6 +14,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#define MAX_SCAN (1u << 24) /* clusters; a file may have holes of any length */
+
 /* ---- the node */
 
 /* The backing file as the image names it, beside the image unless the name is absolute. */
@@ -251,7 +253,7 @@ static bool is_sparse(struct qcow2 *q)
     }
     real = (uint64_t)bytes >> q->cluster_bits;
     limit = MAX(real * 10 / 9, real + 2);
-    for (uint64_t i = 0; i < n && used < limit; i++) {
+    for (uint64_t i = 0; i < MIN(n, MAX_SCAN) && used < limit; i++) {
         uint64_t count;
 
         if (qcow2_count_get(q, i, &count) < 0) {
