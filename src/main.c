@@ -11,6 +11,7 @@
 #include "cli/process.h"
 #include "migration/auto-dump.h"
 #include "migration/dump.h"
+#include "migration/snapshot.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,6 +69,13 @@ static bool enable_auto_dump(struct machine *m, const struct options *o, GError 
     return true;
 }
 
+static bool load_snapshot(struct machine *m, const struct options *o, GError **error)
+{
+    const struct snapshot_where where = {NULL, NULL};
+
+    return !o->load_snapshot || snapshot_load(m, o->load_snapshot, &where, error);
+}
+
 static bool set_up(struct godwit *g, GError **error)
 {
     struct options *o = g->options;
@@ -97,7 +105,8 @@ static bool set_up(struct godwit *g, GError **error)
     o->config = NULL;
     big_lock_acquire(&g->machine->lock);
     assemble_actions(g->machine, o);
-    ok = assemble_debugger(g->machine, o, error) && enable_auto_dump(g->machine, o, error);
+    ok = assemble_debugger(g->machine, o, error) && enable_auto_dump(g->machine, o, error) &&
+         load_snapshot(g->machine, o, error);
     big_lock_release(&g->machine->lock);
     if (!ok) {
         return false;

@@ -436,6 +436,12 @@ static bool opt_event_log(struct options *o, const char *arg, GError **error)
     return true;
 }
 
+static bool opt_loadvm(struct options *o, const char *arg, GError **error)
+{
+    replace(&o->load_snapshot, arg);
+    return true;
+}
+
 static bool opt_auto_dump(struct options *o, const char *arg, GError **error)
 {
     replace(&o->auto_dump, arg);
@@ -578,6 +584,7 @@ static const struct option options[] = {
      "strings (11), memory (17)"},
     {"uuid", "UUID", opt_uuid, "a UUID for query-uuid"},
     {"event-log", "FILE", opt_event_log, "append every event to a file, one JSON object a line"},
+    {"loadvm", "TAG", opt_loadvm, "start in a snapshot of the machine that its disks keep"},
     {"auto-dump", "DIR[,format=FORMAT][,keep=N]", opt_auto_dump,
      "dump memory to a file there when the guest fails"},
     {"black-box", "DIR", opt_black_box, "write a file there each time the guest fails"},
@@ -735,6 +742,7 @@ void options_free(struct options *o)
     g_free(o->log_file);
     g_free(o->event_log);
     g_free(o->auto_dump);
+    g_free(o->load_snapshot);
     g_free(o);
 }
 

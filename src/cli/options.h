@@ -47,8 +47,9 @@ struct options {
     char *qtest, *qtest_log;
     char *gdb; /* -gdb: a device, or NULL */
     char *pidfile, *log_file, *event_log;
-    char *auto_dump;   /* DIR[,...], or NULL */
-    unsigned stall_ms; /* 0: not watched */
+    char *load_snapshot; /* -loadvm: a tag, or NULL */
+    char *auto_dump;     /* DIR[,...], or NULL */
+    unsigned stall_ms;   /* 0: not watched */
     bool nographic, no_display, no_defaults, daemonize, log_guest;
     bool debug_threads; /* -name debug-threads=on */
     bool lock_memory;   /* -overcommit mem-lock=on */

@@ -447,6 +447,28 @@ const char *machine_frozen(const struct machine *m)
     return m->requests->frozen;
 }
 
+bool machine_reset_to_load(struct machine *m)
+{
+    g_assert(big_lock_held(&m->lock) && !runstate_is_running(m->run));
+    take_request(m, REQUEST_SUSPEND);
+    if (runstate_get(m->run) == RUN_STATE_SUSPENDED) {
+        note_asleep(m, false);
+    }
+    return machine_reset(m, RESET_COLD);
+}
+
+void machine_loaded(struct machine *m, bool whole)
+{
+    enum run_state state = runstate_get(m->run);
+
+    m->requests->broken = !whole;
+    if (whole && (state == RUN_STATE_INTERNAL_ERROR || state == RUN_STATE_SHUTDOWN)) {
+        runstate_set(m->run, RUN_STATE_PAUSED);
+    } else if (whole && state == RUN_STATE_SUSPENDED) {
+        runstate_set(m->run, RUN_STATE_PRELAUNCH);
+    }
+}
+
 void machine_still_begin(struct machine *m)
 {
     g_assert(big_lock_held(&m->lock));

@@ -206,6 +206,12 @@ void machine_freeze(struct machine *m, const char *why);
 bool machine_thaw(struct machine *m);
 /* That text, or NULL. */
 const char *machine_frozen(const struct machine *m);
+/* Puts a stopped machine that is about to be loaded into its state after a reset, without an event.
+ * false: that failed. */
+bool machine_reset_to_load(struct machine *m);
+/* How that went on: a machine that was loaded only in part can't be started before another reset.
+ * One that was loaded whole leaves internal-error and shutdown for paused. */
+void machine_loaded(struct machine *m, bool whole);
 /* Holds a machine still whatever its run state, which stays, without an event: vCPUs, devices, disk
  * requests and the clock. Nothing happens to one that does not run. Machine lock held. */
 void machine_still_begin(struct machine *m);

@@ -133,6 +133,7 @@ struct ram_block *ram_block_new_backed(const char *name, uint64_t size,
     block->name = g_strdup(name);
     block->host = host;
     block->size = size;
+    block->anonymous = !backing || (!backing->path && !backing->memfd && !backing->share);
     g_rw_lock_init(&block->logs_lock);
     host_fault_register(host, size);
     return block;
@@ -154,6 +155,44 @@ void ram_block_free(struct ram_block *block)
     munmap(block->host, block->size + GUEST_PAGE_SIZE);
     g_free(block->name);
     g_free(block);
+}
+
+/* Linux, Documentation/admin-guide/mm/pagemap.rst: 64 bits a page. */
+#define PAGEMAP_PRESENT (1ull << 63)
+#define PAGEMAP_SWAPPED (1ull << 62)
+#define PAGEMAP_BATCH   4096u
+
+static bool read_pagemap(int fd, const uint8_t *host, uint64_t pages, uint64_t *entries)
+{
+    size_t bytes = pages * sizeof(uint64_t);
+
+    return pread(fd, entries, bytes,
+                 (off_t)((uintptr_t)host / GUEST_PAGE_SIZE * sizeof(uint64_t))) == (ssize_t)bytes;
+}
+
+void ram_block_touched(const struct ram_block *block, uint64_t offset, uint64_t pages,
+                       uint64_t *bitmap)
+{
+    int fd = block->anonymous && sysconf(_SC_PAGESIZE) == GUEST_PAGE_SIZE
+                 ? open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)
+                 : -1;
+    g_autofree uint64_t *entries = g_new(uint64_t, PAGEMAP_BATCH);
+
+    memset(bitmap, 0, (pages + 63) / 64 * sizeof(uint64_t));
+    for (uint64_t at = 0; at < pages; at += PAGEMAP_BATCH) {
+        uint64_t n = MIN(PAGEMAP_BATCH, pages - at);
+        bool known =
+            fd >= 0 && read_pagemap(fd, block->host + offset + at * GUEST_PAGE_SIZE, n, entries);
+
+        for (uint64_t i = 0; i < n; i++) {
+            if (!known || entries[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) {
+                bitmap[(at + i) / 64] |= 1ull << ((at + i) % 64);
+            }
+        }
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
 }
 
 void ram_block_discard(struct ram_block *block, uint64_t offset, uint64_t length)

@@ -14,8 +14,9 @@ struct dirty_log;
 
 struct ram_block {
     char *name;
-    uint8_t *host; /* page-aligned; size bytes, then an inaccessible guard page */
-    uint64_t size; /* bytes, a multiple of 4096 */
+    uint8_t *host;  /* page-aligned; size bytes, then an inaccessible guard page */
+    uint64_t size;  /* bytes, a multiple of 4096 */
+    bool anonymous; /* what was never touched is zero */
     /* The accelerator's per-page table (the software CPU's code tracking) or NULL; from malloc(),
      * freed with the block. */
     void *accel_pages;
@@ -43,6 +44,11 @@ struct ram_block *ram_block_new(const char *name, uint64_t size, GError **error)
 /* The bytes are zero again (in a file that is not shared: as in the file) and the host keeps
  * nothing for them. Whole pages; any thread. */
 void ram_block_discard(struct ram_block *block, uint64_t offset, uint64_t length);
+/* Which of the pages from offset (a page's) on may hold something: a bit each, bit 0 of word 0
+ * being the first. Those that nobody has touched are zero, and looking at them would fill them. Any
+ * thread. */
+void ram_block_touched(const struct ram_block *block, uint64_t offset, uint64_t pages,
+                       uint64_t *bitmap);
 void ram_block_free(struct ram_block *block); /* NULL is fine */
 
 #endif

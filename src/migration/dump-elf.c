@@ -131,15 +131,29 @@ static bool write_sections(struct dump_job *job, const struct layout *l)
     return output_write(&job->out, sections, sizeof(sections));
 }
 
+/* How far the pages from there on are like the first one: touched, or not. */
+static uint64_t run_length(const struct dump_block *block, uint64_t at, bool touched)
+{
+    uint64_t n = 0;
+
+    while (n < PIECE_BYTES && at + n < block->length &&
+           dump_block_touched(block, at + n) == touched) {
+        n += MIN(GUEST_PAGE_SIZE, block->length - at - n);
+    }
+    return n;
+}
+
 static bool write_memory(struct dump_job *job)
 {
     for (guint i = 0; i < job->blocks->len; i++) {
         const struct dump_block *block = nth_block(job, i);
 
-        for (uint64_t at = 0; at < block->length; at += PIECE_BYTES) {
-            size_t n = (size_t)MIN(PIECE_BYTES, block->length - at);
+        for (uint64_t at = 0, n; at < block->length; at += n) {
+            bool touched = dump_block_touched(block, at);
 
-            if (!output_write(&job->out, block->host + at, n)) {
+            n = run_length(block, at, touched);
+            if (!(touched ? output_write(&job->out, block->host + at, n)
+                          : output_write_zeros(&job->out, n))) {
                 return false;
             }
             atomic_fetch_add(&job->completed, n);

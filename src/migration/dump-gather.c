@@ -25,15 +25,17 @@ static bool is_memory(const struct region *region)
     return region->kind == REGION_RAM || (region->kind == REGION_ROM && !region->ops);
 }
 
-static void add_block(GArray *blocks, gpa_t start, uint64_t length, const uint8_t *host)
+static void add_block(GArray *blocks, gpa_t start, uint64_t length, const struct ram_block *ram,
+                      const uint8_t *host)
 {
     struct dump_block *last =
         blocks->len ? &g_array_index(blocks, struct dump_block, blocks->len - 1) : NULL;
 
-    if (last && last->start + last->length == start && last->host + last->length == host) {
+    if (last && last->ram == ram && last->start + last->length == start &&
+        last->host + last->length == host) {
         last->length += length;
     } else {
-        const struct dump_block block = {start, length, host};
+        const struct dump_block block = {start, length, host, ram, NULL};
 
         g_array_append_val(blocks, block);
     }
@@ -55,7 +57,7 @@ static void add_range(struct dump_job *job, const struct flat_range *range)
         last = MIN(last, o->begin + reach);
     }
     if (start <= last) {
-        add_block(job->blocks, start, last - start + 1,
+        add_block(job->blocks, start, last - start + 1, region->ram,
                   region->ram->host + region->ram_offset + range->offset + (start - range->start));
     }
 }
@@ -81,6 +83,23 @@ static void round_blocks(struct machine *m, GArray *blocks)
     }
 }
 
+/* Of the blocks that consist of whole pages. */
+static void gather_touched(GArray *blocks)
+{
+    for (guint i = 0; i < blocks->len; i++) {
+        struct dump_block *block = &g_array_index(blocks, struct dump_block, i);
+        uint64_t offset = (uint64_t)(block->host - block->ram->host);
+        uint64_t pages = block->length / GUEST_PAGE_SIZE;
+
+        if ((offset | block->length) % GUEST_PAGE_SIZE == 0) {
+            block->touched = g_try_new(uint64_t, (pages + 63) / 64);
+        }
+        if (block->touched) {
+            ram_block_touched(block->ram, offset, pages, block->touched);
+        }
+    }
+}
+
 static bool gather_memory(struct machine *m, struct dump_job *job, GError **error)
 {
     const struct flat_view *view = m->mem->view;
@@ -91,6 +110,7 @@ static bool gather_memory(struct machine *m, struct dump_job *job, GError **erro
     if (job->options.format != DUMP_GUEST_MEMORY_FORMAT_ELF) {
         round_blocks(m, job->blocks);
     }
+    gather_touched(job->blocks);
     for (guint i = 0; i < job->blocks->len; i++) {
         job->total += g_array_index(job->blocks, struct dump_block, i).length;
     }
@@ -227,9 +247,15 @@ static void gather_guest_note(struct machine *m, struct dump_job *job)
     g_byte_array_append(job->notes, note, (guint)(sizeof(head) + name + desc));
 }
 
+static void block_clear(gpointer data)
+{
+    g_free(((struct dump_block *)data)->touched);
+}
+
 bool dump_gather(struct machine *m, struct dump_job *job, GError **error)
 {
     job->blocks = g_array_new(FALSE, FALSE, sizeof(struct dump_block));
+    g_array_set_clear_func(job->blocks, block_clear);
     job->notes = g_byte_array_new();
     if (job->options.paging) {
         job->mappings = g_array_new(FALSE, FALSE, sizeof(struct page_mapping));

@@ -192,13 +192,13 @@ static bool write_bitmaps(struct kdump *k)
 
 /* ---- pages */
 
+static const uint8_t zero_page[BLOCK_BYTES];
+
 static bool write_zero_page(struct kdump *k)
 {
-    static const uint8_t zero[BLOCK_BYTES];
-
     k->zero_at = k->data_at;
-    k->data_at += sizeof(zero);
-    return write_at(k, k->zero_at, zero, sizeof(zero));
+    k->data_at += sizeof(zero_page);
+    return write_at(k, k->zero_at, zero_page, sizeof(zero_page));
 }
 
 static bool write_slice(struct kdump *k, const struct dump_slice *slice)
@@ -244,7 +244,8 @@ static bool fill_slice(struct kdump *k, struct cursor *c, struct dump_slice *sli
     while (slice->n < DUMP_SLICE_PAGES && c->block < k->job->blocks->len) {
         const struct dump_block *block = nth_block(k->job, c->block);
 
-        slice->page[slice->n++] = block->host + c->at;
+        slice->page[slice->n++] =
+            dump_block_touched(block, c->at) ? block->host + c->at : zero_page;
         c->at += BLOCK_BYTES;
         if (c->at == block->length) {
             c->block++;

@@ -147,6 +147,24 @@ bool output_write(struct dump_output *out, const void *data, size_t length)
     return out->sparse ? write_sparse(out, data, length) : write_all(out, data, length);
 }
 
+bool output_write_zeros(struct dump_output *out, uint64_t length)
+{
+    static const uint8_t zeros[HOLE_BYTES];
+
+    if (out->sparse && !out->sum) {
+        out->at += length;
+        out->hole += length;
+        return true;
+    }
+    for (uint64_t n; length > 0; length -= n) {
+        n = MIN(length, sizeof(zeros));
+        if (!output_write(out, zeros, n)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool output_end(struct dump_output *out)
 {
     if (out->hole && ftruncate(out->fd, (off_t)out->at) < 0) {

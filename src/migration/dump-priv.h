@@ -20,6 +20,8 @@ struct dump_output {
 void output_init(struct dump_output *out, int fd, const _Atomic bool *cancel);
 /* errno tells why not: ECANCELED among others. */
 bool output_write(struct dump_output *out, const void *data, size_t length);
+/* The same for zeros. */
+bool output_write_zeros(struct dump_output *out, uint64_t length);
 bool output_end(struct dump_output *out);
 void output_close(struct dump_output *out);
 /* Reads the file of that name again, from the disk, and compares its length and checksum. */
@@ -30,7 +32,18 @@ struct dump_block {
     gpa_t start;
     uint64_t length;
     const uint8_t *host;
+    const struct ram_block *ram; /* host is in it */
+    /* ram_block_touched(), owned by the job; NULL: all may be. */
+    uint64_t *touched;
 };
+
+/* Whether the page at that offset of a block may hold something. */
+static inline bool dump_block_touched(const struct dump_block *block, uint64_t offset)
+{
+    uint64_t page = offset / GUEST_PAGE_SIZE;
+
+    return !block->touched || block->touched[page / 64] >> (page % 64) & 1;
+}
 
 /* A dump's job: gathered while the machine stands, then only read. */
 struct dump_job {

@@ -11,6 +11,7 @@
 #include "monitor/gdbserver.h"
 #include "monitor/hmp-dump.h"
 #include "monitor/hmp-net.h"
+#include "monitor/hmp-snapshot.h"
 #include "monitor/hmp-ui.h"
 #include "monitor/monitor-priv.h"
 #include "qapi-commands.h"
@@ -523,10 +524,65 @@ static void info_dump(struct hmp *h, const struct hmp_command *command, const ch
     hmp_info_dump(h->m, h->out);
 }
 
+/* The one word there is, without quotes; NULL and a complaint when a word is needed and missing, or
+ * there are several. */
+static char *take_tag(struct hmp *h, const struct hmp_command *command, const char *args,
+                      bool needed)
+{
+    g_auto(GStrv) word = NULL;
+
+    if (!g_shell_parse_argv(args, NULL, &word, NULL)) {
+        word = g_new0(char *, 1);
+    }
+    if (g_strv_length(word) > 1) {
+        g_string_append_printf(h->out, "%s: extraneous characters at the end of line\n",
+                               command->name);
+    } else if (!word[0] && needed) {
+        g_string_append_printf(h->out, "%s: string expected\n", command->name);
+    } else {
+        return g_strdup(word[0] ? word[0] : "");
+    }
+    print_try_help(h, command);
+    return NULL;
+}
+
+static void run_savevm(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    g_autofree char *tag = take_tag(h, command, args, false);
+
+    if (tag) {
+        hmp_savevm(h->m, tag, h->out);
+    }
+}
+
+static void run_loadvm(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    g_autofree char *tag = take_tag(h, command, args, true);
+
+    if (tag) {
+        hmp_loadvm(h->m, tag, h->out);
+    }
+}
+
+static void run_delvm(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    g_autofree char *tag = take_tag(h, command, args, true);
+
+    if (tag) {
+        hmp_delvm(h->m, tag, h->out);
+    }
+}
+
+static void info_snapshots(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    hmp_info_snapshots(h->m, h->out);
+}
+
 static const struct hmp_command commands[] = {
     {"announce_self", NULL, "[interfaces] [id]", "tell switches where the network cards are", true,
      run_announce_self},
     {"cont", "c", "", "let the guest run", false, run_cont},
+    {"delvm", NULL, "tag", "delete a snapshot of the machine", true, run_delvm},
     {"dump-guest-memory", NULL, "[-p] [-d] [-z|-l|-s|-w] filename [begin length]",
      "write the guest's memory to a file [-p: with linear addresses, -d: in the background, "
      "-z, -l, -s, -w: compressed by zlib, lzo or snappy, or as Windows has it]",
@@ -545,9 +601,12 @@ static const struct hmp_command commands[] = {
     {"info network", NULL, "", "network cards and their back ends", false, info_network},
     {"info registers", NULL, "[-a|vcpu]", "registers of this vCPU, of all, or of one", true,
      info_registers},
+    {"info snapshots", NULL, "", "what snapshots of the machine the disks keep", false,
+     info_snapshots},
     {"info status", NULL, "", "whether the guest runs, or why it does not", false, info_status},
     {"info usernet", NULL, "", "connections of user networks", false, info_usernet},
     {"info version", NULL, "", "the program's version", false, info_version},
+    {"loadvm", NULL, "tag", "go back to a snapshot of the machine", true, run_loadvm},
     {"mce", NULL, "[-b] cpu bank status mcgstatus addr misc",
      "inject a machine check into a vCPU [-b: and tell all the others]", true, run_mce},
     {"netdev_add", NULL, "type,id=str[,prop=value][,...]", "add a network back end", true,
@@ -555,6 +614,7 @@ static const struct hmp_command commands[] = {
     {"netdev_del", NULL, "id", "remove a network back end", true, run_netdev_del},
     {"nmi", NULL, "", "press the NMI button", false, run_nmi},
     {"quit", "q", "", "end the program", false, run_quit},
+    {"savevm", NULL, "[tag]", "keep the machine as it is in a snapshot", true, run_savevm},
     {"screendump", NULL, "filename [-f format] [device [head]]",
      "write what the display shows into a PPM or PNG file", true, run_screendump},
     {"sendkey", NULL, "keys [hold_ms]", "press keys together, as ctrl-alt-f1, 100 ms each", true,

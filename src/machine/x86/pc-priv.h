@@ -25,7 +25,8 @@ struct pc_chipset {
 struct pc {
     const struct pc_chipset *chipset;
     struct ram_block *ram, *rom;
-    struct region low, extended, high; /* of ram; between low and extended is the chipset's */
+    struct region low, behind_vga, extended,
+        high; /* of ram; between low and extended is the chipset's */
     struct region rom_top, rom_alias;
     gpa_t rom_alias_base; /* 0: the ROM is not seen below 1 MiB */
     uint64_t low_bytes, high_bytes;

@@ -98,6 +98,13 @@ static bool ram_init(struct machine *m, struct pc *q, GError **error)
     }
     q->low = (struct region){
         .name = "ram-640k", .kind = REGION_RAM, .size = Q35_LOW_RAM_END, .ram = q->ram};
+    /* A display has its window there; where there is none the chipset leaves the memory in sight.
+     */
+    q->behind_vga = (struct region){.name = "ram-vga",
+                                    .kind = REGION_RAM,
+                                    .size = Q35_SHADOW - Q35_LOW_RAM_END,
+                                    .ram = q->ram,
+                                    .ram_offset = Q35_LOW_RAM_END};
     q->extended = (struct region){.name = "ram-low",
                                   .kind = REGION_RAM,
                                   .size = q->low_bytes - HIGH_RAM,
@@ -109,6 +116,7 @@ static bool ram_init(struct machine *m, struct pc *q, GError **error)
                               .ram = q->ram,
                               .ram_offset = q->low_bytes};
     address_space_map(m->mem, 0, &q->low, 0);
+    address_space_map(m->mem, Q35_LOW_RAM_END, &q->behind_vga, -1);
     if (q->low_bytes > HIGH_RAM) {
         address_space_map(m->mem, HIGH_RAM, &q->extended, 0);
     }
