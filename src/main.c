@@ -11,6 +11,7 @@
 #include "cli/process.h"
 #include "migration/auto-dump.h"
 #include "migration/dump.h"
+#include "migration/snapshot-file.h"
 #include "migration/snapshot.h"
 #include <signal.h>
 #include <stdio.h>
@@ -73,6 +74,13 @@ static bool load_snapshot(struct machine *m, const struct options *o, GError **e
 {
     const struct snapshot_where where = {NULL, NULL};
 
+    if (o->load_snapshot && o->restore) {
+        g_set_error(error, CLI_ERROR, 0, "-loadvm and -restore: only one of them");
+        return false;
+    }
+    if (o->restore) {
+        return snapshot_file_restore(m, o->restore, error);
+    }
     return !o->load_snapshot || snapshot_load(m, o->load_snapshot, &where, error);
 }
 

@@ -442,6 +442,12 @@ static bool opt_loadvm(struct options *o, const char *arg, GError **error)
     return true;
 }
 
+static bool opt_restore(struct options *o, const char *arg, GError **error)
+{
+    replace(&o->restore, arg);
+    return true;
+}
+
 static bool opt_auto_dump(struct options *o, const char *arg, GError **error)
 {
     replace(&o->auto_dump, arg);
@@ -585,6 +591,8 @@ static const struct option options[] = {
     {"uuid", "UUID", opt_uuid, "a UUID for query-uuid"},
     {"event-log", "FILE", opt_event_log, "append every event to a file, one JSON object a line"},
     {"loadvm", "TAG", opt_loadvm, "start in a snapshot of the machine that its disks keep"},
+    {"restore", "FILE", opt_restore,
+     "start in what godwit-snapshot-file has written, mapping its memory"},
     {"auto-dump", "DIR[,format=FORMAT][,keep=N]", opt_auto_dump,
      "dump memory to a file there when the guest fails"},
     {"black-box", "DIR", opt_black_box, "write a file there each time the guest fails"},
@@ -743,6 +751,7 @@ void options_free(struct options *o)
     g_free(o->event_log);
     g_free(o->auto_dump);
     g_free(o->load_snapshot);
+    g_free(o->restore);
     g_free(o);
 }
 

@@ -48,6 +48,7 @@ struct options {
     char *gdb; /* -gdb: a device, or NULL */
     char *pidfile, *log_file, *event_log;
     char *load_snapshot; /* -loadvm: a tag, or NULL */
+    char *restore;       /* -restore: a file, or NULL */
     char *auto_dump;     /* DIR[,...], or NULL */
     unsigned stall_ms;   /* 0: not watched */
     bool nographic, no_display, no_defaults, daemonize, log_guest;

@@ -133,6 +133,7 @@ struct ram_block *ram_block_new_backed(const char *name, uint64_t size,
     block->name = g_strdup(name);
     block->host = host;
     block->size = size;
+    block->shared = backing && backing->share;
     block->anonymous = !backing || (!backing->path && !backing->memfd && !backing->share);
     g_rw_lock_init(&block->logs_lock);
     host_fault_register(host, size);
@@ -155,6 +156,21 @@ void ram_block_free(struct ram_block *block)
     munmap(block->host, block->size + GUEST_PAGE_SIZE);
     g_free(block->name);
     g_free(block);
+}
+
+bool ram_block_map_file(struct ram_block *block, int fd, uint64_t offset, GError **error)
+{
+    if (block->shared) {
+        g_set_error(error, ram_error_quark(), EINVAL,
+                    "memory '%s' is shared: it cannot be a private copy of a file's", block->name);
+        return false;
+    }
+    if (mmap(block->host, block->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd,
+             (off_t)offset) == MAP_FAILED) {
+        return fail(block->name, block->size, "", errno, error);
+    }
+    block->anonymous = false;
+    return true;
 }
 
 /* Linux, Documentation/admin-guide/mm/pagemap.rst: 64 bits a page. */

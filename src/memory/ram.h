@@ -17,6 +17,7 @@ struct ram_block {
     uint8_t *host;  /* page-aligned; size bytes, then an inaccessible guard page */
     uint64_t size;  /* bytes, a multiple of 4096 */
     bool anonymous; /* what was never touched is zero */
+    bool shared;    /* others may see what is written */
     /* The accelerator's per-page table (the software CPU's code tracking) or NULL; from malloc(),
      * freed with the block. */
     void *accel_pages;
@@ -49,6 +50,10 @@ void ram_block_discard(struct ram_block *block, uint64_t offset, uint64_t length
  * thread. */
 void ram_block_touched(const struct ram_block *block, uint64_t offset, uint64_t pages,
                        uint64_t *bitmap);
+/* The block's content is the file's from that offset (whole pages) on, copied where it is written
+ * to: by whoever uses the memory, who sees the file otherwise. false and *error when it can't be,
+ * or the memory is shared with others. */
+bool ram_block_map_file(struct ram_block *block, int fd, uint64_t offset, GError **error);
 void ram_block_free(struct ram_block *block); /* NULL is fine */
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "block/job.h"
 #include "block/vm-snapshot.h"
+#include "migration/snapshot-file.h"
 #include "migration/snapshot.h"
 #include "monitor/hmp-snapshot.h"
 #include "qapi-commands.h"
@@ -104,6 +105,12 @@ bool qmp_snapshot_delete(struct qmp_call *call, const struct qmp_snapshot_delete
     }
     snapshot_delete(call->machine, arg->tag, arg->devices, &s->error);
     return job_done(s);
+}
+
+bool qmp_godwit_snapshot_file(struct qmp_call *call, const struct qmp_godwit_snapshot_file_arg *arg,
+                              GError **errp)
+{
+    return snapshot_file_save(call->machine, arg->filename, errp);
 }
 
 /* ---- for people */
