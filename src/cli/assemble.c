@@ -200,7 +200,8 @@ static bool add_virtio_drives(struct machine *m, GError **error)
         if (d->interface != DRIVE_VIRTIO || d->taken) {
             continue;
         }
-        struct device *dev = device_new_named("virtio-blk-pci", &m->env, error);
+        struct device *dev = device_new_named(
+            m->env.virtio_mmio ? "virtio-blk-device" : "virtio-blk-pci", &m->env, error);
         bool ok = dev && device_set_property(dev, "drive", d->id, error);
         if (!ok) {
             device_free(dev);
@@ -320,7 +321,7 @@ static bool add_vga(struct machine *m, struct assembly *a, GError **error)
     const struct options *o = a->options;
     bool wanted = o->vga ? strcmp(o->vga, "std") == 0
                          : (!m->config->kernel || m->config->kernel_by_firmware) &&
-                               !o->no_defaults && m->cpus &&
+                               !o->no_defaults && m->cpus && m->env.pci &&
                                strcmp(m->cpus->accel->name, "qtest") != 0 && !display_given(o);
 
     if (wanted && !add_device(m, "VGA", false, error)) {

@@ -59,10 +59,11 @@ void help_cpus(void)
 
 static const char *bus_text(enum bus_kind bus)
 {
-    return bus == BUS_ISA   ? ", bus ISA"
-           : bus == BUS_PCI ? ", bus PCI"
-           : bus == BUS_IDE ? ", bus IDE"
-                            : "";
+    return bus == BUS_ISA      ? ", bus ISA"
+           : bus == BUS_PCI    ? ", bus PCI"
+           : bus == BUS_IDE    ? ", bus IDE"
+           : bus == BUS_VIRTIO ? ", bus virtio-bus"
+                               : "";
 }
 
 void help_devices(void)

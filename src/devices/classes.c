@@ -77,6 +77,12 @@ const struct device_class *const device_classes[] = {
     &virtio_net_pci_class,
     &virtio_rng_pci_class,
     &virtio_serial_pci_class,
+    /* virtio registers in memory */
+    &virtio_balloon_device_class,
+    &virtio_blk_device_class,
+    &virtio_net_device_class,
+    &virtio_rng_device_class,
+    &virtio_serial_device_class,
     /* no bus, or one of a device's */
     &virtconsole_class,
     &virtserialport_class,

@@ -105,6 +105,8 @@ static bool may_hotplug(struct machine *m, const struct device_class *class, con
         return fail_bus(bus ? bus : "isa.0", error);
     case BUS_IDE:
         return fail_bus(bus ? bus : "ide.0", error);
+    case BUS_VIRTIO:
+        return fail_bus(bus ? bus : "virtio-mmio-bus", error);
     case BUS_PCI:
         pci = pci_bus_for(&m->env, bus, class->name, error);
         if (!pci) {

@@ -57,7 +57,7 @@ static const char *device_parent(enum bus_kind bus)
 {
     static const char *const parents[] = {
         [BUS_SYSTEM] = "sys-bus-device", [BUS_NONE] = "device",    [BUS_ISA] = "isa-device",
-        [BUS_PCI] = "pci-device",        [BUS_IDE] = "ide-device",
+        [BUS_PCI] = "pci-device",        [BUS_IDE] = "ide-device", [BUS_VIRTIO] = "virtio-device",
     };
 
     return parents[bus];

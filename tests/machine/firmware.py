@@ -182,6 +182,27 @@ class Seabios(unittest.TestCase):
                         Machine("-vga", "none", *drives, *board, *args) as m:
                     m.expect(f"<{'ABC'[first]}>", 60)
 
+    @unittest.skipUnless(os.path.exists("/usr/share/seabios/bios-microvm.bin"), "old seabios")
+    def test_microvm(self):
+        drives = [arg for letter in "AB" for arg in self.boot_disk(letter)]
+        for order in "AB", "BA":
+            args = [arg for letter in "AB" for arg in
+                    ("-device", f"virtio-blk-device,drive={letter},bootindex={order.index(letter)}")]
+            with self.subTest(order), Machine("-M", "microvm", *drives, *args) as m:
+                m.expect(f"<{order[0]}>", 60)
+                m.qmp.command("system_reset")  # which brings the firmware's memory back
+                m.expect(f"<{order[0]}>", 60)
+
+    def test_microvm_slots(self):
+        args = ["-device", "virtio-rng-device"] * 9
+        result = godwit.run("-M", "microvm", "-accel", "qtest", "-display", "none", *args)
+        self.assertIn("all slots for virtio devices are taken", result.stderr)
+        result = godwit.run("-M", "q35", "-accel", "qtest", "-display", "none", *args[:2])
+        self.assertIn("this machine has no slots for virtio devices", result.stderr)
+        result = godwit.run("-M", "microvm", "-accel", "qtest", "-display", "none", "-device",
+                            "virtio-rng-pci")
+        self.assertEqual(result.returncode, 1)
+
     def test_bootindex_taken(self):
         drives = [arg for letter in "AB" for arg in self.boot_disk(letter)]
         result = godwit.run(*drives, "-device", "ide-hd,drive=A,bootindex=1", "-device",

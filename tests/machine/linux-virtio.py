@@ -70,6 +70,27 @@ class Linux(initramfs.Shell, unittest.TestCase):
     def test_disk_plain(self):
         self.copy_and_compare("event_idx=off,indirect_desc=off,vectors=0")
 
+    def test_microvm(self):
+        """No PCI: devices in slots that ACPI tells of, and each way to end."""
+        m = self.boot("-M", "microvm", "-smp", "2", "-drive", f"file={self.disk},format=raw",
+                      "-device", "virtio-rng-device,packed=on")
+        self.assertEqual(self.command(m, "ls /sys/bus/pci/devices 2>/dev/null").strip(), "")
+        self.assertIn("virtio_rng", self.command(m, "cat /sys/class/misc/hw_random/rng_current"))
+        self.command(m, "head -c 8000000 /dev/urandom >/tmp/x; head -c 388608 /dev/hwrng >>/tmp/x")
+        self.command(m, "dd if=/tmp/x of=/dev/vda bs=64k conv=fsync")
+        self.assertEqual(self.host_md5(8388608), self.md5(m, "/tmp/x"))
+        self.command(m, "echo 3 >/proc/sys/vm/drop_caches")
+        self.assertEqual(self.md5(m, "/dev/vda"), self.host_md5(64 << 20))
+        self.assertRegex(self.command(m, "cat /proc/interrupts"), r"16:.*IO-APIC.*virtio0")
+        m.qmp.command("block_resize", device="virtio0", size=80 << 20)
+        self.command(m, "until [ $(cat /sys/block/vda/size) = 163840 ]; do sleep 0.1; done")
+        m.send("reboot\n")
+        m.expect("Restarting system", 60)
+        self.assertEqual(m.qmp.event("RESET", 60)["data"]["reason"], "guest-reset")
+        self.shell(m)
+        m.qmp.command("system_powerdown")
+        self.assertEqual(m.qmp.event("SHUTDOWN", 60)["data"]["reason"], "guest-shutdown")
+
     def test_io_error(self):
         m = self.boot("-blockdev", f"file,node-name=d0,filename={self.disk}",
                       "-device", "virtio-blk-pci,drive=d0,werror=stop")

@@ -13,6 +13,7 @@
 #include "qapi-visit.h"
 
 #include "devices/virtio/virtio-blk.h"
+#include "devices/virtio/virtio-mmio.h"
 #include "devices/virtio/virtio-serial.h"
 
 static struct chardev *null_chardev;
@@ -40,7 +41,9 @@ static bool is_host_bridge(const struct device_class *class)
 static struct bare_bus *class_bus(const struct device_class *class)
 {
     struct bare_bus *bus = bus_new();
+    const struct irq_line gsi = bus_line(bus, 16);
 
+    virtio_mmio_bus_new(&bus->env, 0xfeb00000, &gsi);
     bus->env.find_chardev = find_null;
     null_chardev = chardev_new("null", "null", bus->loop, NULL);
     if (!is_host_bridge(class)) {
@@ -60,6 +63,8 @@ static struct bare_bus *class_bus(const struct device_class *class)
 
 static void class_bus_free(struct bare_bus *bus)
 {
+    devices_free(&bus->env);
+    virtio_mmio_bus_free(bus->env.virtio_mmio);
     bus_free(bus);
     chardev_free(null_chardev);
 }
@@ -77,7 +82,7 @@ static struct device *class_device(const struct device_class *class, struct bare
 
         g_assert_true(device_realize(serial, &error));
     }
-    if (class == &virtio_blk_pci_class) {
+    if (class == &virtio_blk_pci_class || class == &virtio_blk_device_class) {
         struct blockdev_options o = {.driver = BLOCKDEV_DRIVER_NULL_CO, .node_name = "n0"};
 
         g_assert_true(block_node_find(bus->env.block, "n0") ||

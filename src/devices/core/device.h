@@ -29,7 +29,8 @@ enum bus_kind {
     BUS_NONE,
     BUS_ISA,
     BUS_PCI,
-    BUS_IDE
+    BUS_IDE,
+    BUS_VIRTIO /* a slot with virtio registers in memory, of boards that have such */
 };
 
 enum reset_kind {
@@ -130,13 +131,14 @@ struct device_env {
     void *system_opaque;
     struct irq_line isa_irq[16]; /* into 8259 and I/O APIC together */
     void (*send_msi)(struct device_env *, gpa_t addr, uint32_t data);
-    GPtrArray *globals;          /* struct device_global; NULL: none */
-    const GPtrArray *data_dirs;  /* char *: where option ROMs are first; NULL: none */
-    struct device_list *devices; /* realized, in order of creation; the core makes it */
-    GPtrArray *objects;          /* struct object (core/object.h); NULL: none */
-    struct pci_bus *pci;         /* NULL: none */
-    GPtrArray *ide_buses;        /* struct ide_bus (ide/ata.h); NULL: none */
-    struct qtest *qtest;         /* the register door; NULL: none */
+    GPtrArray *globals;                  /* struct device_global; NULL: none */
+    const GPtrArray *data_dirs;          /* char *: where option ROMs are first; NULL: none */
+    struct device_list *devices;         /* realized, in order of creation; the core makes it */
+    GPtrArray *objects;                  /* struct object (core/object.h); NULL: none */
+    struct pci_bus *pci;                 /* NULL: none */
+    struct virtio_mmio_bus *virtio_mmio; /* NULL: none */
+    GPtrArray *ide_buses;                /* struct ide_bus (ide/ata.h); NULL: none */
+    struct qtest *qtest;                 /* the register door; NULL: none */
     GPtrArray *ram; /* struct device_ram: memory of devices that may not be mapped; NULL: none */
     /* What chardev=ID of a property means; NULL (the function or its result): no such chardev. */
     struct chardev *(*find_chardev)(struct device_env *, const char *id);

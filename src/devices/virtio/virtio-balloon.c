@@ -319,12 +319,23 @@ static void balloon_unrealize(struct device *dev)
     virtio_pci_unrealize(dev);
 }
 
+#define BALLOON_PROPERTIES                                                                         \
+    {"deflate-on-oom", PROP_BOOL, offsetof(struct virtio_balloon, cfg.deflate_on_oom),             \
+     .help = "the guest may take pages back when it is short of memory"},                          \
+    {                                                                                              \
+        "free-page-reporting", PROP_BOOL, offsetof(struct virtio_balloon, cfg.reporting),          \
+            .help = "the guest tells of pages that it does not use"                                \
+    }
+
 static const struct property virtio_balloon_props[] = {
-    {"deflate-on-oom", PROP_BOOL, offsetof(struct virtio_balloon, cfg.deflate_on_oom),
-     .help = "the guest may take pages back when it is short of memory"},
-    {"free-page-reporting", PROP_BOOL, offsetof(struct virtio_balloon, cfg.reporting),
-     .help = "the guest tells of pages that it does not use"},
+    BALLOON_PROPERTIES,
     VIRTIO_PCI_PROPERTIES(struct virtio_balloon, UINT32_MAX),
+    {NULL},
+};
+
+static const struct property virtio_balloon_props_mmio[] = {
+    BALLOON_PROPERTIES,
+    VIRTIO_PROPERTIES(struct virtio_balloon),
     {NULL},
 };
 
@@ -334,6 +345,22 @@ const struct device_class virtio_balloon_pci_class = {
     .bus = BUS_PCI,
     .size = sizeof(struct virtio_balloon),
     .props = virtio_balloon_props,
+    .state = &virtio_balloon_desc,
+    .state_offset = offsetof(struct virtio_balloon, s),
+    .realize = balloon_realize,
+    .unrealize = balloon_unrealize,
+    .reset = balloon_reset,
+    .pause = balloon_pause,
+    .resume = virtio_pci_resume,
+    .post_load = virtio_pci_post_load,
+};
+
+const struct device_class virtio_balloon_device_class = {
+    .name = "virtio-balloon-device",
+    .help = "memory that the guest gives back (virtio), in a slot of the board",
+    .bus = BUS_VIRTIO,
+    .size = sizeof(struct virtio_balloon),
+    .props = virtio_balloon_props_mmio,
     .state = &virtio_balloon_desc,
     .state_offset = offsetof(struct virtio_balloon, s),
     .realize = balloon_realize,

@@ -4,7 +4,7 @@
 #include "devices/core/device.h"
 
 /* Memory that the guest gives back (VIRTIO 1.2, 5.5). */
-extern const struct device_class virtio_balloon_pci_class;
+extern const struct device_class virtio_balloon_pci_class, virtio_balloon_device_class;
 
 /* Asks the guest to make do with so many bytes; more than it has means all. */
 void virtio_balloon_set_target(struct device *dev, uint64_t bytes);

@@ -426,26 +426,27 @@ static bool is_block_size(uint32_t bytes)
 static bool check_config(struct virtio_blk *d, GError **error)
 {
     if (!d->cfg.drive) {
-        g_set_error(error, DEVICE_ERROR, 0, "virtio-blk-pci: drive property not set");
+        g_set_error(error, DEVICE_ERROR, 0, "%s: drive property not set",
+                    d->proxy.pci.dev.class->name);
         return false;
     }
     if (!is_block_size(d->cfg.logical_bytes) || !is_block_size(d->cfg.physical_bytes) ||
         d->cfg.logical_bytes > d->cfg.physical_bytes) {
         g_set_error(error, DEVICE_ERROR, 0,
-                    "virtio-blk-pci: logical_block_size %u, physical_block_size %u: powers of two "
+                    "%s: logical_block_size %u, physical_block_size %u: powers of two "
                     "from 512 to 32768, the second not less than the first",
-                    d->cfg.logical_bytes, d->cfg.physical_bytes);
+                    d->proxy.pci.dev.class->name, d->cfg.logical_bytes, d->cfg.physical_bytes);
         return false;
     }
     if (d->cfg.queue_size < 4 || d->cfg.queue_size > VIRTIO_QUEUE_MAX_SIZE ||
         (d->cfg.queue_size & (d->cfg.queue_size - 1))) {
-        g_set_error(error, DEVICE_ERROR, 0,
-                    "virtio-blk-pci: queue-size %u: a power of two from 4 to %u", d->cfg.queue_size,
-                    VIRTIO_QUEUE_MAX_SIZE);
+        g_set_error(error, DEVICE_ERROR, 0, "%s: queue-size %u: a power of two from 4 to %u",
+                    d->proxy.pci.dev.class->name, d->cfg.queue_size, VIRTIO_QUEUE_MAX_SIZE);
         return false;
     }
     if (d->cfg.rerror == BLOCKDEV_ON_ERROR_ENOSPC) {
-        g_set_error(error, DEVICE_ERROR, 0, "virtio-blk-pci: rerror=enospc: reads need no space");
+        g_set_error(error, DEVICE_ERROR, 0, "%s: rerror=enospc: reads need no space",
+                    d->proxy.pci.dev.class->name);
         return false;
     }
     return true;
@@ -468,7 +469,7 @@ static bool attach_drive(struct virtio_blk *d, GError **error)
     };
 
     if (!graph) {
-        g_set_error(error, DEVICE_ERROR, 0, "virtio-blk-pci: there are no drives here");
+        g_set_error(error, DEVICE_ERROR, 0, "%s: there are no drives here", dev->class->name);
         return false;
     }
     how.loop = block_graph_loop(graph);
@@ -476,7 +477,7 @@ static bool attach_drive(struct virtio_blk *d, GError **error)
     how.read_only = d->read_only;
     d->backend = block_backend_attach(graph, d->cfg.drive, &how, error);
     if (!d->backend) {
-        g_prefix_error(error, "virtio-blk-pci: property 'drive': ");
+        g_prefix_error(error, "%s: property 'drive': ", dev->class->name);
         return false;
     }
     if (!block_backend_has_medium(d->backend)) {
@@ -520,30 +521,60 @@ static void blk_unrealize(struct device *dev)
 }
 
 #define CFG(member) offsetof(struct virtio_blk, cfg.member)
+#define BLK_PROPERTIES                                                                             \
+    {"drive", PROP_STRING, CFG(drive), .help = "id of a -drive, or name of a block node"},         \
+        {"serial", PROP_STRING, CFG(serial), .help = "serial number, up to 20 characters"},        \
+        {"num-queues",                                                                             \
+         PROP_U32,                                                                                 \
+         CFG(queues),                                                                              \
+         .def = UINT32_MAX,                                                                        \
+         .min = 1,                                                                                 \
+         .max = UINT32_MAX,                                                                        \
+         .help = "request queues; else one for each vCPU"},                                        \
+        {"queue-size", PROP_U16, CFG(queue_size), .def = 256, .help = "descriptors in a queue"},   \
+        {"logical_block_size", PROP_U32, CFG(logical_bytes), .def = 512,                           \
+         .help = "the least that the guest reads or writes, in bytes"},                            \
+        {"physical_block_size", PROP_U32, CFG(physical_bytes), .def = 512,                         \
+         .help = "what the guest is told of the storage's blocks"},                                \
+        {"min_io_size", PROP_U32, CFG(min_io_bytes),                                               \
+         .help = "the least good request, 0: not told"},                                           \
+        {"opt_io_size", PROP_U32, CFG(opt_io_bytes), .help = "the best request, 0: not told"},     \
+        {"rerror",                                                                                 \
+         PROP_ENUM,                                                                                \
+         CFG(rerror),                                                                              \
+         .def = BLOCKDEV_ON_ERROR_AUTO,                                                            \
+         .values = &blockdev_on_error_type,                                                        \
+         .help = "what a failed read does"},                                                       \
+        {"werror",                                                                                 \
+         PROP_ENUM,                                                                                \
+         CFG(werror),                                                                              \
+         .def = BLOCKDEV_ON_ERROR_AUTO,                                                            \
+         .values = &blockdev_on_error_type,                                                        \
+         .help = "what a failed write does"},                                                      \
+        {"write-cache",                                                                            \
+         PROP_ENUM,                                                                                \
+         CFG(write_cache),                                                                         \
+         .def = ON_OFF_AUTO_AUTO,                                                                  \
+         .values = &on_off_auto_type,                                                              \
+         .help = "whether writes are done before they are stable"},                                \
+        {"share-rw", PROP_BOOL, CFG(share_rw), .help = "others may write to the drive too"},       \
+        {"config-wce", PROP_BOOL, CFG(config_wce), .def = 1,                                       \
+         .help = "the guest may turn the write cache off"},                                        \
+        {"discard", PROP_BOOL, CFG(discard), .def = 1, .help = "offer discard requests"},          \
+    {                                                                                              \
+        "write-zeroes", PROP_BOOL, CFG(write_zeroes), .def = 1,                                    \
+                                                      .help = "offer write-zeroes requests"        \
+    }
+
 static const struct property virtio_blk_props[] = {
-    {"drive", PROP_STRING, CFG(drive), .help = "id of a -drive, or name of a block node"},
-    {"serial", PROP_STRING, CFG(serial), .help = "serial number, up to 20 characters"},
-    {"num-queues", PROP_U32, CFG(queues), .def = UINT32_MAX, .min = 1, .max = UINT32_MAX,
-     .help = "request queues; else one for each vCPU"},
-    {"queue-size", PROP_U16, CFG(queue_size), .def = 256, .help = "descriptors in a queue"},
-    {"logical_block_size", PROP_U32, CFG(logical_bytes), .def = 512,
-     .help = "the least that the guest reads or writes, in bytes"},
-    {"physical_block_size", PROP_U32, CFG(physical_bytes), .def = 512,
-     .help = "what the guest is told of the storage's blocks"},
-    {"min_io_size", PROP_U32, CFG(min_io_bytes), .help = "the least good request, 0: not told"},
-    {"opt_io_size", PROP_U32, CFG(opt_io_bytes), .help = "the best request, 0: not told"},
-    {"rerror", PROP_ENUM, CFG(rerror), .def = BLOCKDEV_ON_ERROR_AUTO,
-     .values = &blockdev_on_error_type, .help = "what a failed read does"},
-    {"werror", PROP_ENUM, CFG(werror), .def = BLOCKDEV_ON_ERROR_AUTO,
-     .values = &blockdev_on_error_type, .help = "what a failed write does"},
-    {"write-cache", PROP_ENUM, CFG(write_cache), .def = ON_OFF_AUTO_AUTO,
-     .values = &on_off_auto_type, .help = "whether writes are done before they are stable"},
-    {"share-rw", PROP_BOOL, CFG(share_rw), .help = "others may write to the drive too"},
-    {"config-wce", PROP_BOOL, CFG(config_wce), .def = 1,
-     .help = "the guest may turn the write cache off"},
-    {"discard", PROP_BOOL, CFG(discard), .def = 1, .help = "offer discard requests"},
-    {"write-zeroes", PROP_BOOL, CFG(write_zeroes), .def = 1, .help = "offer write-zeroes requests"},
+    BLK_PROPERTIES,
     VIRTIO_PCI_PROPERTIES(struct virtio_blk, UINT32_MAX),
+    {NULL},
+};
+
+static const struct property virtio_blk_props_mmio[] = {
+    BLK_PROPERTIES,
+    VIRTIO_PROPERTIES(struct virtio_blk),
     {NULL},
 };
 
@@ -553,6 +584,23 @@ const struct device_class virtio_blk_pci_class = {
     .bus = BUS_PCI,
     .size = sizeof(struct virtio_blk),
     .props = virtio_blk_props,
+    .state = &virtio_blk_desc,
+    .state_offset = offsetof(struct virtio_blk, s),
+    .realize = blk_realize,
+    .unrealize = blk_unrealize,
+    .reset = virtio_pci_reset,
+    .pause = virtio_pci_pause,
+    .resume = virtio_pci_resume,
+    .boot_path = virtio_pci_boot_path,
+    .post_load = virtio_pci_post_load,
+};
+
+const struct device_class virtio_blk_device_class = {
+    .name = "virtio-blk-device",
+    .help = "disk (virtio), in a slot of the board",
+    .bus = BUS_VIRTIO,
+    .size = sizeof(struct virtio_blk),
+    .props = virtio_blk_props_mmio,
     .state = &virtio_blk_desc,
     .state_offset = offsetof(struct virtio_blk, s),
     .realize = blk_realize,

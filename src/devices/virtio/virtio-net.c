@@ -717,39 +717,54 @@ static bool net_post_load(struct device *dev, GError **error)
     {                                                                                              \
         .name = name_, .type = PROP_BOOL, .offset = CFG(member), .def = 1, .help = help_           \
     }
+#define NET_PROPERTIES                                                                             \
+    {"netdev", PROP_STRING, CFG(netdev), .help = "id of the back end"},                            \
+        {"mac", PROP_STRING, CFG(mac), .help = "address, as 52:54:00:12:34:56"},                   \
+        {"mq", PROP_BOOL, CFG(mq), .help = "use all pairs of queues that the back end has"},       \
+        {"host_mtu", PROP_U16,     CFG(host_mtu),                                                  \
+         .min = 0,   .max = 65535, .help = "longest packet that the guest is told, 0: not told"},  \
+        {"rx_queue_size", PROP_U16, CFG(rx_queue_size), .def = 256,                                \
+         .help = "buffers to receive into"},                                                       \
+        {"tx_queue_size", PROP_U16, CFG(tx_queue_size), .def = 256, .help = "buffers to send"},    \
+        {"speed",                                                                                  \
+         PROP_U32,                                                                                 \
+         CFG(speed),                                                                               \
+         .def = SPEED_UNKNOWN,                                                                     \
+         .min = 0,                                                                                 \
+         .max = UINT32_MAX,                                                                        \
+         .help = "megabits a second that the guest is told"},                                      \
+        {"duplex", PROP_STRING, CFG(duplex), .help = "full or half, as the guest is told"},        \
+        {"tx", PROP_STRING, CFG(tx), .help = "bh: frames are sent at once"},                       \
+        SWITCH("csum", csum, "the guest may leave checksums to the host"),                         \
+        SWITCH("guest_csum", guest_csum, "the host may leave checksums to the guest"),             \
+        SWITCH("gso", gso, "offer segmentation to legacy drivers"),                                \
+        SWITCH("guest_tso4", guest_tso4, "the guest takes long TCP segments over IPv4"),           \
+        SWITCH("guest_tso6", guest_tso6, "the same over IPv6"),                                    \
+        SWITCH("guest_ecn", guest_ecn, "the same with congestion marks"),                          \
+        SWITCH("guest_ufo", guest_ufo, "the guest takes long UDP datagrams"),                      \
+        SWITCH("host_tso4", host_tso4, "the host takes long TCP segments over IPv4"),              \
+        SWITCH("host_tso6", host_tso6, "the same over IPv6"),                                      \
+        SWITCH("host_ecn", host_ecn, "the same with congestion marks"),                            \
+        SWITCH("host_ufo", host_ufo, "the host takes long UDP datagrams"),                         \
+        SWITCH("mrg_rxbuf", mrg_rxbuf, "a frame may be put into several buffers"),                 \
+        SWITCH("status", status, "the guest is told whether the link is up"),                      \
+        SWITCH("ctrl_vq", ctrl_vq, "a control queue"),                                             \
+        SWITCH("ctrl_rx", ctrl_rx, "the guest sets what it receives"),                             \
+        SWITCH("ctrl_vlan", ctrl_vlan, "the guest sets which virtual LANs it receives"),           \
+        SWITCH("ctrl_rx_extra", ctrl_rx_extra, "more of that"),                                    \
+        SWITCH("ctrl_mac_addr", ctrl_mac_addr, "the guest may change its address"),                \
+        SWITCH("ctrl_guest_offloads", ctrl_guest_offloads, "the guest may change its offloads"),   \
+        SWITCH("guest_announce", guest_announce, "the guest can be asked to announce itself")
+
 static const struct property virtio_net_props[] = {
-    {"netdev", PROP_STRING, CFG(netdev), .help = "id of the back end"},
-    {"mac", PROP_STRING, CFG(mac), .help = "address, as 52:54:00:12:34:56"},
-    {"mq", PROP_BOOL, CFG(mq), .help = "use all pairs of queues that the back end has"},
-    {"host_mtu", PROP_U16, CFG(host_mtu), .min = 0, .max = 65535,
-     .help = "longest packet that the guest is told, 0: not told"},
-    {"rx_queue_size", PROP_U16, CFG(rx_queue_size), .def = 256, .help = "buffers to receive into"},
-    {"tx_queue_size", PROP_U16, CFG(tx_queue_size), .def = 256, .help = "buffers to send"},
-    {"speed", PROP_U32, CFG(speed), .def = SPEED_UNKNOWN, .min = 0, .max = UINT32_MAX,
-     .help = "megabits a second that the guest is told"},
-    {"duplex", PROP_STRING, CFG(duplex), .help = "full or half, as the guest is told"},
-    {"tx", PROP_STRING, CFG(tx), .help = "bh: frames are sent at once"},
-    SWITCH("csum", csum, "the guest may leave checksums to the host"),
-    SWITCH("guest_csum", guest_csum, "the host may leave checksums to the guest"),
-    SWITCH("gso", gso, "offer segmentation to legacy drivers"),
-    SWITCH("guest_tso4", guest_tso4, "the guest takes long TCP segments over IPv4"),
-    SWITCH("guest_tso6", guest_tso6, "the same over IPv6"),
-    SWITCH("guest_ecn", guest_ecn, "the same with congestion marks"),
-    SWITCH("guest_ufo", guest_ufo, "the guest takes long UDP datagrams"),
-    SWITCH("host_tso4", host_tso4, "the host takes long TCP segments over IPv4"),
-    SWITCH("host_tso6", host_tso6, "the same over IPv6"),
-    SWITCH("host_ecn", host_ecn, "the same with congestion marks"),
-    SWITCH("host_ufo", host_ufo, "the host takes long UDP datagrams"),
-    SWITCH("mrg_rxbuf", mrg_rxbuf, "a frame may be put into several buffers"),
-    SWITCH("status", status, "the guest is told whether the link is up"),
-    SWITCH("ctrl_vq", ctrl_vq, "a control queue"),
-    SWITCH("ctrl_rx", ctrl_rx, "the guest sets what it receives"),
-    SWITCH("ctrl_vlan", ctrl_vlan, "the guest sets which virtual LANs it receives"),
-    SWITCH("ctrl_rx_extra", ctrl_rx_extra, "more of that"),
-    SWITCH("ctrl_mac_addr", ctrl_mac_addr, "the guest may change its address"),
-    SWITCH("ctrl_guest_offloads", ctrl_guest_offloads, "the guest may change its offloads"),
-    SWITCH("guest_announce", guest_announce, "the guest can be asked to announce itself"),
+    NET_PROPERTIES,
     VIRTIO_PCI_PROPERTIES(struct virtio_net, UINT32_MAX),
+    {NULL},
+};
+
+static const struct property virtio_net_props_mmio[] = {
+    NET_PROPERTIES,
+    VIRTIO_PROPERTIES(struct virtio_net),
     {NULL},
 };
 
@@ -766,5 +781,23 @@ const struct device_class virtio_net_pci_class = {
     .reset = virtio_pci_reset,
     .pause = net_pause,
     .resume = virtio_pci_resume,
+    .boot_path = virtio_pci_boot_path,
+    .post_load = net_post_load,
+};
+
+const struct device_class virtio_net_device_class = {
+    .name = "virtio-net-device",
+    .help = "network card (virtio), in a slot of the board",
+    .bus = BUS_VIRTIO,
+    .size = sizeof(struct virtio_net),
+    .props = virtio_net_props_mmio,
+    .state = &virtio_net_desc,
+    .state_offset = offsetof(struct virtio_net, s),
+    .realize = net_realize,
+    .unrealize = net_unrealize,
+    .reset = virtio_pci_reset,
+    .pause = net_pause,
+    .resume = virtio_pci_resume,
+    .boot_path = virtio_pci_boot_path,
     .post_load = net_post_load,
 };

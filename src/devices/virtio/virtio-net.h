@@ -4,6 +4,6 @@
 
 #include "devices/core/device.h"
 
-extern const struct device_class virtio_net_pci_class;
+extern const struct device_class virtio_net_pci_class, virtio_net_device_class;
 
 #endif

@@ -8,6 +8,7 @@
 #include "devices/virtio/virtio-pci.h"
 
 #include "base/log.h"
+#include "devices/virtio/virtio-mmio.h"
 #include <string.h>
 
 #define VENDOR               0x1af4
@@ -65,7 +66,6 @@
 
 #define ISR_QUEUE            1
 #define ISR_CONFIG           2
-#define CONFIG_MAX           256
 
 const struct state_field virtio_pci_state_fields[] = {
     STATE_STRUCT(struct virtio_pci_state, pci, pci_state_fields),
@@ -75,17 +75,19 @@ const struct state_field virtio_pci_state_fields[] = {
 
 /* ---- interrupts */
 
-static void intx_update(void *arg)
+void virtio_intx_update(void *arg)
 {
     struct virtio_pci *p = arg;
     uint8_t isr = __atomic_load_n(&p->virtio.s->isr, __ATOMIC_ACQUIRE);
 
-    if (p->pci.bus) {
+    if (p->slot) {
+        virtio_mmio_interrupt(p, isr != 0);
+    } else if (p->pci.bus) {
         pci_set_intx(&p->pci, isr != 0 && !pci_msix_enabled(&p->pci));
     }
 }
 
-static void interrupt(struct virtio *v, uint16_t vector, bool config)
+void virtio_pci_interrupt(struct virtio *v, uint16_t vector, bool config)
 {
     struct virtio_pci *p = (struct virtio_pci *)v->dev;
 
@@ -99,7 +101,7 @@ static void interrupt(struct virtio *v, uint16_t vector, bool config)
     if (p->intx) {
         loop_bell_ring(p->intx);
     } else {
-        intx_update(p);
+        virtio_intx_update(p);
     }
 }
 
@@ -107,7 +109,7 @@ static uint8_t isr_read(struct virtio_pci *p)
 {
     uint8_t isr = __atomic_exchange_n(&p->virtio.s->isr, 0, __ATOMIC_ACQ_REL);
 
-    intx_update(p);
+    virtio_intx_update(p);
     return isr;
 }
 
@@ -115,34 +117,6 @@ static uint8_t isr_read(struct virtio_pci *p)
 static uint16_t fit_vector(const struct virtio_pci *p, uint64_t vector)
 {
     return vector < p->pci.msix_vectors ? (uint16_t)vector : VIRTIO_NO_VECTOR;
-}
-
-/* ---- device configuration */
-
-static uint64_t config_read(struct virtio_pci *p, uint64_t offset, unsigned size)
-{
-    struct virtio *v = &p->virtio;
-    uint8_t config[CONFIG_MAX + 8] = {0};
-    uint64_t value = 0;
-
-    if (offset >= v->ops->config_bytes) {
-        return 0;
-    }
-    v->ops->get_config(v, config);
-    memcpy(&value, config + offset, size);
-    return value;
-}
-
-static void config_write(struct virtio_pci *p, uint64_t offset, uint64_t value, unsigned size)
-{
-    struct virtio *v = &p->virtio;
-    uint8_t config[CONFIG_MAX + 8] = {0};
-
-    if (v->ops->set_config && offset < v->ops->config_bytes) {
-        v->ops->get_config(v, config);
-        memcpy(config + offset, &value, size);
-        v->ops->set_config(v, config);
-    }
 }
 
 /* ---- the modern interface */
@@ -216,7 +190,7 @@ static uint64_t common_read(struct virtio_pci *p, uint64_t offset)
     }
 }
 
-static void set_half(uint64_t *field, bool high, uint64_t value, unsigned size)
+void virtio_set_half(uint64_t *field, bool high, uint64_t value, unsigned size)
 {
     if (size == 8 && !high) {
         *field = value;
@@ -253,15 +227,15 @@ static void common_write_queue(struct virtio_pci *p, uint64_t offset, uint64_t v
         break;
     case COMMON_QUEUE_DESC:
     case COMMON_QUEUE_DESC + 4:
-        set_half(&vq->s->desc, offset & 4, value, size);
+        virtio_set_half(&vq->s->desc, offset & 4, value, size);
         break;
     case COMMON_QUEUE_DRIVER:
     case COMMON_QUEUE_DRIVER + 4:
-        set_half(&vq->s->driver, offset & 4, value, size);
+        virtio_set_half(&vq->s->driver, offset & 4, value, size);
         break;
     case COMMON_QUEUE_DEVICE:
     case COMMON_QUEUE_DEVICE + 4:
-        set_half(&vq->s->device, offset & 4, value, size);
+        virtio_set_half(&vq->s->device, offset & 4, value, size);
         break;
     default:
         break;
@@ -288,7 +262,7 @@ static void common_write(struct virtio_pci *p, uint64_t offset, uint64_t value, 
         break;
     case COMMON_STATUS:
         virtio_set_status(v, (uint8_t)value);
-        intx_update(p);
+        virtio_intx_update(p);
         break;
     case COMMON_QUEUE_SELECT:
         s->queue_select = (uint16_t)value;
@@ -309,7 +283,7 @@ static uint64_t modern_read(void *opaque, gpa_t offset, unsigned size)
     case PAGE_ISR:
         return offset == PAGE_ISR ? isr_read(p) : 0;
     case PAGE_DEVICE:
-        return config_read(p, offset - PAGE_DEVICE, size);
+        return virtio_config_read(&p->virtio, offset - PAGE_DEVICE, size);
     default:
         return 0;
     }
@@ -333,7 +307,7 @@ static void modern_write(void *opaque, gpa_t offset, uint64_t value, unsigned si
         }
         break;
     case PAGE_DEVICE:
-        config_write(p, offset - PAGE_DEVICE, value, size);
+        virtio_config_write(&p->virtio, offset - PAGE_DEVICE, value, size);
         break;
     case PAGE_NOTIFY:
         ring(p, (offset - PAGE_NOTIFY) / NOTIFY_STRIDE);
@@ -413,7 +387,7 @@ static uint64_t legacy_read(void *opaque, gpa_t offset, unsigned size)
     const struct virtqueue *vq = selected(p);
 
     if (offset >= legacy_config_at(p)) {
-        return config_read(p, offset - legacy_config_at(p), size);
+        return virtio_config_read(&p->virtio, offset - legacy_config_at(p), size);
     }
     switch (offset) {
     case LEGACY_DEVICE: {
@@ -484,7 +458,7 @@ static void legacy_write(void *opaque, gpa_t offset, uint64_t value, unsigned si
     struct virtqueue *vq = selected(p);
 
     if (offset >= legacy_config_at(p)) {
-        config_write(p, offset - legacy_config_at(p), value, size);
+        virtio_config_write(&p->virtio, offset - legacy_config_at(p), value, size);
         return;
     }
     switch (offset) {
@@ -508,7 +482,7 @@ static void legacy_write(void *opaque, gpa_t offset, uint64_t value, unsigned si
             legacy_begin(p);
         }
         virtio_set_status(v, (uint8_t)value);
-        intx_update(p);
+        virtio_intx_update(p);
         break;
     case LEGACY_CONFIG_VECTOR:
         v->s->config_vector = fit_vector(p, value);
@@ -656,7 +630,7 @@ static bool choose_interfaces(struct virtio_pci *p, bool *modern, GError **error
     return true;
 }
 
-static void offer_core_features(struct virtio_pci *p, bool modern)
+void virtio_offer_core_features(struct virtio_pci *p, bool modern)
 {
     const struct {
         bool on;
@@ -681,7 +655,9 @@ bool virtio_pci_realize(struct virtio_pci *p, struct virtio_pci_state *state, ui
     struct pci_ids ids = {.vendor = VENDOR, .subsystem_vendor = VENDOR, .class = class};
     bool modern;
 
-    g_assert(v->ops->config_bytes <= CONFIG_MAX);
+    if (v->dev->class->bus == BUS_VIRTIO) {
+        return virtio_mmio_realize(p, error);
+    }
     if (!choose_interfaces(p, &modern, error)) {
         return false;
     }
@@ -691,15 +667,15 @@ bool virtio_pci_realize(struct virtio_pci *p, struct virtio_pci_state *state, ui
     ids.device = p->transitional ? transitional_id(id) : (uint16_t)(DEVICE_MODERN + id);
     ids.subsystem = p->transitional ? id : 0x1100;
     ids.revision = p->transitional ? 0 : 1;
-    offer_core_features(p, modern);
-    v->interrupt = interrupt;
+    virtio_offer_core_features(p, modern);
+    v->interrupt = virtio_pci_interrupt;
     v->doorbell = doorbell;
     p->pci.config_written = config_space_written;
     if (!pci_init(&p->pci, &state->pci, NULL, &ids, 1, error)) {
         return false;
     }
     if (v->home != v->dev->env->loop) {
-        p->intx = loop_bell_new(v->dev->env->loop, intx_update, p);
+        p->intx = loop_bell_new(v->dev->env->loop, virtio_intx_update, p);
     }
     if (p->transitional) {
         legacy_init(p);
@@ -722,6 +698,7 @@ void virtio_pci_unrealize(struct device *dev)
 
     virtio_finish(&p->virtio);
     loop_bell_free(g_steal_pointer(&p->intx));
+    virtio_mmio_unrealize(p);
     pci_finish(&p->pci);
 }
 
@@ -730,6 +707,10 @@ void virtio_pci_reset(struct device *dev, enum reset_kind kind)
     struct virtio_pci *p = (struct virtio_pci *)dev;
 
     virtio_reset(&p->virtio);
+    if (p->slot) {
+        virtio_mmio_interrupt(p, false);
+        return;
+    }
     pci_reset(&p->pci);
     atomic_store(&p->virtio.master, false);
 }
@@ -748,18 +729,20 @@ bool virtio_pci_post_load(struct device *dev, GError **error)
 {
     struct virtio_pci *p = (struct virtio_pci *)dev;
 
-    if (!pci_post_load(&p->pci, error)) {
-        return false;
+    if (!p->slot) {
+        if (!pci_post_load(&p->pci, error)) {
+            return false;
+        }
+        config_space_written(&p->pci, 0, 0);
     }
-    config_space_written(&p->pci, 0, 0);
+    virtio_intx_update(p);
     return virtio_post_load(&p->virtio, error);
 }
 
 char *virtio_pci_boot_path(struct device *dev)
 {
-    const struct pci_device *pci = &((struct virtio_pci *)dev)->pci;
-    g_autofree char *path = pci_firmware_path(pci);
+    const struct virtio_pci *p = (struct virtio_pci *)dev;
+    g_autofree char *path = p->slot ? virtio_mmio_firmware_path(p) : pci_firmware_path(&p->pci);
 
-    return g_strconcat(path, pci_get16(pci, PCI_CLASS) == 0x0200 ? "/ethernet-phy@0" : "/disk@0,0",
-                       NULL);
+    return g_strconcat(path, p->virtio.ops->id == 1 ? "/ethernet-phy@0" : "/disk@0,0", NULL);
 }

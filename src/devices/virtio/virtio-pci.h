@@ -6,6 +6,9 @@
  * listed as STATE_STRUCT(struct X_state, proxy, virtio_pci_state_fields). realize() calls
  * virtio_init() and virtio_add_queue() on d->proxy.virtio, then virtio_pci_realize(); the other ops
  * of the class can be virtio_pci_*() themselves.
+ *
+ * A second class of the same device whose bus is BUS_VIRTIO has its registers in memory, without
+ * PCI (virtio-mmio.h): the same functions do for it, and pci is not used.
  */
 #ifndef DEVICES_VIRTIO_VIRTIO_PCI_H
 #define DEVICES_VIRTIO_VIRTIO_PCI_H
@@ -27,13 +30,25 @@ struct virtio_pci {
         uint32_t disable_legacy; /* enum on_off_auto */
         uint32_t vectors;        /* UINT32_MAX: as many as there are queues, and one */
     } cfg;
+    struct virtio_mmio_slot *slot; /* of a device that is not on PCI: virtio-mmio.h */
     bool transitional;
     uint8_t window; /* of the capability through which configuration space reaches the registers */
     struct region legacy, modern;
     GSource *intx; /* a bell: the pin is to follow the ISR; only where home is not the main loop */
 };
 
-/* Properties of all virtio PCI devices; the device's own come first. */
+/* Properties of all virtio devices; the device's own come first. */
+#define VIRTIO_PROPERTIES(type)                                                                    \
+    {"event_idx", PROP_BOOL, offsetof(type, proxy.cfg.event_idx), .def = 1,                        \
+     .help = "offer VIRTIO_F_EVENT_IDX"},                                                          \
+        {"indirect_desc", PROP_BOOL, offsetof(type, proxy.cfg.indirect), .def = 1,                 \
+         .help = "offer VIRTIO_F_INDIRECT_DESC"},                                                  \
+    {                                                                                              \
+        "packed", PROP_BOOL, offsetof(type, proxy.cfg.packed),                                     \
+            .def = 0, .help = "offer VIRTIO_F_RING_PACKED"                                         \
+    }
+
+/* And of those on PCI. */
 #define VIRTIO_PCI_PROPERTIES(type, vectors_)                                                      \
     {"disable-legacy",                                                                             \
      PROP_ENUM,                                                                                    \
@@ -43,12 +58,7 @@ struct virtio_pci {
      .help = "no interface for drivers from before VIRTIO 1.0"},                                   \
         {"disable-modern", PROP_BOOL, offsetof(type, proxy.cfg.disable_modern),                    \
          .help = "only that interface"},                                                           \
-        {"event_idx", PROP_BOOL, offsetof(type, proxy.cfg.event_idx), .def = 1,                    \
-         .help = "offer VIRTIO_F_EVENT_IDX"},                                                      \
-        {"indirect_desc", PROP_BOOL, offsetof(type, proxy.cfg.indirect), .def = 1,                 \
-         .help = "offer VIRTIO_F_INDIRECT_DESC"},                                                  \
-        {"packed", PROP_BOOL, offsetof(type, proxy.cfg.packed), .def = 0,                          \
-         .help = "offer VIRTIO_F_RING_PACKED"},                                                    \
+        VIRTIO_PROPERTIES(type),                                                                   \
     {                                                                                              \
         "vectors", PROP_U32, offsetof(type, proxy.cfg.vectors),                                    \
             .def = (vectors_),                                                                     \
@@ -62,6 +72,10 @@ void virtio_pci_unrealize(struct device *dev);
 void virtio_pci_reset(struct device *dev, enum reset_kind kind);
 void virtio_pci_pause(struct device *dev);
 void virtio_pci_resume(struct device *dev);
+/* For virtio-mmio.c. */
+void virtio_pci_interrupt(struct virtio *v, uint16_t vector, bool config);
+void virtio_intx_update(void *proxy);
+void virtio_offer_core_features(struct virtio_pci *p, bool modern);
 char *virtio_pci_boot_path(struct device *dev); /* of a disk or a network card */
 bool virtio_pci_post_load(struct device *dev, GError **error);
 

@@ -170,7 +170,7 @@ static bool rng_realize(struct device *dev, GError **error)
             object_use(dev->env, d->cfg.rng,
                        1u << OBJECT_TYPE_RNG_BUILTIN | 1u << OBJECT_TYPE_RNG_RANDOM, "rng", error);
         if (!d->object) {
-            g_prefix_error(error, "virtio-rng-pci: ");
+            g_prefix_error(error, "%s: ", dev->class->name);
             return false;
         }
     }
@@ -215,14 +215,30 @@ static bool rng_post_load(struct device *dev, GError **error)
     return virtio_pci_post_load(dev, error);
 }
 
+#define RNG_PROPERTIES                                                                             \
+    {"rng", PROP_STRING, offsetof(struct virtio_rng, cfg.rng),                                     \
+     .help = "id of an object rng-random or rng-builtin; else the host's kernel"},                 \
+        {"max-bytes",                                                                              \
+         PROP_U64,                                                                                 \
+         offsetof(struct virtio_rng, cfg.max_bytes),                                               \
+         .def = INT64_MAX,                                                                         \
+         .min = 1,                                                                                 \
+         .max = INT64_MAX,                                                                         \
+         .help = "bytes that the guest gets in a period"},                                         \
+    {                                                                                              \
+        "period", PROP_U32, offsetof(struct virtio_rng, cfg.period_ms),                            \
+            .def = 1 << 16, .min = 1, .max = UINT32_MAX, .help = "its length in milliseconds"      \
+    }
+
 static const struct property virtio_rng_props[] = {
-    {"rng", PROP_STRING, offsetof(struct virtio_rng, cfg.rng),
-     .help = "id of an object rng-random or rng-builtin; else the host's kernel"},
-    {"max-bytes", PROP_U64, offsetof(struct virtio_rng, cfg.max_bytes), .def = INT64_MAX, .min = 1,
-     .max = INT64_MAX, .help = "bytes that the guest gets in a period"},
-    {"period", PROP_U32, offsetof(struct virtio_rng, cfg.period_ms), .def = 1 << 16, .min = 1,
-     .max = UINT32_MAX, .help = "its length in milliseconds"},
+    RNG_PROPERTIES,
     VIRTIO_PCI_PROPERTIES(struct virtio_rng, UINT32_MAX),
+    {NULL},
+};
+
+static const struct property virtio_rng_props_mmio[] = {
+    RNG_PROPERTIES,
+    VIRTIO_PROPERTIES(struct virtio_rng),
     {NULL},
 };
 
@@ -232,6 +248,22 @@ const struct device_class virtio_rng_pci_class = {
     .bus = BUS_PCI,
     .size = sizeof(struct virtio_rng),
     .props = virtio_rng_props,
+    .state = &virtio_rng_desc,
+    .state_offset = offsetof(struct virtio_rng, s),
+    .realize = rng_realize,
+    .unrealize = rng_unrealize,
+    .reset = rng_reset,
+    .pause = virtio_pci_pause,
+    .resume = virtio_pci_resume,
+    .post_load = rng_post_load,
+};
+
+const struct device_class virtio_rng_device_class = {
+    .name = "virtio-rng-device",
+    .help = "random numbers from the host (virtio), in a slot of the board",
+    .bus = BUS_VIRTIO,
+    .size = sizeof(struct virtio_rng),
+    .props = virtio_rng_props_mmio,
     .state = &virtio_rng_desc,
     .state_offset = offsetof(struct virtio_rng, s),
     .realize = rng_realize,

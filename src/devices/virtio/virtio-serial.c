@@ -550,10 +550,21 @@ static void serial_pause(struct device *dev)
     virtio_pci_pause(dev);
 }
 
+#define SERIAL_PROPERTIES                                                                          \
+    {                                                                                              \
+        "max_ports", PROP_U32, offsetof(struct virtio_serial, cfg.max_ports),                      \
+            .def = MAX_PORTS, .min = 1, .max = MAX_PORTS, .help = "ports that it can have"         \
+    }
+
 static const struct property virtio_serial_props[] = {
-    {"max_ports", PROP_U32, offsetof(struct virtio_serial, cfg.max_ports), .def = MAX_PORTS,
-     .min = 1, .max = MAX_PORTS, .help = "ports that it can have"},
+    SERIAL_PROPERTIES,
     VIRTIO_PCI_PROPERTIES(struct virtio_serial, 2),
+    {NULL},
+};
+
+static const struct property virtio_serial_props_mmio[] = {
+    SERIAL_PROPERTIES,
+    VIRTIO_PROPERTIES(struct virtio_serial),
     {NULL},
 };
 
@@ -563,6 +574,22 @@ const struct device_class virtio_serial_pci_class = {
     .bus = BUS_PCI,
     .size = sizeof(struct virtio_serial),
     .props = virtio_serial_props,
+    .state = &virtio_serial_desc,
+    .state_offset = offsetof(struct virtio_serial, s),
+    .realize = serial_realize,
+    .unrealize = virtio_pci_unrealize,
+    .reset = virtio_pci_reset,
+    .pause = serial_pause,
+    .resume = virtio_pci_resume,
+    .post_load = virtio_pci_post_load,
+};
+
+const struct device_class virtio_serial_device_class = {
+    .name = "virtio-serial-device",
+    .help = "serial ports and consoles (virtio); makes the bus ID.0, in a slot of the board",
+    .bus = BUS_VIRTIO,
+    .size = sizeof(struct virtio_serial),
+    .props = virtio_serial_props_mmio,
     .state = &virtio_serial_desc,
     .state_offset = offsetof(struct virtio_serial, s),
     .realize = serial_realize,

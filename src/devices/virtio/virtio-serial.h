@@ -8,7 +8,8 @@
 
 #include "devices/core/device.h"
 
-extern const struct device_class virtio_serial_pci_class, virtserialport_class, virtconsole_class;
+extern const struct device_class virtio_serial_pci_class, virtio_serial_device_class,
+    virtserialport_class, virtconsole_class;
 
 struct virtio_serial;
 

@@ -169,6 +169,7 @@ static void resume_home(void *arg)
 void virtio_init(struct virtio *v, struct device *dev, const struct virtio_ops *ops,
                  struct virtio_state *state, struct loop *home)
 {
+    g_assert(ops->config_bytes <= VIRTIO_CONFIG_MAX);
     v->dev = dev;
     v->ops = ops;
     v->s = state;
@@ -354,6 +355,30 @@ void virtio_set_status(struct virtio *v, uint8_t status)
                 virtqueue_ring(&v->queue[i]);
             }
         }
+    }
+}
+
+uint64_t virtio_config_read(struct virtio *v, uint64_t offset, unsigned size)
+{
+    uint8_t config[VIRTIO_CONFIG_MAX + 8] = {0};
+    uint64_t value = 0;
+
+    if (offset >= v->ops->config_bytes) {
+        return 0;
+    }
+    v->ops->get_config(v, config);
+    memcpy(&value, config + offset, size);
+    return value;
+}
+
+void virtio_config_write(struct virtio *v, uint64_t offset, uint64_t value, unsigned size)
+{
+    uint8_t config[VIRTIO_CONFIG_MAX + 8] = {0};
+
+    if (v->ops->set_config && offset < v->ops->config_bytes) {
+        v->ops->get_config(v, config);
+        memcpy(config + offset, &value, size);
+        v->ops->set_config(v, config);
     }
 }
 

@@ -23,6 +23,7 @@
 /* Pieces of host memory that one request may have. */
 #define VIRTIO_MAX_PIECES         1024
 #define VIRTIO_NO_VECTOR          0xffff
+#define VIRTIO_CONFIG_MAX         256 /* bytes of a device's configuration structure */
 
 /* device status (2.1) */
 #define VIRTIO_STATUS_ACKNOWLEDGE 0x01
@@ -182,6 +183,11 @@ size_t iov_write(const struct iovec *iov, unsigned n, size_t offset, const void 
 /* ---- the transport's side; machine lock held */
 
 void virtio_set_status(struct virtio *v, uint8_t status);
+/* The device's configuration structure; size is 1 to 8. */
+uint64_t virtio_config_read(struct virtio *v, uint64_t offset, unsigned size);
+void virtio_config_write(struct virtio *v, uint64_t offset, uint64_t value, unsigned size);
+/* The low or high half of an address that is written in two. */
+void virtio_set_half(uint64_t *field, bool high, uint64_t value, unsigned size);
 void virtio_set_features(struct virtio *v, uint32_t select, uint32_t bits);
 uint64_t virtio_offered(const struct virtio *v); /* as the driver's interface shows them */
 void virtio_queue_enable(struct virtio *v, unsigned n);

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "dsdt.hex"
+#include "dsdt_microvm.hex"
 #include "dsdt_pc.hex"
 #include "ssdt_hpet.hex"
 #include "ssdt_pvpanic.hex"
@@ -31,6 +32,9 @@
 #define RSDP_BYTES   36
 
 #define MAX_TABLES   12
+
+#define PORT92       0x92
+#define PORT92_RESET 0x01
 
 /* An address in the tables. */
 struct link {
@@ -262,8 +266,13 @@ static void fadt_place(struct builder *b, const struct acpi_config *config, gpa_
           IAPC_LEGACY_DEVICES | (config->vga ? 0 : IAPC_NO_VGA) | (config->i8042 ? IAPC_8042 : 0));
     add8(t, 0);
     add32(t, FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_RESET_REG);
-    add_gas_io(t, Q35_RESET_PORT, 8, 1);
-    add8(t, Q35_RESET_VALUE);
+    if (config->chipset == ACPI_MICROVM) {
+        add_gas_io(t, PORT92, 8, 1);
+        add8(t, PORT92_RESET);
+    } else {
+        add_gas_io(t, Q35_RESET_PORT, 8, 1);
+        add8(t, Q35_RESET_VALUE);
+    }
     add_zeroes(t, 3);
     add64(t, facs); /* X_FIRMWARE_CTRL */
     add64(t, dsdt); /* X_DSDT */
@@ -421,13 +430,23 @@ static void root_place(struct builder *b)
     checksum_set(rsdp, RSDP_BYTES, 32);
 }
 
+static gpa_t dsdt_place(struct builder *b, enum acpi_chipset chipset)
+{
+    switch (chipset) {
+    case ACPI_Q35:
+        return aml_place(b, dsdt_aml_code, sizeof(dsdt_aml_code), false);
+    case ACPI_I440FX:
+        return aml_place(b, dsdt_pc_aml_code, sizeof(dsdt_pc_aml_code), false);
+    default:
+        return aml_place(b, dsdt_microvm_aml_code, sizeof(dsdt_microvm_aml_code), false);
+    }
+}
+
 static void tables_place(struct builder *b, const struct acpi_config *config)
 {
     add_zeroes(b->out, RSDP_BYTES);
     gpa_t facs = facs_place(b);
-    gpa_t dsdt = config->chipset == ACPI_Q35
-                     ? aml_place(b, dsdt_aml_code, sizeof(dsdt_aml_code), false)
-                     : aml_place(b, dsdt_pc_aml_code, sizeof(dsdt_pc_aml_code), false);
+    gpa_t dsdt = dsdt_place(b, config->chipset);
     fadt_place(b, config, facs, dsdt);
     madt_place(b, config);
     if (config->chipset == ACPI_Q35) {

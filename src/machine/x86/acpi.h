@@ -12,7 +12,7 @@
 
 #define ACPI_MAX_CPUS 255u /* local APIC ids 0..254: what the MADT's 8-bit entries hold */
 
-enum acpi_chipset { ACPI_Q35, ACPI_I440FX };
+enum acpi_chipset { ACPI_Q35, ACPI_I440FX, ACPI_MICROVM };
 
 struct acpi_config {
     enum acpi_chipset chipset;

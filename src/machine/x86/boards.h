@@ -4,6 +4,6 @@
 
 #include "machine/machine.h"
 
-extern const struct board board_i440fx, board_q35, board_none;
+extern const struct board board_i440fx, board_q35, board_microvm, board_none;
 
 #endif

@@ -17,6 +17,7 @@ struct pc_chipset {
     uint64_t ram_hole;  /* RAM below 4 GiB ends here at the latest... */
     uint64_t ram_split; /* ...or here when there is more RAM than that */
     enum acpi_chipset acpi;
+    bool bare; /* no HPET, no keyboard controller; RAM from 768 KiB on, with the firmware in it */
     bool ecam; /* configuration space in memory, at Q35_ECAM */
     bool (*offers_s3)(const struct pc *q);
     bool (*offers_s4)(const struct pc *q);
@@ -28,7 +29,9 @@ struct pc {
     struct region low, behind_vga, extended,
         high; /* of ram; between low and extended is the chipset's */
     struct region rom_top, rom_alias;
-    gpa_t rom_alias_base; /* 0: the ROM is not seen below 1 MiB */
+    struct region shadow;                /* of a bare board */
+    struct virtio_mmio_bus *virtio_mmio; /* the same */
+    gpa_t rom_alias_base;                /* 0: the ROM is not seen below 1 MiB */
     uint64_t low_bytes, high_bytes;
     struct device *pic, *ioapic, *pit, *pm, *lpc, *rtc, *fw_cfg;
     struct irq_line pic_intr;

@@ -300,6 +300,10 @@ bool pc_reset(struct machine *m, GError **error)
     bool fresh = !q->laid_out;
 
     mc146818rtc_set_cmos(q->rtc, CMOS_SHUTDOWN_STATUS, 0);
+    if (q->chipset->bare && q->rom_alias_base) {
+        address_space_write(m->mem, q->rom_alias_base,
+                            q->rom_alias.ram->host + q->rom_alias.ram_offset, q->rom_alias.size);
+    }
     q->laid_out = true;
     if (fresh ? !pc_firmware_finish(m, error) : !pc_boot_again(m, error)) {
         return false;
@@ -422,7 +426,7 @@ static bool timers_init(struct machine *m, struct pc *q, GError **error)
         return false;
     }
     mc146818rtc_set_alarm(q->rtc, &alarm);
-    return m->config->no_hpet || hpet_create(env, &hpet, error);
+    return m->config->no_hpet || q->chipset->bare || hpet_create(env, &hpet, error);
 }
 
 static bool chipset_init(struct machine *m, struct pc *q, GError **error)
@@ -438,7 +442,7 @@ static bool chipset_init(struct machine *m, struct pc *q, GError **error)
 static bool devices_init(struct machine *m, struct pc *q, GError **error)
 {
     return interrupts_init(m, q, error) && timers_init(m, q, error) && chipset_init(m, q, error) &&
-           i8042_create(&m->env, error) && port92_create(&m->env, error) &&
+           (q->chipset->bare || i8042_create(&m->env, error)) && port92_create(&m->env, error) &&
            pc_firmware_init(m, error);
 }
 
