@@ -9,6 +9,8 @@
  */
 #include "devices/vmcoreinfo.h"
 
+#include "base/bytes.h"
+
 #include "devices/fw-cfg.h"
 #include <string.h>
 
@@ -20,23 +22,13 @@ struct vmcoreinfo {
     uint8_t file[16]; /* as fw_cfg, whose state it is, tells it */
 };
 
-static uint64_t get_le(const uint8_t *bytes, unsigned size)
-{
-    uint64_t value = 0;
-
-    while (size--) {
-        value = value << 8 | bytes[size];
-    }
-    return value;
-}
-
 bool vmcoreinfo_get(const struct device *dev, gpa_t *addr, uint32_t *size)
 {
     const struct vmcoreinfo *d = (const struct vmcoreinfo *)dev;
 
-    *size = (uint32_t)get_le(d->file + 4, 4);
-    *addr = get_le(d->file + 8, 8);
-    return get_le(d->file + 2, 2) == FORMAT_ELF && *size > 0;
+    *size = (uint32_t)bytes_get_le(d->file + 4, 4);
+    *addr = bytes_get_le(d->file + 8, 8);
+    return bytes_get_le(d->file + 2, 2) == FORMAT_ELF && *size > 0;
 }
 
 static void written(void *opaque, const uint8_t *data, size_t length)

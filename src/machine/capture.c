@@ -8,6 +8,7 @@
  */
 #include "machine/capture.h"
 
+#include "base/bytes.h"
 #include "cpu/x86/state.h"
 #include "devices/vmcoreinfo.h"
 #include "machine/guest-kernel.h"
@@ -192,16 +193,6 @@ static bool follows_call(const struct trace *t, uint64_t addr)
     return false;
 }
 
-static uint64_t word_at(const uint8_t *bytes, unsigned size)
-{
-    uint64_t value = 0;
-
-    while (size--) {
-        value = value << 8 | bytes[size];
-    }
-    return value;
-}
-
 static struct godwit_return_list *trace_new(const struct trace *t, uint64_t sp)
 {
     struct godwit_return_list *list = godwit_return_list_new();
@@ -209,7 +200,7 @@ static struct godwit_return_list *trace_new(const struct trace *t, uint64_t sp)
     size_t n = t->symbols ? read_linear(t->vcpu, sp, stack, TRACE_BYTES) : 0;
 
     for (size_t at = 0; at + t->word_bytes <= n && list->n < TRACE_MAX; at += t->word_bytes) {
-        uint64_t addr = word_at(stack + at, t->word_bytes);
+        uint64_t addr = bytes_get_le(stack + at, t->word_bytes);
         g_autofree char *symbol = symbols_describe_return(t->symbols, addr - t->offset);
         struct godwit_return *entry;
 

@@ -12,6 +12,7 @@
  */
 #include "machine/guest-kernel.h"
 
+#include "base/bytes.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -46,16 +47,6 @@ struct record {
     uint32_t length;
     uint64_t time_ns;
 };
-
-static uint64_t get_le(const uint8_t *bytes, unsigned size)
-{
-    uint64_t value = 0;
-
-    while (size--) {
-        value = value << 8 | bytes[size];
-    }
-    return value;
-}
 
 /* "name member member...": the size and offsets of a struct, each member with room for a word. */
 static bool layout_find(const struct guest_kernel *k, const char *names, struct layout *layout)
@@ -108,14 +99,14 @@ static bool ring_find(struct ring *ring, GError **error)
         return false;
     }
     if (!guest_kernel_read(ring->k, at, bytes, WORD_BYTES) ||
-        !guest_kernel_read(ring->k, get_le(bytes, WORD_BYTES), bytes, rb.size)) {
+        !guest_kernel_read(ring->k, bytes_get_le(bytes, WORD_BYTES), bytes, rb.size)) {
         g_set_error(error, GUEST_KERNEL_ERROR, 0, "the kernel's log is not in memory");
         return false;
     }
     desc = bytes + rb.offset[0];
     data = bytes + rb.offset[1];
-    count_bits = get_le(desc + desc_ring.offset[0], 4);
-    size_bits = get_le(data + data_ring.offset[0], 4);
+    count_bits = bytes_get_le(desc + desc_ring.offset[0], 4);
+    size_bits = bytes_get_le(data + data_ring.offset[0], 4);
     if (count_bits == 0 || count_bits > COUNT_BITS_MAX || size_bits < 4 ||
         size_bits > SIZE_BITS_MAX) {
         g_set_error(error, GUEST_KERNEL_ERROR, 0, "the kernel's log has sizes that make no sense");
@@ -123,11 +114,11 @@ static bool ring_find(struct ring *ring, GError **error)
     }
     ring->count = 1ull << count_bits;
     ring->bytes = 1ull << size_bits;
-    ring->descs = get_le(desc + desc_ring.offset[1], WORD_BYTES);
-    ring->infos = get_le(desc + desc_ring.offset[2], WORD_BYTES);
-    ring->head = get_le(desc + desc_ring.offset[3], WORD_BYTES) & ID_MASK;
-    ring->tail = get_le(desc + desc_ring.offset[4], WORD_BYTES) & ID_MASK;
-    ring->data = get_le(data + data_ring.offset[1], WORD_BYTES);
+    ring->descs = bytes_get_le(desc + desc_ring.offset[1], WORD_BYTES);
+    ring->infos = bytes_get_le(desc + desc_ring.offset[2], WORD_BYTES);
+    ring->head = bytes_get_le(desc + desc_ring.offset[3], WORD_BYTES) & ID_MASK;
+    ring->tail = bytes_get_le(desc + desc_ring.offset[4], WORD_BYTES) & ID_MASK;
+    ring->data = bytes_get_le(data + data_ring.offset[1], WORD_BYTES);
     return true;
 }
 
@@ -166,15 +157,15 @@ static bool record_find(const struct ring *ring, uint64_t id, struct record *rec
         !guest_kernel_read(ring->k, ring->infos + index * ring->info.size, info, ring->info.size)) {
         return false;
     }
-    state = get_le(desc + ring->desc.offset[0], WORD_BYTES);
+    state = bytes_get_le(desc + ring->desc.offset[0], WORD_BYTES);
     if ((state & ID_MASK) != id ||
         (state >> STATE_SHIFT != STATE_COMMITTED && state >> STATE_SHIFT != STATE_FINALIZED)) {
         return false;
     }
-    room = block_find(ring, get_le(lpos + ring->lpos.offset[0], WORD_BYTES),
-                      get_le(lpos + ring->lpos.offset[1], WORD_BYTES), &at);
-    record->time_ns = get_le(info + ring->info.offset[0], WORD_BYTES);
-    record->length = (uint32_t)MIN(get_le(info + ring->info.offset[1], 2), room);
+    room = block_find(ring, bytes_get_le(lpos + ring->lpos.offset[0], WORD_BYTES),
+                      bytes_get_le(lpos + ring->lpos.offset[1], WORD_BYTES), &at);
+    record->time_ns = bytes_get_le(info + ring->info.offset[0], WORD_BYTES);
+    record->length = (uint32_t)MIN(bytes_get_le(info + ring->info.offset[1], 2), room);
     record->length = MIN(record->length, TEXT_MAX_BYTES);
     record->text = ring->data + at;
     return true;

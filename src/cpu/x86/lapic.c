@@ -3,8 +3,8 @@
  *
  * IRR, TMR and the destination registers are atomics: whoever delivers sets an IRR bit of the
  * target and requests VCPU_REQ_INTR; the target's thread compares IRR with its priority when it
- * looks. ISR, TPR, SVR and the LVT belong to the owner's thread. The timer's fields are under a
- * mutex, as its callback runs on the main thread.
+ * looks. ISR, TPR, SVR and the LVT belong to the owner's thread. The timer is in lapic-timer.c,
+ * what a guest reads and writes in lapic-regs.c.
  *
  * At power-on LINT0 of the boot CPU is set to ExtINT, unmasked, as firmware leaves it: machines
  * here start kernels with no firmware in between.
@@ -13,100 +13,7 @@
  * and receive illegal vector are reported), ExtINT by message (the 8259 reaches LINT0 alone), the
  * thermal and performance counter sources (their LVT registers are storage), SMI delivery.
  */
-#include "cpu/x86/lapic.h"
-
-#include "base/log.h"
-#include "cpu/x86/cpuid.h"
-#include <string.h>
-
-#define APIC_VERSION 0x00050014u /* integrated, 6 LVT entries */
-
-enum { /* register offsets */
-       REG_ID = 0x20,
-       REG_VERSION = 0x30,
-       REG_TPR = 0x80,
-       REG_APR = 0x90,
-       REG_PPR = 0xa0,
-       REG_EOI = 0xb0,
-       REG_LDR = 0xd0,
-       REG_DFR = 0xe0,
-       REG_SVR = 0xf0,
-       REG_ISR = 0x100,
-       REG_TMR = 0x180,
-       REG_IRR = 0x200,
-       REG_ESR = 0x280,
-       REG_ICR_LOW = 0x300,
-       REG_ICR_HIGH = 0x310,
-       REG_LVT_TIMER = 0x320,
-       REG_LVT_THERMAL = 0x330,
-       REG_LVT_PMC = 0x340,
-       REG_LVT_LINT0 = 0x350,
-       REG_LVT_LINT1 = 0x360,
-       REG_LVT_ERROR = 0x370,
-       REG_TIMER_INITIAL = 0x380,
-       REG_TIMER_CURRENT = 0x390,
-       REG_TIMER_DIVIDE = 0x3e0,
-       REG_SELF_IPI = 0x3f0, /* x2APIC only */
-};
-
-enum { LVT_TIMER, LVT_THERMAL, LVT_PMC, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_COUNT };
-
-#define LVT_MASKED        (1u << 16)
-#define LVT_LEVEL         (1u << 15)
-#define LVT_REMOTE_IRR    (1u << 14)
-#define LVT_PENDING       (1u << 12)
-#define LVT_MODE(v)       ((v) >> 8 & 7)
-#define LVT_TIMER_MODE(v) ((v) >> 17 & 3)
-
-enum { TIMER_ONE_SHOT, TIMER_PERIODIC, TIMER_TSC_DEADLINE };
-enum {
-    MODE_FIXED,
-    MODE_LOWEST,
-    MODE_SMI,
-    MODE_RESERVED,
-    MODE_NMI,
-    MODE_INIT,
-    MODE_STARTUP,
-    MODE_EXTINT
-};
-
-#define SVR_ENABLE       (1u << 8)
-#define SVR_NO_EOI_CAST  (1u << 12)
-
-#define ESR_SEND_ILLEGAL (1u << 5)
-#define ESR_RECV_ILLEGAL (1u << 6)
-#define ESR_ILLEGAL_REG  (1u << 7)
-
-#define MIN_PERIOD_NS                                                                              \
-    20000 /* a periodic timer faster than this is held back: the host has to live */
-
-struct lapic {
-    struct lapic_bus *bus;
-    struct vcpu *vcpu;
-    uint32_t id; /* x2APIC id */
-
-    _Atomic uint32_t irr[8], tmr[8];
-    _Atomic uint32_t xapic_id, ldr, dfr, svr;
-    _Atomic uint64_t base;
-    _Atomic uint32_t lvt[LVT_COUNT];
-    _Atomic uint32_t esr_pending;
-
-    /* the owner's thread */
-    uint32_t isr[8];
-    uint32_t tpr, esr, icr_low, icr_high;
-
-    GMutex mutex; /* the timer */
-    struct vtimer timer;
-    uint32_t timer_initial, timer_divide;
-    int64_t timer_start_ns, timer_deadline_ns; /* deadline -1: idle */
-    uint64_t tsc_deadline;
-};
-
-struct lapic_bus {
-    struct cpus *cpus;
-    _Atomic bool extint;
-    struct lapic *apic[]; /* by vCPU index */
-};
+#include "cpu/x86/lapic-priv.h"
 
 struct lapic_bus *lapic_bus_new(struct cpus *cpus)
 {
@@ -119,12 +26,6 @@ struct lapic_bus *lapic_bus_new(struct cpus *cpus)
 void lapic_bus_free(struct lapic_bus *bus)
 {
     g_free(bus);
-}
-
-static bool in_x2apic(const struct lapic *apic)
-{
-    return (apic->base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) ==
-           (APIC_BASE_ENABLE | APIC_BASE_X2APIC);
 }
 
 /* ---- vectors in 256-bit registers */
@@ -152,7 +53,7 @@ static int highest_irr(const struct lapic *apic)
 }
 
 /* Processor priority: the higher of the task's and the highest in-service vector's class. */
-static uint32_t processor_priority(const struct lapic *apic)
+uint32_t lapic_priority(const struct lapic *apic)
 {
     int isr = highest_bit(apic->isr);
     uint32_t in_service = isr < 0 ? 0 : (uint32_t)isr & 0xf0;
@@ -162,15 +63,13 @@ static uint32_t processor_priority(const struct lapic *apic)
 
 /* ---- accepting */
 
-static void report_error(struct lapic *apic, uint32_t bit);
-
 /* Any thread. */
 static void accept_vector(struct lapic *apic, uint8_t vector, bool level)
 {
     uint32_t bit = 1u << (vector & 31);
 
     if (vector < 16) {
-        report_error(apic, ESR_RECV_ILLEGAL);
+        lapic_report_error(apic, ESR_RECV_ILLEGAL);
         return;
     }
     if (level) {
@@ -207,7 +106,7 @@ static void accept(struct lapic *apic, unsigned mode, uint8_t vector, bool level
 }
 
 /* A local source: LVT entry i fires. Any thread. */
-static void lvt_fire(struct lapic *apic, unsigned i)
+void lapic_lvt_fire(struct lapic *apic, unsigned i)
 {
     uint32_t lvt = atomic_load(&apic->lvt[i]);
 
@@ -218,13 +117,13 @@ static void lvt_fire(struct lapic *apic, unsigned i)
     }
 }
 
-static void report_error(struct lapic *apic, uint32_t bit)
+void lapic_report_error(struct lapic *apic, uint32_t bit)
 {
     uint32_t lvt = atomic_load(&apic->lvt[LVT_ERROR]);
 
     atomic_fetch_or(&apic->esr_pending, bit);
     if (!(lvt & LVT_MASKED) && (lvt & 0xff) >= 16) {
-        lvt_fire(apic, LVT_ERROR);
+        lapic_lvt_fire(apic, LVT_ERROR);
     }
 }
 
@@ -235,14 +134,14 @@ static bool matches_physical(const struct lapic *apic, uint32_t dest, bool wide)
     if (wide) {
         return dest == 0xffffffff || dest == apic->id;
     }
-    return dest == 0xff || dest == (in_x2apic(apic) ? apic->id : apic->xapic_id >> 24);
+    return dest == 0xff || dest == (lapic_in_x2apic(apic) ? apic->id : apic->xapic_id >> 24);
 }
 
 static bool matches_logical(const struct lapic *apic, uint32_t dest, bool wide)
 {
     uint32_t ldr = atomic_load(&apic->ldr);
 
-    if (in_x2apic(apic)) {
+    if (lapic_in_x2apic(apic)) {
         /* Cluster in the upper half, one bit per member in the lower. */
         if (!wide) {
             return dest == 0xff || (dest & ldr & 0xffff);
@@ -336,7 +235,7 @@ void lapic_bus_lint1(struct lapic_bus *bus)
         struct lapic *apic = bus->apic[i];
 
         if (apic && atomic_load(&apic->base) & APIC_BASE_ENABLE) {
-            lvt_fire(apic, LVT_LINT1);
+            lapic_lvt_fire(apic, LVT_LINT1);
         } else if (apic) {
             vcpu_nmi(apic->vcpu);
         }
@@ -345,7 +244,7 @@ void lapic_bus_lint1(struct lapic_bus *bus)
 
 /* ---- interprocessor interrupts */
 
-static void send_ipi(struct lapic *apic, uint32_t low, uint32_t dest)
+void lapic_send_ipi(struct lapic *apic, uint32_t low, uint32_t dest)
 {
     struct lapic_bus *bus = apic->bus;
     unsigned mode = low >> 8 & 7, shorthand = low >> 18 & 3;
@@ -356,12 +255,12 @@ static void send_ipi(struct lapic *apic, uint32_t low, uint32_t dest)
         return; /* INIT level de-assert: only old APICs knew it */
     }
     if ((mode == MODE_FIXED || mode == MODE_LOWEST) && vector < 16) {
-        report_error(apic, ESR_SEND_ILLEGAL);
+        lapic_report_error(apic, ESR_SEND_ILLEGAL);
         return;
     }
     switch (shorthand) {
     case 0:
-        deliver(bus, dest, logical, in_x2apic(apic), mode, vector, false);
+        deliver(bus, dest, logical, lapic_in_x2apic(apic), mode, vector, false);
         break;
     case 1:
         accept(apic, mode, vector, false);
@@ -376,162 +275,6 @@ static void send_ipi(struct lapic *apic, uint32_t low, uint32_t dest)
             }
         }
         break;
-    }
-}
-
-/* ---- the timer; it counts at the TSC's rate (leaf 15H's crystal), divided */
-
-static unsigned divider(uint32_t reg)
-{
-    unsigned code = (reg & 3) | (reg >> 1 & 4);
-
-    return code == 7 ? 1 : 2u << code;
-}
-
-static int64_t ticks_to_ns(const struct lapic *apic, uint64_t ticks)
-{
-    return (int64_t)muldiv64(ticks, 1000000, apic->bus->cpus->tsc_khz);
-}
-
-static void timer_arm(struct lapic *apic, int64_t deadline_ns)
-{
-    apic->timer_deadline_ns = deadline_ns;
-    if (deadline_ns < 0) {
-        vtimer_cancel(&apic->timer);
-    } else {
-        vtimer_set(&apic->timer, deadline_ns);
-    }
-}
-
-static int64_t timer_period_ns(const struct lapic *apic)
-{
-    return ticks_to_ns(apic, (uint64_t)apic->timer_initial * divider(apic->timer_divide));
-}
-
-/* Mutex held: true when the deadline has passed; the timer is then idle or set to its next one. */
-static bool timer_take_expiry(struct lapic *apic)
-{
-    int64_t now = vclock_now(apic->bus->cpus->clock);
-    bool fire = apic->timer_deadline_ns >= 0 && apic->timer_deadline_ns <= now;
-
-    if (fire && LVT_TIMER_MODE(atomic_load(&apic->lvt[LVT_TIMER])) == TIMER_PERIODIC) {
-        int64_t period = timer_period_ns(apic), next = apic->timer_deadline_ns + period;
-
-        if (next < now) {
-            next = now + MAX(period, MIN_PERIOD_NS); /* late: periods that passed are lost */
-        }
-        apic->timer_start_ns = next - period;
-        timer_arm(apic, MAX(next, now + MIN(period, MIN_PERIOD_NS)));
-    } else if (fire) {
-        apic->timer_deadline_ns = -1;
-        apic->tsc_deadline = 0;
-    }
-    return fire;
-}
-
-/* Main thread. */
-static void timer_expired(void *opaque)
-{
-    struct lapic *apic = opaque;
-    bool fire;
-
-    g_mutex_lock(&apic->mutex);
-    fire = timer_take_expiry(apic);
-    g_mutex_unlock(&apic->mutex);
-    if (fire) {
-        lvt_fire(apic, LVT_TIMER);
-    }
-}
-
-static void timer_start(struct lapic *apic, uint32_t initial)
-{
-    int64_t now = vclock_now(apic->bus->cpus->clock);
-
-    g_mutex_lock(&apic->mutex);
-    if (LVT_TIMER_MODE(apic->lvt[LVT_TIMER]) != TIMER_TSC_DEADLINE) {
-        apic->timer_initial = initial;
-        apic->timer_start_ns = now;
-        timer_arm(apic, initial ? now + timer_period_ns(apic) : -1);
-    }
-    g_mutex_unlock(&apic->mutex);
-}
-
-static uint32_t timer_current(struct lapic *apic)
-{
-    int64_t now = vclock_now(apic->bus->cpus->clock);
-    uint64_t left = 0;
-
-    g_mutex_lock(&apic->mutex);
-    if (apic->timer_deadline_ns > now &&
-        LVT_TIMER_MODE(apic->lvt[LVT_TIMER]) != TIMER_TSC_DEADLINE) {
-        left =
-            muldiv64((uint64_t)(apic->timer_deadline_ns - now), apic->bus->cpus->tsc_khz, 1000000) /
-            divider(apic->timer_divide);
-        left = MIN(left, apic->timer_initial);
-    }
-    g_mutex_unlock(&apic->mutex);
-    return (uint32_t)left;
-}
-
-/* A change of divisor takes effect on what is left. */
-static void timer_set_divide(struct lapic *apic, uint32_t value)
-{
-    uint32_t left = timer_current(apic);
-    int64_t now = vclock_now(apic->bus->cpus->clock);
-
-    g_mutex_lock(&apic->mutex);
-    apic->timer_divide = value & 0xb;
-    if (left) {
-        timer_arm(apic, now + ticks_to_ns(apic, (uint64_t)left * divider(apic->timer_divide)));
-    }
-    g_mutex_unlock(&apic->mutex);
-}
-
-static void set_lvt_timer(struct lapic *apic, uint32_t value)
-{
-    uint32_t old = apic->lvt[LVT_TIMER];
-    bool fire;
-
-    g_mutex_lock(&apic->mutex);
-    fire = timer_take_expiry(apic); /* by the old mode, if the main thread has not got to it yet */
-    apic->lvt[LVT_TIMER] = value;
-    if ((LVT_TIMER_MODE(old) == TIMER_TSC_DEADLINE) !=
-        (LVT_TIMER_MODE(value) == TIMER_TSC_DEADLINE)) {
-        timer_arm(apic, -1); /* 11.5.4.1: switching to or from deadline mode disarms */
-        apic->tsc_deadline = 0;
-        apic->timer_initial = 0;
-    }
-    g_mutex_unlock(&apic->mutex);
-    if (fire) {
-        lvt_fire(apic, LVT_TIMER);
-    }
-}
-
-uint64_t lapic_get_tsc_deadline(const struct lapic *apic)
-{
-    struct lapic *a = (struct lapic *)apic;
-    uint64_t value;
-
-    g_mutex_lock(&a->mutex);
-    value = apic->tsc_deadline;
-    g_mutex_unlock(&a->mutex);
-    return value;
-}
-
-void lapic_set_tsc_deadline(struct lapic *apic, uint64_t tsc, int64_t deadline_ns)
-{
-    bool fire = false;
-
-    g_mutex_lock(&apic->mutex);
-    if (LVT_TIMER_MODE(apic->lvt[LVT_TIMER]) == TIMER_TSC_DEADLINE) {
-        apic->tsc_deadline = tsc;
-        apic->timer_deadline_ns = tsc ? MAX(deadline_ns, 0) : -1;
-        fire = timer_take_expiry(apic); /* the past fires before the next instruction */
-        timer_arm(apic, apic->timer_deadline_ns);
-    }
-    g_mutex_unlock(&apic->mutex);
-    if (fire) {
-        lvt_fire(apic, LVT_TIMER);
     }
 }
 
@@ -552,7 +295,7 @@ bool lapic_has_interrupt(const struct lapic *apic)
 {
     int irr = highest_irr(apic);
 
-    if (irr >= 0 && ((uint32_t)irr & 0xf0) > (processor_priority(apic) & 0xf0)) {
+    if (irr >= 0 && ((uint32_t)irr & 0xf0) > (lapic_priority(apic) & 0xf0)) {
         return true;
     }
     return atomic_load(&apic->bus->extint) && accepts_extint(apic);
@@ -583,7 +326,7 @@ int lapic_take_interrupt(struct lapic *apic)
         }
     }
     irr = highest_irr(apic);
-    if (irr < 0 || ((uint32_t)irr & 0xf0) <= (processor_priority(apic) & 0xf0)) {
+    if (irr < 0 || ((uint32_t)irr & 0xf0) <= (lapic_priority(apic) & 0xf0)) {
         return -1;
     }
     atomic_fetch_and(&apic->irr[irr >> 5], ~(1u << (irr & 31)));
@@ -592,14 +335,14 @@ int lapic_take_interrupt(struct lapic *apic)
 }
 
 /* After priority was lowered or an interrupt retired: what waits may be deliverable now. */
-static void recheck(struct lapic *apic)
+void lapic_recheck(struct lapic *apic)
 {
     if (lapic_has_interrupt(apic)) {
         vcpu_request(apic->vcpu, VCPU_REQ_INTR);
     }
 }
 
-static void end_of_interrupt(struct lapic *apic)
+void lapic_end_of_interrupt(struct lapic *apic)
 {
     struct cpus *cpus = apic->bus->cpus;
     int vector = highest_bit(apic->isr);
@@ -614,7 +357,7 @@ static void end_of_interrupt(struct lapic *apic)
         cpus->hooks->eoi(cpus->hooks_opaque, (uint8_t)vector);
         vcpu_unlock_machine(apic->vcpu);
     }
-    recheck(apic);
+    lapic_recheck(apic);
 }
 
 uint8_t lapic_get_cr8(const struct lapic *apic)
@@ -622,243 +365,15 @@ uint8_t lapic_get_cr8(const struct lapic *apic)
     return apic->tpr >> 4 & 15;
 }
 
-static void set_tpr(struct lapic *apic, uint32_t tpr)
+void lapic_set_tpr(struct lapic *apic, uint32_t tpr)
 {
     __atomic_store_n(&apic->tpr, tpr & 0xff, __ATOMIC_RELAXED);
-    recheck(apic);
+    lapic_recheck(apic);
 }
 
 void lapic_set_cr8(struct lapic *apic, uint8_t cr8)
 {
-    set_tpr(apic, (uint32_t)(cr8 & 15) << 4);
-}
-
-/* ---- registers */
-
-static uint32_t lvt_writable(unsigned i)
-{
-    switch (i) {
-    case LVT_TIMER:
-        return 0x700ff;
-    case LVT_LINT0:
-    case LVT_LINT1:
-        return 0x1a7ff;
-    case LVT_ERROR:
-        return 0x100ff;
-    default:
-        return 0x107ff;
-    }
-}
-
-static void write_lvt(struct lapic *apic, unsigned i, uint32_t value)
-{
-    value &= lvt_writable(i);
-    if (!(apic->svr & SVR_ENABLE)) {
-        value |= LVT_MASKED;
-    }
-    if (i == LVT_TIMER) {
-        set_lvt_timer(apic, value);
-    } else {
-        apic->lvt[i] = value;
-    }
-    if (i == LVT_LINT0) {
-        recheck(apic);
-    }
-}
-
-static void write_svr(struct lapic *apic, uint32_t value)
-{
-    apic->svr = value & 0x1ff; /* EOI broadcast suppression is not offered (version bit 24 is 0) */
-    if (!(value & SVR_ENABLE)) {
-        for (unsigned i = 0; i < LVT_COUNT; i++) {
-            write_lvt(apic, i, apic->lvt[i] | LVT_MASKED);
-        }
-    }
-}
-
-static uint32_t read_register(struct lapic *apic, unsigned reg)
-{
-    switch (reg) {
-    case REG_ID:
-        return in_x2apic(apic) ? apic->id : (uint32_t)apic->xapic_id;
-    case REG_VERSION:
-        return APIC_VERSION;
-    case REG_TPR:
-        return apic->tpr;
-    case REG_PPR:
-        return processor_priority(apic);
-    case REG_LDR:
-        return apic->ldr;
-    case REG_DFR:
-        return apic->dfr;
-    case REG_SVR:
-        return apic->svr;
-    case REG_ESR:
-        return apic->esr;
-    case REG_ICR_LOW:
-        return apic->icr_low;
-    case REG_ICR_HIGH:
-        return apic->icr_high;
-    case REG_TIMER_INITIAL:
-        return apic->timer_initial;
-    case REG_TIMER_CURRENT:
-        return timer_current(apic);
-    case REG_TIMER_DIVIDE:
-        return apic->timer_divide;
-    default:
-        break;
-    }
-    if (reg >= REG_LVT_TIMER && reg <= REG_LVT_ERROR) {
-        return apic->lvt[(reg - REG_LVT_TIMER) >> 4];
-    }
-    if (reg >= REG_ISR && reg < REG_ISR + 0x80) {
-        return apic->isr[(reg - REG_ISR) >> 4];
-    }
-    if (reg >= REG_TMR && reg < REG_TMR + 0x80) {
-        return apic->tmr[(reg - REG_TMR) >> 4];
-    }
-    if (reg >= REG_IRR && reg < REG_IRR + 0x80) {
-        return apic->irr[(reg - REG_IRR) >> 4];
-    }
-    return 0;
-}
-
-static void write_register(struct lapic *apic, unsigned reg, uint32_t value)
-{
-    switch (reg) {
-    case REG_TPR:
-        set_tpr(apic, value);
-        break;
-    case REG_EOI:
-        end_of_interrupt(apic);
-        break;
-    case REG_SVR:
-        write_svr(apic, value);
-        break;
-    case REG_ESR:
-        apic->esr = atomic_exchange(&apic->esr_pending, 0);
-        break;
-    case REG_ICR_LOW:
-        apic->icr_low = value & ~LVT_PENDING & 0xccfff;
-        send_ipi(apic, value, apic->icr_high >> 24);
-        break;
-    case REG_TIMER_INITIAL:
-        timer_start(apic, value);
-        break;
-    case REG_TIMER_DIVIDE:
-        timer_set_divide(apic, value);
-        break;
-    default:
-        if (reg >= REG_LVT_TIMER && reg <= REG_LVT_ERROR) {
-            write_lvt(apic, (reg - REG_LVT_TIMER) >> 4, value);
-        }
-        break;
-    }
-}
-
-uint32_t lapic_read(struct lapic *apic, unsigned offset)
-{
-    return offset & 15 ? 0 : read_register(apic, offset);
-}
-
-void lapic_write(struct lapic *apic, unsigned offset, uint32_t value)
-{
-    if (offset & 15) {
-        return;
-    }
-    switch (
-        offset) { /* registers that only the memory-mapped form can write, or writes its own way */
-    case REG_ID:
-        apic->xapic_id = value & 0xff000000;
-        break;
-    case REG_LDR:
-        apic->ldr = value & 0xff000000;
-        break;
-    case REG_DFR:
-        apic->dfr = value | 0x0fffffff;
-        break;
-    case REG_ICR_HIGH:
-        apic->icr_high = value & 0xff000000;
-        break;
-    default:
-        write_register(apic, offset, value);
-        break;
-    }
-}
-
-/* ---- x2APIC: 11.12.1.2. Offsets are (msr - 800H) * 16. */
-
-static bool x2apic_readable(unsigned reg)
-{
-    return reg == REG_ID || reg == REG_VERSION || reg == REG_TPR || reg == REG_PPR ||
-           reg == REG_LDR || reg == REG_SVR || (reg >= REG_ISR && reg <= REG_ESR) ||
-           reg == REG_ICR_LOW || (reg >= REG_LVT_TIMER && reg <= REG_TIMER_CURRENT) ||
-           reg == REG_TIMER_DIVIDE;
-}
-
-bool lapic_msr_read(struct lapic *apic, uint32_t msr, uint64_t *value)
-{
-    unsigned reg = (msr - 0x800) * 16;
-
-    if (!in_x2apic(apic) || !x2apic_readable(reg)) {
-        return false;
-    }
-    *value = read_register(apic, reg);
-    if (reg == REG_ICR_LOW) {
-        *value |= (uint64_t)apic->icr_high << 32;
-    }
-    return true;
-}
-
-/* Bits that may be set in a write; UINT64_MAX means the register is not writable. */
-static uint64_t x2apic_writable(unsigned reg)
-{
-    switch (reg) {
-    case REG_TPR:
-        return 0xff;
-    case REG_EOI:
-    case REG_ESR:
-        return 0;
-    case REG_SVR:
-        return 0x3ff;
-    case REG_ICR_LOW:
-        return 0xffffffff000ccfff;
-    case REG_TIMER_INITIAL:
-        return 0xffffffff;
-    case REG_TIMER_DIVIDE:
-        return 0xb;
-    case REG_SELF_IPI:
-        return 0xff;
-    default:
-        if (reg >= REG_LVT_TIMER && reg <= REG_LVT_ERROR) {
-            return lvt_writable((reg - REG_LVT_TIMER) >> 4) | LVT_PENDING | LVT_REMOTE_IRR;
-        }
-        return UINT64_MAX;
-    }
-}
-
-bool lapic_msr_write(struct lapic *apic, uint32_t msr, uint64_t value)
-{
-    unsigned reg = (msr - 0x800) * 16;
-    uint64_t allowed = x2apic_writable(reg);
-
-    if (!in_x2apic(apic) || allowed == UINT64_MAX || (value & ~allowed)) {
-        return false;
-    }
-    switch (reg) {
-    case REG_ICR_LOW:
-        apic->icr_low = (uint32_t)value & ~LVT_PENDING;
-        apic->icr_high = (uint32_t)(value >> 32);
-        send_ipi(apic, apic->icr_low, apic->icr_high);
-        break;
-    case REG_SELF_IPI:
-        send_ipi(apic, (uint32_t)value | 1u << 18, 0);
-        break;
-    default:
-        write_register(apic, reg, (uint32_t)value);
-        break;
-    }
-    return true;
+    lapic_set_tpr(apic, (uint32_t)(cr8 & 15) << 4);
 }
 
 /* ---- base register */
@@ -907,12 +422,7 @@ static void reset_registers(struct lapic *apic, bool power_on)
     apic->esr_pending = 0;
     apic->icr_low = 0;
     apic->icr_high = 0;
-    g_mutex_lock(&apic->mutex);
-    timer_arm(apic, -1);
-    apic->timer_initial = 0;
-    apic->timer_divide = 0;
-    apic->tsc_deadline = 0;
-    g_mutex_unlock(&apic->mutex);
+    lapic_timer_reset(apic);
 }
 
 bool lapic_set_base(struct lapic *apic, uint64_t value)
@@ -948,7 +458,7 @@ void lapic_reset(struct lapic *apic, bool init)
         apic->xapic_id = apic->id << 24;
     }
     reset_registers(apic, !init);
-    if (in_x2apic(apic)) {
+    if (lapic_in_x2apic(apic)) {
         enter_x2apic(apic);
     }
 }
@@ -961,7 +471,7 @@ struct lapic *lapic_new(struct lapic_bus *bus, struct vcpu *vcpu)
     apic->vcpu = vcpu;
     apic->id = vcpu->apic_id;
     g_mutex_init(&apic->mutex);
-    vtimer_init(&apic->timer, bus->cpus->clock, timer_expired, apic);
+    vtimer_init(&apic->timer, bus->cpus->clock, lapic_timer_expired, apic);
     bus->apic[vcpu->index] = apic;
     lapic_reset(apic, false);
     return apic;
@@ -975,74 +485,4 @@ void lapic_free(struct lapic *apic)
         g_mutex_clear(&apic->mutex);
         g_free(apic);
     }
-}
-
-/* ---- the register page */
-
-static void page_put(uint8_t *page, unsigned reg, uint32_t value)
-{
-    memcpy(page + reg, &value, 4);
-}
-
-static uint32_t page_get(const uint8_t *page, unsigned reg)
-{
-    uint32_t value;
-
-    memcpy(&value, page + reg, 4);
-    return value;
-}
-
-void lapic_get_page(const struct lapic *apic, uint8_t page[1024])
-{
-    struct lapic *a = (struct lapic *)apic;
-
-    memset(page, 0, 1024);
-    for (unsigned reg = REG_ID; reg < 0x400; reg += 16) {
-        page_put(page, reg, read_register(a, reg));
-    }
-    g_mutex_lock(&a->mutex);
-    if (a->timer_deadline_ns >= 0 && page_get(page, REG_TIMER_CURRENT) == 0 &&
-        LVT_TIMER_MODE(a->lvt[LVT_TIMER]) != TIMER_TSC_DEADLINE) {
-        page_put(page, REG_TIMER_CURRENT, 1); /* it is due, and has not fired */
-    }
-    g_mutex_unlock(&a->mutex);
-}
-
-bool lapic_set_page(struct lapic *apic, const uint8_t page[1024], uint64_t base, GError **error)
-{
-    int64_t now = vclock_now(apic->bus->cpus->clock);
-    uint32_t current = page_get(page, REG_TIMER_CURRENT);
-
-    if ((base & APIC_BASE_X2APIC) && !(base & APIC_BASE_ENABLE)) {
-        g_set_error(error, g_quark_from_static_string("cpu-error"), 0,
-                    "vCPU %u: APIC base 0x%" G_GINT64_MODIFIER "x has x2APIC mode without enable",
-                    apic->vcpu->index, base);
-        return false;
-    }
-    apic->base = base;
-    apic->xapic_id = in_x2apic(apic) ? apic->id << 24 : page_get(page, REG_ID);
-    apic->tpr = page_get(page, REG_TPR) & 0xff;
-    apic->ldr = page_get(page, REG_LDR);
-    apic->dfr = page_get(page, REG_DFR) | 0x0fffffff;
-    apic->svr = page_get(page, REG_SVR) & 0x1ff;
-    apic->esr = page_get(page, REG_ESR);
-    apic->icr_low = page_get(page, REG_ICR_LOW);
-    apic->icr_high = page_get(page, REG_ICR_HIGH);
-    for (unsigned i = 0; i < 8; i++) {
-        apic->isr[i] = page_get(page, REG_ISR + 16 * i);
-        apic->tmr[i] = page_get(page, REG_TMR + 16 * i);
-        apic->irr[i] = page_get(page, REG_IRR + 16 * i);
-    }
-    for (unsigned i = 0; i < LVT_COUNT; i++) {
-        apic->lvt[i] = page_get(page, REG_LVT_TIMER + 16 * i) & lvt_writable(i);
-    }
-    g_mutex_lock(&apic->mutex);
-    apic->timer_divide = page_get(page, REG_TIMER_DIVIDE) & 0xb;
-    apic->timer_initial = page_get(page, REG_TIMER_INITIAL);
-    timer_arm(apic, current
-                        ? now + ticks_to_ns(apic, (uint64_t)current * divider(apic->timer_divide))
-                        : -1);
-    g_mutex_unlock(&apic->mutex);
-    recheck(apic);
-    return true;
 }
