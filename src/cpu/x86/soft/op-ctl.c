@@ -571,11 +571,27 @@ OP(op_bound)
     NEXT;
 }
 
+/* A vCPU that sleeps holds no lock that somebody spins for. */
+static bool others_run(const struct vcpu *vcpu)
+{
+    const struct cpus *cpus = vcpu->cpus;
+
+    for (unsigned i = 0; i < cpus->n; i++) {
+        const struct vcpu *other = cpus->vcpu[i];
+
+        if (other != vcpu && !atomic_load_explicit(&other->sleeping, memory_order_relaxed)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 OP(op_pause)
 {
     if (c->vcpu && c->vcpu->cpus->n > 1) {
-        /* The lock's holder may be waiting for this host processor. */
-        if (++c->blocks->pauses % 64 == 0) {
+        /* The lock's holder may be waiting for this host processor. Where there is none, yielding
+         * would only give a busy host's other programs what is ours. */
+        if (++c->blocks->pauses % 64 == 0 && others_run(c->vcpu)) {
             sched_yield();
         }
     }
