@@ -160,6 +160,8 @@ struct cpus_hooks {
     void (*crash)(void *opaque, struct vcpu *, const uint64_t arg[5]);
     /* The vCPU met what the host's debugger waits for: vcpu->hit says what. */
     void (*debug)(void *opaque, struct vcpu *);
+    /* FERR# of the processors went up or down; NULL: not wired. Machine lock held. */
+    void (*ferr)(void *opaque, bool asserted);
     int (*pic_ack)(void *opaque); /* machine lock held: vector from the 8259, -1 none */
     void (*eoi)(void *opaque, uint8_t vector); /* machine lock held: level EOI to the I/O APIC */
 };

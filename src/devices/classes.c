@@ -10,6 +10,7 @@
 #include "devices/ioapic.h"
 #include "devices/isa/debug-exit.h"
 #include "devices/isa/debugcon.h"
+#include "devices/isa/ferr.h"
 #include "devices/isa/i8042.h"
 #include "devices/isa/i8254.h"
 #include "devices/isa/i8259.h"
@@ -37,6 +38,7 @@
 const struct device_class *const device_classes[] = {
     /* boards only */
     &acpi_pm_class,
+    &ferr_class,
     &fw_cfg_class,
     &hpet_class,
     &i8042_class,

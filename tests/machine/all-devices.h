@@ -8,6 +8,7 @@
 #include "devices/hpet.h"
 #include "devices/ioapic.h"
 #include "devices/isa/debugcon.h"
+#include "devices/isa/ferr.h"
 #include "devices/isa/i8042.h"
 #include "devices/isa/i8254.h"
 #include "devices/isa/i8259.h"
@@ -77,6 +78,7 @@ static inline void all_devices_new(struct all_devices *all)
     all->fw_cfg = fw_cfg_create(env, NULL);
     g_assert_nonnull(i8042_create(env, NULL));
     g_assert_nonnull(port92_create(env, NULL));
+    g_assert_nonnull(ferr_create(env, NULL));
     g_assert_nonnull(serial_create(env, 0, all->null[0], NULL));
     g_assert_nonnull(debugcon_create(env, all->null[1], NULL));
     for (unsigned i = 0; i < G_N_ELEMENTS(all_plugged); i++) {

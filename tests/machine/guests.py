@@ -167,6 +167,13 @@ class Interrupts(unittest.TestCase):
     def test_irq_far_return(self):
         self.irq("irq-far")
 
+    @unittest.skipIf(ACCEL == "kvm", "KVM has no FERR#")
+    def test_coprocessor_errors(self):
+        with Machine("-kernel", guest("ferr")) as m:
+            text = m.expect("(?s).*done\n", 60).group().decode()
+            self.assertEqual(re.findall("FAIL.*", text), [])
+            self.assertEqual(text.count("ok "), 3)
+
     def smp(self, n):
         with Machine("-kernel", guest("smp"), "-append", str(n), "-smp", str(n)) as m:
             text = m.expect("(?s).*done\n", 90).group().decode()

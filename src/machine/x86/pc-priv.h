@@ -33,7 +33,7 @@ struct pc {
     struct virtio_mmio_bus *virtio_mmio; /* the same */
     gpa_t rom_alias_base;                /* 0: the ROM is not seen below 1 MiB */
     uint64_t low_bytes, high_bytes;
-    struct device *pic, *ioapic, *pit, *pm, *lpc, *rtc, *fw_cfg;
+    struct device *pic, *ioapic, *pit, *pm, *lpc, *rtc, *fw_cfg, *ferr;
     struct irq_line pic_intr;
     GByteArray *tables; /* ACPI; NULL with firmware */
     GByteArray *smbios; /* the same */

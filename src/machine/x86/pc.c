@@ -18,6 +18,7 @@
 #include "devices/acpi-pm.h"
 #include "devices/hpet.h"
 #include "devices/ioapic.h"
+#include "devices/isa/ferr.h"
 #include "devices/isa/i8042.h"
 #include "devices/isa/i8254.h"
 #include "devices/isa/i8259.h"
@@ -74,12 +75,20 @@ static void eoi(void *opaque, uint8_t vector)
     ioapic_eoi(q->ioapic, vector);
 }
 
+static void set_ferr(void *opaque, bool asserted)
+{
+    struct machine *m = opaque;
+    struct pc *q = m->board_data;
+    ferr_set(q->ferr, asserted);
+}
+
 static const struct cpus_hooks pc_hooks = {
     .triple_fault = machine_triple_fault,
     .internal_error = machine_internal_error,
     .host_error = machine_host_error,
     .crash = machine_crash,
     .debug = machine_debug_stop,
+    .ferr = set_ferr,
     .pic_ack = pic_ack,
     .eoi = eoi,
 };
@@ -443,7 +452,7 @@ static bool devices_init(struct machine *m, struct pc *q, GError **error)
 {
     return interrupts_init(m, q, error) && timers_init(m, q, error) && chipset_init(m, q, error) &&
            (q->chipset->bare || i8042_create(&m->env, error)) && port92_create(&m->env, error) &&
-           pc_firmware_init(m, error);
+           (q->ferr = ferr_create(&m->env, error)) && pc_firmware_init(m, error);
 }
 
 bool pc_has_firmware(const struct machine *m)

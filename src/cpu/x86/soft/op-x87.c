@@ -7,6 +7,36 @@
  */
 #include "cpu/x86/soft/x87-priv.h"
 
+static void ferr_signal(struct cpu *c, bool asserted)
+{
+    const struct cpus_hooks *hooks = c->vcpu ? c->vcpu->cpus->hooks : NULL;
+
+    c->ferr = asserted;
+    if (hooks && hooks->ferr) {
+        vcpu_lock_machine(c->vcpu);
+        hooks->ferr(c->vcpu->cpus->hooks_opaque, asserted);
+        vcpu_unlock_machine(c->vcpu);
+    }
+}
+
+void x87_pending(struct cpu *c, const struct op *o)
+{
+    if (c->cr0 & CR0_NE) {
+        raise_fault(c, o, EXC_MF);
+    }
+    if (!c->ferr) {
+        ferr_signal(c, true);
+    }
+}
+
+/* After what may have cleared the exceptions. */
+static void ferr_update(struct cpu *c)
+{
+    if (unlikely(c->ferr) && !(c->fpu.status & FSW_ES)) {
+        ferr_signal(c, false);
+    }
+}
+
 bool x87_stack_fault(struct cpu *c, bool overflow)
 {
     x87_set_cc(c, FSW_C1, overflow ? FSW_C1 : 0);
@@ -296,6 +326,7 @@ OP(op_fnstsw_ax)
 OP(op_fnclex)
 {
     c->fpu.status &= FSW_CC;
+    ferr_update(c);
     NEXT;
 }
 
@@ -312,6 +343,7 @@ void x87_init(struct cpu *c)
 OP(op_fninit)
 {
     x87_init(c);
+    ferr_update(c);
     NEXT;
 }
 
@@ -437,6 +469,7 @@ static void x87_fldenv(struct cpu *c, const struct op *o)
 OP(op_fldenv)
 {
     x87_fldenv(c, o);
+    ferr_update(c);
     NEXT;
 }
 
@@ -453,6 +486,7 @@ static void x87_fnstenv(struct cpu *c, const struct op *o)
 OP(op_fnstenv)
 {
     x87_fnstenv(c, o);
+    ferr_update(c);
     NEXT;
 }
 
@@ -473,6 +507,7 @@ static void x87_fnsave(struct cpu *c, const struct op *o)
 OP(op_fnsave)
 {
     x87_fnsave(c, o);
+    ferr_update(c);
     NEXT;
 }
 
@@ -499,5 +534,6 @@ static void x87_frstor(struct cpu *c, const struct op *o)
 OP(op_frstor)
 {
     x87_frstor(c, o);
+    ferr_update(c);
     NEXT;
 }

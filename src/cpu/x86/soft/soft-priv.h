@@ -313,6 +313,7 @@ struct cpu {
     uint64_t insn_limit;            /* soft_execute stops there */
 
     struct x87 fpu;
+    bool ferr; /* FERR# is asserted */
     union vec xmm[16];
     union vec ymm_hi[16]; /* upper halves of the YMM registers */
     uint64_t xcr0;

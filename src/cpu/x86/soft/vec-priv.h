@@ -162,13 +162,14 @@ static inline void mem_write(struct cpu *c, const struct op *o, uint64_t lin, co
 #define FSW_CC  (FSW_C0 | FSW_C1 | FSW_C2 | FSW_C3)
 #define FSW_EXC 0x003fu
 
-/* A waiting x87 or MMX instruction: an unmasked exception left pending is #MF now. With CR0.NE
- * clear it would go out on FERR#, which no board of ours wires: it is ignored, as with IGNNE#
- * asserted. */
+/* An unmasked exception is pending at a waiting instruction: #MF, or FERR# with CR0.NE clear. */
+void x87_pending(struct cpu *c, const struct op *o);
+
+/* A waiting x87 or MMX instruction. */
 static inline void x87_wait(struct cpu *c, const struct op *o)
 {
-    if (unlikely(c->fpu.status & FSW_ES) && (c->cr0 & CR0_NE)) {
-        raise_fault(c, o, EXC_MF);
+    if (unlikely(c->fpu.status & FSW_ES)) {
+        x87_pending(c, o);
     }
 }
 
