@@ -1,10 +1,9 @@
 /*
- * ferr: what a PC/AT makes of floating point errors (Intel SDM volume 1, appendix D): FERR# raises
- * IRQ 13 until the handler writes to port 0xf0, which also asserts IGNNE#, so that the handler may
- * use the coprocessor, until FERR# goes away.
+ * ferr: what a PC/AT makes of floating point errors (Intel SDM volume 1, appendix D): FERR# going
+ * up raises IRQ 13 until the handler writes to port 0xf0.
  *
  * Left out, as a guest would notice: processors do not wait for the interrupt before the next x87
- * instruction, as if IGNNE# were always asserted; and all share one FERR#.
+ * instruction, as if IGNNE#, which that write asserts, always were; and all share one FERR#.
  */
 #include "devices/isa/ferr.h"
 
@@ -12,13 +11,10 @@
 #define FERR_IRQ  13
 
 struct ferr_state {
-    bool asserted, irq, ignore;
+    bool irq;
 };
 
-static const struct state_field ferr_fields[] = {STATE(struct ferr_state, asserted),
-                                                 STATE(struct ferr_state, irq),
-                                                 STATE(struct ferr_state, ignore),
-                                                 {0}};
+static const struct state_field ferr_fields[] = {STATE(struct ferr_state, irq), {0}};
 
 static const struct state_desc ferr_desc = {
     .name = "ferr",
@@ -43,9 +39,7 @@ void ferr_set(struct device *dev, bool asserted)
 {
     struct ferr *d = (struct ferr *)dev;
 
-    d->s.asserted = asserted;
-    d->s.ignore = d->s.ignore && asserted;
-    d->s.irq = d->s.irq || (asserted && !d->s.ignore);
+    d->s.irq |= asserted;
     update_irq(d);
 }
 
@@ -53,7 +47,6 @@ static void ferr_write(void *opaque, gpa_t offset, uint64_t value, unsigned size
 {
     struct ferr *d = opaque;
 
-    d->s.ignore = d->s.asserted;
     d->s.irq = false;
     update_irq(d);
 }

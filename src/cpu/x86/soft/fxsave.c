@@ -61,6 +61,7 @@ void fxsave_store(const struct cpu *c, uint8_t image[512], bool rex_w)
 void fxsave_load_x87(struct cpu *c, const uint8_t image[512], bool rex_w)
 {
     struct x87 *x = &c->fpu;
+    c->ferr = false;
     x->control = (get(image, FX_FCW, 2) & FCW_VALID) | FCW_FIXED;
     x87_set_status_word(c, get(image, FX_FSW, 2));
     for (unsigned i = 0; i < 8; i++) {

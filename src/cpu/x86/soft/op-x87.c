@@ -29,7 +29,8 @@ void x87_pending(struct cpu *c, const struct op *o)
     }
 }
 
-/* After what may have cleared the exceptions. */
+/* After what may have cleared the exceptions. What loads all of the state just forgets FERR#, which
+ * then goes up again if it has to. */
 static void ferr_update(struct cpu *c)
 {
     if (unlikely(c->ferr) && !(c->fpu.status & FSW_ES)) {
@@ -338,12 +339,12 @@ void x87_init(struct cpu *c)
     c->fpu.empty = 0xff;
     c->fpu.opcode = c->fpu.cs = c->fpu.ds = 0;
     c->fpu.ip = c->fpu.dp = 0;
+    c->ferr = false;
 }
 
 OP(op_fninit)
 {
     x87_init(c);
-    ferr_update(c);
     NEXT;
 }
 
