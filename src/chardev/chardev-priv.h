@@ -78,7 +78,11 @@ bool chardev_options_all_taken(struct chardev_options *o, GError **error);
 /* server, wait, nodelay, ipv4, ipv6, reconnect */
 bool sock_address_take_options(struct sock_address *a, struct chardev_options *o, GError **error);
 
+/* By o->type; takes all options. */
+struct chardev *chardev_make(struct chardev_options *o, struct loop *loop, GError **error);
+
 /* The back ends. */
+struct chardev *chardev_ringbuf_new(struct chardev_options *, struct loop *, GError **);
 struct chardev *chardev_null_new(struct chardev_options *, struct loop *, GError **);
 struct chardev *chardev_stdio_new(struct chardev_options *, struct loop *, GError **);
 struct chardev *chardev_file_new(struct chardev_options *, struct loop *, GError **);

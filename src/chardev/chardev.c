@@ -2,7 +2,10 @@
  * Character devices: what all back ends share, and their making from option text.
  */
 #include "chardev/chardev-priv.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 GQuark chardev_error_quark(void)
 {
@@ -19,6 +22,7 @@ struct chardev *chardev_alloc(const struct chardev_ops *ops, const char *id, str
     chr->id = g_strdup(id);
     chr->filename = g_strdup(ops->name);
     chr->loop = loop;
+    chr->log_fd = -1;
     chr->connected = true; /* sockets and terminals say when not */
     return chr;
 }
@@ -33,6 +37,9 @@ void chardev_free(struct chardev *chr)
     }
     if (chr->ops->finish) {
         chr->ops->finish(chr);
+    }
+    if (chr->log_fd >= 0) {
+        close(chr->log_fd);
     }
     g_free(chr->id);
     g_free(chr->filename);
@@ -52,9 +59,51 @@ bool chardev_attach(struct chardev *chr, const struct chardev_frontend *frontend
     return true;
 }
 
+bool chardev_move_frontend(struct chardev *from, struct chardev *to)
+{
+    const struct chardev_frontend *frontend = from->frontend;
+
+    if (frontend && !frontend->changed) {
+        return false;
+    }
+    if (frontend) {
+        chardev_attach(from, NULL);
+        frontend->changed(frontend->opaque, to);
+        chardev_attach(to, frontend);
+    }
+    return true;
+}
+
+void chardev_send_break(struct chardev *chr)
+{
+    chardev_event(chr, CHARDEV_BREAK);
+}
+
+/* What can't be written there is lost: the output itself goes on. */
+static void write_log(const struct chardev *chr, const uint8_t *buf, size_t length)
+{
+    while (length) {
+        ssize_t n = write(chr->log_fd, buf, length);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            break;
+        }
+        buf += n;
+        length -= (size_t)n;
+    }
+}
+
 size_t chardev_write(struct chardev *chr, const uint8_t *buf, size_t length)
 {
-    return chr->ops->write ? chr->ops->write(chr, buf, length) : length;
+    size_t n = chr->ops->write ? chr->ops->write(chr, buf, length) : length;
+
+    if (chr->log_fd >= 0) {
+        write_log(chr, buf, n);
+    }
+    return n;
 }
 
 void chardev_accept_input(struct chardev *chr)
@@ -105,13 +154,14 @@ static const struct {
     {"null", chardev_null_new},
     {"pipe", chardev_pipe_new},
     {"pty", chardev_pty_new},
+    {"ringbuf", chardev_ringbuf_new},
+    {"memory", chardev_ringbuf_new},
     {"socket", chardev_socket_new},
     {"stdio", chardev_stdio_new},
     {"serial", NULL},
     {"parallel", NULL},
     {"udp", NULL},
     {"vc", NULL},
-    {"ringbuf", NULL},
     {"spicevmc", NULL},
     {"spiceport", NULL},
     {"qemu-vdagent", NULL},
@@ -121,8 +171,40 @@ static const struct {
     {"testdev", NULL},
 };
 
-static struct chardev *chardev_make(struct chardev_options *o, const char *text, struct loop *loop,
-                                    GError **error)
+const char **chardev_kinds(void)
+{
+    const char **names = g_new0(const char *, G_N_ELEMENTS(makers) + 1);
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(makers); i++) {
+        if (makers[i].make) {
+            names[n++] = makers[i].type;
+        }
+    }
+    return names;
+}
+
+/* logfile=, logappend= */
+static bool open_log(struct chardev *chr, struct chardev_options *o, GError **error)
+{
+    g_autofree char *path = chardev_option(o, "logfile");
+    bool append = false;
+
+    if (!chardev_option_bool(o, "logappend", &append, error)) {
+        return false;
+    }
+    if (!path) {
+        return true;
+    }
+    chr->log_fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (append ? O_APPEND : O_TRUNC), 0666);
+    if (chr->log_fd < 0) {
+        g_set_error(error, CHARDEV_ERROR, errno, "Unable to open logfile %s: %s", path,
+                    g_strerror(errno));
+    }
+    return chr->log_fd >= 0;
+}
+
+struct chardev *chardev_make(struct chardev_options *o, struct loop *loop, GError **error)
 {
     struct chardev *chr = NULL;
 
@@ -131,24 +213,32 @@ static struct chardev *chardev_make(struct chardev_options *o, const char *text,
             continue;
         }
         if (!makers[i].make) {
-            g_set_error(error, CHARDEV_ERROR, 0,
-                        "chardev '%s': back end '%s' is not supported by godwit", text, o->type);
+            g_set_error(error, CHARDEV_ERROR, 0, "back end '%s' is not supported by godwit",
+                        o->type);
             return NULL;
         }
         chr = makers[i].make(o, loop, error);
-        if (chr && !chardev_options_all_taken(o, error)) {
+        if (chr && (!open_log(chr, o, error) || !chardev_options_all_taken(o, error))) {
             g_clear_pointer(&chr, chardev_free);
-        }
-        if (!chr) {
-            g_prefix_error(error, "chardev '%s': ", text);
         }
         return chr;
     }
-    g_set_error(
-        error, CHARDEV_ERROR, 0,
-        "chardev '%s': there is no back end '%s', use file, null, pipe, pty, socket or stdio", text,
-        o->type);
+    g_set_error(error, CHARDEV_ERROR, 0,
+                "there is no back end '%s', use file, null, pipe, pty, ringbuf, socket or stdio",
+                o->type);
     return NULL;
+}
+
+/* From text, which an error tells. */
+static struct chardev *chardev_make_text(struct chardev_options *o, const char *text,
+                                         struct loop *loop, GError **error)
+{
+    struct chardev *chr = chardev_make(o, loop, error);
+
+    if (!chr) {
+        g_prefix_error(error, "chardev '%s': ", text);
+    }
+    return chr;
 }
 
 struct chardev *chardev_new_options(const char *options, struct loop *loop, GError **error)
@@ -162,7 +252,7 @@ struct chardev *chardev_new_options(const char *options, struct loop *loop, GErr
         g_set_error(error, CHARDEV_ERROR, 0, "chardev '%s': %s", options,
                     o->type ? "an id=NAME is missing" : "the back end's name must come first");
     } else {
-        chr = chardev_make(o, options, loop, error);
+        chr = chardev_make_text(o, options, loop, error);
     }
     chardev_options_free(o);
     return chr;
@@ -206,7 +296,7 @@ struct chardev *chardev_new(const char *id, const char *spec, struct loop *loop,
         if (mux) {
             chardev_options_add(o, "mux", "on");
         }
-        chr = chardev_make(o, spec, loop, error);
+        chr = chardev_make_text(o, spec, loop, error);
     }
     chardev_options_free(o);
     return chr;

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 struct chardev;
+struct chardev_backend; /* the schema's */
 
 enum chardev_event { CHARDEV_OPENED, CHARDEV_CLOSED, CHARDEV_BREAK };
 
@@ -24,6 +25,8 @@ struct chardev_frontend {
     void (*event)(void *opaque, enum chardev_event event); /* NULL is fine */
     /* There is room again after chardev_write() took less than all; NULL is fine. */
     void (*writable)(void *opaque);
+    /* It has another back end from now on (chardev-change). NULL: it can't have. */
+    void (*changed)(void *opaque, struct chardev *chr);
     void *opaque;
 };
 
@@ -46,6 +49,7 @@ struct chardev {
     struct loop *loop;
     const struct chardev_frontend *frontend; /* NULL: none */
     bool frontend_open;
+    int log_fd;     /* gets a copy of the output; -1: none */
     bool connected; /* somebody is at the other end, as far as one can tell */
 };
 
@@ -55,7 +59,20 @@ struct chardev {
  * text. A listening socket with wait=on (QEMU's default for server) blocks until a client came. */
 struct chardev *chardev_new(const char *id, const char *spec, struct loop *loop, GError **error);
 struct chardev *chardev_new_options(const char *options, struct loop *loop, GError **error);
+/* As chardev-add has it. The names of descriptors must be numbers. */
+struct chardev *chardev_new_backend(const char *id, const struct chardev_backend *backend,
+                                    struct loop *loop, GError **error);
 void chardev_free(struct chardev *chr); /* flushes; NULL is fine */
+/* The front end goes over to another one; false: it can't. Without one nothing happens. */
+bool chardev_move_frontend(struct chardev *from, struct chardev *to);
+/* A break on the line, as if it came from the other end. */
+void chardev_send_break(struct chardev *chr);
+/* The kinds that there are, ended by NULL; freed with g_free(). */
+const char **chardev_kinds(void);
+
+/* Of a ringbuf: at most so many of the oldest bytes that are there; owned by the caller. */
+bool chardev_is_ringbuf(const struct chardev *chr);
+GByteArray *chardev_ringbuf_read(struct chardev *chr, uint64_t bytes);
 
 /* false when it already has a front end. frontend NULL detaches. */
 bool chardev_attach(struct chardev *chr, const struct chardev_frontend *frontend);

@@ -60,7 +60,8 @@ static int file_open(const char *path, int flags, GError **error)
     int fd = open(path, flags | O_CLOEXEC | O_NOCTTY, 0666);
 
     if (fd < 0) {
-        g_set_error(error, CHARDEV_ERROR, errno, "cannot open '%s': %s", path, g_strerror(errno));
+        g_set_error(error, CHARDEV_ERROR, errno, "Could not open '%s': %s", path,
+                    g_strerror(errno));
     }
     return fd;
 }

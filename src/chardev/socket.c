@@ -14,6 +14,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -22,7 +23,10 @@ struct socket_chardev {
     struct sock_address address;
     int listen_fd, fd;
     GSource *accept_watch, *reconnect;
+    GSource *hup_watch; /* the other end's end, also while nobody reads */
 };
+
+static void socket_hung_up(struct stream *s);
 
 static void socket_describe(struct socket_chardev *d)
 {
@@ -31,6 +35,19 @@ static void socket_describe(struct socket_chardev *d)
     g_free(d->stream.chr.filename);
     d->stream.chr.filename =
         d->fd >= 0 ? g_strdup(address) : g_strconcat("disconnected:", address, NULL);
+}
+
+/* What is still to be read comes first: who reads finds the end behind it. */
+static bool socket_ended(int fd, GIOCondition condition, void *arg)
+{
+    struct socket_chardev *d = arg;
+    int unread = 0;
+
+    d->hup_watch = NULL;
+    if (ioctl(fd, FIONREAD, &unread) < 0 || unread == 0) {
+        socket_hung_up(&d->stream);
+    }
+    return false;
 }
 
 static void socket_connected(struct socket_chardev *d, int fd)
@@ -42,6 +59,8 @@ static void socket_connected(struct socket_chardev *d, int fd)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     }
     d->fd = fd;
+    d->hup_watch = loop_watch_fd(d->stream.chr.loop, fd,
+                                 (GIOCondition)(G_IO_HUP | G_IO_ERR | POLLRDHUP), socket_ended, d);
     socket_describe(d);
     stream_open(&d->stream, fd, fd);
     chardev_event(&d->stream.chr, CHARDEV_OPENED);
@@ -99,6 +118,9 @@ static void socket_hung_up(struct stream *s)
         return;
     }
     stream_close(s);
+    if (d->hup_watch) {
+        g_source_destroy(g_steal_pointer(&d->hup_watch));
+    }
     close(d->fd);
     d->fd = -1;
     socket_describe(d);
@@ -119,6 +141,9 @@ static void socket_finish(struct chardev *chr)
     if (d->reconnect) {
         g_source_destroy(d->reconnect);
         g_source_unref(d->reconnect);
+    }
+    if (d->hup_watch) {
+        g_source_destroy(d->hup_watch);
     }
     if (d->fd >= 0) {
         close(d->fd);

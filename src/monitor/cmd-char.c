@@ -4,6 +4,9 @@
 #include "monitor/monitor-priv.h"
 
 #include "qapi-commands.h"
+#include "qapi/error.h"
+#include <string.h>
+#include <unistd.h>
 
 static void append_info(struct chardev_info_list *list, const char *label, const char *filename,
                         bool open)
@@ -33,4 +36,229 @@ struct chardev_info_list *qmp_query_chardev(struct qmp_call *call, GError **errp
     }
     monitor_foreach_endpoint(call->mon, append_endpoint, list);
     return list;
+}
+
+static struct chardev *ringbuf_find(struct qmp_call *call, const char *id, GError **errp)
+{
+    struct chardev *chr = machine_chardev(call->machine, id);
+
+    if (!chr) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Device '%s' not found", id);
+    } else if (!chardev_is_ringbuf(chr)) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "%s is not a ringbuf device", id);
+        chr = NULL;
+    }
+    return chr;
+}
+
+static bool is_base64(const char *text)
+{
+    size_t n = strlen(text), padding = n >= 2 && text[n - 1] == '=' ? 1 + (text[n - 2] == '=') : 0;
+
+    for (size_t i = 0; i < n - padding; i++) {
+        if (!g_ascii_isalnum(text[i]) && text[i] != '+' && text[i] != '/') {
+            return false;
+        }
+    }
+    return n % 4 == 0;
+}
+
+bool qmp_ringbuf_write(struct qmp_call *call, const struct qmp_ringbuf_write_arg *arg,
+                       GError **errp)
+{
+    struct chardev *chr = ringbuf_find(call, arg->device, errp);
+    g_autofree uint8_t *bytes = NULL;
+    gsize n;
+
+    if (!chr) {
+        return false;
+    }
+    if (!arg->has_format || arg->format == DATA_FORMAT_UTF8) {
+        chardev_write(chr, (const uint8_t *)arg->data, strlen(arg->data));
+        return true;
+    }
+    if (!is_base64(arg->data)) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Base64 data contains invalid characters");
+        return false;
+    }
+    bytes = g_base64_decode(arg->data, &n);
+    chardev_write(chr, bytes, n);
+    return true;
+}
+
+bool qmp_ringbuf_read(struct qmp_call *call, const struct qmp_ringbuf_read_arg *arg, char **ret,
+                      GError **errp)
+{
+    struct chardev *chr = ringbuf_find(call, arg->device, errp);
+    g_autoptr(GByteArray) bytes = NULL;
+
+    if (!chr) {
+        return false;
+    }
+    if (arg->size <= 0) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "size must be greater than zero");
+        return false;
+    }
+    bytes = chardev_ringbuf_read(chr, (uint64_t)arg->size);
+    *ret = arg->has_format && arg->format == DATA_FORMAT_BASE64
+               ? g_base64_encode(bytes->data, bytes->len)
+               : g_strndup((const char *)bytes->data, bytes->len);
+    return true;
+}
+
+struct chardev_backend_info_list *qmp_query_chardev_backends(struct qmp_call *call, GError **errp)
+{
+    struct chardev_backend_info_list *list = chardev_backend_info_list_new();
+    g_autofree const char **names = chardev_kinds();
+
+    for (unsigned i = 0; names[i]; i++) {
+        struct chardev_backend_info *info = g_new0(struct chardev_backend_info, 1);
+
+        info->name = g_strdup(names[i]);
+        chardev_backend_info_list_append(list, info);
+    }
+    return list;
+}
+
+/* Puts the number of a descriptor that the client has passed in the place of its name. *fd: it, if
+ * so; the caller closes it if no chardev comes of it. */
+static bool resolve_fd(struct qmp_call *call, struct chardev_backend *backend, int *fd,
+                       GError **errp)
+{
+    struct socket_address_legacy *addr =
+        backend->type == CHARDEV_BACKEND_KIND_SOCKET ? backend->u.socket.data->addr : NULL;
+    char **text;
+
+    if (!addr || addr->type != SOCKET_ADDRESS_TYPE_FD) {
+        return true;
+    }
+    text = &addr->u.fd.data->str;
+    if (g_ascii_isdigit((*text)[0])) {
+        return true;
+    }
+    *fd = session_take_fd(call->session, *text, errp);
+    if (*fd >= 0) {
+        g_free(*text);
+        *text = g_strdup_printf("%d", *fd);
+    }
+    return *fd >= 0;
+}
+
+static struct chardev *make_chardev(struct qmp_call *call, const char *id,
+                                    const struct chardev_backend *backend, GError **errp)
+{
+    struct chardev_backend *own = chardev_backend_clone(backend);
+    struct chardev *chr = NULL;
+    int fd = -1;
+
+    if (resolve_fd(call, own, &fd, errp)) {
+        chr = chardev_new_backend(id, own, call->machine->loop, errp);
+    }
+    if (!chr && fd >= 0) {
+        close(fd);
+    }
+    chardev_backend_free(own);
+    return chr;
+}
+
+static struct chardev_return *describe_new(const struct chardev *chr)
+{
+    struct chardev_return *ret = g_new0(struct chardev_return, 1);
+
+    if (g_str_has_prefix(chr->filename, "pty:")) {
+        ret->pty = g_strdup(chr->filename + strlen("pty:"));
+    }
+    return ret;
+}
+
+static void match_endpoint(void *opaque, const char *label, const char *description)
+{
+    const char **id = opaque;
+
+    if (*id && strcmp(*id, label) == 0) {
+        *id = NULL;
+    }
+}
+
+/* Monitors have their ids among the chardevs'. */
+static bool is_monitors(struct qmp_call *call, const char *id)
+{
+    monitor_foreach_endpoint(call->mon, match_endpoint, &id);
+    return !id;
+}
+
+struct chardev_return *qmp_chardev_add(struct qmp_call *call, const struct qmp_chardev_add_arg *arg,
+                                       GError **errp)
+{
+    struct chardev *chr;
+
+    if (machine_chardev(call->machine, arg->id) || is_monitors(call, arg->id)) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Chardev with id '%s' already exists",
+                    arg->id);
+        return NULL;
+    }
+    chr = make_chardev(call, arg->id, arg->backend, errp);
+    if (!chr) {
+        g_prefix_error(errp, "Failed to add chardev '%s': ", arg->id);
+        return NULL;
+    }
+    g_ptr_array_add(call->machine->chardevs, chr);
+    return describe_new(chr);
+}
+
+struct chardev_return *qmp_chardev_change(struct qmp_call *call,
+                                          const struct qmp_chardev_change_arg *arg, GError **errp)
+{
+    struct chardev *old = machine_chardev(call->machine, arg->id), *chr;
+    GPtrArray *chardevs = call->machine->chardevs;
+    guint at;
+
+    if (!old) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Chardev '%s' does not exist", arg->id);
+        return NULL;
+    }
+    if (old->frontend && !old->frontend->changed) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
+                    "Chardev user does not support chardev hotswap");
+        return NULL;
+    }
+    chr = make_chardev(call, arg->id, arg->backend, errp);
+    if (!chr) {
+        return NULL;
+    }
+    chardev_move_frontend(old, chr);
+    g_ptr_array_find(chardevs, old, &at);
+    chardevs->pdata[at] = chr;
+    chardev_free(old);
+    return describe_new(chr);
+}
+
+bool qmp_chardev_remove(struct qmp_call *call, const struct qmp_chardev_remove_arg *arg,
+                        GError **errp)
+{
+    struct chardev *chr = machine_chardev(call->machine, arg->id);
+
+    if (chr ? chr->frontend != NULL : is_monitors(call, arg->id)) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Chardev '%s' is busy", arg->id);
+        return false;
+    }
+    if (!chr) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Chardev '%s' not found", arg->id);
+        return false;
+    }
+    g_ptr_array_remove(call->machine->chardevs, chr);
+    return true;
+}
+
+bool qmp_chardev_send_break(struct qmp_call *call, const struct qmp_chardev_send_break_arg *arg,
+                            GError **errp)
+{
+    struct chardev *chr = machine_chardev(call->machine, arg->id);
+
+    if (!chr) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Chardev '%s' not found", arg->id);
+        return false;
+    }
+    chardev_send_break(chr);
+    return true;
 }

@@ -3,9 +3,20 @@
 
 #include "qapi-commands.h"
 
+static int find_fd(void *opaque, const char *name)
+{
+    return session_take_fd(opaque, name, NULL);
+}
+
 bool qmp_netdev_add(struct qmp_call *call, const struct netdev *arg, GError **errp)
 {
-    return net_backend_add(call->machine->net, arg, errp);
+    struct net *net = call->machine->net;
+    bool ok;
+
+    net_set_fd_finder(net, find_fd, call->session); /* names are the session's */
+    ok = net_backend_add(net, arg, errp);
+    net_set_fd_finder(net, NULL, NULL);
+    return ok;
 }
 
 bool qmp_netdev_del(struct qmp_call *call, const struct qmp_netdev_del_arg *arg, GError **errp)

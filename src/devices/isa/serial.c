@@ -538,6 +538,11 @@ static bool serial_choose_port(struct serial *u, GError **error)
     return true;
 }
 
+static void serial_chardev_changed(void *opaque, struct chardev *chr)
+{
+    ((struct serial *)opaque)->cfg.chr = chr;
+}
+
 static bool serial_realize(struct device *dev, GError **error)
 {
     struct serial *u = to_serial(dev);
@@ -551,6 +556,7 @@ static bool serial_realize(struct device *dev, GError **error)
         .receive = serial_receive,
         .event = serial_event,
         .writable = serial_writable,
+        .changed = serial_chardev_changed,
         .opaque = u,
     };
     u->region = (struct region){

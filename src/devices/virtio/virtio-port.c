@@ -97,6 +97,11 @@ static void front_writable(void *opaque)
     }
 }
 
+static void front_changed(void *opaque, struct chardev *chr)
+{
+    ((struct port_device *)opaque)->cfg.chardev = chr;
+}
+
 /* ---- the device */
 
 static bool port_attach(struct port_device *d, GError **error)
@@ -107,6 +112,7 @@ static bool port_attach(struct port_device *d, GError **error)
                                             .receive = front_receive,
                                             .event = front_event,
                                             .writable = front_writable,
+                                            .changed = is_console(d) ? front_changed : NULL,
                                             .opaque = d};
     if (!chardev_attach(chr, &d->frontend)) {
         g_set_error(error, DEVICE_ERROR, 0, "%s: property 'chardev': '%s' is in use",

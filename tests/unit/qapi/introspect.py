@@ -22,7 +22,8 @@ OWN = ('godwit-', 'GODWIT_', '__')
 # Where QEMU has more kinds of things than Godwit (block drivers, objects): optional members, values
 # and branches may be missing. What is there must still be QEMU's.
 PARTIAL = {'blockdev-add', 'blockdev-create', 'transaction', 'block_resize', 'query-block', 'query-blockstats',
-           'query-jobs', 'query-named-block-nodes', 'object-add', 'netdev_add', 'NETDEV_STREAM_CONNECTED'}
+           'query-jobs', 'query-named-block-nodes', 'object-add', 'chardev-add', 'chardev-change', 'netdev_add',
+           'NETDEV_STREAM_CONNECTED'}
 
 # May be run out of band here; in QEMU they may not.
 OWN_OOB = {'query-status', 'quit'}

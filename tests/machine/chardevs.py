@@ -1,0 +1,246 @@
+#!/usr/bin/env python3
+"""Character devices by command: chardev-add, -change, -remove, ring buffers, logs, passed descriptors, breaks."""
+import array
+import json
+import os
+import shutil
+import socket
+import tempfile
+import time
+import unittest
+
+from godwit import TIME_FACTOR
+from qtest import Door
+
+COM1 = 0x3f8
+
+
+def backend(kind, **data):
+    return {"type": kind, "data": {k.replace("_", "-"): v for k, v in data.items()}}
+
+
+def unix(path, **more):
+    return backend("socket", addr={"type": "unix", "data": {"path": path}}, **more)
+
+
+class Chardevs(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="godwit-char-")
+        self.addCleanup(shutil.rmtree, self.dir)
+
+    def start(self, *args):
+        self.door = Door("-nodefaults", *args, qmp=True)
+        self.addCleanup(self.door.close)
+        self.qmp = self.door.qmp
+
+    def add(self, name, what, command="chardev-add"):
+        return self.qmp.command(command, id=name, backend=what)
+
+    def refused(self, name, what, command="chardev-add"):
+        error = self.qmp.request(command, id=name, backend=what)["error"]
+        self.assertEqual(error["class"], "GenericError")
+        return error["desc"]
+
+    def write(self, text):
+        for c in text.encode():
+            self.door.outb(COM1, c)
+
+    def ring(self, name, size=1000):
+        return self.qmp.command("ringbuf-read", device=name, size=size)
+
+    def chardevs(self):
+        return {c["label"]: (c["filename"], c["frontend-open"])
+                for c in self.qmp.command("query-chardev")}
+
+    def read_char(self):
+        """What the guest finds at its serial port."""
+        end = time.monotonic() + 20 * TIME_FACTOR
+        while not self.door.inb(COM1 + 5) & 1:
+            self.assertLess(time.monotonic(), end)
+        return self.door.inb(COM1)
+
+
+class Rings(Chardevs):
+    def test_ring(self):
+        self.start("-chardev", "ringbuf,id=r,size=16", "-device", "isa-serial,chardev=r")
+        self.write("hello world 0123456789")
+        self.assertEqual(self.ring("r", 5), "world")
+        self.assertEqual(self.qmp.command("ringbuf-read", device="r", size=5, format="base64"),
+                         "IDAxMjM=")
+        self.assertEqual(self.ring("r", 50), "456789")
+        self.assertEqual(self.ring("r"), "")
+        self.qmp.command("ringbuf-write", device="r", data="aGVsbG8=", format="base64")
+        self.qmp.command("ringbuf-write", device="r", data=", you")
+        self.assertEqual(self.ring("r"), "hello, you")
+
+    def test_errors(self):
+        self.start("-chardev", "null,id=n")
+        for command, arguments, text in (
+                ("ringbuf-read", {"device": "n", "size": 1}, "n is not a ringbuf device"),
+                ("ringbuf-read", {"device": "q", "size": 1}, "Device 'q' not found"),
+                ("ringbuf-write", {"device": "q", "data": "1"}, "Device 'q' not found")):
+            self.assertEqual(self.qmp.request(command, **arguments)["error"]["desc"], text)
+        self.add("r", backend("ringbuf"))
+        self.add("m", backend("memory", size=64))
+        for size in 0, -1:
+            self.assertEqual(self.qmp.request("ringbuf-read", device="r", size=size)["error"]["desc"],
+                             "size must be greater than zero")
+        for data in "***", "abc", "=":
+            self.assertEqual(
+                self.qmp.request("ringbuf-write", device="r", data=data, format="base64")
+                ["error"]["desc"], "Base64 data contains invalid characters")
+        self.assertEqual(self.refused("x", backend("ringbuf", size=15)),
+                         "Failed to add chardev 'x': size of ringbuf chardev must be power of two")
+        self.assertIn("at most", self.refused("x", backend("ringbuf", size=1 << 40)))
+        self.assertEqual({k: v[0] for k, v in self.chardevs().items() if k in "rmn"},
+                         {"r": "ringbuf", "m": "memory", "n": "null"})
+
+
+class Commands(Chardevs):
+    def test_add_and_remove(self):
+        self.start()
+        path = self.dir + "/sock"
+        self.assertEqual(self.add("n", backend("null")), {})
+        self.assertEqual(self.refused("n", backend("null")), "Chardev with id 'n' already exists")
+        self.assertEqual(self.refused("compat_monitor0", backend("null")),
+                         "Chardev with id 'compat_monitor0' already exists")
+        self.assertEqual(self.refused("f", backend("file", out="/nonexistent/x")),
+                         "Failed to add chardev 'f': Could not open '/nonexistent/x': "
+                         "No such file or directory")
+        pty = self.add("p", backend("pty"))["pty"]
+        self.assertTrue(os.path.exists(pty))
+        self.add("s", unix(path, wait=False))  # a server, unless told otherwise
+        self.add("r", unix(self.dir + "/none", server=False, reconnect=1))
+        self.assertIn("No such file", self.refused("x", unix(self.dir + "/none", server=False)))
+        self.assertIn("incompatible", self.refused("x", unix(path, server=True, reconnect=1)))
+        self.assertIn("'nope' has not been found", self.refused(
+            "x", backend("socket", addr={"type": "fd", "data": {"str": "nope"}})))
+        self.assertIn("'abstract'", self.refused(
+            "x", backend("socket", addr={"type": "unix",
+                                         "data": {"path": "x", "abstract": True}})))
+        have = self.chardevs()
+        self.assertEqual(have["s"], (f"disconnected:unix:{path},server=on", False))
+        self.assertEqual(have["r"][0], f"disconnected:unix:{self.dir}/none")
+        self.assertEqual(have["p"][0], "pty:" + pty)
+        self.assertIn({"name": "ringbuf"}, self.qmp.command("query-chardev-backends"))
+        for name in "npsr":
+            self.qmp.command("chardev-remove", id=name)
+        self.assertFalse(os.path.exists(path))
+        self.assertEqual(sorted(self.chardevs()), ["compat_monitor0", "qtest"])
+        for name, text in (("n", "Chardev 'n' not found"),
+                           ("compat_monitor0", "Chardev 'compat_monitor0' is busy")):
+            self.assertEqual(self.qmp.request("chardev-remove", id=name)["error"]["desc"], text)
+
+    def test_in_use(self):
+        self.start("-chardev", "null,id=c", "-device", "isa-serial,chardev=c")
+        self.assertEqual(self.qmp.request("chardev-remove", id="c")["error"]["desc"],
+                         "Chardev 'c' is busy")
+        self.assertEqual(self.qmp.request("chardev-send-break", id="q")["error"]["desc"],
+                         "Chardev 'q' not found")
+        self.qmp.command("chardev-send-break", id="c")
+        self.assertEqual(self.door.inb(COM1 + 5) & 0x11, 0x11)  # break, and a character of it
+
+    def test_reconnect(self):
+        self.start()
+        path = self.dir + "/late"
+        self.add("r", unix(path, server=False, reconnect=1))
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path)
+            server.listen(1)
+            server.settimeout(20 * TIME_FACTOR)
+            for _ in range(2):  # it comes, and comes again
+                server.accept()[0].close()
+
+    def test_change(self):
+        """A serial port goes on with another back end."""
+        self.start("-chardev", "ringbuf,id=c", "-device", "isa-serial,chardev=c", "-chardev",
+                   "null,id=d", "-device", "isa-debugcon,chardev=d", "-chardev", "null,id=free")
+        self.write("one")
+        self.assertEqual(self.ring("c"), "one")
+        path = self.dir + "/sock"
+        self.assertIn("Could not open", self.refused("c", backend("file", out="/nonexistent/x"),
+                                                     "chardev-change"))
+        self.assertEqual(self.add("c", unix(path, wait=False), "chardev-change"), {})
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+            client.settimeout(20 * TIME_FACTOR)
+            client.sendall(b"in")
+            self.assertEqual([self.read_char(), self.read_char()], list(b"in"))
+            self.write("two")
+            got = b""
+            while got != b"two":
+                got += client.recv(10)
+        self.assertTrue(self.chardevs()["c"][1])
+        self.add("c", backend("ringbuf"), "chardev-change")
+        self.assertFalse(os.path.exists(path))
+        self.write("three")
+        self.assertEqual(self.ring("c"), "three")
+        self.add("free", backend("ringbuf"), "chardev-change")
+        self.assertEqual(self.chardevs()["free"], ("ringbuf", False))
+        self.assertEqual(self.refused("d", backend("null"), "chardev-change"),
+                         "Chardev user does not support chardev hotswap")
+        self.assertEqual(self.refused("q", backend("null"), "chardev-change"),
+                         "Chardev 'q' does not exist")
+
+    def test_log(self):
+        log = self.dir + "/log"
+        with open(log, "w", encoding="ascii") as f:
+            f.write("before ")
+        self.start("-chardev", f"null,id=c,logfile={log},logappend=on", "-device",
+                   "isa-serial,chardev=c")
+        self.write("and after")
+        self.add("c", backend("ringbuf", logfile=log), "chardev-change")
+        with open(log, encoding="ascii") as f:
+            self.assertEqual(f.read(), "")  # begun anew
+        self.write("all of it")
+        with open(log, encoding="ascii") as f:
+            self.assertEqual(f.read(), "all of it")
+        self.assertIn("Unable to open logfile",
+                      self.refused("x", backend("null", logfile="/nonexistent/x")))
+
+    def test_log_kept(self):
+        log = self.dir + "/log"
+        with open(log, "w", encoding="ascii") as f:
+            f.write("before ")
+        self.start("-chardev", f"null,id=c,logfile={log},logappend=on", "-device",
+                   "isa-serial,chardev=c")
+        self.write("and after")
+        with open(log, encoding="ascii") as f:
+            self.assertEqual(f.read(), "before and after")
+
+    def pass_fd(self, sock, name):
+        message = json.dumps({"execute": "getfd", "arguments": {"fdname": name}}).encode()
+        self.qmp.sock.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS,
+                                           array.array("i", [sock.fileno()]))])
+        self.assertEqual(self.qmp.read(), {"return": {}})
+
+    def test_passed_descriptor(self):
+        self.start("-chardev", "null,id=c", "-device", "isa-serial,chardev=c")
+        mine, its = socket.socketpair()
+        self.addCleanup(mine.close)
+        with its:
+            self.pass_fd(its, "cable")
+        self.add("c", backend("socket", addr={"type": "fd", "data": {"str": "cable"}},
+                              server=False), "chardev-change")
+        mine.settimeout(20 * TIME_FACTOR)
+        self.write("x")
+        self.assertEqual(mine.recv(1), b"x")
+        mine.sendall(b"y")
+        self.assertEqual(self.read_char(), ord("y"))
+
+    def test_netdev_of_passed_descriptor(self):
+        self.start()
+        mine, its = socket.socketpair()
+        self.addCleanup(mine.close)
+        with its:
+            self.pass_fd(its, "cable")
+        self.qmp.command("netdev_add", type="stream", id="n0",
+                         addr={"type": "fd", "str": "cable"})
+        self.assertEqual(self.qmp.event("NETDEV_STREAM_CONNECTED")["data"]["netdev-id"], "n0")
+        self.qmp.command("netdev_del", id="n0")
+        mine.settimeout(20 * TIME_FACTOR)
+        self.assertEqual(mine.recv(1), b"")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
