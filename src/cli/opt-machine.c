@@ -108,6 +108,12 @@ bool opt_no_hpet(struct options *o, const char *arg, GError **error)
     return true;
 }
 
+bool opt_singlestep(struct options *o, const char *arg, GError **error)
+{
+    o->config->accel.one_insn = true;
+    return true;
+}
+
 bool opt_no_acpi(struct options *o, const char *arg, GError **error)
 {
     o->config->no_acpi = true;

@@ -10,6 +10,7 @@ typedef bool (*option_fn)(struct options *o, const char *arg, GError **error);
 /* opt-machine.c */
 bool opt_machine(struct options *o, const char *arg, GError **error);
 bool opt_no_hpet(struct options *o, const char *arg, GError **error);
+bool opt_singlestep(struct options *o, const char *arg, GError **error);
 bool opt_no_acpi(struct options *o, const char *arg, GError **error);
 bool opt_accel(struct options *o, const char *arg, GError **error);
 bool opt_cpu(struct options *o, const char *arg, GError **error);

@@ -565,6 +565,30 @@ void vcpus_reset_all(struct cpus *cpus)
     }
 }
 
+static bool check_one_insn(const struct accel_ops *accel, bool on, GError **error)
+{
+    if (on && !accel->one_insn) {
+        g_set_error(error, g_quark_from_static_string("cpu-error"), 0,
+                    "single steps: the accelerator '%s' can't, only 'tcg'", accel->name);
+        return false;
+    }
+    return true;
+}
+
+bool cpus_set_one_insn(struct cpus *cpus, bool on, GError **error)
+{
+    if (!check_one_insn(cpus->accel, on, error)) {
+        return false;
+    }
+    atomic_store(&cpus->one_insn, on);
+    for (unsigned i = 0; i < cpus->n && cpus->accel->one_insn; i++) {
+        if (!cpus->vcpu[i]->ops->debug_points(cpus->vcpu[i], error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool vcpu_start(struct vcpu *vcpu, GError **error)
 {
     int err = pthread_create(&vcpu->thread, NULL, vcpu_thread, vcpu);
@@ -621,6 +645,7 @@ struct cpus *cpus_new(const struct accel_ops *accel, const struct accel_config *
 
     cpus->accel = accel;
     cpus->config = config ? *config : ACCEL_CONFIG_DEFAULT;
+    atomic_store(&cpus->one_insn, cpus->config.one_insn);
     cpus->mem = mem;
     cpus->io = io;
     cpus->clock = clock;
@@ -634,7 +659,7 @@ struct cpus *cpus_new(const struct accel_ops *accel, const struct accel_config *
     cpus->vcpu = g_new0(struct vcpu *, cpus->max);
     g_mutex_init(&cpus->mutex);
     g_cond_init(&cpus->all_parked);
-    if (!accel->init(cpus, error)) {
+    if (!check_one_insn(accel, cpus->config.one_insn, error) || !accel->init(cpus, error)) {
         cpus->accel = NULL;
         cpus_free(cpus);
         return NULL;

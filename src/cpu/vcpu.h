@@ -132,6 +132,7 @@ struct accel_ops {
     bool (*init)(struct cpus *, GError **);
     void (*finish)(struct cpus *);
     const struct vcpu_ops *vcpu;
+    bool one_insn;     /* can execute one instruction at a time: cpus_set_one_insn() */
     bool patches_code; /* a software breakpoint is INT3 in the guest's memory: cpu/debug.h */
     /* Delivers a message-signalled interrupt to the local APICs. Any thread. */
     void (*send_msi)(struct cpus *, gpa_t addr, uint32_t data);
@@ -205,6 +206,7 @@ struct accel_config {
     uint64_t cache_bytes;  /* for translations of all vCPUs */
     unsigned threshold;    /* executions of a block before it is translated */
     unsigned region_insns; /* most instructions of a translated region */
+    bool one_insn; /* execute one instruction at a time; others than the software CPU refuse */
 };
 #define ACCEL_CONFIG_DEFAULT                                                                       \
     (struct accel_config)                                                                          \
@@ -229,6 +231,7 @@ struct cpus {
     GMutex mutex;
     GCond all_parked;                      /* a vCPU parked, or left guest code */
     bool paused;                           /* vcpus_pause_all() is in force; under mutex */
+    _Atomic bool one_insn;                 /* changed while all are parked; read by any thread */
     _Atomic bool exclusive;                /* somebody is in, or begins, an exclusive section */
     _Atomic(const void *) exclusive_owner; /* its thread_token() */
     unsigned map_guard_depth;              /* machine lock */
@@ -255,6 +258,9 @@ void cpus_free(
  * for a vCPU that needs it). Idempotent. */
 void vcpus_pause_all(struct cpus *cpus);
 void vcpus_resume_all(struct cpus *cpus); /* but for those that the debugger holds */
+/* Has the software CPU execute one instruction per decoded block, or as many as it likes. false:
+ * the accelerator can't. All parked. */
+bool cpus_set_one_insn(struct cpus *cpus, bool on, GError **error);
 /* Whether the debugger holds a vCPU. All parked. */
 void vcpu_hold(struct vcpu *vcpu, bool held);
 /* When the calling thread is a vCPU: it stops at the next instruction boundary until

@@ -5,8 +5,7 @@
 
 #include "qapi-commands.h"
 
-/* singlestep is about one guest instruction per translated block, which no accelerator here does.
- */
+/* singlestep is about one guest instruction per decoded block, not about a debugger's steps. */
 struct status_info *qmp_query_status(struct qmp_call *call, GError **errp)
 {
     struct status_info *info = g_new0(struct status_info, 1);
@@ -14,6 +13,7 @@ struct status_info *qmp_query_status(struct qmp_call *call, GError **errp)
     machine_settle(call->machine);
     info->status = runstate_get(call->machine->run);
     info->running = info->status == RUN_STATE_RUNNING;
+    info->singlestep = call->machine->cpus && atomic_load(&call->machine->cpus->one_insn);
     return info;
 }
 

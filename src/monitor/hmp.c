@@ -82,6 +82,9 @@ static void info_status(struct hmp *h, const struct hmp_command *command, const 
 
     g_string_append_printf(h->out, "VM status: %s",
                            state == RUN_STATE_RUNNING ? "running" : "paused");
+    if (h->m->cpus && atomic_load(&h->m->cpus->one_insn)) {
+        g_string_append(h->out, " (single step mode)");
+    }
     if (state != RUN_STATE_RUNNING && state != RUN_STATE_PAUSED) {
         g_string_append_printf(h->out, " (%s)", run_state_str(state));
     }
@@ -171,6 +174,22 @@ static void run_watchdog_action(struct hmp *h, const struct hmp_command *command
         g_string_append_printf(h->out, "Error: invalid parameter value: %s\n", args);
     } else {
         machine_actions(h->m)->watchdog = action;
+    }
+}
+
+static void run_singlestep(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    bool off = strcmp(args, "off") == 0;
+    g_autoptr(GError) error = NULL;
+
+    if (*args && !off && strcmp(args, "on") != 0) {
+        g_string_append_printf(h->out, "unexpected option %s\n", args);
+    } else if (h->m->cpus) {
+        machine_park_begin(h->m);
+        if (!cpus_set_one_insn(h->m->cpus, !off, &error)) {
+            g_string_append_printf(h->out, "Error: %s\n", error->message);
+        }
+        machine_park_end(h->m);
     }
 }
 
@@ -620,6 +639,8 @@ static const struct hmp_command commands[] = {
     {"sendkey", NULL, "keys [hold_ms]", "press keys together, as ctrl-alt-f1, 100 ms each", true,
      run_sendkey},
     {"set_link", NULL, "name on|off", "plug a network cable in, or pull it", true, run_set_link},
+    {"singlestep", NULL, "[on|off]",
+     "have the software CPU execute one instruction at a time, or no longer", true, run_singlestep},
     {"stop", "s", "", "pause the guest", false, run_stop},
     {"system_powerdown", NULL, "", "press the power button", false, run_powerdown},
     {"system_reset", NULL, "", "reset the machine", false, run_reset},

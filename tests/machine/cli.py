@@ -37,6 +37,7 @@ BAD = [
     (["-M", "q35,smm=on"], "machine property 'smm' is always 'off'"),
     (["-M", "q35,hpet=2"], "expects 'on' or 'off'"),
     (["-M", "q35,kernel-boot=disk"], "invalid kernel-boot 'disk' (direct or firmware)"),
+    (["-accel", "qtest", "-singlestep"], "single steps: the accelerator 'qtest' can't, only 'tcg'"),
     (["-M", "q35,kernel-boot=firmware", "-kernel", guest("hello"), "-display", "none"],
      "firmware starts Linux bzImages only"),
     (["-M", "q35,accel=foo"], "invalid accelerator 'foo'"),

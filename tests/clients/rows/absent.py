@@ -13,7 +13,6 @@ ABSENT = {
     "ShutdownCause.none": "never on the wire: no request is pending",
     "ShutdownCause.snapshot-load": "never on the wire",
     "ShutdownCause.subsystem-reset": "never on the wire; " + S390,
-    "StatusInfo.singlestep=true": "no accelerator executes one instruction per translated block",
     "GUEST_CRASHLOADED.info": "the panic device that reports it has none",
     "GuestPanicInformation.s390": S390,
     "GuestPanicInformationS390.core": S390,

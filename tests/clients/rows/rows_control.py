@@ -285,4 +285,20 @@ ROWS += [
         > cont : RESUME R
         ? query-status => {"status": "running", "running": true, "singlestep": false}
         """),
+    Row("single steps: one instruction at a time, a mode of the software CPU", r"""
+        ? query-status => {"status": "prelaunch", "running": false, "singlestep": true}
+        > cont : RESUME R
+        $ done
+        ? query-status => {"status": "running", "running": true, "singlestep": true}
+        > human-monitor-command {"command-line": "info status"} : R="VM status: running (single step mode)\r\n"
+        > human-monitor-command {"command-line": "singlestep off"} : R=""
+        ? query-status => {"status": "running", "running": true, "singlestep": false}
+        > human-monitor-command {"command-line": "singlestep x"} : R="unexpected option x\r\n"
+        > human-monitor-command {"command-line": "singlestep"} : R=""
+        > stop : STOP R
+        ? query-status => {"status": "paused", "running": false, "singlestep": true}
+        > human-monitor-command {"command-line": "info status"} : R="VM status: paused (single step mode)\r\n"
+        > human-monitor-command {"command-line": "singlestep off"} : R=""
+        = paused
+        """, args="-singlestep", does="delay 1 panic 0"),
 ]

@@ -366,6 +366,7 @@ static bool soft_translation_stats(struct cpus *cpus, struct translation_stats *
 
 const struct accel_ops accel_soft = {
     .name = "tcg",
+    .one_insn = true,
     .probe = soft_probe,
     .init = soft_init,
     .finish = soft_finish,

@@ -56,7 +56,8 @@ void mode_update(struct cpu *c)
     }
     /* Blocks know addresses by RIP: where that does not tell the linear address, breakpoints of the
      * debugger are looked for at each instruction. */
-    if (c->host_step || (c->host_breaks && !(key & (KEY_LONG64 | KEY_CS_FLAT)))) {
+    if (c->host_step || (c->vcpu && atomic_load(&c->vcpu->cpus->one_insn)) ||
+        (c->host_breaks && !(key & (KEY_LONG64 | KEY_CS_FLAT)))) {
         key |= KEY_STEP;
     }
     if (c->cpl == 3 && (c->cr0 & CR0_AM) && (c->sysflags & RFLAGS_AC)) {
