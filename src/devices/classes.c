@@ -34,6 +34,7 @@
 #include "devices/virtio/virtio-rng.h"
 #include "devices/virtio/virtio-serial.h"
 #include "devices/vmcoreinfo.h"
+#include "devices/vmgenid.h"
 
 const struct device_class *const device_classes[] = {
     /* boards only */
@@ -89,6 +90,7 @@ const struct device_class *const device_classes[] = {
     &virtconsole_class,
     &virtserialport_class,
     &vmcoreinfo_class,
+    &vmgenid_class,
     NULL,
 };
 

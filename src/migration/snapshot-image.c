@@ -9,6 +9,7 @@
  */
 #include "migration/snapshot-image.h"
 
+#include "devices/vmgenid.h"
 #include "migration/crc32c.h"
 #include "migration/record.h"
 #include "migration/vmstate.h"
@@ -333,6 +334,16 @@ static bool load_block(const struct snapshot_source *source, struct ram_block *b
     return true;
 }
 
+/* A guest that goes on from an earlier state is told, if it has a device for that. */
+static void new_generation(struct machine *m)
+{
+    struct device *dev = devices_find_class(&m->env, &vmgenid_class);
+
+    if (dev) {
+        vmgenid_renew(dev);
+    }
+}
+
 bool snapshot_image_load(struct machine *m, struct snapshot_image *image, bool memory,
                          enum run_state *run_state, GError **error)
 {
@@ -346,5 +357,9 @@ bool snapshot_image_load(struct machine *m, struct snapshot_image *image, bool m
         }
         address_space_block_written(m->mem, block, 0, block->size);
     }
-    return vmstate_load(m, &in, run_state, NULL, error);
+    if (!vmstate_load(m, &in, run_state, NULL, error)) {
+        return false;
+    }
+    new_generation(m);
+    return true;
 }

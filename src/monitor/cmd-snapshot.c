@@ -9,10 +9,12 @@
 
 #include "block/job.h"
 #include "block/vm-snapshot.h"
+#include "devices/vmgenid.h"
 #include "migration/snapshot-file.h"
 #include "migration/snapshot.h"
 #include "monitor/hmp-snapshot.h"
 #include "qapi-commands.h"
+#include "qapi/error.h"
 #include <math.h>
 #include <time.h>
 
@@ -111,6 +113,20 @@ bool qmp_godwit_snapshot_file(struct qmp_call *call, const struct qmp_godwit_sna
                               GError **errp)
 {
     return snapshot_file_save(call->machine, arg->filename, errp);
+}
+
+struct guid_info *qmp_query_vm_generation_id(struct qmp_call *call, GError **errp)
+{
+    struct device *dev = devices_find_class(&call->machine->env, &vmgenid_class);
+    struct guid_info *info;
+
+    if (!dev) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "VM Generation ID device not found");
+        return NULL;
+    }
+    info = g_new0(struct guid_info, 1);
+    info->guid = vmgenid_text(dev);
+    return info;
 }
 
 /* ---- for people */

@@ -1,4 +1,5 @@
-"""Dumps of a Linux guest, read by those for whom they are made: makedumpfile, crash and gdb.
+"""Dumps of a Linux guest, read by those for whom they are made: makedumpfile, crash and gdb; and a Linux guest
+that goes on from a snapshot.
 
 The kernel's symbols are used when they are there: `scripts/get-kernel symbols` fetches them (280 MB).
 """
@@ -114,6 +115,28 @@ class Dumps(initramfs.Shell, unittest.TestCase):
         self.assertIn("kthreadd", [name for _, name in tasks])
         self.assertIn("sleep", [name for _, name in tasks])
         self.assertIn(f"BANNER Linux version {self.kernel.release}", result.stdout)
+
+
+class Generation(initramfs.Shell, unittest.TestCase):
+    """Linux takes new random numbers when it goes on from a snapshot."""
+
+    def test_reseeds(self):
+        try:
+            kernel = initramfs.Kernel("generic")
+        except initramfs.Missing as e:
+            self.skipTest(str(e))
+        folder = os.path.join(Dumps.folder, "generation")
+        initrd = initramfs.make(folder, kernel)
+        snapshot = os.path.join(folder, "snapshot")
+        args = ("-m", "256", "-kernel", kernel.image, "-initrd", initrd, "-append", "console=ttyS0 quiet",
+                "-device", "vmgenid")
+        with Machine(*args) as m:
+            self.shell(m)
+            self.assertNotIn("reseeded", self.command(m, "dmesg | grep fork"))
+            m.qmp.command("godwit-snapshot-file", 60, filename=snapshot)
+        for _ in range(2):
+            with Machine(*args, "-restore", snapshot) as m:
+                self.assertIn("crng reseeded due to virtual machine fork", self.command(m, "dmesg | grep fork"))
 
 
 if __name__ == "__main__":

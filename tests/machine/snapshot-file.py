@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 import unittest
+import uuid
 
 import godwit
 from godwit import Machine, guest
@@ -80,7 +81,7 @@ class Clones(Case):
         clone.expect(rb"\n")
         self.assertLessEqual(30, self.numbers(clone)[0])
         clone.qmp.command("system_reset")  # from here on a machine like any other
-        clone.expect(rb"(?m)^0 \d+ ")
+        clone.expect(rb"\n1 \d+ ")
 
     def test_again(self):
         """A clone's own snapshot holds what it has from the file, too."""
@@ -103,6 +104,89 @@ class Clones(Case):
         m.close()
         clone = self.start("-S", "-restore", self.file, cpus="2", kernel="smp")
         self.assertEqual(len(clone.qmp.command("query-cpus-fast")), 2)
+
+
+class Generation(Case):
+    """-device vmgenid: each machine that goes on from the file has an identifier of its own."""
+
+    def ram(self, m, start, size):
+        path = os.path.join(self.dir, "ram")
+        m.qmp.command("pmemsave", val=start, size=size, filename=path)
+        with open(path, "rb") as file:
+            return file.read()
+
+    def told(self, m, size=32 << 20):
+        """The identifier that the guest finds by its ACPI tables."""
+        m.qmp.command("stop")
+        memory = self.ram(m, 0, size)
+        m.qmp.command("cont")
+        at = memory.index(b"VGIA\x0c") + 5
+        addr = int.from_bytes(memory[at:at + 4], "little")
+        self.assertEqual(addr % 8, 0)
+        return str(uuid.UUID(bytes_le=memory[addr:addr + 16]))
+
+    def asked(self, m):
+        return m.qmp.command("query-vm-generation-id")["guid"]
+
+    def gpe(self, m):
+        """Whether general purpose event 5 is up."""
+        return m.qmp.command("human-monitor-command", command_line="i /b 0x620")
+
+    def test_clones(self):
+        m = self.start("-device", "vmgenid")
+        ids = [self.asked(m)]
+        self.assertEqual(self.told(m), ids[0])
+        self.assertEqual(uuid.UUID(ids[0]).version, 4)
+        while self.numbers(m)[0] < 5:
+            pass
+        m.qmp.command("system_reset")
+        m.expect(rb"\n1 \d+ ")
+        self.assertEqual((self.asked(m), self.told(m)), (ids[0], ids[0]))
+        m.qmp.command("godwit-snapshot-file", filename=self.file)
+        self.assertEqual(self.asked(m), ids[0])
+        for _ in range(2):
+            clone = self.start("-device", "vmgenid", "-restore", self.file)
+            ids.append(self.asked(clone))
+            self.assertEqual(self.told(clone), ids[-1])
+            clone.qmp.command("system_reset")  # tables are written anew, the identifier stays
+            clone.expect(rb"\n1 \d+ ")
+            self.assertEqual(self.told(clone), ids[-1])
+        self.assertEqual(len(set(ids)), 3)
+
+    def test_given(self):
+        first, second = "00112233-4455-6677-8899-aabbccddeeff", "324e6eaf-d1d1-4bf6-bf41-b9bb6c91fb87"
+        m = self.start("-device", f"vmgenid,guid={first}")
+        self.assertEqual((self.asked(m), self.told(m)), (first, first))
+        m.qmp.command("godwit-snapshot-file", filename=self.file)
+        clone = self.start("-device", f"vmgenid,guid={second}", "-restore", self.file)
+        self.assertEqual((self.asked(clone), self.told(clone)), (second, second))
+
+    def test_firmware(self):
+        """SeaBIOS places the tables, and tells where."""
+        bios = "/usr/share/seabios/bios.bin"
+        if not os.path.exists(bios):
+            self.skipTest("there is no SeaBIOS")
+        args = ("-nodefaults", "-machine", "q35", "-m", "32", "-device", "vmgenid")
+        m = Machine(*args)
+        self.addCleanup(m.close)
+        m.expect("No bootable device", 60)
+        self.assertEqual(self.told(m), self.asked(m))
+        m.qmp.command("godwit-snapshot-file", filename=self.file)
+        clone = Machine(*args, "-restore", self.file)
+        self.addCleanup(clone.close)
+        self.assertNotEqual(self.asked(clone), self.asked(m))
+        self.assertEqual(self.told(clone), self.asked(clone))
+
+    def test_refused(self):
+        for args, text in ((("vmgenid", "vmgenid"), "at most one"), (("vmgenid,guid=xyz",), "guid 'xyz'"),
+                           (("vmgenid,guid=0011223344556677-8899-aabb-ccddeeff00",), "guid")):
+            words = [word for device in args for word in ("-device", device)]
+            result = godwit.run("-display", "none", "-machine", "q35", *words)
+            self.assertEqual(result.returncode, 1)
+            self.assertRegex(result.stderr, text)
+        m = self.start("-S")
+        self.assertEqual(m.qmp.request("query-vm-generation-id")["error"]["desc"],
+                         "VM Generation ID device not found")
 
 
 class Refused(Case):

@@ -9,6 +9,7 @@
 #include "devices/pci/i440fx.h"
 #include "devices/pflash.h"
 #include "devices/vmcoreinfo.h"
+#include "devices/vmgenid.h"
 #include "qapi-types.h"
 #include "qapi-visit.h"
 
@@ -49,7 +50,7 @@ static struct bare_bus *class_bus(const struct device_class *class)
     if (!is_host_bridge(class)) {
         g_assert_nonnull(q35_host_create(&bus->env, NULL, NULL));
     }
-    if (class == &vmcoreinfo_class) {
+    if (class == &vmcoreinfo_class || class == &vmgenid_class) {
         g_assert_nonnull(fw_cfg_create(&bus->env, NULL));
     }
     if (class && (class->bus == BUS_IDE || class == &pflash_class)) {

@@ -21,6 +21,7 @@
 #include "ssdt_pvpanic.hex"
 #include "ssdt_s3.hex"
 #include "ssdt_s4.hex"
+#include "ssdt_vmgenid.hex"
 
 #define OEM_ID       "GODWIT"
 #define OEM_TABLE_ID "GWTQ35  "
@@ -31,7 +32,7 @@
 #define FACS_BYTES   64
 #define RSDP_BYTES   36
 
-#define MAX_TABLES   12
+#define MAX_TABLES   16
 
 #define PORT92       0x92
 #define PORT92_RESET 0x01
@@ -210,6 +211,27 @@ static void linked_add(struct builder *b, gpa_t table)
     struct linked_table linked = {at, get_le32(b->out->data + at + 4)};
 
     g_array_append_val(b->linked, linked);
+}
+
+/* The machine's generation and, in a table of its own, where it is. */
+static void generation_place(struct builder *b, const struct acpi_config *config)
+{
+    static const uint8_t name[] = {'V', 'G', 'I', 'A', 0x0c, 0x44, 0x33, 0x22, 0x11}; /* 20.2.3 */
+    size_t at = 0, length = sizeof(ssdt_vmgenid_aml_code);
+    gpa_t table;
+
+    align_to(b->out, 64);
+    *config->generation_at = b->out->len;
+    g_byte_array_append(b->out, config->generation, 16);
+    table = aml_place(b, ssdt_vmgenid_aml_code, length, true);
+    while (memcmp(b->out->data + (table - b->base) + at, name, sizeof(name)) != 0) {
+        at++;
+        g_assert(at + sizeof(name) <= length);
+    }
+    put_le32(b->out->data + (table - b->base) + at + 5, (uint32_t)b->base + *config->generation_at);
+    checksum_set(b->out->data + (table - b->base), length, 9);
+    links_add(b, table, (uint32_t)at + 5, 1, 4);
+    linked_add(b, table);
 }
 
 enum { /* FADT flags (5.2.9, table 5-35) */
@@ -466,6 +488,9 @@ static void tables_place(struct builder *b, const struct acpi_config *config)
     if (config->s4) {
         aml_place(b, ssdt_s4_aml_code, sizeof(ssdt_s4_aml_code), true);
     }
+    if (config->generation) {
+        generation_place(b, config);
+    }
     root_place(b);
 }
 
@@ -496,13 +521,14 @@ GByteArray *acpi_build(const struct acpi_config *config, gpa_t base)
 
 /* ---------------------------------------------------------------- for firmware */
 
-#define LOADER_ENTRY_BYTES  128
-#define LOADER_FILE_BYTES   56
-#define LOADER_ALLOCATE     1
-#define LOADER_ADD_POINTER  2
-#define LOADER_ADD_CHECKSUM 3
-#define LOADER_ZONE_HIGH    1
-#define LOADER_ZONE_FSEG    2
+#define LOADER_ENTRY_BYTES   128
+#define LOADER_FILE_BYTES    56
+#define LOADER_ALLOCATE      1
+#define LOADER_ADD_POINTER   2
+#define LOADER_ADD_CHECKSUM  3
+#define LOADER_WRITE_POINTER 4
+#define LOADER_ZONE_HIGH     1
+#define LOADER_ZONE_FSEG     2
 
 static uint8_t *loader_entry(GByteArray *loader, uint32_t command, const char *file)
 {
@@ -543,7 +569,18 @@ static void loader_checksum(GByteArray *loader, const char *file, uint32_t at, u
     put_le32(rest + 8, length);
 }
 
-static GByteArray *loader_make(const struct builder *b)
+/* The address that the tables have, and what is at `at` in them, goes into a file of ours. */
+static void loader_write_pointer(GByteArray *loader, const char *file, uint32_t at)
+{
+    uint8_t *rest = loader_entry(loader, LOADER_WRITE_POINTER, file);
+
+    g_strlcpy((char *)rest, ACPI_FILE_TABLES, LOADER_FILE_BYTES);
+    put_le32(rest + LOADER_FILE_BYTES, 0);
+    put_le32(rest + LOADER_FILE_BYTES + 4, at);
+    rest[LOADER_FILE_BYTES + 8] = 8;
+}
+
+static GByteArray *loader_make(const struct builder *b, const struct acpi_config *config)
 {
     GByteArray *loader = g_byte_array_new();
 
@@ -558,6 +595,9 @@ static GByteArray *loader_make(const struct builder *b)
         const struct linked_table *t = &g_array_index(b->linked, struct linked_table, i);
 
         loader_checksum(loader, ACPI_FILE_TABLES, t->at + 9, t->at, t->length);
+    }
+    if (config->generation) {
+        loader_write_pointer(loader, ACPI_FILE_GENERATION, *config->generation_at);
     }
     loader_pointer(loader, ACPI_FILE_RSDP, 16, 4);
     loader_pointer(loader, ACPI_FILE_RSDP, 24, 8);
@@ -582,7 +622,7 @@ void acpi_build_files(const struct acpi_config *config, struct acpi_files *files
 
     builder_init(&b, 0);
     tables_place(&b, config);
-    files->loader = loader_make(&b);
+    files->loader = loader_make(&b, config);
     files->rsdp = g_byte_array_append(g_byte_array_new(), b.out->data, RSDP_BYTES);
     memset(b.out->data, 0, RSDP_BYTES); /* there is one, and it is in its own file */
     files->tables = b.out;

@@ -24,6 +24,10 @@ struct acpi_config {
     bool s3, s4;           /* the guest may suspend to RAM, to disk */
     bool i8042;            /* a keyboard controller that answers commands */
     bool vga;              /* a VGA adapter */
+    /* What tells of the machine's generation: its 16 bytes; NULL: nothing does. Where they are
+     * behind base is put into *generation_at. */
+    const uint8_t *generation;
+    uint32_t *generation_at;
 };
 
 /* Where the firmware ACPI control structure (FACS) is behind base, and the 32-bit waking vector in
@@ -34,10 +38,12 @@ struct acpi_config {
 /* All tables, one behind the other, as they will lie at base (a multiple of 64), the RSDP first. */
 GByteArray *acpi_build(const struct acpi_config *config, gpa_t base);
 
-/* The same for firmware to place: each is a fw_cfg file. */
-#define ACPI_FILE_TABLES "etc/acpi/tables"
-#define ACPI_FILE_RSDP   "etc/acpi/rsdp"
-#define ACPI_FILE_LOADER "etc/table-loader"
+/* The same for firmware to place: each is a fw_cfg file. It writes where the machine's generation
+ * is into a fourth one. */
+#define ACPI_FILE_TABLES     "etc/acpi/tables"
+#define ACPI_FILE_RSDP       "etc/acpi/rsdp"
+#define ACPI_FILE_LOADER     "etc/table-loader"
+#define ACPI_FILE_GENERATION "etc/vmgenid_addr"
 
 struct acpi_files {
     GByteArray *tables, *rsdp, *loader;

@@ -13,6 +13,7 @@
 #include "devices/fw-cfg.h"
 #include "devices/isa/mc146818rtc.h"
 #include "devices/isa/pvpanic.h"
+#include "devices/vmgenid.h"
 #include "machine/x86/smbios.h"
 #include <string.h>
 
@@ -223,8 +224,9 @@ static void with_acpi_config(struct machine *m,
                              void (*fn)(const struct acpi_config *config, void *opaque),
                              void *opaque)
 {
-    const struct pc *q = m->board_data;
+    struct pc *q = m->board_data;
     const struct device *panic = devices_find_class(&m->env, &pvpanic_isa_class);
+    const struct device *generation = devices_find_class(&m->env, &vmgenid_class);
     uint32_t apic_id[ACPI_MAX_CPUS];
     const struct acpi_config config = {
         .chipset = q->chipset->acpi,
@@ -237,6 +239,8 @@ static void with_acpi_config(struct machine *m,
         .pvpanic_port = panic ? pvpanic_isa_port(panic) : 0,
         .s3 = q->chipset->offers_s3(q),
         .s4 = q->chipset->offers_s4(q),
+        .generation = generation ? vmgenid_bytes(generation) : NULL,
+        .generation_at = &q->generation_at,
     };
 
     for (unsigned i = 0; i < m->cpus->n; i++) {

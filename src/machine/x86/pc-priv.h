@@ -35,8 +35,9 @@ struct pc {
     uint64_t low_bytes, high_bytes;
     struct device *pic, *ioapic, *pit, *pm, *lpc, *rtc, *fw_cfg, *ferr;
     struct irq_line pic_intr;
-    GByteArray *tables; /* ACPI; NULL with firmware */
-    GByteArray *smbios; /* the same */
+    uint32_t generation_at; /* in the ACPI tables, with -device vmgenid */
+    GByteArray *tables;     /* ACPI; NULL with firmware */
+    GByteArray *smbios;     /* the same */
     struct boot_image *image;
     uint16_t told_pm_base; /* what the ACPI files say */
     bool has_flash;        /* firmware is in flash memory */

@@ -26,6 +26,7 @@
 #include "devices/isa/port92.h"
 #include "devices/isa/pvpanic.h"
 #include "devices/pflash.h"
+#include "devices/vmgenid.h"
 #include "machine/x86/boot-priv.h"
 #include "machine/x86/q35-map.h"
 #include <fcntl.h>
@@ -306,6 +307,7 @@ static void bios_data_write(struct machine *m)
 bool pc_reset(struct machine *m, GError **error)
 {
     struct pc *q = m->board_data;
+    struct device *generation = devices_find_class(&m->env, &vmgenid_class);
     bool fresh = !q->laid_out;
 
     mc146818rtc_set_cmos(q->rtc, CMOS_SHUTDOWN_STATUS, 0);
@@ -327,6 +329,9 @@ bool pc_reset(struct machine *m, GError **error)
     address_space_write(m->mem, Q35_SMBIOS, q->smbios->data, q->smbios->len);
     if (q->tables) {
         address_space_write(m->mem, Q35_TABLES, q->tables->data, q->tables->len);
+        if (generation) {
+            vmgenid_place(generation, Q35_TABLES + q->generation_at);
+        }
     }
     return boot_image_load(q->image, m->mem, fresh, error) && start_vcpu(m, q->image, error);
 }
