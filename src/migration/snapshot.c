@@ -6,6 +6,9 @@
 #include "block/vm-snapshot.h"
 #include <string.h>
 
+/* Beyond the guest's memory: displays' and firmware's, devices. */
+#define STATE_SLACK_BYTES (2ull << 30)
+
 static bool fail(GError **error, const char *format, const char *name)
 {
     g_autofree char *text = g_strdup_printf(format, name);
@@ -280,14 +283,20 @@ static bool load(struct machine *m, const GPtrArray *nodes, struct block_node *k
     return ok;
 }
 
-static bool has_state(struct block_node *keeper, const char *tag, GError **error)
+/* The image says how much state it keeps: no more is believed than this machine can have. */
+static bool has_state(struct machine *m, struct block_node *keeper, const char *tag, GError **error)
 {
     g_autoptr(GPtrArray) all = block_snapshots(keeper, error);
     const struct vm_snapshot *s = all ? find(all, tag) : NULL;
 
-    return s && (s->state_bytes > 0 ||
-                 fail(error, "This is a disk-only snapshot. Revert to it  offline using qemu-img",
-                      NULL));
+    if (s && s->state_bytes == 0) {
+        return fail(error, "This is a disk-only snapshot. Revert to it  offline using qemu-img",
+                    NULL);
+    }
+    if (s && s->state_bytes / 2 > m->config->ram_bytes + STATE_SLACK_BYTES) {
+        return fail(error, "Snapshot '%s' has more state than this machine can have", tag);
+    }
+    return s != NULL;
 }
 
 static bool load_checked(struct machine *m, const char *tag, const struct snapshot_where *where,
@@ -301,7 +310,7 @@ static bool load_checked(struct machine *m, const char *tag, const struct snapsh
         return false;
     }
     keeper = vmstate_node(nodes, where->vmstate, error);
-    if (!keeper || !has_state(keeper, tag, error)) {
+    if (!keeper || !has_state(m, keeper, tag, error)) {
         return false;
     }
     block_drain_begin(m->block);

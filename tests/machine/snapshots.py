@@ -349,7 +349,7 @@ class Disks(Case):
         for offset, value in ((60, b"\0\0\xff\xff"), (table, b"\xff" * 8), (table, b"\0" * 7 + b"\1"),
                               (table + 8, b"\xff" * 4), (table + 8, b"\0\0\0\1"), (table + 12, b"\xff" * 4),
                               (table + 36, b"\xff" * 4), (table + 40, b"\x7f" + b"\xff" * 7),
-                              (table + 48, b"\x7f" + b"\xff" * 7), (l1 + 8, b"\0" * 6 + b"\x12\1"),
+                              (table + 48, b"\x7f" + b"\xff" * 7), (table + 42, b"\x80"), (l1 + 8, b"\0" * 6 + b"\x12\1"),
                               (l1 + 8, b"\0\xff" + b"\xff" * 4 + b"\0\0")):
             bad = bytearray(good)
             bad[offset:offset + len(value)] = value
