@@ -169,7 +169,8 @@ class Interrupts(unittest.TestCase):
 
     @unittest.skipIf(ACCEL == "kvm", "KVM has no FERR#")
     def test_coprocessor_errors(self):
-        with Machine("-kernel", guest("ferr")) as m:
+        with Machine("-kernel", guest("ferr"), "-S") as m:
+            m.qmp.command("cont")
             text = m.expect("(?s).*done\n", 60).group().decode()
             self.assertEqual(re.findall("FAIL.*", text), [])
             self.assertEqual(text.count("ok "), 3)
