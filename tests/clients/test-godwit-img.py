@@ -191,6 +191,36 @@ class Img(unittest.TestCase):
         self.assertEqual(self.run_one(IMG, "check", "-q", "base.qcow2")[:2], (3, ""))
         self.ours("check", "-r", "leaks", "base.qcow2")
 
+    def test_snapshots(self):
+        self.make_images()
+        self.ours("snapshot", "-c", "one", "base.qcow2")
+        self.theirs("snapshot", "-c", "two", "base.qcow2")
+        for program in (self.ours, self.theirs):
+            lines = program("snapshot", "-l", "base.qcow2").splitlines()
+            self.assertEqual(lines[0], "Snapshot list:")
+            self.assertEqual([line.split()[:4] for line in lines[2:]],
+                             [["1", "one", "0", "B"], ["2", "two", "0", "B"]])
+        self.assertIn("Snapshot list:", self.ours("info", "base.qcow2"))
+        ours, theirs = (json.loads(p("info", "--output=json", "base.qcow2"))["snapshots"]
+                        for p in (self.ours, self.theirs))
+        for snapshot in theirs:
+            snapshot.pop("icount", None)
+        self.assertEqual(ours, theirs)
+        self.write("other.raw", {100_000: b"o" * 900_000}, 4 << 20)
+        self.ours("convert", "-n", "-O", "qcow2", "other.raw", "base.qcow2")
+        self.theirs("check", "-q", "base.qcow2")
+        self.assertIn("identical", self.theirs("compare", "other.raw", "base.qcow2"))
+        self.ours("snapshot", "-a", "one", "base.qcow2")
+        self.theirs("check", "-q", "base.qcow2")
+        self.assertIn("identical", self.theirs("compare", "base.raw", "base.qcow2"))
+        self.ours("snapshot", "-d", "one", "base.qcow2")
+        self.ours("snapshot", "-d", "two", "base.qcow2")
+        self.assertEqual(self.ours("snapshot", "-l", "base.qcow2"), "")
+        self.theirs("check", "-q", "base.qcow2")
+        for flag in "-a", "-d":
+            self.assertEqual(self.run_one(IMG, "snapshot", flag, "nope", "base.qcow2")[0], 1)
+        self.assertEqual(self.run_one(IMG, "snapshot", "-c", "x", "base.raw")[0], 1)
+
     def test_bitmaps_stay(self):
         """A program that can't note its writes in bitmaps says so in the image, and keeps them."""
         self.theirs("create", "-q", "-f", "qcow2", "b.qcow2", "4M")

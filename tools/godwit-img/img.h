@@ -28,6 +28,7 @@ int verb_create(struct img *img, int argc, char **argv);
 int verb_info(struct img *img, int argc, char **argv);
 int verb_map(struct img *img, int argc, char **argv);
 int verb_resize(struct img *img, int argc, char **argv);
+int verb_snapshot(struct img *img, int argc, char **argv);
 
 /* Prints "godwit-img: MESSAGE"; returns 1. */
 int img_fail(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
@@ -47,6 +48,11 @@ bool img_output(const char *text, bool *json);
 /* Bytes, with suffix k, M, G, T, P, E (powers of 1024) and fraction: "1.5G". false: it is none. */
 bool img_parse_size(const char *text, uint64_t *bytes);
 char *img_size_text(uint64_t bytes); /* "1.5 GiB"; freed by the caller */
+
+/* Lists what internal snapshots a node keeps, if any. false: printed why not. */
+bool img_print_snapshots(struct block_node *node);
+/* The same as a member of an image's information; none if there are none. */
+void img_add_snapshots(struct json_object *info, struct block_node *node);
 
 /* Prints JSON as people read it: one member a line. */
 void img_print_json(struct json_object *value);

@@ -37,7 +37,7 @@ static void print_specific(const struct image_info *info)
     }
 }
 
-static void print_info(const struct image_info *info)
+static void print_info(struct block_node *node, const struct image_info *info)
 {
     g_autofree char *size = img_size_text((uint64_t)info->virtual_size);
     g_autofree char *used = info->has_actual_size ? img_size_text((uint64_t)info->actual_size)
@@ -61,6 +61,7 @@ static void print_info(const struct image_info *info)
             printf("backing file format: %s\n", info->backing_filename_format);
         }
     }
+    img_print_snapshots(node);
     print_specific(info);
 }
 
@@ -92,10 +93,13 @@ static int show_chain(struct img *img, const char *path, const char *format, uns
             break;
         }
         if (json) {
-            json_object_array_add(list, info_json(info));
+            struct json_object *one = info_json(info);
+
+            img_add_snapshots(one, block_image_node(image));
+            json_object_array_add(list, one);
         } else {
             fputs(i ? "\n" : "", stdout);
-            print_info(info);
+            print_info(block_image_node(image), info);
         }
         if (chain && info->full_backing_filename && i < 200) {
             next = g_strdup(info->full_backing_filename);
