@@ -5,6 +5,7 @@
 #include "virtio-driver.h"
 
 #include <glib/gstdio.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define EVENTS   VIRTIO_BIT(VIRTIO_F_EVENT_IDX)
@@ -705,6 +706,65 @@ static void test_disk_properties(void)
     expect_bad_disk("disable-modern", "maybe", "not a boolean");
 }
 
+/* ---- network card: its state goes on */
+
+static void cable_send(int cable, uint8_t first, uint8_t fill)
+{
+    uint8_t frame[4 + 60] = {0, 0, 0, 60};
+
+    memset(frame + 4, fill, 60);
+    frame[4] = first;
+    g_assert_cmpint(send(cable, frame, sizeof(frame), 0), ==, sizeof(frame));
+}
+
+static void offer_receive(struct driver *d, unsigned head)
+{
+    desc_set(d, DESC_AT, head, DATA_AT + 2048 * head, 2048, D_WRITE, 0);
+    driver_offer(d, head);
+}
+
+/* A card is saved while a frame waits for it, and loaded: rings, filter and frames go on. */
+static void test_net_state(void)
+{
+    const char *const properties[] = {"netdev", "n0", NULL};
+    g_autoptr(GByteArray) saved = g_byte_array_new(), again = g_byte_array_new();
+    g_autoptr(GError) error = NULL;
+    struct state_input input;
+    struct driver d;
+    uint32_t id;
+    int pair[2];
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), ==, 0);
+    driver_begin(&d);
+    g_autofree char *netdev = g_strdup_printf("socket,id=n0,fd=%d", pair[1]);
+    g_assert_true(net_backend_add_text(d.bus->env.net, netdev, &error));
+    driver_plug_into(&d, "virtio-net-pci", properties);
+    driver_map(&d);
+    driver_msix(&d, 2);
+    driver_up(&d, 0, 8);
+    offer_receive(&d, 0);
+    cable_send(pair[0], 0xff, 0xff);
+    g_assert_cmpuint(driver_take(&d, &id), ==, 12 + 60);
+
+    devices_pause(&d.bus->env);
+    offer_receive(&d, 1);
+    cable_send(pair[0], 0xff, 0xff);
+    driver_settle(&d);
+    g_assert_cmpuint(ram16(&d, USED_AT + 2), ==, 1); /* paused: not yet */
+    devices_save(&d.bus->env, saved);
+    devices_reset(&d.bus->env, RESET_COLD);
+    input = (struct state_input){.data = saved->data, .left = saved->len};
+    g_assert_true(devices_load(&d.bus->env, &input, &error));
+    devices_save(&d.bus->env, again);
+    g_assert_cmpmem(saved->data, saved->len, again->data, again->len);
+    devices_resume(&d.bus->env);
+    g_assert_cmpuint(driver_take(&d, &id), ==, 12 + 60);
+    g_assert_cmpuint(id, ==, 1);
+    g_assert_cmpmem(d.ram + DATA_AT + 2048 + 12, 6, "\xff\xff\xff\xff\xff\xff", 6);
+    driver_free(&d);
+    close(pair[0]);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -725,5 +785,6 @@ int main(int argc, char **argv)
     g_test_add_func("/virtio/disk-reset", test_disk_reset);
     g_test_add_func("/virtio/disk-pause", test_disk_pause);
     g_test_add_func("/virtio/disk-properties", test_disk_properties);
+    g_test_add_func("/virtio/net-state", test_net_state);
     return g_test_run();
 }
