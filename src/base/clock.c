@@ -1,8 +1,9 @@
 /*
  * The virtual clock and its timers.
  *
- * While it runs, guest time is CLOCK_MONOTONIC plus an offset; stopped or stepped, it is a stored
- * value. Readers take no lock: a sequence count lets them notice a change under way and try again.
+ * While it runs, guest time is CLOCK_MONOTONIC plus an offset, read through a line of the host's
+ * TSC where there is one (clock-line.h); stopped or stepped, it is a stored value. Readers take no
+ * lock: a sequence count lets them notice a change under way and try again.
  *
  * Pending timers are a binary heap by deadline, under the clock's own mutex. One timerfd on the
  * loop is programmed for the earliest of them. It is reprogrammed only when a deadline gets earlier
@@ -10,6 +11,7 @@
  * finds nothing to do, which is cheaper than a system call for each re-arming by the guest.
  */
 #include "base/clock.h"
+#include "base/clock-line.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include <errno.h>
@@ -28,6 +30,7 @@ struct vclock {
     _Atomic uint32_t seq;    /* odd while base_ns and running change together */
     _Atomic int64_t base_ns; /* running: add to CLOCK_MONOTONIC; else: the time itself */
     _Atomic bool running;
+    struct clock_line line; /* short cut to the same, while it runs */
 
     _Atomic bool held; /* no timer fires */
 
@@ -46,7 +49,8 @@ static int64_t host_now(void)
     return ts.tv_sec * NS_PER_SEC + ts.tv_nsec;
 }
 
-int64_t vclock_now(struct vclock *clock)
+/* By the host's clock. */
+static int64_t clock_now(struct vclock *clock)
 {
     for (;;) {
         uint32_t seq = atomic_load_explicit(&clock->seq, memory_order_acquire);
@@ -62,8 +66,33 @@ int64_t vclock_now(struct vclock *clock)
     }
 }
 
-/* Mutex held. */
-static void clock_write(struct vclock *clock, int64_t base_ns, bool running)
+int64_t vclock_now(struct vclock *clock)
+{
+    int64_t now;
+
+    if (clock_line_read(&clock->line, &now)) {
+        return now;
+    }
+    if (clock->stepped || !atomic_load_explicit(&clock->running, memory_order_relaxed) ||
+        (clock->line.known && !clock->line.usable)) {
+        return clock_now(clock);
+    }
+    g_mutex_lock(&clock->line.mutex);
+    now = atomic_load_explicit(&clock->base_ns, memory_order_relaxed);
+    if (atomic_load_explicit(&clock->running, memory_order_relaxed)) {
+        now = clock_line_renew(&clock->line, now);
+    }
+    g_mutex_unlock(&clock->line.mutex);
+    return now;
+}
+
+struct clock_line *vclock_line(struct vclock *clock)
+{
+    return &clock->line;
+}
+
+/* Mutexes of the clock and its line held; there is no line. */
+static void clock_write_locked(struct vclock *clock, int64_t base_ns, bool running)
 {
     uint32_t seq = atomic_load_explicit(&clock->seq, memory_order_relaxed);
 
@@ -72,6 +101,17 @@ static void clock_write(struct vclock *clock, int64_t base_ns, bool running)
     atomic_store_explicit(&clock->base_ns, base_ns, memory_order_relaxed);
     atomic_store_explicit(&clock->running, running, memory_order_relaxed);
     atomic_store_explicit(&clock->seq, seq + 2, memory_order_release);
+}
+
+/* Mutex held. */
+static void clock_write(struct vclock *clock, int64_t base_ns, bool running)
+{
+    int64_t last;
+
+    g_mutex_lock(&clock->line.mutex);
+    clock_line_stop(&clock->line, &last);
+    clock_write_locked(clock, base_ns, running);
+    g_mutex_unlock(&clock->line.mutex);
 }
 
 /* ---- the heap; mutex held */
@@ -247,6 +287,7 @@ struct vclock *vclock_new(struct loop *loop, bool stepped)
     clock->armed_ns = -1;
     clock->fd = -1;
     g_mutex_init(&clock->mutex);
+    clock_line_init(&clock->line);
     if (loop) {
         clock->fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
         if (clock->fd < 0) {
@@ -279,6 +320,7 @@ void vclock_free(struct vclock *clock)
     }
     g_ptr_array_unref(clock->heap);
     g_mutex_clear(&clock->mutex);
+    clock_line_finish(&clock->line);
     g_free(clock);
 }
 
@@ -298,7 +340,14 @@ void vclock_stop(struct vclock *clock)
 {
     g_mutex_lock(&clock->mutex);
     if (vclock_running(clock)) {
-        clock_write(clock, vclock_now(clock), false);
+        int64_t now;
+
+        g_mutex_lock(&clock->line.mutex);
+        if (!clock_line_stop(&clock->line, &now)) {
+            now = clock_now(clock);
+        }
+        clock_write_locked(clock, now, false);
+        g_mutex_unlock(&clock->line.mutex);
         clock_disarm(clock);
     }
     g_mutex_unlock(&clock->mutex);

@@ -44,6 +44,9 @@ int64_t vclock_now(struct vclock *clock); /* any thread */
 void vclock_start(struct vclock *clock);  /* main thread, machine lock held; idempotent */
 void vclock_stop(struct vclock *clock);
 bool vclock_running(struct vclock *clock);
+/* What vclock_now() looks at first (clock-line.h), for translated code. */
+struct clock_line;
+struct clock_line *vclock_line(struct vclock *clock);
 bool vclock_stepped(struct vclock *clock);
 
 /* While on, time goes on but no timer fires; afterwards those that are due do. Main thread. */

@@ -5,6 +5,7 @@
 #include "base/loop.h"
 #include "base/state.h"
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- loop */
@@ -250,6 +251,67 @@ static void test_running(void)
     loop_free(loop);
 }
 
+struct readers {
+    struct vclock *clock;
+    _Atomic int64_t latest;
+    _Atomic bool done;
+};
+
+/* Nobody is told an earlier time than what somebody was told before. */
+static gpointer read_time(gpointer arg)
+{
+    struct readers *r = arg;
+
+    while (!atomic_load(&r->done)) {
+        int64_t before = atomic_load(&r->latest), now = vclock_now(r->clock);
+
+        g_assert_cmpint(now, >=, before);
+        while (now > before && !atomic_compare_exchange_weak(&r->latest, &before, now)) {
+        }
+    }
+    return NULL;
+}
+
+static int64_t host_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * NS_PER_SEC + ts.tv_nsec;
+}
+
+/* Whatever vclock_now() reads, it is CLOCK_MONOTONIC while the clock runs, and monotonic. */
+static void test_time_passes(void)
+{
+    struct loop *loop = loop_new(NULL);
+    struct readers r = {.clock = vclock_new(loop, false)};
+    GThread *thread[2];
+
+    for (unsigned i = 0; i < 2; i++) {
+        thread[i] = g_thread_new("reader", read_time, &r);
+    }
+    for (unsigned round = 0; round < 3; round++) {
+        int64_t least = INT64_MIN, most = INT64_MAX; /* of the clock less the host's */
+
+        vclock_start(r.clock);
+        for (int64_t end = host_ns() + 20 * NS_PER_MS; host_ns() < end;) {
+            int64_t before = host_ns(), now = vclock_now(r.clock), after = host_ns();
+
+            least = MAX(least, now - after);
+            most = MIN(most, now - before);
+        }
+        g_assert_cmpint(least, <=, most + 20 * NS_PER_US); /* one offset suits all readings */
+        vclock_stop(r.clock);
+        g_assert_cmpint(vclock_now(r.clock), ==, vclock_now(r.clock));
+    }
+    atomic_store(&r.done, true);
+    for (unsigned i = 0; i < 2; i++) {
+        g_thread_join(thread[i]);
+    }
+    vclock_free(r.clock);
+    loop_free(loop);
+}
+
 static gpointer set_from_thread(gpointer arg)
 {
     struct fired *f = arg;
@@ -348,6 +410,7 @@ int main(int argc, char **argv)
     g_test_add_func("/base/clock/step", test_step);
     g_test_add_func("/base/clock/periodic", test_periodic);
     g_test_add_func("/base/clock/running", test_running);
+    g_test_add_func("/base/clock/time-passes", test_time_passes);
     g_test_add_func("/base/clock/set-from-thread", test_set_from_thread);
     g_test_add_func("/base/state/coverage", test_state_coverage);
     g_test_add_func("/base/log/guest-limit", test_guest_log_limit);
