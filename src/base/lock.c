@@ -20,15 +20,24 @@ void big_lock_finish(struct big_lock *lock)
     pthread_mutex_destroy(&lock->mutex);
 }
 
-void big_lock_acquire(struct big_lock *lock)
+bool big_lock_try_acquire(struct big_lock *lock)
 {
     g_assert(!big_lock_held(lock));
     if (pthread_mutex_trylock(&lock->mutex) != 0) {
+        return false;
+    }
+    atomic_store_explicit(&lock->owner, thread_token(), memory_order_relaxed);
+    return true;
+}
+
+void big_lock_acquire(struct big_lock *lock)
+{
+    if (!big_lock_try_acquire(lock)) {
         thread_wait_begin("machine lock", &lock->owner);
         pthread_mutex_lock(&lock->mutex);
         thread_wait_end();
+        atomic_store_explicit(&lock->owner, thread_token(), memory_order_relaxed);
     }
-    atomic_store_explicit(&lock->owner, thread_token(), memory_order_relaxed);
 }
 
 void big_lock_release(struct big_lock *lock)

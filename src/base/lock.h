@@ -19,6 +19,7 @@ struct big_lock {
 void big_lock_init(struct big_lock *lock);
 void big_lock_finish(struct big_lock *lock);
 void big_lock_acquire(struct big_lock *lock);
+bool big_lock_try_acquire(struct big_lock *lock); /* false: somebody else has it */
 void big_lock_release(struct big_lock *lock);
 bool big_lock_held(const struct big_lock *lock); /* by the calling thread */
 

@@ -253,10 +253,14 @@ void vcpu_lock_machine(struct vcpu *vcpu)
     if (vcpu->lock_depth++ > 0) {
         return;
     }
-    guest_leave(vcpu);
-    big_lock_acquire(vcpu->cpus->lock);
+    if (!big_lock_try_acquire(vcpu->cpus->lock)) {
+        guest_leave(vcpu);
+        big_lock_acquire(vcpu->cpus->lock);
+    }
     /* With the lock held no other thread is in an exclusive section. */
-    atomic_store(&vcpu->in_guest, true);
+    if (!atomic_load_explicit(&vcpu->in_guest, memory_order_relaxed)) {
+        atomic_store(&vcpu->in_guest, true);
+    }
 }
 
 void vcpu_unlock_machine(struct vcpu *vcpu)

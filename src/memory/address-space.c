@@ -254,11 +254,20 @@ void address_space_unmap(struct address_space *as, struct region *region)
     address_space_commit(as);
 }
 
-const struct flat_range *address_space_find(struct address_space *as, gpa_t addr)
+static bool index_fits(const struct flat_view *view, unsigned i, gpa_t addr)
 {
-    const struct flat_view *view = space_view(as);
+    return i <= view->n && (i == 0 || view->range[i - 1].last < addr) &&
+           (i == view->n || view->range[i].last >= addr);
+}
+
+/* Index of the first range that does not end before addr. */
+static unsigned view_index(const struct flat_view *view, gpa_t addr, unsigned *near)
+{
     unsigned low = 0, high = view->n;
 
+    if (near && index_fits(view, *near, addr)) {
+        return *near;
+    }
     while (low < high) {
         unsigned mid = (low + high) / 2;
 
@@ -268,10 +277,40 @@ const struct flat_range *address_space_find(struct address_space *as, gpa_t addr
             high = mid;
         }
     }
-    if (low < view->n && view->range[low].start <= addr) {
-        return &view->range[low];
+    if (near) {
+        *near = low;
     }
-    return NULL;
+    return low;
+}
+
+/* A range, or a hole between them. */
+struct span {
+    const struct flat_range *range; /* NULL: nothing is mapped */
+    gpa_t last;
+};
+
+static struct span span_at(struct address_space *as, gpa_t addr, unsigned *near)
+{
+    const struct flat_view *view = space_view(as);
+    unsigned i = view_index(view, addr, near);
+    const struct flat_range *range = i < view->n ? &view->range[i] : NULL;
+
+    if (!range) {
+        return (struct span){NULL, UINT64_MAX};
+    }
+    return range->start <= addr ? (struct span){range, range->last}
+                                : (struct span){NULL, range->start - 1};
+}
+
+/* Bytes from addr to the end of the span, at most length. */
+static uint64_t span_bytes(const struct span *span, gpa_t addr, uint64_t length)
+{
+    return length - 1 > span->last - addr ? span->last - addr + 1 : length;
+}
+
+const struct flat_range *address_space_find(struct address_space *as, gpa_t addr)
+{
+    return span_at(as, addr, NULL).range;
 }
 
 void address_space_reader_begin(struct address_space *as)
@@ -285,15 +324,15 @@ void address_space_reader_end(struct address_space *as)
 }
 
 bool address_space_write_unlocked(struct address_space *as, gpa_t addr, uint64_t value,
-                                  unsigned size)
+                                  unsigned size, unsigned *near)
 {
-    const struct flat_range *range = address_space_find(as, addr);
-    const struct region *region = range ? range->region : NULL;
+    struct span span = span_at(as, addr, near);
+    const struct region *region = span.range ? span.range->region : NULL;
 
     return region && region->kind == REGION_IO && region->ops->write_unlocked &&
-           range->last - addr >= size - 1 &&
-           region->ops->write_unlocked(region->opaque, range->offset + (addr - range->start), value,
-                                       size);
+           span.last - addr >= size - 1 &&
+           region->ops->write_unlocked(
+               region->opaque, span.range->offset + (addr - span.range->start), value, size);
 }
 
 /* ---- doorbells */
@@ -416,27 +455,31 @@ static void ram_store(uint8_t *host, uint64_t value, unsigned size)
     }
 }
 
-/* Bytes of an access at addr that the range (NULL: nothing mapped) serves, at least 1. */
-static unsigned range_bytes(const struct flat_range *range, gpa_t addr, unsigned size)
+uint64_t address_space_io_read(struct address_space *as, gpa_t addr, unsigned size)
 {
-    uint64_t left;
+    unsigned near = 0;
 
-    if (!range) {
-        return 1;
-    }
-    left = range->last - addr;
-    return left >= size ? size : (unsigned)left + 1;
+    return address_space_io_read_near(as, addr, size, &near);
 }
 
-uint64_t address_space_io_read(struct address_space *as, gpa_t addr, unsigned size)
+void address_space_io_write(struct address_space *as, gpa_t addr, uint64_t value, unsigned size)
+{
+    unsigned near = 0;
+
+    address_space_io_write_near(as, addr, value, size, &near);
+}
+
+uint64_t address_space_io_read_near(struct address_space *as, gpa_t addr, unsigned size,
+                                    unsigned *near)
 {
     uint64_t value = 0;
     unsigned done = 0;
 
     while (done < size) {
         gpa_t at = addr + done;
-        const struct flat_range *range = address_space_find(as, at);
-        unsigned n = range_bytes(range, at, size - done);
+        struct span span = span_at(as, at, near);
+        const struct flat_range *range = span.range;
+        unsigned n = (unsigned)span_bytes(&span, at, size - done);
         uint64_t part = UINT64_MAX, offset;
 
         if (range) {
@@ -478,14 +521,16 @@ static void notify_ram_written(struct address_space *as, struct region *region, 
     address_space_block_written(as, region->ram, region->ram_offset + offset, length);
 }
 
-void address_space_io_write(struct address_space *as, gpa_t addr, uint64_t value, unsigned size)
+void address_space_io_write_near(struct address_space *as, gpa_t addr, uint64_t value,
+                                 unsigned size, unsigned *near)
 {
     unsigned done = 0;
 
     while (done < size) {
         gpa_t at = addr + done;
-        const struct flat_range *range = address_space_find(as, at);
-        unsigned n = range_bytes(range, at, size - done);
+        struct span span = span_at(as, at, near);
+        const struct flat_range *range = span.range;
+        unsigned n = (unsigned)span_bytes(&span, at, size - done);
         uint64_t part = value >> (8 * done), offset;
 
         if (range) {
@@ -512,34 +557,15 @@ void address_space_io_write(struct address_space *as, gpa_t addr, uint64_t value
 
 /* ---- DMA and loaders */
 
-/* Bytes from addr to the end of its range or hole, at most length. */
-static uint64_t span_bytes(struct address_space *as, const struct flat_range *range, gpa_t addr,
-                           uint64_t length)
-{
-    const struct flat_view *view = space_view(as);
-    gpa_t last = UINT64_MAX;
-
-    if (range) {
-        last = range->last;
-    } else {
-        for (unsigned i = 0; i < view->n; i++) {
-            if (view->range[i].start > addr) {
-                last = view->range[i].start - 1;
-                break;
-            }
-        }
-    }
-    return length - 1 > last - addr ? last - addr + 1 : length;
-}
-
 bool address_space_read(struct address_space *as, gpa_t addr, void *buf, uint64_t length)
 {
     uint8_t *out = buf;
     bool ok = true;
 
     while (length) {
-        const struct flat_range *range = address_space_find(as, addr);
-        uint64_t n = span_bytes(as, range, addr, length);
+        struct span span = span_at(as, addr, NULL);
+        const struct flat_range *range = span.range;
+        uint64_t n = span_bytes(&span, addr, length);
 
         if (range && range->region->kind != REGION_IO) {
             uint64_t offset = range->offset + (addr - range->start);
@@ -563,8 +589,9 @@ static bool space_write(struct address_space *as, gpa_t addr, const void *buf, u
     bool ok = true;
 
     while (length) {
-        const struct flat_range *range = address_space_find(as, addr);
-        uint64_t n = span_bytes(as, range, addr, length);
+        struct span span = span_at(as, addr, NULL);
+        const struct flat_range *range = span.range;
+        uint64_t n = span_bytes(&span, addr, length);
 
         if (range &&
             (range->region->kind == REGION_RAM || (force && range->region->kind == REGION_ROM))) {
@@ -595,8 +622,9 @@ bool address_space_write_rom(struct address_space *as, gpa_t addr, const void *b
 void address_space_discard(struct address_space *as, gpa_t addr, uint64_t length)
 {
     while (length) {
-        const struct flat_range *range = address_space_find(as, addr);
-        uint64_t n = span_bytes(as, range, addr, length);
+        struct span span = span_at(as, addr, NULL);
+        const struct flat_range *range = span.range;
+        uint64_t n = span_bytes(&span, addr, length);
 
         if (range && range->region->kind == REGION_RAM) {
             struct region *region = range->region;
@@ -641,8 +669,9 @@ void *address_space_ram_piece(struct address_space *as, gpa_t addr, uint64_t len
 void address_space_ram_written(struct address_space *as, gpa_t addr, uint64_t length)
 {
     while (length) {
-        const struct flat_range *range = address_space_find(as, addr);
-        uint64_t n = span_bytes(as, range, addr, length);
+        struct span span = span_at(as, addr, NULL);
+        const struct flat_range *range = span.range;
+        uint64_t n = span_bytes(&span, addr, length);
 
         if (range && range->region->kind == REGION_RAM) {
             notify_ram_written(as, range->region, range->offset + (addr - range->start), n);

@@ -140,14 +140,20 @@ static inline unsigned address_space_generation(const struct address_space *as)
     return atomic_load_explicit(&as->generation, memory_order_acquire);
 }
 
-/* A vCPU's write that needs no machine lock, see region_ops; false: nothing was done. */
+/* A vCPU's write that needs no machine lock, see region_ops; false: nothing was done. *near, any
+ * number at first, is where the last search ended: the next is faster when it ends there too; or
+ * NULL. */
 bool address_space_write_unlocked(struct address_space *as, gpa_t addr, uint64_t value,
-                                  unsigned size);
+                                  unsigned size, unsigned *near);
 
 /* One device-sized access (1, 2, 4, 8 bytes), split or widened as the region wants; RAM works too.
  * Where nothing is mapped a read gives all ones and a write is dropped. */
 uint64_t address_space_io_read(struct address_space *as, gpa_t addr, unsigned size);
 void address_space_io_write(struct address_space *as, gpa_t addr, uint64_t value, unsigned size);
+uint64_t address_space_io_read_near(struct address_space *as, gpa_t addr, unsigned size,
+                                    unsigned *near);
+void address_space_io_write_near(struct address_space *as, gpa_t addr, uint64_t value,
+                                 unsigned size, unsigned *near);
 
 /* DMA and loaders: any length. false when part of it is not RAM (ROM may be read; `force` writes
  * ROM too, as a loader must); what could be done is done, the rest of a read is all ones. */

@@ -171,6 +171,18 @@ static void test_split(void)
     address_space_io_write(as, 7, 0x1234, 2);
     expect(&t, "w1@7=34 ");
     g_assert_cmphex(address_space_io_read(as, 0x8000, 4), ==, 0xffffffff);
+
+    /* where the last search ended only makes the next one faster */
+    for (unsigned near = 0; near < 5; near++) {
+        for (unsigned at = 0; at < 8; at++) {
+            unsigned hint = near;
+            g_assert_cmphex(address_space_io_read_near(as, at, 8, &hint), ==,
+                            address_space_io_read(as, at, 8));
+            g_assert_cmphex(address_space_io_read_near(as, 0x8000, 8, &hint), ==, UINT64_MAX);
+            hint = 12345;
+            g_assert_cmphex(address_space_io_read_near(as, 0x10, 4, &hint), ==, 0x44332211);
+        }
+    }
     address_space_free(as);
     g_string_free(t.text, TRUE);
 }

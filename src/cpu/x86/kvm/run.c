@@ -194,7 +194,7 @@ static void exit_io(struct kvm_vcpu *v)
 
     v->unfinished = true;
     if (run->io.direction == KVM_EXIT_IO_OUT && run->io.count == 1 &&
-        address_space_write_unlocked(io, run->io.port, load(data, size), size)) {
+        address_space_write_unlocked(io, run->io.port, load(data, size), size, NULL)) {
         return;
     }
     vcpu_lock_machine(v->vcpu);
@@ -219,7 +219,7 @@ static void exit_mmio(struct kvm_vcpu *v)
 
     v->unfinished = true;
     if (run->mmio.is_write &&
-        address_space_write_unlocked(mem, addr, load(run->mmio.data, length), length)) {
+        address_space_write_unlocked(mem, addr, load(run->mmio.data, length), length, NULL)) {
         return;
     }
     vcpu_lock_machine(v->vcpu);

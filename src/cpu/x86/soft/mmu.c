@@ -4,8 +4,8 @@
  *
  * Three layers answer for a linear address:
  *   - tlb_mode[][]: what handlers look at inline. Only plain RAM, and writable only when nothing
- * has to happen on a store (PTE dirty, page holds no decoded code, no breakpoint). Flushed at each
- * CR3 write.
+ * has to happen on a store (PTE dirty, page holds no decoded code, no breakpoint). A CR3 write
+ * leaves only global pages in it.
  *   - l2: translations with their rights, tagged with a generation that stands for (PCID, time of
  * its last flush) or for global pages; a CR3 write with PCIDs costs nothing here.
  *   - the walk, which sets accessed and dirty bits by compare-exchange in the guest's tables, only
@@ -81,7 +81,8 @@ struct jump_gens {
     struct {
         uint32_t epoch, gen;
     } user[PCIDS];
-    uint64_t pages[CODE_PAGES_BITS / 64]; /* hashes of the linear pages that were entered */
+    uint64_t pages[2][CODE_PAGES_BITS / 64]; /* hashes of the linear pages that were entered, by
+                                              * the kernel and by user code */
 };
 
 struct mmu_l2 {
@@ -89,8 +90,9 @@ struct mmu_l2 {
     uint64_t last_gen;
     uint64_t global_gen;
     uint64_t pcid_gen[PCIDS];
-    uint64_t touched[TLB_MODES]; /* groups of the first level that are not empty */
-    bool itlb_touched;
+    uint64_t touched[TLB_MODES];         /* groups of the first level that are not empty */
+    uint64_t local[TLB_MODES];           /* ... that have entries of pages that are not global */
+    uint64_t itlb_local[ITLB_SIZE / 64]; /* such entries of c->itlb */
     uint64_t huge[BLOOM_BITS / 64], giant[BLOOM_BITS / 64];
     struct page_ref refs[REFS];
     struct l2_entry entry[L2_SIZE];
@@ -206,7 +208,7 @@ void jump_page_entered(struct cpu *c, uint64_t lin)
     struct jump_gens *j = &c->l2->jump;
     unsigned bit = code_page_bit(lin);
     const struct itlbe *e = &c->itlb[(lin >> GUEST_PAGE_BITS) & (ITLB_SIZE - 1)];
-    j->pages[bit / 64] |= 1ull << (bit % 64);
+    j->pages[c->cpl == 3][bit / 64] |= 1ull << (bit % 64);
     if (c->cpl != 3 && !(e->tag == (lin & GUEST_PAGE_MASK) && e->global)) {
         j->kernel_nonglobal = true;
     }
@@ -214,18 +216,45 @@ void jump_page_entered(struct cpu *c, uint64_t lin)
 
 static void jump_stale_page(struct cpu *c, uint64_t lin)
 {
+    struct jump_gens *j = &c->l2->jump;
     unsigned bit = code_page_bit(lin);
-    if (c->l2->jump.pages[bit / 64] >> (bit % 64) & 1) {
+    if (j->pages[0][bit / 64] >> (bit % 64) & 1) {
         jump_stale_all(c);
+    } else if (j->pages[1][bit / 64] >> (bit % 64) & 1) {
+        j->epoch++; /* of user code, in whichever address space */
+        memset(j->pages[1], 0, sizeof(j->pages[1]));
+        jump_gen_select(c);
     }
 }
 
 /* ---------------------------------------------------------------- flushing */
 
-static void l1_clear_group(struct tlbe *tlb, unsigned group)
+static void l1_clear_group(struct tlbe *tlb, unsigned group, bool global_too)
 {
     for (unsigned i = group * GROUP_SETS; i < (group + 1) * GROUP_SETS; i++) {
-        tlb[i].rtag = tlb[i].wtag = (uint64_t)(i ^ 1) << GUEST_PAGE_BITS;
+        if (global_too || !tlb[i].global) {
+            tlb[i].rtag = tlb[i].wtag = (uint64_t)(i ^ 1) << GUEST_PAGE_BITS;
+        }
+    }
+}
+
+static void l1_flush_nonglobal(struct cpu *c)
+{
+    struct mmu_l2 *l2 = c->l2;
+    for (unsigned mode = 0; mode < TLB_MODES; mode++) {
+        for (uint64_t left = l2->local[mode]; left != 0; left &= left - 1) {
+            l1_clear_group(c->tlb_mode[mode], __builtin_ctzll(left), false);
+        }
+        l2->local[mode] = 0;
+    }
+    for (unsigned word = 0; word < G_N_ELEMENTS(l2->itlb_local); word++) {
+        for (uint64_t left = l2->itlb_local[word]; left != 0; left &= left - 1) {
+            struct itlbe *e = &c->itlb[word * 64 + __builtin_ctzll(left)];
+            if (!e->global) {
+                e->tag = 1;
+            }
+        }
+        l2->itlb_local[word] = 0;
     }
 }
 
@@ -234,16 +263,14 @@ static void l1_flush(struct cpu *c)
     struct mmu_l2 *l2 = c->l2;
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         for (uint64_t left = l2->touched[mode]; left != 0; left &= left - 1) {
-            l1_clear_group(c->tlb_mode[mode], __builtin_ctzll(left));
+            l1_clear_group(c->tlb_mode[mode], __builtin_ctzll(left), true);
         }
-        l2->touched[mode] = 0;
+        l2->touched[mode] = l2->local[mode] = 0;
     }
-    if (l2->itlb_touched) {
-        for (unsigned i = 0; i < ITLB_SIZE; i++) {
-            c->itlb[i].tag = 1;
-        }
-        l2->itlb_touched = false;
+    for (unsigned i = 0; i < ITLB_SIZE; i++) {
+        c->itlb[i].tag = 1;
     }
+    memset(l2->itlb_local, 0, sizeof(l2->itlb_local));
 }
 
 static void l1_drop_page(struct cpu *c, uint64_t page)
@@ -284,7 +311,7 @@ void tlb_flush_all(struct cpu *c)
 
 void tlb_flush_nonglobal(struct cpu *c)
 {
-    l1_flush(c);
+    l1_flush_nonglobal(c);
     c->l2->pcid_gen[current_pcid(c)] = 0;
     jump_stale_nonglobal(c, current_pcid(c));
 }
@@ -292,7 +319,7 @@ void tlb_flush_nonglobal(struct cpu *c)
 void tlb_flush_pcid(struct cpu *c, unsigned pcid)
 {
     if (pcid == current_pcid(c)) {
-        l1_flush(c);
+        l1_flush_nonglobal(c);
     }
     c->l2->pcid_gen[pcid] = 0;
     jump_stale_nonglobal(c, pcid);
@@ -300,14 +327,14 @@ void tlb_flush_pcid(struct cpu *c, unsigned pcid)
 
 void tlb_flush_all_nonglobal(struct cpu *c)
 {
-    l1_flush(c);
+    l1_flush_nonglobal(c);
     memset(c->l2->pcid_gen, 0, sizeof(c->l2->pcid_gen));
     jump_stale_nonglobal(c, PCIDS);
 }
 
 void tlb_switch_space(struct cpu *c)
 {
-    l1_flush(c);
+    l1_flush_nonglobal(c);
     jump_switch(c);
 }
 
@@ -413,10 +440,9 @@ bool mmu_init(struct cpu *c)
     }
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         for (unsigned group = 0; group < TLB_SIZE / GROUP_SETS; group++) {
-            l1_clear_group(c->tlb_mode[mode], group);
+            l1_clear_group(c->tlb_mode[mode], group, true);
         }
     }
-    c->l2->itlb_touched = true;
     refs_flush(c);
     tlb_flush_all(c);
     c->tlb = c->tlb_mode[TLB_KERNEL];
@@ -804,12 +830,16 @@ static void l1_fill(struct cpu *c, uint64_t lin, const struct xlate *x, enum acc
     }
     e->rtag = page;
     e->host = x->ref->host;
-    e->gpa = x->gpa;
+    e->global = x->rights & XL_GLOBAL;
     if (how == ACCESS_WRITE && x->ref->writable &&
         (x->ref->ram == NULL || code_page_allow_write(x->ref->ram, x->ref->offset))) {
         e->wtag = page;
     }
-    c->l2->touched[mode] |= 1ull << (set / GROUP_SETS);
+    uint64_t group = 1ull << (set / GROUP_SETS);
+    c->l2->touched[mode] |= group;
+    if (!e->global) {
+        c->l2->local[mode] |= group;
+    }
 }
 
 /* As translate_try(), or raises the fault. */
@@ -849,7 +879,10 @@ struct itlbe *code_page_lookup(struct cpu *c, uint64_t lin)
     e->gpa = x.gpa;
     e->host = x.ref->host;
     e->global = x.rights & XL_GLOBAL;
-    c->l2->itlb_touched = true;
+    if (!e->global) {
+        unsigned at = e - c->itlb;
+        c->l2->itlb_local[at / 64] |= 1ull << (at % 64);
+    }
     return e;
 }
 

@@ -106,28 +106,34 @@ static inline bool string_pause(const struct string *s)
 /* ---------------------------------------------------------------- MOVS, STOS, LODS */
 
 /* Copies as hardware does, element by element upwards: an overlap repeats the pattern. */
-static void copy_up(uint8_t *dst, const uint8_t *src, size_t bytes, unsigned size)
+static inline void copy_up(uint8_t *dst, const uint8_t *src, size_t bytes, unsigned size)
 {
     if (dst <= src || dst >= src + bytes) {
         memmove(dst, src, bytes);
         return;
     }
     for (size_t i = 0; i < bytes; i += size) {
-        uint64_t v;
+        uint64_t v = 0;
         memcpy(&v, src + i, size);
         memcpy(dst + i, &v, size);
     }
 }
 
-static void fill_up(uint8_t *dst, uint64_t value, size_t bytes, unsigned size)
+static inline void fill_up(uint8_t *dst, uint64_t value, size_t bytes, unsigned size)
 {
-    if (size == 1 || value == (value & 0xff) * (UINT64_MAX / 0xff >> (64 - 8 * size))) {
-        memset(dst, value, bytes);
+    uint64_t pattern = value * (size == 8   ? 1
+                                : size == 4 ? 0x100000001ull
+                                : size == 2 ? 0x1000100010001ull
+                                            : 0x101010101010101ull);
+    if (pattern == (pattern & 0xff) * 0x101010101010101ull) {
+        memset(dst, pattern, bytes);
         return;
     }
-    for (size_t i = 0; i < bytes; i += size) {
-        memcpy(dst + i, &value, size);
+    size_t words = bytes / sizeof(pattern);
+    for (size_t i = 0; i < words; i++) {
+        memcpy(dst + i * sizeof(pattern), &pattern, sizeof(pattern));
     }
+    memcpy(dst + words * sizeof(pattern), &pattern, bytes % sizeof(pattern));
 }
 
 /* Host pointers for a run, NULL where only single accesses do. */

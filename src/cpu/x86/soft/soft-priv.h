@@ -36,6 +36,7 @@ struct cpu;
 struct op;
 struct block;
 struct lapic;
+struct clock_line;
 
 /* ---------------------------------------------------------------- handlers */
 
@@ -189,8 +190,8 @@ struct seg {
  * dirty. */
 struct tlbe {
     uint64_t rtag, wtag;
-    uint8_t *host; /* of the page's first byte */
-    uint64_t gpa;  /* of the page */
+    uint8_t *host;   /* of the page's first byte */
+    uint64_t global; /* a writing of CR3 leaves the entry */
 };
 #define TLB_BITS 9
 #define TLB_SIZE (1u << TLB_BITS)
@@ -234,6 +235,19 @@ union vec { /* one XMM register, or the upper half of a YMM register */
 } __attribute__((aligned(16)));
 
 #define MCE_BANKS 10
+
+/* What CPUID answered lately, when that depends on nothing but leaf and subleaf. */
+struct cpuid_plain {
+    uint64_t key; /* leaf, and subleaf << 32; of an unused entry i: a leaf of entry i ^ 1 */
+    uint32_t eax, ebx, ecx, edx;
+    uint64_t pad;
+};
+#define CPUID_PLAIN 16
+
+static inline unsigned cpuid_plain_index(uint32_t leaf, uint32_t subleaf)
+{
+    return (leaf ^ subleaf) & (CPUID_PLAIN - 1);
+}
 
 struct x87 {
     struct {
@@ -332,7 +346,11 @@ struct cpu {
     uint64_t hv_crash[5];            /* P0 to P4 */
     uint64_t random[32];             /* numbers got in advance for RDRAND */
     unsigned random_left;
-    struct lapic *lapic; /* NULL in the oracle */
+    struct cpuid_plain cpuid_plain[CPUID_PLAIN];
+    struct clock_line *tsc_line; /* the TSC before tsc_offset is this clock's ns; NULL: it is not */
+    bool alone; /* no other vCPU, nor another process, can see this one's writes half done */
+    unsigned near_mem, near_io; /* where searches of the address spaces ended */
+    struct lapic *lapic;        /* NULL in the oracle */
     const struct cpu_model *model;
     uint64_t features[2]; /* copy of model->features */
 
@@ -364,7 +382,7 @@ struct cpu {
     const void *xl_target; /* where a stub goes on */
     uint64_t xl_scratch;   /* of one instruction's code */
     uint16_t xl_flags;     /* parked flags: SF ZF AF PF CF as LAHF gives them, OF in bit 0 */
-    uint8_t xl_raw;        /* on leaving: xl_flags is what counts, not res and aux */
+    uint8_t xl_raw;        /* xl_flags is what counts, not res and aux */
     uint8_t xl_novec;      /* xmm[] is right; else the host's registers are */
     bool xl_running, xl_fell;
 };

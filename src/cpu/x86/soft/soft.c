@@ -36,44 +36,49 @@ static void access_end(struct cpu *c)
 
 static uint64_t host_mmio_read(struct cpu *c, gpa_t gpa, unsigned size)
 {
+    struct address_space *as = c->vcpu->cpus->mem;
     access_begin(c, (struct vcpu_access){VCPU_ACCESS_MEMORY, false, size, gpa, 0});
-    uint64_t value = address_space_io_read(c->vcpu->cpus->mem, gpa, size);
+    uint64_t value = address_space_io_read_near(as, gpa, size, &c->near_mem);
     access_end(c);
     return value;
 }
 
 static void host_mmio_write(struct cpu *c, gpa_t gpa, uint64_t value, unsigned size)
 {
-    if (address_space_write_unlocked(c->vcpu->cpus->mem, gpa, value, size)) {
+    struct address_space *as = c->vcpu->cpus->mem;
+    if (address_space_write_unlocked(as, gpa, value, size, &c->near_mem)) {
         return;
     }
     access_begin(c, (struct vcpu_access){VCPU_ACCESS_MEMORY, true, size, gpa, value});
-    address_space_io_write(c->vcpu->cpus->mem, gpa, value, size);
+    address_space_io_write_near(as, gpa, value, size, &c->near_mem);
     access_end(c);
 }
 
 static uint32_t host_io_read(struct cpu *c, uint16_t port, unsigned size)
 {
+    struct address_space *as = c->vcpu->cpus->io;
     access_begin(c, (struct vcpu_access){VCPU_ACCESS_PORT, false, size, port, 0});
-    uint32_t value = address_space_io_read(c->vcpu->cpus->io, port, size);
+    uint32_t value = address_space_io_read_near(as, port, size, &c->near_io);
     access_end(c);
     return value;
 }
 
 static void host_io_write(struct cpu *c, uint16_t port, uint32_t value, unsigned size)
 {
-    if (address_space_write_unlocked(c->vcpu->cpus->io, port, value, size)) {
+    struct address_space *as = c->vcpu->cpus->io;
+    if (address_space_write_unlocked(as, port, value, size, &c->near_io)) {
         return;
     }
     access_begin(c, (struct vcpu_access){VCPU_ACCESS_PORT, true, size, port, value});
-    address_space_io_write(c->vcpu->cpus->io, port, value, size);
+    address_space_io_write_near(as, port, value, size, &c->near_io);
     access_end(c);
 }
 
 static uint64_t host_tsc(struct cpu *c)
 {
     const struct cpus *cpus = c->vcpu->cpus;
-    return muldiv64(vclock_now(cpus->clock), cpus->tsc_khz, 1000000);
+    return c->tsc_line ? (uint64_t)vclock_now(cpus->clock)
+                       : muldiv64(vclock_now(cpus->clock), cpus->tsc_khz, 1000000);
 }
 
 static uint8_t *host_ram_page(struct cpu *c, gpa_t gpa, bool *writable, struct ram_block **ram,
@@ -105,6 +110,20 @@ static const struct soft_host host = {
 
 /* ---------------------------------------------------------------- vCPUs */
 
+/* Whether LOCK is needed for more than order: who else could see a locked access half done? Devices
+ * do no such accesses themselves, and other vCPUs and processes would have to be there. */
+static bool is_alone(const struct cpus *cpus)
+{
+    const struct flat_view *view = atomic_load(&cpus->mem->view);
+    for (unsigned i = 0; i < view->n; i++) {
+        const struct region *region = view->range[i].region;
+        if (region->kind == REGION_RAM && region->ram->shared) {
+            return false;
+        }
+    }
+    return cpus->max <= 1;
+}
+
 /* Each vCPU has its share of the code cache. */
 static void translator_start(struct cpu *c)
 {
@@ -131,6 +150,10 @@ static bool soft_create(struct vcpu *vcpu, GError **error)
     }
     vcpu->accel = c;
     c->lapic = lapic_new(soft->bus, vcpu);
+    c->alone = is_alone(vcpu->cpus);
+    if (vcpu->cpus->tsc_khz * 1000ull == NS_PER_SEC) {
+        c->tsc_line = vclock_line(vcpu->cpus->clock);
+    }
     translator_start(c);
     return true;
 }
@@ -253,6 +276,7 @@ static void map_changed(struct map_listener *listener, const struct flat_view *v
     for (unsigned i = 0; i < soft->cpus->n; i++) {
         struct cpu *c = soft->cpus->vcpu[i]->accel;
         if (c != NULL) {
+            c->alone = is_alone(soft->cpus);
             mmu_map_changed(c);
             blocks_flush(c);
         }

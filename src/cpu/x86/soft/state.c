@@ -502,6 +502,9 @@ struct cpu *soft_cpu_new(const struct cpu_model *model, const struct soft_host *
     c->host = host;
     c->vcpu = vcpu;
     c->req = vcpu != NULL ? &vcpu->req : &c->own_req;
+    for (unsigned i = 0; i < CPUID_PLAIN; i++) {
+        c->cpuid_plain[i].key = i ^ 1;
+    }
     if (model != NULL) {
         memcpy(c->features, model->features, sizeof(c->features));
     }

@@ -311,21 +311,28 @@ OP(op_mov_to_dr)
 
 OP(op_cpuid)
 {
-    struct cpuid_leaf leaf = {0};
-    if (c->model != NULL) {
-        leaf =
-            cpu_model_cpuid(c->model, c->vcpu != NULL ? c->vcpu->index : 0, c->r[RAX], c->r[RCX]);
-    }
-    if ((uint32_t)c->r[RAX] == 1) {
-        if (c->cr4 & CR4_OSXSAVE) {
-            leaf.ecx |= 1u << 27;
+    uint32_t number = c->r[RAX], sub = c->r[RCX];
+    struct cpuid_plain *plain = &c->cpuid_plain[cpuid_plain_index(number, sub)];
+    uint64_t key = number | (uint64_t)sub << 32;
+    struct cpuid_leaf leaf = {number, sub, plain->eax, plain->ebx, plain->ecx, plain->edx};
+    if (plain->key != key) {
+        unsigned index = c->vcpu != NULL ? c->vcpu->index : 0;
+        leaf = c->model != NULL ? cpu_model_cpuid(c->model, index, number, sub)
+                                : (struct cpuid_leaf){0};
+        if (number == 1) {
+            if (c->cr4 & CR4_OSXSAVE) {
+                leaf.ecx |= 1u << 27;
+            }
+            if (c->lapic != NULL && !(lapic_get_base(c->lapic) & APIC_BASE_ENABLE)) {
+                leaf.edx &= ~(1u << 9);
+            }
+        } else if (number == 0xd) {
+            if (sub < 2 && leaf.ebx) {
+                leaf.ebx = c->xcr0 & 4 ? XSAVE_BYTES : XSAVE_BYTES - 256; /* of what is enabled */
+            }
+        } else {
+            *plain = (struct cpuid_plain){key, leaf.eax, leaf.ebx, leaf.ecx, leaf.edx, 0};
         }
-        if (c->lapic != NULL && !(lapic_get_base(c->lapic) & APIC_BASE_ENABLE)) {
-            leaf.edx &= ~(1u << 9);
-        }
-    }
-    if ((uint32_t)c->r[RAX] == 0xd && (uint32_t)c->r[RCX] < 2 && leaf.ebx) {
-        leaf.ebx = c->xcr0 & 4 ? XSAVE_BYTES : XSAVE_BYTES - 256; /* of what XCR0 enables */
     }
     c->r[RAX] = leaf.eax;
     c->r[RBX] = leaf.ebx;
