@@ -127,6 +127,7 @@ static __attribute__((noinline)) bool deliver_pending(struct cpu *c)
 {
     c->blocks->link_from = NULL;
     c->xl_running = false; /* it may have come out of translated code */
+    xlat_flags_settle(c);
     while (c->vcpu && c->vcpu->exclusive_depth) {
         vcpu_exclusive_end(c->vcpu); /* the fault came from within a section */
     }
@@ -214,6 +215,7 @@ void raise_internal(struct cpu *c, const struct op *o, const char *why)
 {
     uint64_t rip = o ? rip_wrap(c, OP_RIP(c, o)) : c->rip;
     GString *text = g_string_new(NULL);
+    xlat_flags_settle(c);
     c->rip = rip;
     g_string_append_printf(text,
                            "%s\nrip %016" PRIx64 "  cs base %016" PRIx64 "  cpl %u  mode %s\n", why,

@@ -9,269 +9,11 @@
  *
  * Where flags are live across a lookup they are parked: AH has SF ZF AF PF CF, AL has OF.
  */
-#include "cpu/x86/soft/xlat-priv.h"
+#include "cpu/x86/soft/xlat-gen-priv.h"
 
 _Static_assert(sizeof(struct tlbe) == 32, "lookups scale by 32");
 _Static_assert(sizeof(struct jump_entry) == 32, "lookups scale by 32");
 _Static_assert(offsetof(struct cpu, tlb_gen) == offsetof(struct cpu, key) + 4, "one load");
-
-const uint8_t xlat_host_reg[16] = {
-    HOST_RAX, HOST_R10,    HOST_RDX,    HOST_RBX,    HOST_R9, HOST_RBP, HOST_RSI, HOST_RDI,
-    HOST_R8,  XLAT_IN_ENV, XLAT_IN_ENV, XLAT_IN_ENV, 12,      13,       14,       15,
-};
-#define GUEST_RSP HOST_R9
-#define GUEST_RCX HOST_R10
-
-enum cold_kind {
-    COLD_OP,     /* the interpreter's handler, then back */
-    COLD_EXIT,   /* to code outside the region */
-    COLD_PARKED, /* the same, with flags parked already */
-    COLD_POLL,   /* something is requested: leave at rip */
-    COLD_VEC,    /* XMM registers have to be loaded */
-};
-
-struct cold {
-    enum cold_kind kind;
-    uint8_t *place;      /* of the jump that leads here */
-    uint64_t rip;        /* where to go on, of exits and polls */
-    const struct op *op; /* of COLD_OP */
-    bool parked;
-    const uint8_t *back; /* NULL: does not come back */
-};
-
-struct fixup { /* a jump to an instruction that comes later */
-    uint8_t *place;
-    int target;
-};
-
-struct gen {
-    struct cpu *c;
-    struct xlat *xl;
-    struct code_region *g;
-    struct unit *u;
-    struct emitter e;
-    struct op *next_op; /* table space left */
-    unsigned n_cold, n_fixups;
-    struct cold cold[XLAT_MAX_INSNS * 6 + 8];
-    struct fixup fixup[XLAT_MAX_INSNS * 2 + 8];
-    /* the instruction at hand */
-    const struct xinsn *x;
-    struct op *op;      /* its pair in the table, NULL: none yet */
-    bool parked;        /* its flags are in xl_flags while it looks up */
-    unsigned cold_from; /* its entries of cold[] that want `back` */
-};
-
-/* ---------------------------------------------------------------- flags, vectors, registers */
-
-static void park(struct emitter *e, unsigned temp)
-{
-    e_mov(e, temp, HOST_RAX);
-    e8(e, 0x9f); /* lahf */
-    e8(e, 0x0f); /* seto al */
-    e8(e, 0x90);
-    e8(e, 0xc0);
-    e8(e, 0x66);
-    e_gs(e, 0, 0x89, HOST_RAX, ENV(xl_flags));
-    e_mov(e, HOST_RAX, temp);
-}
-
-static void unpark(struct emitter *e, unsigned temp)
-{
-    e_mov(e, temp, HOST_RAX);
-    e8(e, 0x65); /* movzx eax, word gs:[xl_flags] */
-    e8(e, 0x0f);
-    e8(e, 0xb7);
-    e8(e, 0x04);
-    e8(e, 0x25);
-    e32(e, ENV(xl_flags));
-    e8(e, 0x04); /* add al, 127: overflows when AL is 1 */
-    e8(e, 127);
-    e8(e, 0x9e); /* sahf */
-    e_mov(e, HOST_RAX, temp);
-}
-
-static void gprs(struct emitter *e, uint8_t opcode)
-{
-    for (unsigned n = 0; n < 16; n++) {
-        if (xlat_host_reg[n] != XLAT_IN_ENV) {
-            e_gs(e, 1, opcode, xlat_host_reg[n], ENV_REG(n));
-        }
-    }
-}
-
-static void gprs_spill(struct emitter *e)
-{
-    gprs(e, 0x89);
-}
-
-static void gprs_load(struct emitter *e)
-{
-    gprs(e, 0x8b);
-}
-
-/* op xmm, gs:[disp] of 0F xx instructions without prefix */
-static void e_gs_0f(struct emitter *e, uint8_t op, unsigned reg, int32_t disp)
-{
-    e8(e, 0x65);
-    e_rex(e, 0, reg, 0, 0);
-    e8(e, 0x0f);
-    e8(e, op);
-    e8(e, (reg & 7) << 3 | 4);
-    e8(e, 0x25);
-    e32(e, disp);
-}
-
-/* cmp byte gs:[disp], 0 */
-static void e_test_gs_byte(struct emitter *e, int32_t disp)
-{
-    e8(e, 0x65);
-    e8(e, 0x80);
-    e8(e, 0x3c);
-    e8(e, 0x25);
-    e32(e, disp);
-    e8(e, 0);
-}
-
-static void e_set_gs_byte(struct emitter *e, int32_t disp, uint8_t value)
-{
-    e8(e, 0x65);
-    e8(e, 0xc6);
-    e8(e, 0x04);
-    e8(e, 0x25);
-    e32(e, disp);
-    e8(e, value);
-}
-
-/* Flags are lost. */
-static void vec_spill(struct emitter *e)
-{
-    e_test_gs_byte(e, ENV(xl_novec));
-    uint8_t *skip = e_jcc(e, CC_NE);
-    for (unsigned n = 0; n < 16; n++) {
-        e_gs_0f(e, 0x29, n, ENV_XMM(n));
-    }
-    e_set_gs_byte(e, ENV(xl_novec), 1);
-    e_target(skip, e->p);
-}
-
-/* Loads them whatever they are, and the guest's MXCSR. Flags and temp are lost. */
-static void vec_load(struct emitter *e, unsigned temp)
-{
-    for (unsigned n = 0; n < 16; n++) {
-        e_gs_0f(e, 0x28, n, ENV_XMM(n));
-    }
-    e_set_gs_byte(e, ENV(xl_novec), 0);
-    e_test_gs_byte(e, ENV(fp_entered));
-    uint8_t *skip = e_jcc(e, CC_NE);
-    e_gs(e, 0, 0x8b, temp, ENV(mxcsr));
-    e_alu_imm(e, 0, 1, temp, 0x1f80); /* all exceptions masked */
-    e_gs(e, 0, 0x89, temp, ENV(xl_scratch));
-    e_gs_0f(e, 0xae, 2, ENV(xl_scratch)); /* ldmxcsr */
-    e_set_gs_byte(e, ENV(fp_entered), 1);
-    e_target(skip, e->p);
-}
-
-/* ---------------------------------------------------------------- shared stubs */
-
-static void call_c(struct emitter *e, const void *fn)
-{
-    e_load_gs(e, HOST_RDI, ENV(self));
-    e_mov_imm(e, HOST_RAX, (uintptr_t)fn);
-    e8(e, 0xff);
-    e8(e, 0xd0);
-}
-
-/* Goes on at the address in RAX with registers and flags from memory. */
-static void resume(struct emitter *e)
-{
-    e_store_gs(e, HOST_RAX, ENV(xl_target));
-    gprs_load(e);
-    unpark(e, T1);
-    e_gs(e, 0, 0xff, 4, ENV(xl_target));
-}
-
-static void make_enter(struct emitter *e, struct xlat *xl)
-{
-    static const uint8_t push[] = {0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57};
-    static const uint8_t pop[] = {0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b};
-    xl->stub_enter = e->p;
-    for (unsigned i = 0; i < sizeof(push); i++) {
-        e8(e, push[i]);
-    }
-    e_alu_imm(e, 1, 5, HOST_RSP, 8);
-    e_mov(e, HOST_RAX, HOST_RSI);
-    resume(e);
-
-    xl->stub_leave = e->p;
-    park(e, T1);
-    e_set_gs_byte(e, ENV(xl_raw), 1);
-    gprs_spill(e);
-    vec_spill(e);
-    xl->stub_leave_done = e->p;
-    e_alu_imm(e, 1, 0, HOST_RSP, 8);
-    for (unsigned i = 0; i < sizeof(pop); i++) {
-        e8(e, pop[i]);
-    }
-    e8(e, 0xc3);
-}
-
-static void make_op(struct emitter *e, struct xlat *xl, unsigned variant)
-{
-    xl->stub_op[variant] = e->p;
-    if (!(variant & STUB_PARKED)) {
-        park(e, T1);
-    }
-    gprs_spill(e);
-    vec_spill(e);
-    e_mov(e, HOST_RSI, T0);
-    e_alu_imm(e, 1, 5, HOST_RSP, 8);
-    call_c(e, xlat_op);
-    e_alu_imm(e, 1, 0, HOST_RSP, 8);
-    e_rr(e, 1, 0x85, HOST_RAX, HOST_RAX);
-    uint8_t *away = e_jcc(e, CC_NE);
-    if (variant & STUB_VEC) {
-        vec_load(e, HOST_RAX);
-    }
-    gprs_load(e);
-    unpark(e, T1);
-    e8(e, 0xc3);
-    e_target(away, e->p);
-    e_alu_imm(e, 1, 0, HOST_RSP, 8); /* the return address */
-    resume(e);
-}
-
-static void make_call_out(struct emitter *e, bool parked, const void *fn)
-{
-    if (!parked) {
-        park(e, T1);
-    }
-    gprs_spill(e);
-    vec_spill(e);
-    e_mov(e, HOST_RSI, T0);
-    call_c(e, fn);
-    resume(e);
-}
-
-void xlat_make_stubs(struct cpu *c, struct xlat *xl)
-{
-    struct emitter e = {.p = xl->rw, .exec = xl->rx - xl->rw};
-    make_enter(&e, xl);
-    for (unsigned variant = 0; variant < 4; variant++) {
-        make_op(&e, xl, variant);
-    }
-    xl->stub_exit = e.p;
-    make_call_out(&e, false, xlat_exit);
-    xl->stub_exit_parked = e.p;
-    make_call_out(&e, true, xlat_exit);
-    xl->stub_miss = e.p;
-    make_call_out(&e, true, xlat_miss);
-    xl->stub_vec_load = e.p;
-    park(&e, T1);
-    vec_load(&e, T1);
-    unpark(&e, T1);
-    e8(&e, 0xc3);
-    xl->stubs = (e.p - xl->rw + 63) & ~63ull;
-}
 
 /* ---------------------------------------------------------------- ways out of the main line */
 
@@ -291,14 +33,15 @@ static const struct op *op_of(struct gen *k)
         k->op[0] = k->x->op;
         k->op[1] = (struct op){
             .fn = op_xlat_end,
-            .bits = (k->x->live_in ? 1 : 0) | (k->x->live_out ? 2 : 0),
+            .bits =
+                (k->x->live_in ? 1 : 0) | (k->x->live_out ? 2 : 0) | (k->x->keeps_flags ? 4 : 0),
             .imm = (intptr_t)k->u,
         };
     }
     return k->op;
 }
 
-static void to_handler(struct gen *k, uint8_t *place)
+void to_handler(struct gen *k, uint8_t *place)
 {
     struct cold *cold = cold_add(k, COLD_OP, place);
     cold->op = op_of(k);
@@ -328,12 +71,12 @@ static void jump_to(struct gen *k, uint8_t *place, int target, uint64_t rip)
     }
 }
 
-static void poll(struct gen *k, const struct xinsn *x)
+void gen_poll(struct gen *k, uint64_t rip, bool live)
 {
     struct emitter *e = &k->e;
     uint8_t *place;
     e_load_gs(e, T0, ENV(req));
-    if (x->live_in) {
+    if (live) {
         e_rm(e, 0, 0x8b, T1, T0, 0);
         e8(e, 0xe3); /* jrcxz over the jump */
         e8(e, 5);
@@ -343,7 +86,7 @@ static void poll(struct gen *k, const struct xinsn *x)
         e8(e, 0);
         place = e_jcc(e, CC_NE);
     }
-    cold_add(k, COLD_POLL, place)->rip = rip_of(k, x);
+    cold_add(k, COLD_POLL, place)->rip = rip;
 }
 
 /* ---------------------------------------------------------------- addresses and lookups */
@@ -428,19 +171,19 @@ static void probe(struct gen *k, unsigned size, bool write, bool align)
 }
 
 /* Before an instruction that looks something up. */
-static void lookup_begin(struct gen *k)
+void flags_begin(struct gen *k)
 {
     if (k->x->live_in) {
-        park(&k->e, T0);
+        flags_park(&k->e, T0);
         k->parked = true;
     }
 }
 
 /* After its last lookup. T1 is lost. */
-static void lookup_end(struct gen *k)
+void flags_end(struct gen *k)
 {
     if (k->parked) {
-        unpark(&k->e, T1);
+        flags_unpark(&k->e, T1);
         k->parked = false;
     }
 }
@@ -479,6 +222,17 @@ static void store_back(struct gen *k, unsigned n, bool byte, unsigned temp)
     }
 }
 
+/* LOCK makes an access atomic, and orders it among all others. Where nobody could see it half done,
+ * only the second counts, and that matters to devices, which other threads play: guests order their
+ * accesses for them by an operation that changes nothing, by XCHG or by fences. (Linux itself takes
+ * the LOCK prefixes but those away when it runs on one processor.) */
+static bool needs_lock(const struct gen *k)
+{
+    const struct xinsn *x = k->x;
+    bool nothing = x->map == M1 && x->opcode >= 0x80 && x->opcode <= 0x83 && x->op.imm == 0;
+    return x->lock && x->mem && (!k->c->alone || nothing);
+}
+
 /* Prefixes, REX and opcode. reg, rm: host registers. */
 static void opcode_bytes(struct gen *k, unsigned reg, unsigned rm)
 {
@@ -490,7 +244,7 @@ static void opcode_bytes(struct gen *k, unsigned reg, unsigned rm)
     if (x->mandatory) {
         e8(e, x->mandatory);
     }
-    if (x->lock && x->mem) {
+    if (needs_lock(k)) {
         e8(e, 0xf0);
     }
     uint8_t rex = (x->rex & 8) | (reg & 8 ? 4 : 0) | (rm & 8 ? 1 : 0);
@@ -523,9 +277,9 @@ static void gen_modrm(struct gen *k)
     unsigned reg = x->reg_kind == OPERAND_DIGIT ? x->modrm >> 3 & 7 : x->reg;
     unsigned rm = x->rm;
     if (x->mem) {
-        lookup_begin(k);
+        flags_begin(k);
         operand_lookup(k);
-        lookup_end(k);
+        flags_end(k);
         rm = T0;
     } else if (x->rm_kind == OPERAND_GPR) {
         rm = host_register(k, x->rm, x->rm_byte, T0);
@@ -625,7 +379,7 @@ static void gen_div(struct gen *k)
     const struct xinsn *x = k->x;
     bool w = x->size == 8, is_signed = (x->modrm >> 3 & 7) == 7;
     if (x->mem) {
-        lookup_begin(k);
+        flags_begin(k);
         operand_lookup(k);
         e_rm(e, w, 0x8b, T1, T0, 0);
     } else if (xlat_host_reg[x->rm] == XLAT_IN_ENV) {
@@ -660,7 +414,7 @@ static void gen_push(struct gen *k)
 {
     struct emitter *e = &k->e;
     const struct xinsn *x = k->x;
-    lookup_begin(k);
+    flags_begin(k);
     if (x->mem) {
         operand_lookup(k);
         e_rm(e, 1, 0x8b, T0, T0, 0);
@@ -668,7 +422,7 @@ static void gen_push(struct gen *k)
     }
     e_lea(e, T0, GUEST_RSP, 4, 0, -8);
     probe(k, 8, true, false);
-    lookup_end(k);
+    flags_end(k);
     if (x->class == XC_PUSH_IMM) {
         e_rm(e, 1, 0xc7, 0, T0, 0);
         e32(e, x->op.imm);
@@ -688,10 +442,10 @@ static void gen_pop(struct gen *k)
 {
     struct emitter *e = &k->e;
     unsigned n = k->x->rm, to = xlat_host_reg[n] == XLAT_IN_ENV ? T1 : xlat_host_reg[n];
-    lookup_begin(k);
+    flags_begin(k);
     e_mov(e, T0, GUEST_RSP);
     probe(k, 8, false, false);
-    lookup_end(k);
+    flags_end(k);
     e_rm(e, 1, 0x8b, to, T0, 0);
     if (n != RSP) {
         e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, 8);
@@ -702,10 +456,10 @@ static void gen_pop(struct gen *k)
 static void gen_leave(struct gen *k)
 {
     struct emitter *e = &k->e;
-    lookup_begin(k);
+    flags_begin(k);
     e_mov(e, T0, HOST_RBP);
     probe(k, 8, false, false);
-    lookup_end(k);
+    flags_end(k);
     e_lea(e, GUEST_RSP, HOST_RBP, 4, 0, 8);
     e_rm(e, 1, 0x8b, HOST_RBP, T0, 0);
 }
@@ -758,7 +512,7 @@ static void jump_entry(struct gen *k)
 
 static void park_for_exit(struct gen *k)
 {
-    park(&k->e, T0);
+    flags_park(&k->e, T0);
     k->parked = true;
 }
 
@@ -868,8 +622,9 @@ static void gen_branch(struct gen *k)
 static void gen_handler(struct gen *k)
 {
     const struct op *op = op_of(k);
+    bool dead = k->x->keeps_flags && !k->x->live_out; /* nothing to park */
     e_mov_imm(&k->e, T0, (uintptr_t)op);
-    e_call(&k->e, k->xl->stub_op[k->g->vec ? STUB_VEC : 0]);
+    e_call(&k->e, k->xl->stub_op[(dead ? STUB_PARKED : 0) | (k->g->vec ? STUB_VEC : 0)]);
 }
 
 static void gen_insn(struct gen *k)
@@ -929,6 +684,12 @@ static void gen_insn(struct gen *k)
     case XC_CALL_IND:
         gen_call_ind(k);
         break;
+    case XC_RDTSC:
+        gen_rdtsc(k);
+        break;
+    case XC_CPUID:
+        gen_cpuid(k);
+        break;
     default:
         gen_handler(k);
         break;
@@ -955,7 +716,7 @@ static void gen_entry(struct gen *k)
     struct xinsn *first = &k->g->insn[0];
     k->u->entry_parked = e->p;
     if (first->live_in) {
-        unpark(e, T1);
+        flags_unpark(e, T1);
     }
     k->u->entry = e->p;
     if (k->g->vec) {
@@ -987,7 +748,7 @@ static void gen_exit(struct gen *k, const struct cold *cold)
     bool parked = cold->kind == COLD_PARKED;
     if (!same_page(k, cold->rip)) {
         if (!parked) {
-            park(e, T0);
+            flags_park(e, T0);
         }
         jump_far_page(k, cold->rip);
         return;
@@ -1056,7 +817,7 @@ void xlat_generate(struct cpu *c, struct xlat *xl, struct code_region *g, struct
         k->parked = false;
         x->label = k->e.p;
         if (x->head) {
-            poll(k, x);
+            gen_poll(k, rip_of(k, x), x->live_in);
         }
         k->cold_from = k->n_cold;
         gen_insn(k);

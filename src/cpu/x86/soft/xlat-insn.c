@@ -836,6 +836,69 @@ static void classify_3a(const struct xlat *xl, struct xinsn *x)
     }
 }
 
+/* ---------------------------------------------------------------- handlers */
+
+/* Does the interpreter's handler leave the arithmetic flags alone? A handler that never goes on by
+ * itself to other blocks may say so; false is always right. */
+static bool keeps_flags(const struct xinsn *x)
+{
+    uint8_t b = x->opcode, modrm = x->modrm;
+    if (x->map == M1) {
+        switch (b) {
+        case 0x8c: /* MOV with segment registers */
+        case 0x8e:
+        case 0xa4: /* MOVS, STOS, LODS */
+        case 0xa5:
+        case 0xaa ... 0xad:
+        case 0xe4 ... 0xe7: /* IN, OUT */
+        case 0xec ... 0xef:
+        case 0xf4:          /* HLT */
+        case 0xfa ... 0xfd: /* CLI, STI, CLD, STD */
+        case 0x90:          /* PAUSE */
+        case 0xd8:
+        case 0xd9:
+        case 0xdc ... 0xde: /* x87; DA, DB and DF have FCMOV and FCOMI */
+            return true;
+        default:
+            return false;
+        }
+    }
+    if (x->map != M0F) {
+        return false;
+    }
+    switch (b) {
+    case 0x20 ... 0x23: /* MOV with control and debug registers */
+    case 0x30 ... 0x32: /* WRMSR, RDTSC, RDMSR */
+    case 0x77:          /* EMMS */
+    case 0xa2:          /* CPUID */
+    case 0xae:          /* FXSAVE, LDMXCSR, fences... */
+        return true;
+    case 0x01: /* INVLPG, SWAPGS, RDTSCP, STAC, CLAC */
+        return modrm == 0xf8 || modrm == 0xf9 || modrm == 0xca || modrm == 0xcb ||
+               (modrm < 0xc0 && (modrm >> 3 & 7) == 7);
+    default:
+        return false;
+    }
+}
+
+/* The same of VEX instructions; at: of what follows the first byte. */
+static bool vex_keeps_flags(const struct xinsn *x, unsigned at)
+{
+    bool three = x->opcode == 0xc4;
+    unsigned map = three ? x->bytes[at] & 31 : 1;
+    uint8_t b = x->bytes[at + (three ? 2 : 1)];
+    switch (map) {
+    case 1:
+        return b != 0x2e && b != 0x2f; /* VUCOMIS, VCOMIS */
+    case 2:
+        return b != 0x0e && b != 0x0f && b != 0x17 && b < 0xf0; /* VTEST, VPTEST, BMI */
+    case 3:
+        return b < 0x60 || b > 0x63; /* VPCMPxSTRx */
+    default:
+        return false;
+    }
+}
+
 /* ---------------------------------------------------------------- the whole */
 
 /* Whether a byte register needs REX (SPL..DIL, or one that lives in R8 and up) or forbids it. */
@@ -877,7 +940,9 @@ void xinsn_classify(const struct cpu *c, struct xinsn *x, bool ends)
     }
     struct prefixes p = parse_prefixes(x);
     if (x->map == M1 && (x->opcode == 0xc4 || x->opcode == 0xc5 || x->opcode == 0x62)) {
-        return; /* VEX */
+        x->keeps_flags = vex_keeps_flags(x, p.at);
+        x->f_read = x->keeps_flags ? 0 : FL_ALL;
+        return;
     }
     x->size = x->rex & PREFIX_REX_W ? 8 : p.opsize ? 2 : 4;
     x->lock = p.lock;
@@ -888,6 +953,10 @@ void xinsn_classify(const struct cpu *c, struct xinsn *x, bool ends)
         return;
     }
     x->f_read = 0;
+    if (fn == op_cpuid || ((fn == op_rdtsc || fn == op_rdtscp) && c->tsc_line != NULL)) {
+        x->class = fn == op_cpuid ? XC_CPUID : XC_RDTSC;
+        return;
+    }
     if (x->map == M1) {
         x->opsize = p.opsize && !(x->rex & PREFIX_REX_W);
         classify_m1(x, &p);
@@ -928,7 +997,8 @@ void xinsn_classify(const struct cpu *c, struct xinsn *x, bool ends)
         x->class = x->class == XC_JMP_IND || x->class == XC_CALL_IND ? XC_HANDLER_END : handler;
     }
     if (x->class == XC_HANDLER || x->class == XC_HANDLER_END) {
-        x->f_read = FL_ALL;
+        x->keeps_flags = keeps_flags(x);
+        x->f_read = x->keeps_flags ? 0 : FL_ALL;
         x->f_write = 0;
         x->vec = false;
     }

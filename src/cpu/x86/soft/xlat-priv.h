@@ -40,6 +40,8 @@ enum xclass {
     XC_RET,
     XC_JMP_IND,
     XC_CALL_IND,
+    XC_RDTSC, /* RDTSCP too */
+    XC_CPUID,
 };
 
 enum operand_kind {
@@ -63,6 +65,7 @@ struct xinsn {
     bool reg_byte, rm_byte; /* 8-bit register operands */
     bool reg_out, rm_out;   /* written (a superset is harmless) */
     bool by_cl;             /* a shift by CL */
+    bool keeps_flags;       /* a handler that leaves the arithmetic flags alone */
     bool mem;               /* memory operand */
     bool mem_write;         /* ... needs the right to write */
     bool mem_align;         /* ... at a multiple of its size, which is 16 */
@@ -116,9 +119,10 @@ struct unit {
 
 /* Ops for handler calls come in pairs: the op, and one that says whose it is and which way the
  * flags have to be carried. */
-#define XOP_UNIT(o)      ((struct unit *)(intptr_t)(o)[1].imm)
-#define XOP_FLAGS_IN(o)  ((o)[1].bits & 1)
-#define XOP_FLAGS_OUT(o) ((o)[1].bits & 2)
+#define XOP_UNIT(o)       ((struct unit *)(intptr_t)(o)[1].imm)
+#define XOP_FLAGS_IN(o)   ((o)[1].bits & 1)
+#define XOP_FLAGS_OUT(o)  ((o)[1].bits & 2)
+#define XOP_FLAGS_KEPT(o) ((o)[1].bits & 4) /* they stay in xl_flags while it runs */
 
 enum { STUB_PARKED = 1, STUB_VEC = 2 };
 

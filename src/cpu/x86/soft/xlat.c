@@ -353,6 +353,14 @@ static void flags_from_raw(struct cpu *c)
     flags_arith_set(c, (c->xl_flags >> 8 & 0xd5) | (uint64_t)(c->xl_flags & 1) << 11);
 }
 
+void xlat_flags_settle(struct cpu *c)
+{
+    if (c->xl_raw) {
+        c->xl_raw = 0;
+        flags_from_raw(c);
+    }
+}
+
 static struct block *block_of_head(const struct op *head)
 {
     return (struct block *)((uint8_t *)head - offsetof(struct block, op));
@@ -367,10 +375,7 @@ static void unit_enter(struct cpu *c, struct unit *u)
     c->xl_raw = 0;
     xl->enter(c, executable(xl, u->entry));
     c->xl_running = false;
-    if (c->xl_raw) {
-        c->xl_raw = 0;
-        flags_from_raw(c);
-    }
+    xlat_flags_settle(c);
     xl->stats.leaves++;
 }
 
@@ -443,9 +448,9 @@ static const uint8_t *leave_done(struct cpu *c)
     return executable(c->xlat, c->xlat->stub_leave_done);
 }
 
-/* The block at c->rip if it has a unit and nothing is requested. Everything is in struct cpu: the
- * fetch may fault. */
-static struct block *block_ready(struct cpu *c)
+/* Where the code at c->rip is entered with parked flags (executable mapping), if it is translated
+ * and nothing is requested; else NULL. Everything is in struct cpu: the fetch may fault. */
+static const void *code_ready(struct cpu *c)
 {
     struct xlat *xl = c->xlat;
     if (unlikely(atomic_load_explicit(c->req, memory_order_relaxed))) {
@@ -456,26 +461,30 @@ static struct block *block_ready(struct cpu *c)
         return NULL;
     }
     const struct jump_entry *e = &c->jump_cache[jump_index(c->rip)];
-    struct block *b =
-        e->rip == c->rip && e->key == jump_key(c) && !e->block->dead ? e->block : block_find(c);
-    if (!b->unit) {
+    const void *code = e->rip == c->rip && e->key == jump_key(c) && e->code != c->xl_miss
+                           ? e->code
+                           : block_find(c)->code;
+    if (code == c->xl_miss) {
         return NULL;
     }
     xl->stats.dispatches++;
-    return b;
+    return code;
 }
 
-/* At a boundary with everything in struct cpu, flags in the lazy form. */
+/* At a boundary with everything in struct cpu, flags in the lazy form unless xl_raw. */
 static const uint8_t *go_on(struct cpu *c)
 {
-    struct block *b = c->leave ? NULL : block_ready(c);
-    if (!b) {
+    const void *code = c->leave ? NULL : code_ready(c);
+    if (!code) {
         return leave_done(c);
     }
     /* A handler may have gone on in the interpreter, whose last block wanted to be linked here. */
     c->blocks->link_from = NULL;
-    c->xl_flags = flags_raw(c);
-    return executable(c->xlat, b->unit->entry);
+    if (!c->xl_raw) {
+        c->xl_flags = flags_raw(c);
+    }
+    c->xl_raw = 0;
+    return code;
 }
 
 static bool op_step(struct cpu *c, const struct op *o)
@@ -497,7 +506,9 @@ const uint8_t *xlat_op(struct cpu *c, const struct op *o)
 {
     struct unit *u = XOP_UNIT(o);
     c->xlat->stats.handlers++;
-    if (XOP_FLAGS_IN(o)) {
+    if (XOP_FLAGS_KEPT(o)) {
+        c->xl_raw = 1; /* a fault settles them */
+    } else if (XOP_FLAGS_IN(o)) {
         flags_from_raw(c);
     }
     c->r[R_BLOCK] = u->page_rip;
@@ -508,7 +519,9 @@ const uint8_t *xlat_op(struct cpu *c, const struct op *o)
         c->rip = c->r[R_BLOCK] + o->ip + o->len;
         return go_on(c);
     }
-    if (XOP_FLAGS_OUT(o)) {
+    if (XOP_FLAGS_KEPT(o)) {
+        c->xl_raw = 0;
+    } else if (XOP_FLAGS_OUT(o)) {
         c->xl_flags = flags_raw(c);
     }
     return NULL;
@@ -518,12 +531,13 @@ const uint8_t *xlat_exit(struct cpu *c, struct unit_exit *exit)
 {
     struct unit *from = exit->from;
     c->rip = exit->rip;
-    flags_from_raw(c);
-    struct block *b = block_ready(c);
-    if (!b) {
+    c->xl_raw = 1; /* the fetch may fault */
+    const void *code = code_ready(c);
+    if (!code) {
         return leave_done(c);
     }
-    struct unit *to = b->unit;
+    c->xl_raw = 0;
+    struct unit *to = c->jump_cache[jump_index(c->rip)].block->unit;
     if (!from->dead && !exit->to && to->host_page == from->host_page) {
         exit->to = to;
         exit->next_in = to->incoming;
@@ -535,17 +549,18 @@ const uint8_t *xlat_exit(struct cpu *c, struct unit_exit *exit)
         e_target(exit->jump, exit->parked ? to->entry_parked : to->entry);
         c->xlat->stats.links++;
     }
-    return executable(c->xlat, to->entry);
+    return code;
 }
 
 const uint8_t *xlat_miss(struct cpu *c)
 {
-    flags_from_raw(c);
-    struct block *b = block_ready(c);
-    if (!b) {
+    c->xl_raw = 1; /* the fetch may fault */
+    const void *code = code_ready(c);
+    if (!code) {
         return leave_done(c);
     }
-    return executable(c->xlat, b->unit->entry);
+    c->xl_raw = 0;
+    return code;
 }
 
 #endif

@@ -9,7 +9,8 @@
  *   xlat.c         units' life: making, entering, linking, invalidating, evicting; shared stubs
  *   xlat-insn.c    bytes of an instruction -> what the generator has to know about it
  *   xlat-region.c  which instructions a unit has, and which flags are live between them
- *   xlat-gen.c     host code of a region
+ *   xlat-gen.c     host code of a region; xlat-gen-sys.c: of system instructions
+ *   xlat-stubs.c   code that all units share
  *
  * Registers of translated code: 13 guest registers live in host registers (xlat_host_reg), R9, R10
  * and R11 in struct cpu; the host's RCX and R11 are temporaries. XMM registers are the host's in
@@ -46,6 +47,9 @@ void xlat_block_new(struct cpu *c, struct block *b); /* counts executions from n
 void xlat_unit_kill(struct cpu *c, struct unit *u);
 void xlat_invalidate(struct cpu *c, const uint8_t *first, const uint8_t *last);
 void xlat_flush(struct cpu *c);
+
+/* Flags that translated code parked become the lazy ones. Before anybody else looks at them. */
+void xlat_flags_settle(struct cpu *c);
 
 /* The thread that is about to run c (sets the host's GS base). */
 void xlat_thread_enter(struct cpu *c);

@@ -1,0 +1,69 @@
+/* What the files that write host code share (xlat-gen*.c, xlat-stubs.c). */
+#ifndef CPU_X86_SOFT_XLAT_GEN_PRIV_H
+#define CPU_X86_SOFT_XLAT_GEN_PRIV_H
+
+#include "cpu/x86/soft/xlat-priv.h"
+
+#define GUEST_RSP HOST_R9
+#define GUEST_RCX HOST_R10
+
+enum cold_kind {
+    COLD_OP,     /* the interpreter's handler, then back */
+    COLD_EXIT,   /* to code outside the region */
+    COLD_PARKED, /* the same, with flags parked already */
+    COLD_POLL,   /* something is requested: leave at rip */
+    COLD_VEC,    /* XMM registers have to be loaded */
+};
+
+struct cold {
+    enum cold_kind kind;
+    uint8_t *place;      /* of the jump that leads here */
+    uint64_t rip;        /* where to go on, of exits and polls */
+    const struct op *op; /* of COLD_OP */
+    bool parked;
+    const uint8_t *back; /* NULL: does not come back */
+};
+
+struct fixup { /* a jump to an instruction that comes later */
+    uint8_t *place;
+    int target;
+};
+
+struct gen {
+    struct cpu *c;
+    struct xlat *xl;
+    struct code_region *g;
+    struct unit *u;
+    struct emitter e;
+    struct op *next_op; /* table space left */
+    unsigned n_cold, n_fixups;
+    struct cold cold[XLAT_MAX_INSNS * 6 + 8];
+    struct fixup fixup[XLAT_MAX_INSNS * 2 + 8];
+    /* the instruction at hand */
+    const struct xinsn *x;
+    struct op *op;      /* its pair in the table, NULL: none yet */
+    bool parked;        /* its flags are in xl_flags while it looks up */
+    unsigned cold_from; /* its entries of cold[] that want `back` */
+};
+
+/* xlat-stubs.c: the flags into c->xl_flags and back; temp is lost. */
+void flags_park(struct emitter *e, unsigned temp);
+void flags_unpark(struct emitter *e, unsigned temp);
+/* cmp byte gs:[disp], 0 */
+void e_test_gs_byte(struct emitter *e, int32_t disp);
+
+/* xlat-gen.c */
+
+/* The jump at `place` leads to the instruction's handler. */
+void to_handler(struct gen *k, uint8_t *place);
+/* Leaves at rip if something is requested. T0 and T1 are lost, and the flags unless live. */
+void gen_poll(struct gen *k, uint64_t rip, bool live);
+/* Around what uses the flags of an instruction that shall keep them. T0, and then T1, are lost. */
+void flags_begin(struct gen *k);
+void flags_end(struct gen *k);
+
+/* xlat-gen-sys.c */
+void gen_rdtsc(struct gen *k);
+void gen_cpuid(struct gen *k);
+
+#endif

@@ -1,0 +1,222 @@
+/*
+ * Code that all units share: in and out of translated code, calls of handlers, and ways on that
+ * have to be looked up. Also how flags and XMM registers are saved, for these and for units.
+ */
+#include "cpu/x86/soft/xlat-gen-priv.h"
+
+const uint8_t xlat_host_reg[16] = {
+    HOST_RAX, HOST_R10,    HOST_RDX,    HOST_RBX,    HOST_R9, HOST_RBP, HOST_RSI, HOST_RDI,
+    HOST_R8,  XLAT_IN_ENV, XLAT_IN_ENV, XLAT_IN_ENV, 12,      13,       14,       15,
+};
+
+/* ---------------------------------------------------------------- flags, vectors, registers */
+
+void flags_park(struct emitter *e, unsigned temp)
+{
+    e_mov(e, temp, HOST_RAX);
+    e8(e, 0x9f); /* lahf */
+    e8(e, 0x0f); /* seto al */
+    e8(e, 0x90);
+    e8(e, 0xc0);
+    e8(e, 0x66);
+    e_gs(e, 0, 0x89, HOST_RAX, ENV(xl_flags));
+    e_mov(e, HOST_RAX, temp);
+}
+
+void flags_unpark(struct emitter *e, unsigned temp)
+{
+    e_mov(e, temp, HOST_RAX);
+    e8(e, 0x65); /* movzx eax, word gs:[xl_flags] */
+    e8(e, 0x0f);
+    e8(e, 0xb7);
+    e8(e, 0x04);
+    e8(e, 0x25);
+    e32(e, ENV(xl_flags));
+    e8(e, 0x04); /* add al, 127: overflows when AL is 1 */
+    e8(e, 127);
+    e8(e, 0x9e); /* sahf */
+    e_mov(e, HOST_RAX, temp);
+}
+
+static void gprs(struct emitter *e, uint8_t opcode)
+{
+    for (unsigned n = 0; n < 16; n++) {
+        if (xlat_host_reg[n] != XLAT_IN_ENV) {
+            e_gs(e, 1, opcode, xlat_host_reg[n], ENV_REG(n));
+        }
+    }
+}
+
+static void gprs_spill(struct emitter *e)
+{
+    gprs(e, 0x89);
+}
+
+static void gprs_load(struct emitter *e)
+{
+    gprs(e, 0x8b);
+}
+
+/* op xmm, gs:[disp] of 0F xx instructions without prefix */
+static void e_gs_0f(struct emitter *e, uint8_t op, unsigned reg, int32_t disp)
+{
+    e8(e, 0x65);
+    e_rex(e, 0, reg, 0, 0);
+    e8(e, 0x0f);
+    e8(e, op);
+    e8(e, (reg & 7) << 3 | 4);
+    e8(e, 0x25);
+    e32(e, disp);
+}
+
+/* cmp byte gs:[disp], 0 */
+void e_test_gs_byte(struct emitter *e, int32_t disp)
+{
+    e8(e, 0x65);
+    e8(e, 0x80);
+    e8(e, 0x3c);
+    e8(e, 0x25);
+    e32(e, disp);
+    e8(e, 0);
+}
+
+static void e_set_gs_byte(struct emitter *e, int32_t disp, uint8_t value)
+{
+    e8(e, 0x65);
+    e8(e, 0xc6);
+    e8(e, 0x04);
+    e8(e, 0x25);
+    e32(e, disp);
+    e8(e, value);
+}
+
+/* Flags are lost. */
+static void vec_spill(struct emitter *e)
+{
+    e_test_gs_byte(e, ENV(xl_novec));
+    uint8_t *skip = e_jcc(e, CC_NE);
+    for (unsigned n = 0; n < 16; n++) {
+        e_gs_0f(e, 0x29, n, ENV_XMM(n));
+    }
+    e_set_gs_byte(e, ENV(xl_novec), 1);
+    e_target(skip, e->p);
+}
+
+/* Loads them whatever they are, and the guest's MXCSR. Flags and temp are lost. */
+static void vec_load(struct emitter *e, unsigned temp)
+{
+    for (unsigned n = 0; n < 16; n++) {
+        e_gs_0f(e, 0x28, n, ENV_XMM(n));
+    }
+    e_set_gs_byte(e, ENV(xl_novec), 0);
+    e_test_gs_byte(e, ENV(fp_entered));
+    uint8_t *skip = e_jcc(e, CC_NE);
+    e_gs(e, 0, 0x8b, temp, ENV(mxcsr));
+    e_alu_imm(e, 0, 1, temp, 0x1f80); /* all exceptions masked */
+    e_gs(e, 0, 0x89, temp, ENV(xl_scratch));
+    e_gs_0f(e, 0xae, 2, ENV(xl_scratch)); /* ldmxcsr */
+    e_set_gs_byte(e, ENV(fp_entered), 1);
+    e_target(skip, e->p);
+}
+
+/* ---------------------------------------------------------------- shared stubs */
+
+static void call_c(struct emitter *e, const void *fn)
+{
+    e_load_gs(e, HOST_RDI, ENV(self));
+    e_mov_imm(e, HOST_RAX, (uintptr_t)fn);
+    e8(e, 0xff);
+    e8(e, 0xd0);
+}
+
+/* Goes on at the address in RAX with registers and flags from memory. */
+static void resume(struct emitter *e)
+{
+    e_store_gs(e, HOST_RAX, ENV(xl_target));
+    gprs_load(e);
+    flags_unpark(e, T1);
+    e_gs(e, 0, 0xff, 4, ENV(xl_target));
+}
+
+static void make_enter(struct emitter *e, struct xlat *xl)
+{
+    static const uint8_t push[] = {0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57};
+    static const uint8_t pop[] = {0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b};
+    xl->stub_enter = e->p;
+    for (unsigned i = 0; i < sizeof(push); i++) {
+        e8(e, push[i]);
+    }
+    e_alu_imm(e, 1, 5, HOST_RSP, 8);
+    e_mov(e, HOST_RAX, HOST_RSI);
+    resume(e);
+
+    xl->stub_leave = e->p;
+    flags_park(e, T1);
+    e_set_gs_byte(e, ENV(xl_raw), 1);
+    gprs_spill(e);
+    vec_spill(e);
+    xl->stub_leave_done = e->p;
+    e_alu_imm(e, 1, 0, HOST_RSP, 8);
+    for (unsigned i = 0; i < sizeof(pop); i++) {
+        e8(e, pop[i]);
+    }
+    e8(e, 0xc3);
+}
+
+static void make_op(struct emitter *e, struct xlat *xl, unsigned variant)
+{
+    xl->stub_op[variant] = e->p;
+    if (!(variant & STUB_PARKED)) {
+        flags_park(e, T1);
+    }
+    gprs_spill(e);
+    vec_spill(e);
+    e_mov(e, HOST_RSI, T0);
+    e_alu_imm(e, 1, 5, HOST_RSP, 8);
+    call_c(e, xlat_op);
+    e_alu_imm(e, 1, 0, HOST_RSP, 8);
+    e_rr(e, 1, 0x85, HOST_RAX, HOST_RAX);
+    uint8_t *away = e_jcc(e, CC_NE);
+    if (variant & STUB_VEC) {
+        vec_load(e, HOST_RAX);
+    }
+    gprs_load(e);
+    flags_unpark(e, T1);
+    e8(e, 0xc3);
+    e_target(away, e->p);
+    e_alu_imm(e, 1, 0, HOST_RSP, 8); /* the return address */
+    resume(e);
+}
+
+static void make_call_out(struct emitter *e, bool parked, const void *fn)
+{
+    if (!parked) {
+        flags_park(e, T1);
+    }
+    gprs_spill(e);
+    vec_spill(e);
+    e_mov(e, HOST_RSI, T0);
+    call_c(e, fn);
+    resume(e);
+}
+
+void xlat_make_stubs(struct cpu *c, struct xlat *xl)
+{
+    struct emitter e = {.p = xl->rw, .exec = xl->rx - xl->rw};
+    make_enter(&e, xl);
+    for (unsigned variant = 0; variant < 4; variant++) {
+        make_op(&e, xl, variant);
+    }
+    xl->stub_exit = e.p;
+    make_call_out(&e, false, xlat_exit);
+    xl->stub_exit_parked = e.p;
+    make_call_out(&e, true, xlat_exit);
+    xl->stub_miss = e.p;
+    make_call_out(&e, true, xlat_miss);
+    xl->stub_vec_load = e.p;
+    flags_park(&e, T1);
+    vec_load(&e, T1);
+    flags_unpark(&e, T1);
+    e8(&e, 0xc3);
+    xl->stubs = (e.p - xl->rw + 63) & ~63ull;
+}
