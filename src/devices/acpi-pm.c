@@ -383,6 +383,12 @@ static void acpi_pm_reset(struct device *dev, enum reset_kind kind)
     pm_update(d);
 }
 
+/* What the clock did until now is noted before the state is saved, as it would be after a load. */
+static void acpi_pm_pause(struct device *dev)
+{
+    pm_update((struct acpi_pm *)dev);
+}
+
 static bool acpi_pm_post_load(struct device *dev, GError **error)
 {
     struct acpi_pm *d = (struct acpi_pm *)dev;
@@ -402,6 +408,7 @@ const struct device_class acpi_pm_class = {
     .realize = acpi_pm_realize,
     .unrealize = acpi_pm_unrealize,
     .reset = acpi_pm_reset,
+    .pause = acpi_pm_pause,
     .post_load = acpi_pm_post_load,
 };
 
