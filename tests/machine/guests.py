@@ -50,6 +50,22 @@ class Translator(unittest.TestCase):
             self.assertRegex(text, r"regions translated +0\r?\n")
 
 
+class Hot(unittest.TestCase):
+    """What the translator does inline, by a guest that looks at the results."""
+
+    @soft_only
+    def test_results(self):
+        for cpus in "1", "2":  # locked operations are others when nobody else is there
+            with Machine("-kernel", guest("hot64"), "-smp", cpus) as m:
+                m.expect(r"good")
+
+    @soft_only
+    def test_counters(self):
+        with Machine("-kernel", guest("hot64"), "-no-shutdown") as m:
+            m.expect(r"good")
+            self.assertEqual(m.qmp.command("godwit-query-jit")["regions"] > 0, TRANSLATES)
+
+
 def reason_to_skip():
     """Why the accelerator cannot be used here, or None."""
     if ACCEL != "kvm":
