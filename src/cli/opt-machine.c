@@ -1,7 +1,10 @@
 /* Options about the machine itself: -machine, -accel, -cpu, -smp, -m, -boot, -rtc, -name, ... */
 #include "cli/options-priv.h"
 
+#include "devices/memory-slots.h"
+
 #include "base/data-file.h"
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -329,6 +332,33 @@ bool opt_smp(struct options *o, const char *arg, GError **error)
     return ok;
 }
 
+/* Where memory can be plugged in later. */
+static bool take_slots(struct options *o, const char *slots, const char *maxmem, GError **error)
+{
+    char *end;
+    uint64_t n = slots ? g_ascii_strtoull(slots, &end, 0) : 0;
+
+    if (slots && (end == slots || *end)) {
+        g_set_error(error, CLI_ERROR, 0, "slots=%s: not a number", slots);
+        return false;
+    }
+    if (n > MEMORY_SLOTS_MAX) {
+        g_set_error(error, CLI_ERROR, 0, "unsupported amount of memory slots: %" PRIu64, n);
+        return false;
+    }
+    if (slots && !maxmem) {
+        g_set_error(error, CLI_ERROR, 0, "slots specified but no max-size");
+        return false;
+    }
+    if (maxmem && (!parse_size(maxmem, 'M', &o->config->max_ram_bytes) ||
+                   o->config->max_ram_bytes % 4096 != 0 || !o->config->max_ram_bytes)) {
+        g_set_error(error, CLI_ERROR, 0, "maxmem=%s: not a memory size", maxmem);
+        return false;
+    }
+    o->config->ram_slots = (unsigned)n;
+    return true;
+}
+
 bool opt_memory(struct options *o, const char *arg, GError **error)
 {
     struct params *p = params_parse(arg, "size", error);
@@ -340,10 +370,7 @@ bool opt_memory(struct options *o, const char *arg, GError **error)
     const char *maxmem = params_take(p, "maxmem");
     bool ok = false;
 
-    if (slots || maxmem) {
-        g_set_error(error, CLI_ERROR, 0, "'%s' is not supported: memory can't be plugged in later",
-                    slots ? "slots" : "maxmem");
-    } else if (!size || !parse_size(size, 'M', &o->config->ram_bytes)) {
+    if (!size || !parse_size(size, 'M', &o->config->ram_bytes)) {
         g_set_error(error, CLI_ERROR, 0,
                     "'%s' is not a memory size (a number of MiB, or one with a suffix k, M, G, T)",
                     size ? size : "");
@@ -353,10 +380,32 @@ bool opt_memory(struct options *o, const char *arg, GError **error)
                     " bytes: it must be 1 MiB at least, and whole pages of 4 KiB",
                     o->config->ram_bytes);
     } else {
-        ok = params_end(p, error);
+        ok = take_slots(o, slots, maxmem, error) && params_end(p, error);
     }
     params_free(p);
     return ok;
+}
+
+/* maxmem= against the memory that there is. */
+static bool check_max_memory(const struct machine_config *config, GError **error)
+{
+    uint64_t max = config->max_ram_bytes, ram = config->ram_bytes;
+
+    if (max && max < ram) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "invalid value of maxmem: maximum memory size (0x%" PRIx64
+                    ") must be at least the initial memory size (0x%" PRIx64 ")",
+                    max, ram);
+        return false;
+    }
+    if (config->ram_slots && max == ram) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "invalid value of maxmem: memory slots were specified but maximum memory size "
+                    "(0x%" PRIx64 ") is equal to the initial memory size (0x%" PRIx64 ")",
+                    max, ram);
+        return false;
+    }
+    return true;
 }
 
 /* ---------------------------------------------------------------- the rest */
@@ -654,7 +703,10 @@ bool opt_machine_finish(struct options *o, GError **error)
         return false;
     }
     if (config->ram_bytes == 0) {
-        config->ram_bytes = 128u << 20;
+        config->ram_bytes = DEFAULT_RAM_BYTES;
+    }
+    if (!check_max_memory(config, error) || !numa_finish(o, error)) {
+        return false;
     }
     if (!config->ram_backing.path && config->ram_bytes > host_memory_bytes()) {
         g_set_error(error, CLI_ERROR, 0,

@@ -33,7 +33,8 @@ static const struct option_param smp_params[] = {
     {"cpus", NUMBER},  {"maxcpus", NUMBER},  {"sockets", NUMBER}, {"dies", NUMBER},
     {"cores", NUMBER}, {"clusters", NUMBER}, {"threads", NUMBER}, {NULL},
 };
-static const struct option_param memory_params[] = {{"size", SIZE}, {NULL}};
+static const struct option_param memory_params[] = {
+    {"size", SIZE}, {"slots", NUMBER}, {"maxmem", SIZE}, {NULL}};
 static const struct option_param boot_params[] = {
     {"order", STRING},
     {"once", STRING},

@@ -18,10 +18,26 @@ bool opt_smp(struct options *o, const char *arg, GError **error);
 bool opt_memory(struct options *o, const char *arg, GError **error);
 /* Keeps an option's text in a list of struct option_text. */
 void option_text_add(GPtrArray *list, const char *option, const char *arg);
+
+/* opt-object.c */
 bool opt_object(struct options *o, const char *arg, GError **error);
 void memory_object_free(gpointer object);
-/* Gives the machine the memory that it names. */
+struct memory_object *memory_object_find(const struct options *o, const char *id); /* NULL: none */
+/* Gives the machine the memory that it or its nodes name; what is left become objects. */
 bool memory_backend_choose(struct options *o, GError **error);
+
+/* opt-numa.c */
+#define DEFAULT_RAM_BYTES (128ull << 20)
+struct numa_cpu {
+    unsigned index, node;
+};
+bool opt_numa(struct options *o, const char *arg, GError **error);
+/* Checks the nodes' memory against the machine's; *ram: the object that is all of it, or NULL. */
+bool numa_choose_memory(struct options *o, const char **ram, GError **error);
+/* Nodes of vCPUs and distances, when the topology is known. */
+bool numa_finish(struct options *o, GError **error);
+
+/* opt-machine.c */
 bool opt_boot(struct options *o, const char *arg, GError **error);
 bool opt_data_dir(struct options *o, const char *arg, GError **error);
 bool opt_rtc(struct options *o, const char *arg, GError **error);

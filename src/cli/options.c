@@ -531,7 +531,9 @@ static const struct option options[] = {
     {"singlestep", NULL, opt_singlestep, "the software CPU executes one instruction at a time"},
     {"cpu", "MODEL[,+FEATURE][,-FEATURE]", opt_cpu, "the CPU model"},
     {"smp", "[cpus=]N[,sockets=][,dies=][,cores=][,threads=]", opt_smp, "how many vCPUs"},
-    {"m", "[size=]MiB|SIZE", opt_memory, "guest memory (128 MiB)"},
+    {"m", "[size=]SIZE[,slots=N,maxmem=SIZE]", opt_memory,
+     "guest memory in MiB (128), slots for more and how much there can be"},
+    {"numa", "node|dist[,...]", opt_numa, "which CPUs and memory are near to one another"},
     {"object", "TYPE,id=ID[,...]", opt_object,
      "memory for -machine memory-backend=ID: memory-backend-ram, -memfd or -file; a source of "
      "random numbers: rng-random, rng-builtin"},
@@ -708,6 +710,7 @@ struct options *options_parse(int argc, char **argv, GError **error)
     o->config = machine_config_new();
     o->chardevs = g_ptr_array_new_with_free_func(option_text_free);
     o->memories = g_ptr_array_new_with_free_func(memory_object_free);
+    o->numa_cpus = g_array_new(FALSE, FALSE, sizeof(struct numa_cpu));
     o->serials = g_ptr_array_new_with_free_func(option_text_free);
     o->debugcons = g_ptr_array_new_with_free_func(option_text_free);
     o->blockdevs = g_ptr_array_new_with_free_func(option_text_free);
@@ -741,6 +744,7 @@ void options_free(struct options *o)
     g_ptr_array_unref(o->nics);
     g_ptr_array_unref(o->monitors);
     g_ptr_array_unref(o->memories);
+    g_array_unref(o->numa_cpus);
     g_free(o->memory_backend);
     g_free(o->human_monitor);
     g_free(o->vga);

@@ -21,10 +21,9 @@ struct monitor_option {
 };
 
 struct memory_object { /* -object memory-backend-... */
-    char *id;
-    uint64_t bytes;
-    struct ram_backing backing;
-    bool used;
+    struct object_options *options;
+    char *text; /* as given */
+    bool used;  /* it is the machine's RAM, or a part of that */
 };
 
 struct option_text { /* an option with its argument still as text */
@@ -41,6 +40,7 @@ struct options {
     GPtrArray *netdevs, *nics; /* the same */
     GPtrArray *monitors;       /* struct monitor_option */
     GPtrArray *memories;       /* struct memory_object */
+    GArray *numa_cpus;         /* struct numa_cpu: -numa node,cpus= */
     char *memory_backend;      /* -machine memory-backend=, or NULL */
     char *human_monitor;       /* -monitor: a chardev spec, "none", or NULL */
     char *vga;                 /* -vga: "std", "none"; NULL: not given */

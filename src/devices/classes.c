@@ -1,4 +1,5 @@
 /* The table of all device classes, in the order of -device help. */
+#include "devices/acpi-pcihp.h"
 #include "devices/acpi-pm.h"
 #include "devices/core/device.h"
 #include "devices/display/pci-display.h"
@@ -21,6 +22,7 @@
 #include "devices/isa/serial.h"
 #include "devices/isa/stall.h"
 #include "devices/isa/testdev.h"
+#include "devices/memory-slots.h"
 #include "devices/pci/bridge.h"
 #include "devices/pci/i440fx.h"
 #include "devices/pci/i6300esb.h"
@@ -38,6 +40,8 @@
 
 const struct device_class *const device_classes[] = {
     /* boards only */
+    &acpi_memhp_class,
+    &acpi_pcihp_class,
     &acpi_pm_class,
     &ferr_class,
     &fw_cfg_class,
@@ -87,6 +91,7 @@ const struct device_class *const device_classes[] = {
     &virtio_rng_device_class,
     &virtio_serial_device_class,
     /* no bus, or one of a device's */
+    &pc_dimm_class,
     &virtconsole_class,
     &virtserialport_class,
     &vmcoreinfo_class,

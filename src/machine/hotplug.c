@@ -149,6 +149,8 @@ static void tell_guest(struct device *dev)
         struct pci_device *pci = (struct pci_device *)dev;
 
         pci->bus->hotplug->plugged(pci->bus->hotplug_opaque, pci);
+    } else if (dev->class->plugged) {
+        dev->class->plugged(dev);
     }
 }
 
@@ -209,6 +211,9 @@ bool machine_unplug(struct machine *m, const char *id, GError **error)
     }
     if (dev->class->bus == BUS_PCI) {
         return pci->bus->hotplug->unplug_request(pci->bus->hotplug_opaque, pci, error);
+    }
+    if (dev->class->unplug_request) {
+        return dev->class->unplug_request(dev, error);
     }
     machine_device_unplugged(m, dev);
     return true;

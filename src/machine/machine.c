@@ -104,6 +104,11 @@ void machine_config_free(struct machine_config *config)
     g_free(config->rtc_clock);
     g_free(config->black_box_dir);
     g_free(config->ram_backing.path);
+    g_free(config->ram_id);
+    for (unsigned i = 0; i < NUMA_NODES; i++) {
+        g_free(config->numa.node[i].memdev);
+    }
+    g_free(config->numa.of_cpu);
     g_free(config->symbols);
     g_ptr_array_unref(config->globals);
     g_ptr_array_unref(config->smbios);

@@ -33,6 +33,22 @@ struct boot_options {
     int32_t reboot_timeout_ms; /* when nothing boots; -1: never */
 };
 
+/* -numa. Nodes are numbered from 0 without gaps. */
+#define NUMA_NODES 64
+#define NUMA_LOCAL 10 /* distance of a node to itself (ACPI specification 5.0, 5.2.17) */
+#define NUMA_FAR   20
+struct numa_config {
+    unsigned n; /* nodes; 0: nothing was said */
+    struct {
+        bool given;
+        char *memdev;
+        uint64_t bytes; /* of the machine's own RAM */
+    } node[NUMA_NODES];
+    bool has_distances;
+    uint8_t distance[NUMA_NODES][NUMA_NODES];
+    uint8_t *of_cpu; /* a node for each vCPU that there can be */
+};
+
 #define MACHINE_FLASHES 2
 
 /* What the command line takes, for clients that make one; the lists end with a NULL name. */
@@ -52,6 +68,10 @@ struct machine_config { /* what the command line said; strings owned */
     char *uuid;         /* canonical text, or NULL */
     uint64_t ram_bytes;
     struct ram_backing ram_backing; /* all zero: anonymous */
+    char *ram_id;                   /* of the object that it is; NULL: none */
+    uint64_t max_ram_bytes;         /* -m maxmem=; 0: no more can be plugged in */
+    unsigned ram_slots;             /* -m slots= */
+    struct numa_config numa;
     struct cpu_topology topology;
     char *cpu_spec;    /* -cpu; NULL: default */
     GPtrArray *accels; /* names in order of preference */

@@ -15,6 +15,10 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+
 static GQuark ram_error_quark(void)
 {
     return g_quark_from_static_string("godwit-memory");
@@ -79,6 +83,22 @@ static int file_open(const char *name, uint64_t size, const struct ram_backing *
     return -1;
 }
 
+/* What the host is to know of it. */
+static bool advise(void *host, const char *name, uint64_t size, const struct ram_backing *backing,
+                   GError **error)
+{
+    if (backing && backing->no_dump) {
+        madvise(host, size, MADV_DONTDUMP);
+    }
+    if (backing && !backing->no_merge && !backing->share) {
+        madvise(host, size, MADV_MERGEABLE); /* where the host can */
+    }
+    if (backing && backing->prealloc && madvise(host, size, MADV_POPULATE_WRITE) != 0) {
+        return fail(name, size, "prealloc: ", errno, error);
+    }
+    return true;
+}
+
 /* Fills the reserved space. */
 static bool map(void *host, const char *name, uint64_t size, const struct ram_backing *backing,
                 GError **error)
@@ -105,7 +125,7 @@ static bool map(void *host, const char *name, uint64_t size, const struct ram_ba
     if (fd >= 0) {
         close(fd);
     }
-    return mapped != MAP_FAILED;
+    return mapped != MAP_FAILED && advise(host, name, size, backing, error);
 }
 
 struct ram_block *ram_block_new_backed(const char *name, uint64_t size,

@@ -33,6 +33,8 @@ struct ram_backing {
     bool memfd; /* a file without a name */
     bool share; /* what is written is seen by others who map the file; else it is the machine's own
                  */
+    bool prealloc;          /* the host gives all of it at once */
+    bool no_merge, no_dump; /* not for the host's page merging, not in our core dumps */
 };
 
 /* backing NULL: anonymous. A file that is absent or empty is made as large as the memory, one that

@@ -4,6 +4,7 @@
 #include "monitor/monitor-priv.h"
 
 #include "cpu/x86/cpuid.h"
+#include "devices/memory-slots.h"
 #include "devices/virtio/virtio-balloon.h"
 #include "qapi-commands.h"
 #include "qapi/error.h"
@@ -142,6 +143,7 @@ struct memory_info *qmp_query_memory_size_summary(struct qmp_call *call, GError 
 
     info->base_memory = call->machine->config->ram_bytes;
     info->has_plugged_memory = true;
+    info->plugged_memory = memory_slots_plugged_bytes(call->machine->env.memory_slots);
     return info;
 }
 
@@ -282,7 +284,9 @@ static bool read_linear(void *opaque, uint64_t addr, void *buf, size_t length)
 
 static bool size_fits(const struct machine *m, uint64_t addr, int64_t size)
 {
-    return size >= 0 && (uint64_t)size <= m->config->ram_bytes + PMEMSAVE_EXTRA_BYTES &&
+    return size >= 0 &&
+           (uint64_t)size <=
+               MAX(m->config->ram_bytes, m->config->max_ram_bytes) + PMEMSAVE_EXTRA_BYTES &&
            (!size || addr + (uint64_t)size - 1 >= addr);
 }
 

@@ -524,12 +524,7 @@ static void list_object_members(const char *name, struct object_property_info_li
     const struct qapi_type *branch;
     int kind;
 
-    if (!qapi_enum_parse(&object_type_type, name, &kind)) { /* memory */
-        add_info(list, "size", g_strdup("int"));
-        add_info(list, "share", g_strdup("bool"));
-        if (strcmp(name, "memory-backend-file") == 0) {
-            add_info(list, "mem-path", g_strdup("string"));
-        }
+    if (!qapi_enum_parse(&object_type_type, name, &kind)) {
         return;
     }
     branch = object_options_type.branches[kind];

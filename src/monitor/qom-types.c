@@ -29,10 +29,6 @@ static const struct {
     {"memory-backend", "object"},
 };
 
-/* What -object makes and object-add does not. */
-static const char *const memory_backends[] = {"memory-backend-file", "memory-backend-memfd",
-                                              "memory-backend-ram"};
-
 static void type_free(gpointer data)
 {
     struct qom_type *type = data;
@@ -105,7 +101,9 @@ static void add_cpus(GPtrArray *types)
 
 static const char *object_parent(const char *name)
 {
-    return g_str_has_prefix(name, "rng-") ? "rng-backend" : "object";
+    return g_str_has_prefix(name, "rng-")              ? "rng-backend"
+           : g_str_has_prefix(name, "memory-backend-") ? "memory-backend"
+                                                       : "object";
 }
 
 static void add_objects(GPtrArray *types)
@@ -114,9 +112,6 @@ static void add_objects(GPtrArray *types)
         const char *name = object_type_type.values[i];
 
         add(types, g_strdup(name), object_parent(name), QOM_OBJECT);
-    }
-    for (unsigned i = 0; i < G_N_ELEMENTS(memory_backends); i++) {
-        add(types, g_strdup(memory_backends[i]), "memory-backend", QOM_OBJECT);
     }
 }
 

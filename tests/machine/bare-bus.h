@@ -6,10 +6,13 @@
 #define TESTS_MACHINE_BARE_BUS_H
 
 #include "devices/core/device.h"
+#include "devices/core/object.h"
+#include "devices/memory-slots.h"
 #include <string.h>
 
 struct bare_bus {
     struct device_env env;
+    struct memory_slots slots; /* a test's to use */
     struct system_ops system;
     struct loop *loop;
     struct event_sink sink;
@@ -152,6 +155,7 @@ static inline void bus_start(struct bare_bus *bus)
 static inline void bus_free(struct bare_bus *bus)
 {
     devices_free(&bus->env);
+    objects_free(&bus->env);
     while (g_main_context_iteration(bus->loop->context, FALSE)) { /* what is on its way ends */
     }
     block_graph_free(bus->env.block);

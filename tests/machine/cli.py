@@ -21,7 +21,7 @@ BAD = [
     (["-m", ""], "is not a memory size"),
     (["-m", "99999999999999999999"], "is not a memory size"),
     (["-m", "1000000000"], "MiB of memory, the host has"),
-    (["-m", "1G,slots=2,maxmem=2G"], "'slots' is not supported"),
+    (["-m", "1G,slots=2"], "slots specified but no max-size"),
     (["-M", "foo"], "unsupported machine type 'foo'"),
     (["-M", "q35,foo=1"], "invalid parameter 'foo'"),
     (["-M", "q35,usb=on"], "machine property 'usb' is always 'off'"),

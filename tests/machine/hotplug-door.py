@@ -242,6 +242,169 @@ class Native(Case):
         self.refused(door, delete, "Bus 'pcie.0' does not support", id="rp")
 
 
+class Acpi(Case):
+    """Slots of pci.0 on the pc board, by the registers that its ACPI methods use."""
+    UP, DOWN, EJECT, SLOTS, BUS = 0xae00, 0xae04, 0xae08, 0xae0c, 0xae10
+    GPE = 0xb000 + 0x20
+
+    def door(self, *args):
+        return super().door(*args, machine="pc")
+
+    def test_plug_and_unplug(self):
+        door = self.door("-device", "virtio-rng-pci,id=cold,addr=4")
+        self.assertEqual(door.inl(self.SLOTS), 0xfffffffc)  # not the chipset's
+        for _ in range(3):
+            door.qmp.command("device_add", driver="virtio-rng-pci", id="r", addr="0x5")
+            self.assertEqual(door.inb(self.GPE), 2)
+            door.outb(self.GPE, 2)
+            self.assertEqual((door.inl(self.UP), door.inl(self.UP)), (1 << 5, 0))
+            self.assertEqual(Function(door, 5).id, RNG)
+            door.qmp.command("device_del", id="r")
+            self.refused(door, "device_del", "already in the process of unplug", id="r")
+            self.assertEqual((door.inb(self.GPE), door.inl(self.DOWN)), (2, 1 << 5))
+            door.outl(self.EJECT, 1 << 5)
+            self.deleted(door, "r")
+            self.assertEqual((Function(door, 5).id, door.inl(self.DOWN)), (0xffffffff, 0))
+            door.outb(self.GPE, 2)
+        door.outl(self.EJECT, 1 << 4)  # of the guest's own accord
+        self.deleted(door, "cold")
+
+    def test_reset_ends_it(self):
+        door = self.door("-device", "virtio-rng-pci,id=r")
+        door.qmp.command("device_del", id="r")
+        door.qmp.command("system_reset")
+        self.deleted(door, "r")
+
+    def test_hostile(self):
+        """Eject everything, on any bus, while the device works."""
+        door = self.door("-device", "virtio-rng-pci,id=r,addr=5")
+        rng = Device(door, 5)
+        rng.start()
+        rng.queues[0].offer([], [64])
+        for bus in (1, 0xffffffff, 0):
+            door.outl(self.BUS, bus)
+            door.outl(self.EJECT, 0xffffffff)
+            self.assertEqual(door.inl(self.BUS), bus)
+        self.deleted(door, "r")
+        self.assertEqual(Function(door, 1).id & 0xffff, 0x8086)  # the chipset stays
+        self.refused(door, "device_add", "does not support hotplugging", driver="VGA")
+
+    def test_off(self):
+        door = self.door("-global", "PIIX4_PM.acpi-root-pci-hotplug=off")
+        self.refused(door, "device_add", "Bus 'pci.0' does not support hotplugging",
+                     driver="virtio-rng-pci")
+        self.assertEqual(door.inl(self.SLOTS), 0xffffffff)
+
+
+class Memory(Case):
+    """Slots for memory, by the registers that ACPI methods use."""
+    SLOT, EVENT, STATUS, FLAGS = 0xa00, 0xa04, 0xa08, 0xa14
+
+    def door(self, *args):
+        return super().door("-m", "16,slots=2,maxmem=1G", *[
+            x for i in range(3) for x in ("-object", f"memory-backend-ram,id=m{i},size=32M")], *args)
+
+    def add(self, door, device, memory, **more):
+        door.qmp.command("device_add", driver="pc-dimm", id=device, memdev=memory, **more)
+
+    def test_plug_and_unplug(self):
+        door = self.door("-device", "pc-dimm,id=cold,memdev=m0")
+        door.outl(self.SLOT, 0)
+        self.assertEqual(door.inb(self.FLAGS), 1)
+        self.add(door, "d", "m1", node=0, slot=1)
+        self.assertEqual(door.inb(0x600 + 0x20), 8)
+        door.outl(self.SLOT, 1)
+        self.assertEqual(door.inb(self.FLAGS), 3)
+        where = door.inl(0xa00) | door.inl(0xa04) << 32
+        self.assertEqual((where, door.inl(0xa08)), (0x102000000, 32 << 20))
+        data = [d["data"] for d in door.qmp.command("query-memory-devices")]
+        self.assertEqual(data[1], {"id": "d", "addr": where, "size": 32 << 20, "slot": 1, "node": 0,
+                                   "memdev": "/objects/m1", "hotplugged": True,
+                                   "hotpluggable": True})
+        self.assertEqual([d["hotplugged"] for d in data], [False, True])
+        self.assertEqual(door.qmp.command("query-memory-size-summary"),
+                         {"base-memory": 16 << 20, "plugged-memory": 64 << 20})
+        door.write(where + (32 << 20) - 8, b"12345678")
+        self.assertEqual(door.read(where + (32 << 20) - 8, 8), b"12345678")
+        self.refused(door, "object-del", "in use", id="m1")
+        door.outb(self.FLAGS, 2)
+        self.assertEqual(door.inb(self.FLAGS), 1)
+        door.qmp.command("device_del", id="d")
+        self.assertEqual(door.inb(self.FLAGS), 5)
+        door.outb(self.FLAGS, 4)
+        door.outb(self.FLAGS, 8)
+        self.deleted(door, "d", virtio=False)
+        self.assertEqual(door.read(where, 4), b"\xff\xff\xff\xff")
+        door.qmp.command("object-del", id="m1")
+
+    def test_refusal(self):
+        door = self.door("-device", "pc-dimm,id=d,memdev=m0")
+        door.qmp.command("device_del", id="d")
+        door.outl(self.SLOT, 0)
+        for status in (0x84, 0x82):
+            door.outl(self.EVENT, 3)
+            door.outl(self.STATUS, status)
+            info = {"device": "d", "slot": "0", "slot-type": "DIMM", "source": 3, "status": status}
+            self.assertEqual(door.qmp.event("ACPI_DEVICE_OST")["data"], {"info": info})
+            self.assertEqual(door.qmp.command("query-acpi-ospm-status")[0], info)
+        error = door.qmp.event("MEM_UNPLUG_ERROR")["data"]
+        self.assertEqual(error["device"], "d")
+        self.assertIn("130", error["msg"])
+        self.assertEqual(door.qmp.event("DEVICE_UNPLUG_GUEST_ERROR")["data"],
+                         {"device": "d", "path": "/machine/peripheral/d"})
+        door.qmp.command("device_del", id="d")
+        door.outb(self.FLAGS, 8)
+        self.deleted(door, "d", virtio=False)
+
+    def test_hostile(self):
+        door = self.door("-device", "pc-dimm,id=d,memdev=m0")
+        for slot in (2, 255, 256, 0xffffffff):
+            door.outl(self.SLOT, slot)
+            for port in range(self.EVENT, 0xa18, 4):
+                door.inl(port)
+                door.outl(port, 0xffffffff)
+        self.assertEqual(len(door.qmp.command("query-memory-devices")), 1)
+
+    def test_errors(self):
+        door = self.door("-device", "pc-dimm,id=d,memdev=m0", "-object",
+                         "memory-backend-ram,id=odd,size=5M")
+        for text, more in (
+                ("'memdev' property must be set", {}), ("no object 'x'", {"memdev": "x"}),
+                ("can't use already busy memdev: m0", {"memdev": "m0"}),
+                ("slot 0 is busy", {"memdev": "m1", "slot": 0}),
+                ("invalid slot number 2, valid range is [0-1]", {"memdev": "m1", "slot": 2}),
+                ("address must be aligned to 0x200000 bytes", {"memdev": "m1", "addr": 5}),
+                ("conflicts with memory device id='d'", {"memdev": "m1", "addr": 1 << 32}),
+                ("usable range for memory devices", {"memdev": "m1", "addr": 1 << 40}),
+                ("must be multiple of 0x200000", {"memdev": "odd"}),
+                ("number of numa nodes: 1", {"memdev": "m1", "node": 1})):
+            self.refused(door, "device_add", text, driver="pc-dimm", id="e", **more)
+        self.add(door, "e", "m1")
+        self.refused(door, "device_add", "no free slots", driver="pc-dimm", memdev="m2")
+        names = {m["id"]: m["size"] for m in door.qmp.command("query-memdev")}
+        self.assertEqual(names, {"m0": 32 << 20, "m1": 32 << 20, "m2": 32 << 20, "odd": 5 << 20,
+                                 "pc.ram": 16 << 20})
+
+    def test_options(self):
+        ram = ["-object", "memory-backend-ram,id=r0,size=16M"]
+        for args, text in (
+                (["-m", "16,slots=2"], "no max-size"), (["-m", "16,slots=2,maxmem=8M"], "at least"),
+                (["-m", "16,slots=2,maxmem=16M"], "is equal"),
+                (["-m", "16,slots=257,maxmem=1G"], "unsupported amount of memory slots: 257"),
+                (["-m", "16,slots=2,maxmem=1E"], "does not fit"),
+                (["-m", "16", "-device", "pc-dimm,memdev=r0", *ram], "'slots' option"),
+                (["-m", "16", "-numa", "node"], "should equal RAM size"),
+                (["-m", "16", "-numa", "node,memdev=r1"], "no such -object"),
+                (["-m", "16", "-numa", "foo"], "does not accept value 'foo'"),
+                (["-m", "16", "-numa", "node,cpus=0-9,memdev=r0", *ram], "CPU index (1)"),
+                (["-m", "16", "-numa", "dist,src=0,dst=1,val=20"], "missing"),
+                (["-m", "16", "-numa", "node,memdev=r0", "-numa", "node,nodeid=0", *ram],
+                 "Duplicate")):
+            result = run("-M", "q35", "-accel", "qtest", "-display", "none", *args)
+            self.assertNotEqual(result.returncode, 0)
+            self.assertIn(text, result.stderr)
+
+
 class Types(Case):
     def test_properties(self):
         """What all PCI devices have is told with their own."""

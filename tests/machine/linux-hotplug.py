@@ -69,8 +69,9 @@ class Hotplug(unittest.TestCase):
             with open(path, "wb") as file:
                 file.write(data)
             m.qmp.command("blockdev-add", driver="file", node_name="n", filename=path)
-            m.qmp.command("device_add", driver="virtio-blk-pci", id="disk", bus=bus, drive="n",
-                          serial=f"S{i}")
+            where = {"bus": bus} if bus else {}
+            m.qmp.command("device_add", driver="virtio-blk-pci", id="disk", drive="n",
+                          serial=f"S{i}", **where)
             self.command(m, "until [ -b /dev/vda ]; do usleep 20000; done")
             self.assertIn(f"S{i}", self.command(m, "cat /sys/block/vda/serial"))
             self.command(m, "dd if=/dev/vda of=/tmp/x bs=64k; echo again >>/tmp/x")
@@ -95,6 +96,59 @@ class Hotplug(unittest.TestCase):
         self.command(m, "echo 0 >/sys/bus/pci/slots/1/power")  # of its own accord
         self.deleted(m, "r")
         self.assertNotIn("virtio_rng", self.command(m, "cat /sys/class/misc/hw_random/rng_current"))
+
+
+    def test_acpi(self):
+        """The pc board's slots, again and again."""
+        self.disk_comes_and_goes(self.boot("-M", "pc"), None, 20)
+
+    def memory(self, m, state):
+        """128 MiB more; the guest uses them as `state` says."""
+        m.qmp.command("object-add", **{"qom-type": "memory-backend-ram", "id": "m",
+                                       "size": 128 << 20})
+        m.qmp.command("device_add", driver="pc-dimm", id="d", memdev="m")
+        wanted = {"device": "d", "slot": "0", "slot-type": "DIMM", "source": 1, "status": 0}
+        while m.qmp.event("ACPI_DEVICE_OST", 60)["data"]["info"] != wanted:
+            pass
+        before = self.total(m)
+        self.command(m, f"echo {state} >/sys/devices/system/memory/memory32/state")
+        self.assertEqual(self.total(m), before + 131072)
+
+    def total(self, m):
+        return int(re.search(r"MemTotal: *(\d+)", self.command(m, "cat /proc/meminfo")).group(1))
+
+    def test_memory(self):
+        m = self.boot("-m", "256,slots=2,maxmem=1G")
+        for _ in range(2):
+            self.memory(m, "online_movable")
+            self.command(m, "head -c 60000000 /dev/urandom >/tmp/x; rm /tmp/x")
+            m.qmp.command("device_del", id="d")
+            self.deleted(m, "d")
+            m.qmp.command("object-del", id="m")
+
+    def test_memory_that_cannot_move(self):
+        m = self.boot("-m", "256,slots=2,maxmem=1G")
+        self.memory(m, "online_kernel")
+        self.command(m, "mkdir /tmp/f; cd /tmp/f; seq 1 30000 | xargs touch 2>/dev/null; cd /")
+        m.qmp.command("device_del", id="d")
+        self.assertEqual(m.qmp.event("MEM_UNPLUG_ERROR", 120)["data"]["device"], "d")
+        self.assertEqual(m.qmp.event("DEVICE_UNPLUG_GUEST_ERROR")["data"],
+                         {"device": "d", "path": "/machine/peripheral/d"})
+        self.assertEqual(len(m.qmp.command("query-memory-devices")), 1)
+
+    def test_nodes(self):
+        """Where memory and processors are, as the guest sees it."""
+        m = self.boot("-smp", "2", "-m", "256", "-object", "memory-backend-ram,id=a,size=160M",
+                      "-object", "memory-backend-ram,id=b,size=96M", "-numa",
+                      "node,cpus=0,memdev=a", "-numa", "node,cpus=1,memdev=b", "-numa",
+                      "dist,src=0,dst=1,val=33")
+        self.command(m, "cd /sys/devices/system/node")
+        self.assertEqual(self.command(m, "cat node?/cpulist").split(), ["0", "1"])
+        self.assertEqual(self.command(m, "cat node1/distance").split(), ["33", "10"])
+        found = self.command(m, "cat node?/meminfo")
+        sizes = [int(n) for n in re.findall(r"MemTotal: *(\d+)", found)]
+        self.assertLess(sizes[1], 96 << 10)
+        self.assertGreater(sizes[1], 60 << 10)
 
 
 def main():

@@ -40,6 +40,11 @@ static const struct acpi_config *config_of(unsigned n_cpus)
                                   .i8042 = true,
                                   .pvpanic_port = 0x1234,
                                   .s3 = true,
+                                  .pci_hotplug_port = 0xae00,
+                                  .pci_slots = 0xfffffffc,
+                                  .memory_hotplug_port = 0xa00,
+                                  .n_memory_slots = n_cpus == 1 ? 0 : 256,
+                                  .cpu_hotplug_port = n_cpus == 1 ? 0 : 0xcd8,
                                   .s4 = true};
     return &config;
 }

@@ -6,6 +6,7 @@
 #include "all-devices.h"
 #include "devices/ide/ahci.h"
 #include "devices/ide/ata.h"
+#include "devices/memory-slots.h"
 #include "devices/pci/i440fx.h"
 #include "devices/pflash.h"
 #include "devices/vmcoreinfo.h"
@@ -39,6 +40,19 @@ static bool is_host_bridge(const struct device_class *class)
     return class == &q35_host_class || class == &i440fx_class;
 }
 
+/* A slot, and memory for it. */
+static void memory_init(struct bare_bus *bus)
+{
+    static const char text[] = "memory-backend-ram,id=m0,size=2M";
+    struct object_options *options = object_options_from_keyval(text, "qom-type", NULL);
+
+    bus->slots = (struct memory_slots){
+        .base = 1ull << 32, .bytes = 1ull << 30, .limit = 1ull << 30, .n = 1, .n_nodes = 1};
+    bus->env.memory_slots = &bus->slots;
+    g_assert_true(object_add(&bus->env, options, NULL));
+    object_options_free(options);
+}
+
 static struct bare_bus *class_bus(const struct device_class *class)
 {
     struct bare_bus *bus = bus_new();
@@ -49,6 +63,9 @@ static struct bare_bus *class_bus(const struct device_class *class)
     null_chardev = chardev_new("null", "null", bus->loop, NULL);
     if (!is_host_bridge(class)) {
         g_assert_nonnull(q35_host_create(&bus->env, NULL, NULL));
+    }
+    if (class == &pc_dimm_class || class == &acpi_memhp_class) {
+        memory_init(bus);
     }
     if (class == &vmcoreinfo_class || class == &vmgenid_class) {
         g_assert_nonnull(fw_cfg_create(&bus->env, NULL));
@@ -89,6 +106,9 @@ static struct device *class_device(const struct device_class *class, struct bare
         g_assert_true(block_node_find(bus->env.block, "n0") ||
                       block_node_add(bus->env.block, &o, &error));
         g_assert_true(device_set_property(dev, "drive", "n0", &error));
+    }
+    if (class == &pc_dimm_class) {
+        g_assert_true(device_set_property(dev, "memdev", "m0", &error));
     }
     if (class == &mc146818rtc_class) {
         g_assert_true(device_set_property(dev, "base", "2026-01-01", &error));

@@ -91,6 +91,10 @@ struct device_class {
     /* Where firmware finds it, as in Open Firmware: "/pci@i0cf8/scsi@4/disk@0,0", owned by the
      * caller. Classes with it have the property bootindex. NULL: it cannot be booted from. */
     char *(*boot_path)(struct device *);
+    /* Without a bus: the device is there, tell the guest; ask the guest to give it up (what comes
+     * of it is system_device_unplugged() or system_note_unplug_failed()), NULL: it goes at once. */
+    void (*plugged)(struct device *);
+    bool (*unplug_request)(struct device *, GError **);
     const struct display_ops *display; /* of a display adapter (display/display.h), else NULL */
 };
 
@@ -136,6 +140,7 @@ struct device_env {
     struct device_list *devices;         /* realized, in order of creation; the core makes it */
     GPtrArray *objects;                  /* struct object (core/object.h); NULL: none */
     struct pci_bus *pci;                 /* NULL: none */
+    struct memory_slots *memory_slots;   /* NULL: none */
     struct virtio_mmio_bus *virtio_mmio; /* NULL: none */
     GPtrArray *ide_buses;                /* struct ide_bus (ide/ata.h); NULL: none */
     struct qtest *qtest;                 /* the register door; NULL: none */

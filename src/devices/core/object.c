@@ -13,6 +13,7 @@ static void object_free(struct object *o)
         close(o->fd);
     }
     g_clear_pointer(&o->secret, g_bytes_unref);
+    ram_block_free(o->ram);
     object_options_free(o->options);
     g_free(o);
 }
@@ -104,8 +105,47 @@ static bool load_secret(struct object *o, GError **error)
     return true;
 }
 
+bool object_options_memory(const struct object_options *options, uint64_t *bytes,
+                           struct ram_backing *backing)
+{
+    const struct memory_backend_file_properties *file = &options->u.memory_backend_file;
+    const struct memory_backend_properties *p = &options->u.memory_backend_ram;
+    bool is_file = options->qom_type == OBJECT_TYPE_MEMORY_BACKEND_FILE;
+    bool is_memfd = options->qom_type == OBJECT_TYPE_MEMORY_BACKEND_MEMFD;
+
+    if (!is_file && !is_memfd && options->qom_type != OBJECT_TYPE_MEMORY_BACKEND_RAM) {
+        return false;
+    }
+    if (is_file) {
+        *bytes = file->size;
+        *backing = (struct ram_backing){.path = file->mem_path,
+                                        .share = file->has_share && file->share,
+                                        .prealloc = file->has_prealloc && file->prealloc,
+                                        .no_merge = file->has_merge && !file->merge,
+                                        .no_dump = file->has_dump && !file->dump};
+        return true;
+    }
+    if (is_memfd) {
+        p = &options->u.memory_backend_memfd;
+    }
+    *bytes = p->size;
+    *backing = (struct ram_backing){.memfd = is_memfd,
+                                    .share = p->has_share ? p->share : is_memfd,
+                                    .prealloc = p->has_prealloc && p->prealloc,
+                                    .no_merge = p->has_merge && !p->merge,
+                                    .no_dump = p->has_dump && !p->dump};
+    return true;
+}
+
 static bool object_open(struct object *o, GError **error)
 {
+    struct ram_backing backing;
+    uint64_t bytes;
+
+    if (object_options_memory(o->options, &bytes, &backing)) {
+        o->ram = ram_block_new_backed(o->options->id, bytes, &backing, error);
+        return o->ram != NULL;
+    }
     return o->options->qom_type == OBJECT_TYPE_RNG_RANDOM ? open_random(o, error)
            : o->options->qom_type == OBJECT_TYPE_SECRET   ? load_secret(o, error)
                                                           : true;

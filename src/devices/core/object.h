@@ -11,9 +11,15 @@
 struct object {
     struct object_options *options; /* with its id and kind */
     unsigned users;
-    int fd;         /* rng-random: the file, to be read without blocking; else -1 */
-    GBytes *secret; /* secret: what it holds, decoded; else NULL */
+    struct ram_block *ram; /* memory-backend-...; else NULL */
+    int fd;                /* rng-random: the file, to be read without blocking; else -1 */
+    GBytes *secret;        /* secret: what it holds, decoded; else NULL */
 };
+
+/* The memory that an object of a memory-backend kind has; false: it is of another. Strings stay
+ * the options'. */
+bool object_options_memory(const struct object_options *options, uint64_t *bytes,
+                           struct ram_backing *backing);
 
 bool object_add(struct device_env *env, const struct object_options *options, GError **error);
 bool object_delete(struct device_env *env, const char *id, GError **error);

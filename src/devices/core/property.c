@@ -216,12 +216,12 @@ bool device_set_property(struct device *dev, const char *name, const char *value
         g_free(*(char **)field);
         *(char **)field = g_strdup(value);
         return true;
-    case PROP_I32:
-        return set_signed(dev, p, value, error);
     case PROP_ENUM:
         return set_enum(dev, p, value, error);
     case PROP_CHARDEV:
         return set_chardev(dev, p, value, error);
+    case PROP_I32:
+        return set_signed(dev, p, value, error);
     default:
         return set_number(dev, p, value, error);
     }

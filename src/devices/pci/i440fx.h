@@ -20,5 +20,7 @@ struct device *piix3_create(struct device_env *env, GError **error);
 struct device *piix4_pm_create(struct device_env *env, struct device *pm, GError **error);
 bool piix4_pm_offers_s3(const struct device *dev);
 bool piix4_pm_offers_s4(const struct device *dev);
+/* Whether devices on the root bus may come and go (acpi-pcihp.h). */
+bool piix4_pm_offers_hotplug(const struct device *dev);
 
 #endif

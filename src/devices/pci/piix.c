@@ -171,6 +171,7 @@ struct piix4_pm {
     struct pci_device pci;
     struct {
         uint8_t disable_s3, disable_s4;
+        bool root_hotplug;
     } cfg;
     struct piix4_pm_state s;
     struct device *pm;
@@ -244,6 +245,8 @@ static const struct property piix4_pm_props[] = {
      .help = "1: the ACPI tables do not tell of suspend to RAM"},
     {"disable_s4", PROP_U8, offsetof(struct piix4_pm, cfg.disable_s4),
      .help = "1: the ACPI tables do not tell of suspend to disk"},
+    {"acpi-root-pci-hotplug", PROP_BOOL, offsetof(struct piix4_pm, cfg.root_hotplug), .def = true,
+     .help = "devices on pci.0 may come and go while the guest runs"},
     {NULL},
 };
 
@@ -277,4 +280,9 @@ bool piix4_pm_offers_s3(const struct device *dev)
 bool piix4_pm_offers_s4(const struct device *dev)
 {
     return !((const struct piix4_pm *)dev)->cfg.disable_s4;
+}
+
+bool piix4_pm_offers_hotplug(const struct device *dev)
+{
+    return ((const struct piix4_pm *)dev)->cfg.root_hotplug;
 }

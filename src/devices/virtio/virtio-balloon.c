@@ -11,6 +11,7 @@
  */
 #include "devices/virtio/virtio-balloon.h"
 
+#include "devices/memory-slots.h"
 #include "devices/virtio/virtio-pci.h"
 #include "qapi-events.h"
 #include <string.h>
@@ -191,12 +192,20 @@ static void balloon_get_config(struct virtio *v, uint8_t *config)
     memcpy(config + CONFIG_ACTUAL, &actual, 4);
 }
 
+/* What the guest has, with what was plugged in. */
+static uint64_t ram_bytes(const struct device *dev)
+{
+    return dev->env->ram_bytes + memory_slots_plugged_bytes(dev->env->memory_slots);
+}
+
 uint64_t virtio_balloon_actual(const struct device *dev)
 {
     const struct virtio_balloon *d = (const struct virtio_balloon *)dev;
     uint64_t held = (uint64_t)d->s.actual << PAGE_BITS;
 
-    return dev->env->ram_bytes - MIN(held, dev->env->ram_bytes);
+    uint64_t ram = ram_bytes(dev);
+
+    return ram - MIN(held, ram);
 }
 
 static void balloon_set_config(struct virtio *v, const uint8_t *config)
@@ -214,7 +223,7 @@ static void balloon_set_config(struct virtio *v, const uint8_t *config)
 void virtio_balloon_set_target(struct device *dev, uint64_t bytes)
 {
     struct virtio_balloon *d = (struct virtio_balloon *)dev;
-    uint64_t ram = dev->env->ram_bytes;
+    uint64_t ram = ram_bytes(dev);
 
     d->s.num_pages = (uint32_t)((ram - MIN(bytes, ram)) >> PAGE_BITS);
     virtio_config_changed(&d->proxy.virtio);

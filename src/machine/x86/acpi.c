@@ -6,9 +6,10 @@
  * Firmware gets the same tables as files, laid out from address 0, with a list of commands that say
  * where addresses stand in them and which sums to make right once they have a place (the linker and
  * loader interface of QEMU's firmware configuration: 128-byte entries, little-endian).
- * Left out: SRAT/SLIT (one node), BERT/HEST, SPCR, TPM.
+ * Left out: BERT/HEST, SPCR, TPM.
  */
 #include "machine/x86/acpi.h"
+#include "machine/x86/acpi-hotplug.h"
 
 #include "machine/x86/boot-priv.h"
 #include "machine/x86/q35-map.h"
@@ -17,7 +18,10 @@
 #include "dsdt.hex"
 #include "dsdt_microvm.hex"
 #include "dsdt_pc.hex"
+#include "ssdt_cpus.hex"
 #include "ssdt_hpet.hex"
+#include "ssdt_memory.hex"
+#include "ssdt_pcihp.hex"
 #include "ssdt_pvpanic.hex"
 #include "ssdt_s3.hex"
 #include "ssdt_s4.hex"
@@ -32,7 +36,7 @@
 #define FACS_BYTES   64
 #define RSDP_BYTES   36
 
-#define MAX_TABLES   16
+#define MAX_TABLES   24
 
 #define PORT92       0x92
 #define PORT92_RESET 0x01
@@ -335,7 +339,7 @@ static void madt_place(struct builder *b, const struct acpi_config *config)
         add8(t, 8);
         add8(t, (uint8_t)i);
         add8(t, (uint8_t)config->apic_id[i]);
-        add32(t, 1); /* enabled */
+        add32(t, !config->cpu_present || config->cpu_present[i]); /* enabled */
     }
     add8(t, 1); /* I/O APIC */
     add8(t, 12);
@@ -385,44 +389,70 @@ static void hpet_place(struct builder *b)
     table_place(b, t, true);
 }
 
-/* PkgLength (20.2.4) of a body of n bytes, in the two-byte form: itself counted. */
-static void add_pkg_length(GByteArray *t, size_t n)
-{
-    n += 2;
-    g_assert(n < 0x1000);
-    add8(t, (uint8_t)(0x40 | (n & 0xf)));
-    add8(t, (uint8_t)(n >> 4));
-}
-
-/* Device (Cxxx) { Name (_HID, "ACPI0007"), Name (_UID, n) } for each vCPU, in \_SB. */
-static void ssdt_place(struct builder *b, const struct acpi_config *config)
+static void ssdt_place(struct builder *b, const struct acpi_config *config,
+                       void (*fill)(GByteArray *, const struct acpi_config *))
 {
     GByteArray *t = table_new("SSDT", 2);
 
+    fill(t, config);
+    table_place(b, t, true);
+}
+
+/* Which node processors and memory belong to (5.2.16). */
+static void srat_place(struct builder *b, const struct acpi_config *config)
+{
+    GByteArray *t = table_new("SRAT", 1);
+
+    add32(t, 1);
+    add64(t, 0);
     for (unsigned i = 0; i < config->n_cpus; i++) {
-        g_autoptr(GByteArray) body = g_byte_array_new();
-        char name[5];
+        add8(t, 0); /* processor local APIC affinity */
+        add8(t, 16);
+        add8(t, config->numa_node_of_cpu[i]);
+        add8(t, (uint8_t)config->apic_id[i]);
+        add32(t, 1); /* enabled */
+        add64(t, 0);
+    }
+    for (unsigned i = 0; i < config->n_ranges; i++) {
+        const struct acpi_memory_range *r = &config->range[i];
 
-        g_snprintf(name, sizeof(name), "C%03X", i);
-        g_byte_array_append(body, (const guint8 *)name, 4);
-        g_byte_array_append(body,
-                            (const guint8 *)"\x08_HID\x0d"
-                                            "ACPI0007",
-                            15); /* with the NUL */
-        g_byte_array_append(body, (const guint8 *)"\x08_UID\x0b", 6);
-        add16(body, (uint16_t)i);
-
-        g_autoptr(GByteArray) device = g_byte_array_new();
-        g_byte_array_append(device, (const guint8 *)"\x5b\x82", 2); /* DeviceOp */
-        add_pkg_length(device, body->len);
-        g_byte_array_append(device, body->data, body->len);
-
-        add8(t, 0x10); /* ScopeOp, one per device: keeps every length short */
-        add_pkg_length(t, 5 + device->len);
-        g_byte_array_append(t, (const guint8 *)"\\_SB_", 5);
-        g_byte_array_append(t, device->data, device->len);
+        add8(t, 1); /* memory affinity */
+        add8(t, 40);
+        add32(t, r->node);
+        add16(t, 0);
+        add64(t, r->base);
+        add64(t, r->bytes);
+        add32(t, 0);
+        add32(t, r->hotplug ? 3 : 1); /* enabled, hot pluggable */
+        add64(t, 0);
     }
     table_place(b, t, true);
+}
+
+/* How far nodes are from one another (5.2.17). */
+static void slit_place(struct builder *b, const struct acpi_config *config)
+{
+    GByteArray *t = table_new("SLIT", 1);
+
+    add64(t, config->n_nodes);
+    g_byte_array_append(t, config->distance, config->n_nodes * config->n_nodes);
+    table_place(b, t, true);
+}
+
+static void hotplug_place(struct builder *b, const struct acpi_config *config)
+{
+    ssdt_place(b, config, acpi_add_cpus);
+    if (config->cpu_hotplug_port) {
+        aml_place(b, ssdt_cpus_aml_code, sizeof(ssdt_cpus_aml_code), true);
+    }
+    if (config->n_memory_slots) {
+        ssdt_place(b, config, acpi_add_memory_slots);
+        aml_place(b, ssdt_memory_aml_code, sizeof(ssdt_memory_aml_code), true);
+    }
+    if (config->pci_hotplug_port) {
+        ssdt_place(b, config, acpi_add_pci_slots);
+        aml_place(b, ssdt_pcihp_aml_code, sizeof(ssdt_pcihp_aml_code), true);
+    }
 }
 
 static void root_place(struct builder *b)
@@ -478,7 +508,13 @@ static void tables_place(struct builder *b, const struct acpi_config *config)
         hpet_place(b);
         aml_place(b, ssdt_hpet_aml_code, sizeof(ssdt_hpet_aml_code), true);
     }
-    ssdt_place(b, config);
+    hotplug_place(b, config);
+    if (config->n_ranges) {
+        srat_place(b, config);
+    }
+    if (config->distance) {
+        slit_place(b, config);
+    }
     if (config->pvpanic_port) {
         pvpanic_place(b, config->pvpanic_port);
     }

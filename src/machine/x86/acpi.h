@@ -14,16 +14,34 @@
 
 enum acpi_chipset { ACPI_Q35, ACPI_I440FX, ACPI_MICROVM };
 
+struct acpi_memory_range {
+    gpa_t base;
+    uint64_t bytes;
+    uint32_t node;
+    bool hotplug; /* there may be memory */
+};
+
 struct acpi_config {
     enum acpi_chipset chipset;
     uint16_t pm_base;        /* of the power management block */
-    unsigned n_cpus;         /* 1..ACPI_MAX_CPUS; all enabled */
+    unsigned n_cpus;         /* 1..ACPI_MAX_CPUS: those that there can be */
+    const bool *cpu_present; /* those that there are at the start; NULL: all */
     const uint32_t *apic_id; /* of each vCPU, in order */
     bool hpet;
-    uint16_t pvpanic_port; /* of the ISA panic device; 0: there is none */
-    bool s3, s4;           /* the guest may suspend to RAM, to disk */
-    bool i8042;            /* a keyboard controller that answers commands */
-    bool vga;              /* a VGA adapter */
+    uint16_t pvpanic_port;     /* of the ISA panic device; 0: there is none */
+    bool s3, s4;               /* the guest may suspend to RAM, to disk */
+    bool i8042;                /* a keyboard controller that answers commands */
+    bool vga;                  /* a VGA adapter */
+    uint16_t pci_hotplug_port; /* acpi-pcihp.h; 0: none */
+    uint32_t pci_slots;        /* in which devices may come and go, a bit each */
+    uint16_t memory_hotplug_port;
+    unsigned n_memory_slots;         /* 0: none */
+    uint16_t cpu_hotplug_port;       /* 0: processors stay as they are */
+    const uint8_t *numa_node_of_cpu; /* NULL: nothing is told of nodes */
+    unsigned n_ranges;
+    const struct acpi_memory_range *range; /* of the nodes */
+    unsigned n_nodes;
+    const uint8_t *distance; /* n_nodes rows; NULL: not told */
     /* What tells of the machine's generation: its 16 bytes; NULL: nothing does. Where they are
      * behind base is put into *generation_at. */
     const uint8_t *generation;

@@ -4,6 +4,7 @@
  */
 #include "machine/x86/pc-priv.h"
 
+#include "devices/acpi-pcihp.h"
 #include "devices/acpi-pm.h"
 #include "devices/ide/piix-ide.h"
 #include "devices/pci/i440fx.h"
@@ -19,7 +20,9 @@ static bool i440fx_chipset_init(struct machine *m, struct pc *q, const struct pa
     return i440fx_create(env, pam, error) && piix3_create(env, error) &&
            piix_ide_create(env, error) &&
            (q->pm = acpi_pm_create(env, &env->isa_irq[Q35_SCI_IRQ], error)) &&
-           (q->lpc = piix4_pm_create(env, q->pm, error));
+           (q->lpc = piix4_pm_create(env, q->pm, error)) &&
+           (!piix4_pm_offers_hotplug(q->lpc) ||
+            (q->pcihp = acpi_pcihp_create(env, ACPI_PCIHP_BASE, q->pm, env->pci, error)));
 }
 
 static bool i440fx_offers_s3(const struct pc *q)

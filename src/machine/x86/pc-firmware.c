@@ -8,6 +8,7 @@
 #include "machine/x86/pc-priv.h"
 
 #include "base/data-file.h"
+#include "devices/acpi-pcihp.h"
 #include "devices/acpi-pm.h"
 #include "devices/display/pci-display.h"
 #include "devices/fw-cfg.h"
@@ -219,6 +220,47 @@ bool pc_firmware_init(struct machine *m, GError **error)
 
 /* ---------------------------------------------------------------- when all devices are there */
 
+/* The parts of a node's memory: RAM below the hole, and above 4 GiB. */
+static unsigned node_ranges(const struct pc *q, uint64_t start, uint64_t bytes, uint32_t node,
+                            struct acpi_memory_range *range)
+{
+    uint64_t low = start < q->low_bytes ? MIN(bytes, q->low_bytes - start) : 0;
+    unsigned n = 0;
+
+    if (low) {
+        range[n++] = (struct acpi_memory_range){start, low, node, false};
+    }
+    if (bytes > low) {
+        range[n++] = (struct acpi_memory_range){Q35_HIGH_RAM + start + low - q->low_bytes,
+                                                bytes - low, node, false};
+    }
+    return n;
+}
+
+/* Where memory is, and where there may be some, by node. */
+static unsigned memory_ranges(const struct machine *m, const struct pc *q,
+                              struct acpi_memory_range *range)
+{
+    const struct numa_config *numa = &m->config->numa;
+    uint64_t start = 0;
+    unsigned n = 0;
+
+    if (!numa->n && !q->memory.n) {
+        return 0;
+    }
+    for (unsigned i = 0; i < MAX(numa->n, 1); i++) {
+        uint64_t bytes = numa->n ? numa->node[i].bytes : m->config->ram_bytes;
+
+        n += node_ranges(q, start, bytes, i, range + n);
+        start += bytes;
+    }
+    if (q->memory.n) {
+        range[n++] =
+            (struct acpi_memory_range){q->memory.base, q->memory.bytes, MAX(numa->n, 1) - 1, true};
+    }
+    return n;
+}
+
 /* Calls with the machine's ACPI description. */
 static void with_acpi_config(struct machine *m,
                              void (*fn)(const struct acpi_config *config, void *opaque),
@@ -227,6 +269,11 @@ static void with_acpi_config(struct machine *m,
     struct pc *q = m->board_data;
     const struct device *panic = devices_find_class(&m->env, &pvpanic_isa_class);
     const struct device *generation = devices_find_class(&m->env, &vmgenid_class);
+    const struct numa_config *numa = &m->config->numa;
+    static const uint8_t node_0[ACPI_MAX_CPUS];
+    struct acpi_memory_range range[2 * NUMA_NODES + 1];
+    unsigned n_ranges = memory_ranges(m, q, range);
+    uint8_t distance[NUMA_NODES * NUMA_NODES];
     uint32_t apic_id[ACPI_MAX_CPUS];
     const struct acpi_config config = {
         .chipset = q->chipset->acpi,
@@ -241,7 +288,20 @@ static void with_acpi_config(struct machine *m,
         .s4 = q->chipset->offers_s4(q),
         .generation = generation ? vmgenid_bytes(generation) : NULL,
         .generation_at = &q->generation_at,
+        .pci_hotplug_port = q->pcihp ? ACPI_PCIHP_BASE : 0,
+        .pci_slots = q->pcihp ? acpi_pcihp_slots(q->pcihp) : 0,
+        .memory_hotplug_port = ACPI_MEMHP_BASE,
+        .n_memory_slots = q->memory.n,
+        .numa_node_of_cpu = n_ranges ? (numa->of_cpu ? numa->of_cpu : node_0) : NULL,
+        .n_ranges = n_ranges,
+        .range = range,
+        .n_nodes = numa->n,
+        .distance = numa->has_distances ? distance : NULL,
     };
+
+    for (unsigned i = 0; i < numa->n; i++) {
+        memcpy(distance + i * numa->n, numa->distance[i], numa->n);
+    }
 
     for (unsigned i = 0; i < m->cpus->n; i++) {
         apic_id[i] = m->cpus->vcpu[i]->apic_id;
@@ -408,6 +468,16 @@ bool pc_boot_again(struct machine *m, GError **error)
            bootorder_add(m, m->board_data, error);
 }
 
+/* Firmware places 64-bit BARs behind what may be plugged in. */
+static bool memory_end_add(const struct pc *q, GError **error)
+{
+    uint8_t end[8];
+
+    put_le64(end, q->memory.base + q->memory.bytes);
+    return !q->memory.n ||
+           fw_cfg_add_file(q->fw_cfg, "etc/reserved-memory-end", end, sizeof(end), error);
+}
+
 bool pc_firmware_finish(struct machine *m, GError **error)
 {
     struct pc *q = m->board_data;
@@ -426,6 +496,6 @@ bool pc_firmware_finish(struct machine *m, GError **error)
             return false;
         }
     }
-    return kernel_add(m, q, error) && bootorder_add(m, q, error) &&
+    return kernel_add(m, q, error) && memory_end_add(q, error) && bootorder_add(m, q, error) &&
            (!pc_has_firmware(m) || m->config->no_acpi || acpi_add(m, q, error));
 }

@@ -2,6 +2,7 @@
 #ifndef MACHINE_X86_PC_PRIV_H
 #define MACHINE_X86_PC_PRIV_H
 
+#include "devices/memory-slots.h"
 #include "devices/pci/pam.h"
 #include "machine/x86/acpi.h"
 #include "machine/x86/boards.h"
@@ -34,6 +35,8 @@ struct pc {
     gpa_t rom_alias_base;                /* 0: the ROM is not seen below 1 MiB */
     uint64_t low_bytes, high_bytes;
     struct device *pic, *ioapic, *pit, *pm, *lpc, *rtc, *fw_cfg, *ferr;
+    struct device *pcihp; /* NULL: devices on the root bus stay */
+    struct memory_slots memory;
     struct irq_line pic_intr;
     uint32_t generation_at; /* in the ACPI tables, with -device vmgenid */
     GByteArray *tables;     /* ACPI; NULL with firmware */

@@ -14,6 +14,7 @@
  */
 #include "machine/x86/pc-priv.h"
 
+#include "cpu/x86/cpuid.h"
 #include "cpu/x86/state.h"
 #include "devices/acpi-pm.h"
 #include "devices/hpet.h"
@@ -30,6 +31,7 @@
 #include "machine/x86/boot-priv.h"
 #include "machine/x86/q35-map.h"
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -133,6 +135,34 @@ static bool ram_init(struct machine *m, struct pc *q, GError **error)
     if (q->high_bytes) {
         address_space_map(m->mem, Q35_HIGH_RAM, &q->high, 0);
     }
+    return true;
+}
+
+/* Behind the RAM, whole GiB: room for what may be plugged in, and for each slot one GiB more, so
+ * that nobody has to look for a place. */
+static bool memory_slots_init(struct machine *m, struct pc *q, GError **error)
+{
+    const struct machine_config *config = m->config;
+    const uint64_t gib = 1ull << 30;
+    uint64_t top;
+
+    if (!config->ram_slots) {
+        return true;
+    }
+    q->memory.base = (Q35_HIGH_RAM + q->high_bytes + gib - 1) & ~(gib - 1);
+    q->memory.limit = config->max_ram_bytes - config->ram_bytes;
+    q->memory.bytes = q->memory.limit + config->ram_slots * gib;
+    q->memory.n = config->ram_slots;
+    q->memory.n_nodes = MAX(config->numa.n, 1);
+    top = q->memory.base + q->memory.bytes;
+    if (top < q->memory.base || top > 1ull << m->cpu_model->phys_bits) {
+        g_set_error(error, MACHINE_ERROR, 0,
+                    "maxmem: memory up to 0x%" PRIx64
+                    " does not fit into the %u bits of a physical address that the CPU has",
+                    top, m->cpu_model->phys_bits);
+        return false;
+    }
+    m->env.memory_slots = &q->memory;
     return true;
 }
 
@@ -450,7 +480,8 @@ static bool chipset_init(struct machine *m, struct pc *q, GError **error)
                                    .rom_base = q->rom_alias_base,
                                    .open = !pc_has_firmware(m)};
 
-    return q->chipset->init(m, q, &pam, error);
+    return q->chipset->init(m, q, &pam, error) &&
+           (!q->memory.n || acpi_memhp_create(&m->env, q->pm, error));
 }
 
 static bool devices_init(struct machine *m, struct pc *q, GError **error)
@@ -472,7 +503,8 @@ bool pc_init(struct machine *m, const struct pc_chipset *chipset, GError **error
     m->board_data = q;
     q->chipset = chipset;
     if (!ram_init(m, q, error) || !rom_init(m, q, error) ||
-        !machine_create_cpus(m, &pc_hooks, error) || !devices_init(m, q, error)) {
+        !machine_create_cpus(m, &pc_hooks, error) || !memory_slots_init(m, q, error) ||
+        !devices_init(m, q, error)) {
         return false;
     }
     return !m->config->kernel || m->config->kernel_by_firmware || image_init(m, q, error);

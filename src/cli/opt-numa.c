@@ -1,0 +1,257 @@
+/*
+ * -numa: node, dist and cpu.
+ *
+ * A node's memory is a memory back end (memdev=). One node's is the machine's RAM itself; where
+ * there are several nodes their back ends must be plain memory (memory-backend-ram that is not
+ * shared), for the RAM is one piece whatever its parts are called.
+ */
+#include "cli/options-priv.h"
+#include "devices/core/object.h"
+#include "qapi-visit.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static bool take_node(struct params *p, const char *key, uint64_t *node, bool *given,
+                      GError **error)
+{
+    *node = UINT64_MAX;
+    if (!params_take_uint(p, key, 0, UINT32_MAX, node, error)) {
+        return false;
+    }
+    *given = *node != UINT64_MAX;
+    return true;
+}
+
+/* "2", "0-3": the nodes of these vCPUs are noted; -numa comes before -smp at times. */
+static bool add_cpus(struct options *o, const char *text, unsigned node, GError **error)
+{
+    char *end;
+    uint64_t first = g_ascii_strtoull(text, &end, 10), last = first;
+
+    if (end != text && *end == '-') {
+        const char *from = end + 1;
+
+        last = g_ascii_strtoull(from, &end, 10);
+        end = end == from ? (char *)"?" : end;
+    }
+    if (end == text || *end || last < first || last >= 4096) {
+        g_set_error(error, CLI_ERROR, 0, "cpus=%s: not a number or a range of numbers", text);
+        return false;
+    }
+    for (uint64_t i = first; i <= last; i++) {
+        const struct numa_cpu cpu = {(unsigned)i, node};
+
+        g_array_append_val(o->numa_cpus, cpu);
+    }
+    return true;
+}
+
+static bool add_node(struct options *o, struct params *p, GError **error)
+{
+    struct numa_config *numa = &o->config->numa;
+    uint64_t node;
+    bool given;
+
+    if (!take_node(p, "nodeid", &node, &given, error)) {
+        return false;
+    }
+    node = given ? node : numa->n;
+    if (node >= NUMA_NODES) {
+        g_set_error(error, CLI_ERROR, 0, "Max number of NUMA nodes reached: %" PRIu64, node);
+        return false;
+    }
+    if (numa->node[node].given) {
+        g_set_error(error, CLI_ERROR, 0, "Duplicate NUMA nodeid: %" PRIu64, node);
+        return false;
+    }
+    if (params_take(p, "mem")) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "Parameter -numa node,mem is not supported by this machine type; use "
+                    "-numa node,memdev instead");
+        return false;
+    }
+    numa->node[node].given = true;
+    numa->node[node].memdev = g_strdup(params_take(p, "memdev"));
+    numa->n = MAX(numa->n, (unsigned)node + 1);
+    for (guint i = 0; i < p->items->len; i++) {
+        struct param *param = &g_array_index(p->items, struct param, i);
+
+        if (g_str_equal(param->key, "cpus")) {
+            param->taken = true;
+            if (!add_cpus(o, param->value, (unsigned)node, error)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static bool add_distance(struct options *o, struct params *p, GError **error)
+{
+    struct numa_config *numa = &o->config->numa;
+    uint64_t src, dst, value = 0;
+    bool has_src, has_dst;
+
+    if (!take_node(p, "src", &src, &has_src, error) ||
+        !take_node(p, "dst", &dst, &has_dst, error) ||
+        !params_take_uint(p, "val", 0, 255, &value, error)) {
+        return false;
+    }
+    if (!has_src || !has_dst || src >= numa->n || dst >= numa->n || !numa->node[src].given ||
+        !numa->node[dst].given) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "Source/Destination NUMA node is missing. Please use '-numa node' option to "
+                    "declare it first.");
+        return false;
+    }
+    if (value < NUMA_LOCAL) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "NUMA distance (%" PRIu64 ") is invalid, it shouldn't be less than %d.", value,
+                    NUMA_LOCAL);
+        return false;
+    }
+    if (src == dst && value != NUMA_LOCAL) {
+        g_set_error(error, CLI_ERROR, 0, "Local distance of node %" PRIu64 " should be %d.", src,
+                    NUMA_LOCAL);
+        return false;
+    }
+    numa->has_distances = true;
+    numa->distance[src][dst] = (uint8_t)value;
+    return true;
+}
+
+bool opt_numa(struct options *o, const char *arg, GError **error)
+{
+    struct params *p = params_parse(arg, "type", error);
+    const char *type = p ? params_take(p, "type") : NULL;
+    bool ok = false;
+
+    if (!p) {
+        return false;
+    }
+    if (g_strcmp0(type, "node") == 0) {
+        ok = add_node(o, p, error);
+    } else if (g_strcmp0(type, "dist") == 0) {
+        ok = add_distance(o, p, error);
+    } else {
+        g_set_error(error, CLI_ERROR, 0, "Parameter 'type' does not accept value '%s'",
+                    type ? type : "");
+    }
+    ok = ok && params_end(p, error);
+    params_free(p);
+    return ok;
+}
+
+/* ---- when all options are known */
+
+static bool sum_memory(struct options *o, unsigned *n_plain, GError **error)
+{
+    struct numa_config *numa = &o->config->numa;
+
+    *n_plain = 0;
+    for (unsigned i = 0; i < numa->n; i++) {
+        const char *id = numa->node[i].memdev;
+        struct memory_object *memory = id ? memory_object_find(o, id) : NULL;
+        struct ram_backing backing;
+
+        if (!numa->node[i].given) {
+            g_set_error(error, CLI_ERROR, 0, "numa: Node ID missing: %u", i);
+            return false;
+        }
+        if (id && !memory) {
+            g_set_error(error, CLI_ERROR, 0, "-numa node,memdev=%s: there is no such -object", id);
+            return false;
+        }
+        if (memory && memory->used) {
+            g_set_error(error, CLI_ERROR, 0, "memory backend %s is used multiple times", id);
+            return false;
+        }
+        if (memory) {
+            memory->used = true;
+            object_options_memory(memory->options, &numa->node[i].bytes, &backing);
+            *n_plain += !backing.path && !backing.memfd && !backing.share;
+        }
+    }
+    return true;
+}
+
+bool numa_choose_memory(struct options *o, const char **ram, GError **error)
+{
+    struct numa_config *numa = &o->config->numa;
+    uint64_t sum = 0, want = o->config->ram_bytes ? o->config->ram_bytes : DEFAULT_RAM_BYTES;
+    unsigned n_plain, n_memdevs = 0;
+
+    if (numa->n == 0) {
+        return true;
+    }
+    if (*ram) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "'-machine memory-backend' and '-numa memdev' properties are mutually "
+                    "exclusive");
+        return false;
+    }
+    if (!sum_memory(o, &n_plain, error)) {
+        return false;
+    }
+    for (unsigned i = 0; i < numa->n; i++) {
+        sum += numa->node[i].bytes;
+        n_memdevs += numa->node[i].memdev != NULL;
+        *ram = numa->node[i].memdev ? numa->node[i].memdev : *ram;
+    }
+    if (sum != want) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "total memory for NUMA nodes (0x%" PRIx64 ") should equal RAM size (0x%" PRIx64
+                    ")",
+                    sum, want);
+        return false;
+    }
+    if (n_memdevs > 1 && n_plain != n_memdevs) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "-numa: with several nodes each memory backend must be a memory-backend-ram "
+                    "without share=on");
+        return false;
+    }
+    if (n_memdevs > 1) {
+        *ram = NULL; /* the RAM is their sum */
+    }
+    return true;
+}
+
+bool numa_finish(struct options *o, GError **error)
+{
+    struct numa_config *numa = &o->config->numa;
+    unsigned max = o->config->topology.max_cpus;
+
+    if (numa->n == 0) {
+        return true;
+    }
+    numa->of_cpu = g_malloc0(max);
+    for (unsigned i = 0; o->numa_cpus->len == 0 && i < max; i++) {
+        const struct cpu_topology *t = &o->config->topology;
+
+        numa->of_cpu[i] = (uint8_t)(i / (t->dies * t->cores * t->threads) % numa->n);
+    }
+    for (guint i = 0; i < o->numa_cpus->len; i++) {
+        const struct numa_cpu *cpu = &g_array_index(o->numa_cpus, struct numa_cpu, i);
+
+        if (cpu->index >= max) {
+            g_set_error(error, CLI_ERROR, 0, "CPU index (%u) should be smaller than maxcpus (%u)",
+                        cpu->index, max);
+            return false;
+        }
+        numa->of_cpu[cpu->index] = (uint8_t)cpu->node;
+    }
+    for (unsigned i = 0; i < numa->n; i++) {
+        for (unsigned k = 0; k < numa->n; k++) {
+            uint8_t back = numa->distance[k][i];
+
+            if (i == k) {
+                numa->distance[i][k] = NUMA_LOCAL;
+            } else if (!numa->distance[i][k]) {
+                numa->distance[i][k] = back ? back : NUMA_FAR;
+            }
+        }
+    }
+    return true;
+}

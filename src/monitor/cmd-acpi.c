@@ -1,0 +1,100 @@
+/*
+ * Commands of the schema module acpi: memory and processors that come and go.
+ */
+#include "monitor/monitor-priv.h"
+
+#include "devices/core/object.h"
+#include "devices/memory-slots.h"
+#include "qapi-commands.h"
+
+struct acpiost_info_list *qmp_query_acpi_ospm_status(struct qmp_call *call, GError **errp)
+{
+    struct acpiost_info_list *list = acpiost_info_list_new();
+    const struct memory_slots *slots = call->machine->env.memory_slots;
+
+    for (unsigned i = 0; slots && slots->controller && i < slots->n; i++) {
+        struct acpiost_info *info = g_new0(struct acpiost_info, 1);
+        uint32_t event, status;
+
+        acpi_memhp_ost(slots->controller, i, &event, &status);
+        info->device = slots->dimm[i] ? g_strdup(slots->dimm[i]->id) : NULL;
+        info->slot = g_strdup_printf("%u", i);
+        info->slot_type = ACPI_SLOT_TYPE_DIMM;
+        info->source = event;
+        info->status = status;
+        acpiost_info_list_append(list, info);
+    }
+    return list;
+}
+
+static struct memory_device_info *memory_device_new(const struct device *dimm)
+{
+    struct memory_device_info *info = g_new0(struct memory_device_info, 1);
+    struct pcdimm_device_info *data = g_new0(struct pcdimm_device_info, 1);
+    struct dimm_info d;
+
+    pc_dimm_info(dimm, &d);
+    info->type = MEMORY_DEVICE_INFO_KIND_DIMM;
+    info->u.dimm.data = data;
+    data->id = g_strdup(dimm->id);
+    data->addr = (int64_t)d.addr;
+    data->size = (int64_t)d.bytes;
+    data->slot = d.slot;
+    data->node = d.node;
+    data->memdev = g_strdup_printf("/objects/%s", d.memdev);
+    data->hotplugged = dimm->hotplugged;
+    data->hotpluggable = true;
+    return info;
+}
+
+struct memory_device_info_list *qmp_query_memory_devices(struct qmp_call *call, GError **errp)
+{
+    struct memory_device_info_list *list = memory_device_info_list_new();
+    const struct memory_slots *slots = call->machine->env.memory_slots;
+
+    for (unsigned i = 0; slots && i < slots->n; i++) {
+        if (slots->dimm[i]) {
+            memory_device_info_list_append(list, memory_device_new(slots->dimm[i]));
+        }
+    }
+    return list;
+}
+
+static void add_memdev(struct memdev_list *list, const char *id, uint64_t bytes,
+                       const struct ram_backing *backing)
+{
+    struct memdev *memdev = g_new0(struct memdev, 1);
+
+    memdev->id = g_strdup(id);
+    memdev->size = bytes;
+    memdev->merge = !backing->no_merge;
+    memdev->dump = !backing->no_dump;
+    memdev->prealloc = backing->prealloc;
+    memdev->share = backing->share;
+    memdev->has_reserve = memdev->reserve = true;
+    memdev->host_nodes = uint16_list_new();
+    memdev->policy = HOST_MEM_POLICY_DEFAULT;
+    memdev_list_append(list, memdev);
+}
+
+struct memdev_list *qmp_query_memdev(struct qmp_call *call, GError **errp)
+{
+    struct memdev_list *list = memdev_list_new();
+    const struct machine_config *config = call->machine->config;
+    const GPtrArray *objects = call->machine->env.objects;
+
+    for (guint i = 0; objects && i < objects->len; i++) {
+        const struct object *object = objects->pdata[i];
+        struct ram_backing backing;
+        uint64_t bytes;
+
+        if (object_options_memory(object->options, &bytes, &backing)) {
+            add_memdev(list, object->options->id, bytes, &backing);
+        }
+    }
+    if (call->machine->board->max_cpus > 1) {
+        add_memdev(list, config->ram_id ? config->ram_id : "pc.ram", config->ram_bytes,
+                   &config->ram_backing);
+    }
+    return list;
+}
