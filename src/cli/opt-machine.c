@@ -293,12 +293,6 @@ static bool smp_complete(struct cpu_topology *t, GError **error)
                     t->sockets, t->dies, t->cores, t->threads, t->max_cpus, t->cpus);
         return false;
     }
-    if (t->max_cpus > t->cpus) {
-        g_set_error(error, CLI_ERROR, 0,
-                    "maxcpus (%u) must be equal to cpus (%u): vCPUs can't be plugged in later",
-                    t->max_cpus, t->cpus);
-        return false;
-    }
     return true;
 }
 
@@ -693,10 +687,10 @@ bool opt_machine_finish(struct options *o, GError **error)
     if (config->topology.cpus == 0) {
         config->topology = (struct cpu_topology){1, 1, 1, 1, 1, 1};
     }
-    if (board->max_cpus && config->topology.cpus > board->max_cpus) {
+    if (board->max_cpus && config->topology.max_cpus > board->max_cpus) {
         g_set_error(error, CLI_ERROR, 0,
                     "Invalid SMP CPUs %u. The max CPUs supported by machine '%s' is %u",
-                    config->topology.cpus, board->name, board->max_cpus);
+                    config->topology.max_cpus, board->name, board->max_cpus);
         return false;
     }
     if (!memory_backend_choose(o, error)) {

@@ -3,6 +3,8 @@
  */
 #include "cli/options-priv.h"
 
+#include "machine/cpu-hotplug.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -313,18 +315,19 @@ static bool opt_device(struct options *o, const char *arg, GError **error)
     }
     const char *driver = params_take(p, "driver");
     const struct device_class *class = driver ? device_class_find(driver) : NULL;
+    bool ok = machine_is_cpu_driver(driver) || (class && class->bus != BUS_SYSTEM);
 
-    if (!class || class->bus == BUS_SYSTEM) {
+    if (!ok) {
         g_set_error(error, CLI_ERROR, 0, "'%s' is not a valid device model name",
                     driver ? driver : "");
-    } else if (help) {
+    } else if (help && class) {
         help_device(driver);
         o->action = OPTIONS_DONE;
     } else {
         option_text_add(o->devices, "device", arg);
     }
     params_free(p);
-    return class && class->bus != BUS_SYSTEM;
+    return ok;
 }
 
 static bool opt_netdev(struct options *o, const char *arg, GError **error)

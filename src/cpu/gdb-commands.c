@@ -80,10 +80,10 @@ static bool parse_threads(struct gdbstub *stub, const char **text, struct thread
     t->any = thread == 0;
     t->all = thread == -1;
     if (thread > 0) {
-        if (thread > stub->cpus->n) {
+        t->vcpu = cpus_find(stub->cpus, (unsigned)thread - 1);
+        if (!t->vcpu) {
             return false;
         }
-        t->vcpu = stub->cpus->vcpu[thread - 1];
     }
     return true;
 }
@@ -341,7 +341,9 @@ static void resume_one(struct gdbstub *stub, struct vcpu *vcpu, char action)
     if (action == 'c') { /* one thread is chosen for steps only */
         memset(actions, 'c', stub->cpus->n);
     }
-    actions[vcpu->index] = action;
+    for (unsigned i = 0; i < stub->cpus->n; i++) {
+        actions[i] = stub->cpus->vcpu[i] == vcpu ? action : actions[i];
+    }
     gdb_resume(stub, actions);
 }
 

@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "base/threads.h"
 #include "cpu/x86/cpuid.h"
+#include "cpu/x86/state.h"
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -623,7 +624,7 @@ static void wait_until_parked(struct cpus *cpus)
     g_mutex_unlock(&cpus->mutex);
 }
 
-static bool vcpu_add(struct cpus *cpus, unsigned index, GError **error)
+static struct vcpu *vcpu_alloc(struct cpus *cpus, unsigned index)
 {
     struct vcpu *vcpu = g_new0(struct vcpu, 1);
 
@@ -635,8 +636,127 @@ static bool vcpu_add(struct cpus *cpus, unsigned index, GError **error)
     vcpu->mp_state = index == 0 ? MP_RUNNABLE : MP_UNINITIALIZED;
     g_cond_init(&vcpu->wake);
     g_queue_init(&vcpu->run_queue);
+    return vcpu;
+}
+
+static bool vcpu_add(struct cpus *cpus, unsigned index, GError **error)
+{
+    struct vcpu *vcpu = vcpu_alloc(cpus, index);
+
     cpus->vcpu[cpus->n++] = vcpu;
     return vcpu->ops->create(vcpu, error);
+}
+
+static void vcpu_free(struct vcpu *vcpu)
+{
+    if (vcpu) {
+        vcpu->ops->destroy(vcpu);
+        g_cond_clear(&vcpu->wake);
+        g_free(vcpu->id);
+        g_free(vcpu);
+    }
+}
+
+/* One that was there before, or a new one; NULL and *error. */
+static struct vcpu *vcpu_get(struct cpus *cpus, unsigned index, GError **error)
+{
+    struct vcpu *vcpu = cpus->spare[index];
+
+    if (vcpu) {
+        cpus->spare[index] = NULL;
+        atomic_store(&vcpu->req, VCPU_REQ_PAUSE | VCPU_REQ_TLB_FLUSH);
+        vcpu->parked = vcpu->look = vcpu->stuck = vcpu->held = vcpu->crashed = false;
+        return vcpu;
+    }
+    vcpu = vcpu_alloc(cpus, index);
+    if (!vcpu->ops->create(vcpu, error)) {
+        vcpu_free(vcpu);
+        return NULL;
+    }
+    return vcpu;
+}
+
+/* Others look at the list while they are in guest code, or I/O threads of the address space. */
+static void list_change_begin(struct cpus *cpus)
+{
+    exclusive_begin(cpus, NULL);
+    pthread_rwlock_wrlock(&cpus->mem->readers);
+}
+
+static void list_change_end(struct cpus *cpus)
+{
+    pthread_rwlock_unlock(&cpus->mem->readers);
+    exclusive_end(cpus);
+}
+
+/* All time stamp counters of a machine go alike. Both stand still. */
+static void copy_clock(struct vcpu *from, struct vcpu *to)
+{
+    g_autofree struct cpu_state *state = g_new0(struct cpu_state, 1);
+
+    if (to->ops->match_clock) {
+        to->ops->match_clock(to, from);
+    } else {
+        from->ops->get(from, state, ST_CLOCK);
+        to->ops->set(to, state, ST_CLOCK, NULL);
+    }
+}
+
+struct vcpu *cpus_plug(struct cpus *cpus, unsigned index, bool run, GError **error)
+{
+    struct vcpu *vcpu;
+
+    g_assert(big_lock_held(cpus->lock) && index < cpus->max && !cpus_find(cpus, index));
+    vcpu = vcpu_get(cpus, index, error);
+    if (!vcpu) {
+        return NULL;
+    }
+    vcpu->ops->reset(vcpu);
+    if ((cpus->debug.n && !vcpu->ops->debug_points(vcpu, error)) || !vcpu_start(vcpu, error)) {
+        cpus->spare[index] = vcpu;
+        return NULL;
+    }
+    list_change_begin(cpus);
+    copy_clock(cpus->vcpu[0], vcpu);
+    cpus->vcpu[cpus->n++] = vcpu;
+    list_change_end(cpus);
+    if (run) {
+        g_mutex_lock(&cpus->mutex);
+        unpark(vcpu);
+        g_mutex_unlock(&cpus->mutex);
+    }
+    return vcpu;
+}
+
+static void vcpu_end_thread(struct vcpu *vcpu)
+{
+    struct cpus *cpus = vcpu->cpus;
+
+    vcpu_request(vcpu, VCPU_REQ_EXIT);
+    g_mutex_lock(&cpus->mutex);
+    g_cond_signal(&vcpu->wake);
+    g_mutex_unlock(&cpus->mutex);
+    big_lock_release(cpus->lock);
+    pthread_join(vcpu->thread, NULL);
+    big_lock_acquire(cpus->lock);
+    vcpu->thread_started = false;
+}
+
+void cpus_unplug(struct cpus *cpus, struct vcpu *vcpu)
+{
+    unsigned at = 0;
+
+    g_assert(big_lock_held(cpus->lock) && vcpu->index > 0);
+    vcpu_end_thread(vcpu);
+    list_change_begin(cpus);
+    while (cpus->vcpu[at] != vcpu) {
+        at++;
+    }
+    cpus->n--;
+    memmove(cpus->vcpu + at, cpus->vcpu + at + 1, (cpus->n - at) * sizeof(struct vcpu *));
+    list_change_end(cpus);
+    g_clear_pointer(&vcpu->id, g_free);
+    cpus->spare[vcpu->index] = vcpu;
 }
 
 struct cpus *cpus_new(const struct accel_ops *accel, const struct accel_config *config,
@@ -661,6 +781,7 @@ struct cpus *cpus_new(const struct accel_ops *accel, const struct accel_config *
     cpus->max = MAX(topology->max_cpus, topology->cpus);
     cpus->paused = true;
     cpus->vcpu = g_new0(struct vcpu *, cpus->max);
+    cpus->spare = g_new0(struct vcpu *, cpus->max);
     g_mutex_init(&cpus->mutex);
     g_cond_init(&cpus->all_parked);
     if (!check_one_insn(accel, cpus->config.one_insn, error) || !accel->init(cpus, error)) {
@@ -718,7 +839,9 @@ void cpus_free(struct cpus *cpus)
     end_threads(cpus);
     for (unsigned i = 0; i < cpus->n; i++) {
         cpus->vcpu[i]->ops->destroy(cpus->vcpu[i]);
-        g_cond_clear(&cpus->vcpu[i]->wake);
+    }
+    for (unsigned i = 0; i < cpus->max; i++) {
+        vcpu_free(cpus->spare[i]);
     }
     if (cpus->accel) {
         cpus->accel->finish(cpus);
@@ -726,9 +849,12 @@ void cpus_free(struct cpus *cpus)
         cpus->io->guard = (struct map_guard){0};
     }
     for (unsigned i = 0; i < cpus->n; i++) {
+        g_cond_clear(&cpus->vcpu[i]->wake);
+        g_free(cpus->vcpu[i]->id);
         g_free(cpus->vcpu[i]);
     }
     g_free(cpus->vcpu);
+    g_free(cpus->spare);
     g_free(cpus->debug.list);
     g_mutex_clear(&cpus->mutex);
     g_cond_clear(&cpus->all_parked);

@@ -95,6 +95,9 @@ struct vcpu_ops {
     /* Reads guest memory by linear address as the vCPU would with supervisor rights, no side
      * effects. Parked only. false when a page is not mapped. */
     bool (*read_linear)(struct vcpu *, gva_t addr, void *buf, size_t length);
+    /* Has its time stamp counter go exactly as another's. Parked only. NULL: get() and set() of
+     * ST_CLOCK are as good. */
+    void (*match_clock)(struct vcpu *, const struct vcpu *other);
     /* RIP of the instruction that is being executed. The vCPU's own thread, or parked. NULL: not
      * known. */
     uint64_t (*instruction_pointer)(struct vcpu *);
@@ -170,8 +173,10 @@ struct cpus_hooks {
 struct vcpu {
     struct cpus *cpus;
     const struct vcpu_ops *ops;
-    unsigned index;
+    unsigned index; /* its place: below cpus->max */
     uint32_t apic_id;
+    char *id;              /* as its user named it, or NULL */
+    bool plugged;          /* by the user, rather than there from the start */
     void *accel;           /* the accelerator's own: struct cpu of the software CPU */
     _Atomic uint32_t req;  /* enum vcpu_request */
     _Atomic bool in_guest; /* may touch guest memory or the memory map */
@@ -226,7 +231,8 @@ struct cpus {
     struct cpu_model *model; /* the accelerator's init() filters it; then constant */
     uint64_t tsc_khz;
     unsigned n, max;
-    struct vcpu **vcpu; /* by index */
+    struct vcpu **vcpu;  /* n of them, in the order in which they came */
+    struct vcpu **spare; /* by index: those that were taken out, for when they come back */
     struct debug_points debug;
     GMutex mutex;
     GCond all_parked;                      /* a vCPU parked, or left guest code */
@@ -253,6 +259,23 @@ struct cpus *cpus_new(const struct accel_ops *accel, const struct accel_config *
                       GError **error);
 void cpus_free(
     struct cpus *cpus); /* ends the threads; machine lock held (released while waiting) */
+
+/* The vCPU with that index; NULL: none. */
+static inline struct vcpu *cpus_find(const struct cpus *cpus, unsigned index)
+{
+    for (unsigned i = 0; i < cpus->n; i++) {
+        if (cpus->vcpu[i]->index == index) {
+            return cpus->vcpu[i];
+        }
+    }
+    return NULL;
+}
+/* One more, in reset state; it runs at once with `run`, else it is parked. The index is free. Main
+ * thread, machine lock held. */
+struct vcpu *cpus_plug(struct cpus *cpus, unsigned index, bool run, GError **error);
+/* Ends the vCPU's thread and takes it out; its struct stays until cpus_free(). Main thread; machine
+ * lock held (released while waiting). */
+void cpus_unplug(struct cpus *cpus, struct vcpu *vcpu);
 
 /* Parks all vCPUs and waits until they are; machine lock held by the caller (released while waiting
  * for a vCPU that needs it). Idempotent. */

@@ -1,4 +1,5 @@
 /* The table of all device classes, in the order of -device help. */
+#include "devices/acpi-cpuhp.h"
 #include "devices/acpi-pcihp.h"
 #include "devices/acpi-pm.h"
 #include "devices/core/device.h"
@@ -40,6 +41,7 @@
 
 const struct device_class *const device_classes[] = {
     /* boards only */
+    &acpi_cpuhp_class,
     &acpi_memhp_class,
     &acpi_pcihp_class,
     &acpi_pm_class,

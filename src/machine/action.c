@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "devices/isa/mc146818rtc.h"
+#include "machine/cpu-hotplug.h"
 #include "machine/hotplug.h"
 #include "machine/objects.h"
 #include "qapi-events.h"
@@ -176,6 +177,8 @@ const struct system_ops machine_system_ops = {
     .rtc_change = rtc_changed,
     .unplugged = machine_device_unplugged,
     .unplug_failed = machine_unplug_failed,
+    .cpu_out = machine_cpu_out,
+    .cpu_kept = machine_cpu_kept,
 };
 
 /* ---- vCPUs */

@@ -9,6 +9,7 @@
 #include "machine/hotplug.h"
 
 #include "devices/pci/pci.h"
+#include "machine/cpu-hotplug.h"
 #include "machine/objects.h"
 #include "qapi-events.h"
 #include "qapi/error.h"
@@ -41,6 +42,35 @@ static bool id_is_valid(const char *id)
     return true;
 }
 
+/* NULL is fine. */
+static bool check_id(struct machine *m, const char *id, GError **error)
+{
+    if (id && !id_is_valid(id)) {
+        g_set_error(error, MACHINE_ERROR, 0, "Parameter 'id' expects an identifier, not '%s'", id);
+        return false;
+    }
+    if (id && (devices_find(&m->env, id) || machine_cpu_by_id(m, id))) {
+        g_set_error(error, MACHINE_ERROR, 0, "Duplicate device ID '%s'", id);
+        return false;
+    }
+    return true;
+}
+
+/* The last value of a parameter, which stays to be taken. */
+static const char *peek(const struct params *p, const char *key)
+{
+    const char *value = NULL;
+
+    for (guint i = 0; i < p->items->len; i++) {
+        const struct param *param = &g_array_index(p->items, struct param, i);
+
+        if (strcmp(param->key, key) == 0) {
+            value = param->value;
+        }
+    }
+    return value;
+}
+
 /* The device, not realized; NULL and *error. */
 static struct device *make(struct machine *m, const struct device_class *class, struct params *p,
                            GError **error)
@@ -50,12 +80,7 @@ static struct device *make(struct machine *m, const struct device_class *class, 
     struct device *dev;
     bool ok = true;
 
-    if (id && !id_is_valid(id)) {
-        g_set_error(error, MACHINE_ERROR, 0, "Parameter 'id' expects an identifier, not '%s'", id);
-        return NULL;
-    }
-    if (id && devices_find(&m->env, id)) {
-        g_set_error(error, MACHINE_ERROR, 0, "Duplicate device ID '%s'", id);
+    if (!check_id(m, id, error)) {
         return NULL;
     }
     dev = device_new(class, &m->env);
@@ -75,8 +100,15 @@ static struct device *make(struct machine *m, const struct device_class *class, 
 
 bool machine_add_device(struct machine *m, struct params *p, bool plugged, GError **error)
 {
-    const struct device_class *class = find_class(params_take(p, "driver"), error);
-    struct device *dev = class ? make(m, class, p, error) : NULL;
+    const char *driver = params_take(p, "driver");
+    const struct device_class *class;
+    struct device *dev;
+
+    if (machine_is_cpu_driver(driver)) {
+        return check_id(m, peek(p, "id"), error) && machine_plug_cpu(m, driver, p, false, error);
+    }
+    class = find_class(driver, error);
+    dev = class ? make(m, class, p, error) : NULL;
 
     if (!dev) {
         return false;
@@ -128,21 +160,6 @@ static bool may_hotplug(struct machine *m, const struct device_class *class, con
     return true;
 }
 
-/* The last value of a parameter, which stays to be taken. */
-static const char *peek(const struct params *p, const char *key)
-{
-    const char *value = NULL;
-
-    for (guint i = 0; i < p->items->len; i++) {
-        const struct param *param = &g_array_index(p->items, struct param, i);
-
-        if (strcmp(param->key, key) == 0) {
-            value = param->value;
-        }
-    }
-    return value;
-}
-
 static void tell_guest(struct device *dev)
 {
     if (dev->class->bus == BUS_PCI) {
@@ -156,9 +173,14 @@ static void tell_guest(struct device *dev)
 
 bool machine_hotplug(struct machine *m, struct params *p, GError **error)
 {
-    const struct device_class *class = find_class(params_take(p, "driver"), error);
+    const char *driver = params_take(p, "driver");
+    const struct device_class *class;
     struct device *dev;
 
+    if (machine_is_cpu_driver(driver)) {
+        return check_id(m, peek(p, "id"), error) && machine_plug_cpu(m, driver, p, true, error);
+    }
+    class = find_class(driver, error);
     if (!class || !may_hotplug(m, class, peek(p, "bus"), error) ||
         !(dev = make(m, class, p, error))) {
         return false;
@@ -178,25 +200,34 @@ bool machine_hotplug(struct machine *m, struct params *p, GError **error)
 
 /* ---- taking out */
 
-static struct device *find_device(struct machine *m, const char *id)
+/* By id or path: the one or the other, or neither. */
+static void find(struct machine *m, const char *id, struct device **dev, struct vcpu **vcpu)
 {
     g_autoptr(GPtrArray) objects = objects_new(m);
 
+    *dev = devices_find(&m->env, id);
+    *vcpu = *dev ? NULL : machine_cpu_by_id(m, id);
     for (guint i = 0; *id == '/' && i < objects->len; i++) {
         const struct qom_object *object = objects->pdata[i];
 
-        if (object->device && strcmp(object->path, id) == 0) {
-            return object->device;
+        if (strcmp(object->path, id) == 0) {
+            *dev = object->device;
+            *vcpu = object->vcpu;
         }
     }
-    return devices_find(&m->env, id);
 }
 
 bool machine_unplug(struct machine *m, const char *id, GError **error)
 {
-    struct device *dev = find_device(m, id);
-    struct pci_device *pci = (struct pci_device *)dev;
+    struct pci_device *pci;
+    struct device *dev;
+    struct vcpu *vcpu;
 
+    find(m, id, &dev, &vcpu);
+    pci = (struct pci_device *)dev;
+    if (vcpu) {
+        return machine_unplug_cpu(m, vcpu, error);
+    }
     if (!dev) {
         g_set_error(error, QMP_ERROR, QMP_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found", id);
         return false;

@@ -179,7 +179,8 @@ bool machine_create_cpus(struct machine *m, const struct cpus_hooks *hooks, GErr
 
 struct vcpu *machine_vcpu(struct machine *m, int64_t index)
 {
-    return m->cpus && index >= 0 && index < m->cpus->n ? m->cpus->vcpu[index] : NULL;
+    return m->cpus && index >= 0 && index < m->cpus->max ? cpus_find(m->cpus, (unsigned)index)
+                                                         : NULL;
 }
 
 struct chardev *machine_chardev(struct machine *m, const char *id)

@@ -41,15 +41,24 @@ static void add_container(struct tree *t, const char *path)
     add(t, g_strdup(path), g_strdup("container"));
 }
 
+static char *place(struct tree *t, const char *id, bool plugged)
+{
+    return !plugged ? g_strdup_printf("/machine/unattached/device[%u]", t->n_unattached++)
+           : id     ? g_strdup_printf("/machine/peripheral/%s", id)
+                    : g_strdup_printf("/machine/peripheral-anon/device[%u]", t->n_anonymous++);
+}
+
 static void add_device(struct device *dev, void *opaque)
 {
     struct tree *t = opaque;
-    char *path =
-        !dev->plugged ? g_strdup_printf("/machine/unattached/device[%u]", t->n_unattached++)
-        : dev->id     ? g_strdup_printf("/machine/peripheral/%s", dev->id)
-                      : g_strdup_printf("/machine/peripheral-anon/device[%u]", t->n_anonymous++);
 
-    add(t, path, g_strdup(dev->class->name))->device = dev;
+    add(t, place(t, dev->id, dev->plugged), g_strdup(dev->class->name))->device = dev;
+}
+
+static void add_vcpu(struct machine *m, struct vcpu *vcpu, struct tree *t)
+{
+    add(t, place(t, vcpu->id, vcpu->plugged), g_strdup_printf("%s-x86_64-cpu", m->cpu_model->name))
+        ->vcpu = vcpu;
 }
 
 GPtrArray *objects_new(struct machine *m)
@@ -62,9 +71,7 @@ GPtrArray *objects_new(struct machine *m)
     add_container(&t, "/machine/peripheral");
     add_container(&t, "/machine/peripheral-anon");
     for (unsigned i = 0; m->cpus && i < m->cpus->n; i++) {
-        add(&t, g_strdup_printf("/machine/unattached/device[%u]", t.n_unattached++),
-            g_strdup_printf("%s-x86_64-cpu", m->cpu_model->name))
-            ->vcpu = m->cpus->vcpu[i];
+        add_vcpu(m, m->cpus->vcpu[i], &t);
     }
     devices_foreach(&m->env, add_device, &t);
     return t.objects;
@@ -86,16 +93,26 @@ gboolean object_is_in(const struct qom_object *object, const struct qom_object *
            strncmp(object->path, parent->path, length) == 0;
 }
 
-char *machine_device_path(struct machine *m, const struct device *device)
+static char *find_path(struct machine *m, const struct device *device, const struct vcpu *vcpu)
 {
     g_autoptr(GPtrArray) objects = objects_new(m);
 
     for (guint i = 0; i < objects->len; i++) {
         const struct qom_object *object = objects->pdata[i];
 
-        if (object->device == device) {
+        if ((device && object->device == device) || (vcpu && object->vcpu == vcpu)) {
             return g_strdup(object->path);
         }
     }
     return NULL;
+}
+
+char *machine_device_path(struct machine *m, const struct device *device)
+{
+    return find_path(m, device, NULL);
+}
+
+char *machine_vcpu_path(struct machine *m, const struct vcpu *vcpu)
+{
+    return find_path(m, NULL, vcpu);
 }

@@ -27,7 +27,8 @@ const char *object_name(const struct qom_object *object);
 /* Whether it is right in that one. */
 gboolean object_is_in(const struct qom_object *object, const struct qom_object *parent);
 
-/* The device's path, owned by the caller. */
+/* The device's or vCPU's path, owned by the caller. */
+char *machine_vcpu_path(struct machine *m, const struct vcpu *vcpu);
 char *machine_device_path(struct machine *m, const struct device *device);
 
 #endif

@@ -57,7 +57,7 @@ void vmstate_put_state(struct machine *m, enum run_state run_state, GByteArray *
     put_machine(m, run_state, out);
     for (unsigned i = 0; m->cpus && i < m->cpus->n; i++) {
         start = record_begin(out, "vcpu", 1);
-        state_put_number(out, i, 4);
+        state_put_number(out, m->cpus->vcpu[i]->index, 4);
         vcpu_stream_save(m->cpus->vcpu[i], out);
         record_end(out, start);
     }
@@ -105,7 +105,7 @@ struct vmstate_loader *vmstate_loader_new(struct machine *m)
     struct vmstate_loader *l = g_new0(struct vmstate_loader, 1);
 
     l->machine = m;
-    l->n_vcpus = m->cpus ? m->cpus->n : 0;
+    l->n_vcpus = m->cpus ? m->cpus->max : 0;
     l->vcpu = g_new0(struct vcpu_stream_state *, l->n_vcpus + 1);
     return l;
 }
@@ -151,8 +151,10 @@ static bool add_vcpu(struct vmstate_loader *l, struct state_input *in, GError **
     g_autofree char *who = NULL;
     uint64_t index;
 
-    if (!state_take_number(in, 4, &index) || index >= l->n_vcpus) {
-        return refuse(error, "stream: state of a CPU that is not among the %u here", l->n_vcpus);
+    if (!state_take_number(in, 4, &index) || index >= l->n_vcpus ||
+        !cpus_find(l->machine->cpus, (unsigned)index)) {
+        return refuse(error, "stream: state of a CPU that is not among the %u here",
+                      l->machine->cpus ? l->machine->cpus->n : 0);
     }
     if (l->vcpu[index]) {
         return refuse(error, "stream: the state of CPU %u comes twice", (unsigned)index);
@@ -201,7 +203,7 @@ static bool is_complete(const struct vmstate_loader *l, GError **error)
                       l->has_machine ? "devices" : "machine");
     }
     for (unsigned i = 0; i < l->n_vcpus; i++) {
-        if (!l->vcpu[i]) {
+        if (!l->vcpu[i] && cpus_find(l->machine->cpus, i)) {
             return refuse(error, "stream: it ends without the state of CPU %u", i);
         }
     }
@@ -230,7 +232,7 @@ bool vmstate_loader_finish(struct vmstate_loader *l, enum run_state *run_state, 
         return false;
     }
     for (unsigned i = 0; i < l->n_vcpus; i++) {
-        if (!vcpu_stream_apply(m->cpus->vcpu[i], l->vcpu[i], error)) {
+        if (l->vcpu[i] && !vcpu_stream_apply(cpus_find(m->cpus, i), l->vcpu[i], error)) {
             return false;
         }
     }

@@ -3,26 +3,43 @@
  */
 #include "monitor/monitor-priv.h"
 
+#include "devices/acpi-cpuhp.h"
 #include "devices/core/object.h"
 #include "devices/memory-slots.h"
 #include "qapi-commands.h"
+
+static void add_ost(struct acpiost_info_list *list, enum acpi_slot_type type, unsigned slot,
+                    const char *id, uint32_t event, uint32_t status)
+{
+    struct acpiost_info *info = g_new0(struct acpiost_info, 1);
+
+    info->device = g_strdup(id);
+    info->slot = g_strdup_printf("%u", slot);
+    info->slot_type = type;
+    info->source = event;
+    info->status = status;
+    acpiost_info_list_append(list, info);
+}
 
 struct acpiost_info_list *qmp_query_acpi_ospm_status(struct qmp_call *call, GError **errp)
 {
     struct acpiost_info_list *list = acpiost_info_list_new();
     const struct memory_slots *slots = call->machine->env.memory_slots;
 
-    for (unsigned i = 0; slots && slots->controller && i < slots->n; i++) {
-        struct acpiost_info *info = g_new0(struct acpiost_info, 1);
-        uint32_t event, status;
+    struct device *cpuhp = devices_find_class(&call->machine->env, &acpi_cpuhp_class);
+    const struct cpus *cpus = call->machine->cpus;
+    uint32_t event, status;
 
+    for (unsigned i = 0; slots && slots->controller && i < slots->n; i++) {
         acpi_memhp_ost(slots->controller, i, &event, &status);
-        info->device = slots->dimm[i] ? g_strdup(slots->dimm[i]->id) : NULL;
-        info->slot = g_strdup_printf("%u", i);
-        info->slot_type = ACPI_SLOT_TYPE_DIMM;
-        info->source = event;
-        info->status = status;
-        acpiost_info_list_append(list, info);
+        add_ost(list, ACPI_SLOT_TYPE_DIMM, i, slots->dimm[i] ? slots->dimm[i]->id : NULL, event,
+                status);
+    }
+    for (unsigned i = 0; cpuhp && i < cpus->max; i++) {
+        const struct vcpu *vcpu = cpus_find(cpus, i);
+
+        acpi_cpuhp_ost(cpuhp, i, &event, &status);
+        add_ost(list, ACPI_SLOT_TYPE_CPU, i, vcpu ? vcpu->id : NULL, event, status);
     }
     return list;
 }

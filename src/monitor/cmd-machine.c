@@ -6,6 +6,8 @@
 #include "cpu/x86/cpuid.h"
 #include "devices/memory-slots.h"
 #include "devices/virtio/virtio-balloon.h"
+#include "machine/cpu-hotplug.h"
+#include "machine/objects.h"
 #include "qapi-commands.h"
 #include "qapi/error.h"
 #include <errno.h>
@@ -22,53 +24,49 @@
 
 /* ---- queries */
 
-static struct cpu_instance_properties *cpu_props_new(const struct machine *m,
-                                                     const struct vcpu *vcpu)
+static struct cpu_instance_properties *cpu_props_new(const struct machine *m, unsigned index)
 {
-    const struct cpu_topology *t = &m->config->topology;
     struct cpu_instance_properties *props = g_new0(struct cpu_instance_properties, 1);
-    unsigned core = vcpu->index / MAX(t->threads, 1), die = core / MAX(t->cores, 1);
+    struct cpu_place place = machine_cpu_place(m, index);
 
     props->has_thread_id = true;
-    props->thread_id = vcpu->index % MAX(t->threads, 1);
+    props->thread_id = place.thread;
     props->has_core_id = true;
-    props->core_id = core % MAX(t->cores, 1);
-    props->has_die_id = t->dies > 1;
-    props->die_id = die % MAX(t->dies, 1);
+    props->core_id = place.core;
+    props->has_die_id = m->config->topology.dies > 1;
+    props->die_id = place.die;
     props->has_socket_id = true;
-    props->socket_id = die / MAX(t->dies, 1);
+    props->socket_id = place.socket;
+    props->has_node_id = m->config->numa.of_cpu != NULL;
+    props->node_id = props->has_node_id ? m->config->numa.of_cpu[index] : 0;
     return props;
 }
 
-static char *cpu_path(const struct vcpu *vcpu)
-{
-    return g_strdup_printf("/machine/unattached/device[%u]", vcpu->index);
-}
-
-static struct cpu_info_fast *cpu_info_new(const struct machine *m, const struct vcpu *vcpu)
+static struct cpu_info_fast *cpu_info_new(struct machine *m, const struct vcpu *vcpu)
 {
     struct cpu_info_fast *info = g_new0(struct cpu_info_fast, 1);
 
     info->cpu_index = vcpu->index;
-    info->qom_path = cpu_path(vcpu);
+    info->qom_path = machine_vcpu_path(m, vcpu);
     info->thread_id = (int64_t)vcpu->thread_id;
     info->target = SYS_EMU_TARGET_X86_64;
-    info->props = cpu_props_new(m, vcpu);
+    info->props = cpu_props_new(m, vcpu->index);
     return info;
 }
 
 struct hotpluggable_cpu_list *qmp_query_hotpluggable_cpus(struct qmp_call *call, GError **errp)
 {
     struct hotpluggable_cpu_list *list = hotpluggable_cpu_list_new();
-    const struct machine *m = call->machine;
+    struct machine *m = call->machine;
 
-    for (unsigned i = m->cpus ? m->cpus->n : 0; i-- > 0;) {
+    for (unsigned i = m->cpus ? m->cpus->max : 0; i-- > 0;) {
         struct hotpluggable_cpu *cpu = g_new0(struct hotpluggable_cpu, 1);
+        const struct vcpu *vcpu = cpus_find(m->cpus, i);
 
-        cpu->type = g_strdup_printf("%s-x86_64-cpu", m->cpu_model->name);
+        cpu->type = machine_cpu_driver(m);
         cpu->vcpus_count = 1;
-        cpu->props = cpu_props_new(m, m->cpus->vcpu[i]);
-        cpu->qom_path = cpu_path(m->cpus->vcpu[i]);
+        cpu->props = cpu_props_new(m, i);
+        cpu->qom_path = vcpu ? machine_vcpu_path(m, vcpu) : NULL;
         hotpluggable_cpu_list_append(list, cpu);
     }
     return list;
@@ -79,8 +77,12 @@ struct cpu_info_fast_list *qmp_query_cpus_fast(struct qmp_call *call, GError **e
     struct cpu_info_fast_list *list = cpu_info_fast_list_new();
     const struct cpus *cpus = call->machine->cpus;
 
-    for (unsigned i = 0; cpus && i < cpus->n; i++) {
-        cpu_info_fast_list_append(list, cpu_info_new(call->machine, cpus->vcpu[i]));
+    for (unsigned i = 0; cpus && i < cpus->max; i++) {
+        const struct vcpu *vcpu = cpus_find(cpus, i);
+
+        if (vcpu) {
+            cpu_info_fast_list_append(list, cpu_info_new(call->machine, vcpu));
+        }
     }
     return list;
 }

@@ -52,7 +52,6 @@ BAD = [
     (["-smp", "2,sockets=3"], "Invalid CPU topology"),
     (["-smp", "2,maxcpus=1"], "== maxcpus (1) < smp_cpus (2)"),
     (["-smp", "2,clusters=2"], "clusters not supported by this machine's CPU topology"),
-    (["-smp", "4,maxcpus=8"], "can't be plugged in later"),
     (["-smp", "300"], "Invalid SMP CPUs 300. The max CPUs supported by machine"),
     (["-cpu", "foo"], "'foo'"),
     (["-cpu", "qemu64,foo=on"], "can't apply global qemu64-x86_64-cpu.foo=on: Property "),

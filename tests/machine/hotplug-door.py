@@ -405,6 +405,93 @@ class Memory(Case):
             self.assertIn(text, result.stderr)
 
 
+class Cpus(Case):
+    """Places for vCPUs, by the registers that ACPI methods use."""
+    SELECT, FLAGS, COMMAND, DATA = 0xcd8, 0xcdc, 0xcdd, 0xce0
+    DRIVER = "qemu64-x86_64-cpu"
+
+    def door(self, *args, smp="1,sockets=2,cores=2,maxcpus=4"):
+        return super().door("-cpu", "qemu64", "-smp", smp, *args)
+
+    def add(self, door, socket, core, **more):
+        door.qmp.command("device_add", driver=self.DRIVER,
+                         **{"socket-id": socket, "core-id": core, "thread-id": 0}, **more)
+
+    def there(self, door):
+        return [c["cpu-index"] for c in door.qmp.command("query-cpus-fast")]
+
+    def test_plug_and_unplug(self):
+        door = self.door("-device", f"{self.DRIVER},id=cold,socket-id=0,core-id=1,thread-id=0")
+        self.assertEqual(self.there(door), [0, 1])
+        places = door.qmp.command("query-hotpluggable-cpus")
+        self.assertEqual(places[0], {"type": self.DRIVER, "vcpus-count": 1, "props": {
+            "socket-id": 1, "core-id": 1, "thread-id": 0}})
+        self.assertEqual([p.get("qom-path") for p in places[2:]],
+                         ["/machine/peripheral/cold", "/machine/unattached/device[0]"])
+        for _ in range(3):
+            self.add(door, 1, 1, id="c")
+            self.assertEqual(self.there(door), [0, 1, 3])
+            self.assertEqual(door.inb(0x600 + 0x20), 4)
+            door.outb(0x600 + 0x20, 4)
+            door.outl(self.SELECT, 0)
+            door.outb(self.COMMAND, 0)
+            self.assertEqual((door.inl(self.DATA), door.inb(self.FLAGS)), (3, 3))
+            door.outb(self.COMMAND, 3)
+            self.assertEqual(door.inl(self.DATA), 3)
+            door.outb(self.FLAGS, 2)
+            door.qmp.command("device_del", id="c")
+            self.assertEqual(door.inb(self.FLAGS), 5)
+            door.outb(self.FLAGS, 4)
+            door.outb(self.FLAGS, 8)
+            self.assertEqual(door.inb(self.FLAGS), 0)
+            self.deleted(door, "c", virtio=False)
+            self.assertEqual(self.there(door), [0, 1])
+
+    def test_refusal(self):
+        door = self.door()
+        self.add(door, 0, 1, id="c")
+        door.qmp.command("device_del", id="c")
+        door.outl(self.SELECT, 1)
+        for command, value in ((1, 3), (2, 0x82)):
+            door.outb(self.COMMAND, command)
+            door.outl(self.DATA, value)
+        info = {"device": "c", "slot": "1", "slot-type": "CPU", "source": 3, "status": 0x82}
+        self.assertEqual(door.qmp.event("ACPI_DEVICE_OST")["data"], {"info": info})
+        self.assertEqual(door.qmp.event("DEVICE_UNPLUG_GUEST_ERROR")["data"],
+                         {"device": "c", "path": "/machine/peripheral/c"})
+        self.assertEqual(door.qmp.command("query-acpi-ospm-status")[1], info)
+
+    def test_hostile(self):
+        """Nonsense in the registers, the boot CPU and absent ones thrown out."""
+        door = self.door()
+        self.add(door, 1, 0, id="c")
+        for index in (4, 255, 0xffffffff, 0, 1, 3):
+            door.outl(self.SELECT, index)
+            for value in range(256):
+                door.outb(self.COMMAND, value)
+                door.outl(self.DATA, 0x01010101 * value)
+                door.outb(self.FLAGS, value)
+                door.inl(self.FLAGS)
+        self.deleted(door, "c", virtio=False)  # command 0 has found it
+        self.assertEqual(self.there(door), [0])
+
+    def test_errors(self):
+        door = self.door()
+        place = {"socket-id": 0, "core-id": 0, "thread-id": 0}
+        for text, more in (("CPU socket-id is not set", {}),
+                           ("CPU core-id is not set", {"socket-id": 0}),
+                           ("Invalid CPU socket-id: 5 must be in range 0:1", {"socket-id": 5}),
+                           ("CPU[0] with APIC ID 0 exists", place),
+                           ("'foo'", {**place, "foo": 1})):
+            self.refused(door, "device_add", text, driver=self.DRIVER, **more)
+        self.refused(door, "device_add", f"expected cpu type: '{self.DRIVER}'",
+                     driver="max-x86_64-cpu", **place)
+        self.refused(door, "device_del", "Boot CPU is unpluggable",
+                     id="/machine/unattached/device[0]")
+        full = self.door(smp="2")
+        self.refused(full, "device_add", "no room for another CPU", driver=self.DRIVER, **place)
+
+
 class Types(Case):
     def test_properties(self):
         """What all PCI devices have is told with their own."""

@@ -136,6 +136,25 @@ class Hotplug(unittest.TestCase):
                          {"device": "d", "path": "/machine/peripheral/d"})
         self.assertEqual(len(m.qmp.command("query-memory-devices")), 1)
 
+    def test_cpus(self):
+        """Two more in any order, then one out and in again; a reset keeps them."""
+        m = self.boot("-smp", "1,maxcpus=3,sockets=1,cores=3")
+        place = {"driver": "max-x86_64-cpu", "socket-id": 0, "thread-id": 0}
+        for core in (2, 1):
+            m.qmp.command("device_add", id=f"c{core}", **{"core-id": core}, **place)
+        self.command(m, "cd /sys/devices/system/cpu; until [ -e cpu1 -a -e cpu2 ]; do usleep 9999; done")
+        self.command(m, "for c in cpu[12]; do echo 1 >$c/online; done")
+        self.assertEqual(self.command(m, "cat online").strip(), "0-2")
+        self.assertIn("2", self.command(m, "taskset 6 nproc"))
+        m.qmp.command("device_del", id="c2")
+        self.deleted(m, "c2")
+        self.assertEqual(len(m.qmp.command("query-cpus-fast")), 2)
+        m.qmp.command("device_add", id="c2", **{"core-id": 2}, **place)
+        self.command(m, "until [ $(cat present) = 0-2 ]; do usleep 9999; done")
+        m.qmp.command("system_reset")
+        m.expect(PROMPT, BOOT_S)
+        self.assertEqual(self.command(m, "cat /sys/devices/system/cpu/online").strip(), "0-2")
+
     def test_nodes(self):
         """Where memory and processors are, as the guest sees it."""
         m = self.boot("-smp", "2", "-m", "256", "-object", "memory-backend-ram,id=a,size=160M",

@@ -28,6 +28,12 @@ void lapic_bus_free(struct lapic_bus *bus)
     g_free(bus);
 }
 
+/* Of the nth vCPU that there is; NULL: it is not ready yet. */
+static struct lapic *apic_nth(const struct lapic_bus *bus, unsigned n)
+{
+    return bus->apic[bus->cpus->vcpu[n]->index];
+}
+
 /* ---- vectors in 256-bit registers */
 
 static int highest_bit(const uint32_t word[8])
@@ -175,7 +181,7 @@ static void deliver_lowest(struct lapic_bus *bus, uint32_t dest, bool logical, b
     unsigned n = bus->cpus->n;
 
     for (unsigned k = 0; k < n; k++) {
-        struct lapic *apic = bus->apic[(k + vector) % n];
+        struct lapic *apic = apic_nth(bus, (k + vector) % n);
 
         if (apic && matches(apic, dest, logical, wide) && (atomic_load(&apic->svr) & SVR_ENABLE) &&
             (!best || __atomic_load_n(&apic->tpr, __ATOMIC_RELAXED) <
@@ -196,7 +202,7 @@ static void deliver(struct lapic_bus *bus, uint32_t dest, bool logical, bool wid
         return;
     }
     for (unsigned i = 0; i < bus->cpus->n; i++) {
-        struct lapic *apic = bus->apic[i];
+        struct lapic *apic = apic_nth(bus, i);
 
         if (apic && matches(apic, dest, logical, wide)) {
             accept(apic, mode, vector, level);
@@ -220,7 +226,7 @@ void lapic_bus_extint(struct lapic_bus *bus, bool level)
 {
     atomic_store(&bus->extint, level);
     for (unsigned i = 0; level && i < bus->cpus->n; i++) {
-        struct lapic *apic = bus->apic[i];
+        struct lapic *apic = apic_nth(bus, i);
 
         if (apic && lapic_has_interrupt(apic)) {
             vcpu_request(apic->vcpu, VCPU_REQ_INTR);
@@ -232,7 +238,7 @@ void lapic_bus_extint(struct lapic_bus *bus, bool level)
 void lapic_bus_lint1(struct lapic_bus *bus)
 {
     for (unsigned i = 0; i < bus->cpus->n; i++) {
-        struct lapic *apic = bus->apic[i];
+        struct lapic *apic = apic_nth(bus, i);
 
         if (apic && atomic_load(&apic->base) & APIC_BASE_ENABLE) {
             lapic_lvt_fire(apic, LVT_LINT1);
@@ -267,7 +273,7 @@ void lapic_send_ipi(struct lapic *apic, uint32_t low, uint32_t dest)
         break;
     default:
         for (unsigned i = 0; i < bus->cpus->n; i++) {
-            struct lapic *other = bus->apic[i];
+            struct lapic *other = apic_nth(bus, i);
 
             if (other && (shorthand == 2 || other != apic) &&
                 (atomic_load(&other->base) & APIC_BASE_ENABLE)) {

@@ -461,6 +461,20 @@ void system_note_unplug_failed(struct device *dev)
     }
 }
 
+void system_request_cpu_out(struct device_env *env, unsigned index)
+{
+    if (env->system && env->system->cpu_out) {
+        env->system->cpu_out(env->system_opaque, index);
+    }
+}
+
+void system_note_cpu_kept(struct device_env *env, struct vcpu *vcpu)
+{
+    if (env->system && env->system->cpu_kept) {
+        env->system->cpu_kept(env->system_opaque, vcpu);
+    }
+}
+
 void system_note_panicked(struct device_env *env, bool crash_loaded)
 {
     if (env->system && env->system->panicked) {

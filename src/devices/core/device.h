@@ -112,6 +112,8 @@ struct system_ops {
     void (*rtc_change)(void *opaque, int64_t offset_s);
     void (*unplugged)(void *opaque, struct device *);     /* frees it and tells */
     void (*unplug_failed)(void *opaque, struct device *); /* the guest keeps it */
+    void (*cpu_out)(void *opaque, unsigned index);        /* soon; and tells */
+    void (*cpu_kept)(void *opaque, struct vcpu *);
 };
 
 /* A default of the user's for a property of each device of that class (-global). */
@@ -179,6 +181,9 @@ void system_note_rtc_change(struct device_env *env, int64_t offset_s);
 void system_device_unplugged(struct device *dev);
 /* The guest does not give it up. */
 void system_note_unplug_failed(struct device *dev);
+/* The same for vCPUs. One that is given up goes soon, not at once. */
+void system_request_cpu_out(struct device_env *env, unsigned index);
+void system_note_cpu_kept(struct device_env *env, struct vcpu *vcpu);
 void system_note_panicked(struct device_env *env, bool crash_loaded);
 void system_note_watchdog(struct device_env *env, const char *source); /* source: a constant */
 

@@ -4,6 +4,7 @@
  */
 #include "machine/x86/pc-priv.h"
 
+#include "devices/acpi-cpuhp.h"
 #include "devices/acpi-pcihp.h"
 #include "devices/acpi-pm.h"
 #include "devices/ide/piix-ide.h"
@@ -40,6 +41,7 @@ static bool board_init(struct machine *m, GError **error)
     static const struct pc_chipset chipset = {
         .init = i440fx_chipset_init,
         .acpi = ACPI_I440FX,
+        .cpu_hotplug_port = ACPI_CPUHP_PC,
         .ram_hole = RAM_HOLE,
         .ram_split = RAM_SPLIT,
         .offers_s3 = i440fx_offers_s3,

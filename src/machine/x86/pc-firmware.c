@@ -8,6 +8,7 @@
 #include "machine/x86/pc-priv.h"
 
 #include "base/data-file.h"
+#include "cpu/x86/cpuid.h"
 #include "devices/acpi-pcihp.h"
 #include "devices/acpi-pm.h"
 #include "devices/display/pci-display.h"
@@ -104,6 +105,13 @@ static bool boot_order_set(const struct pc *q, const char *order, GError **error
 static const char *boot_order(const struct machine *m)
 {
     return m->config->boot.order ? m->config->boot.order : "cad";
+}
+
+/* vCPUs have come or gone since the start. */
+static void cpus_tell(const struct machine *m, const struct pc *q)
+{
+    mc146818rtc_set_cmos(q->rtc, CMOS_CPUS, (uint8_t)(m->cpus->n - 1));
+    fw_cfg_set_u16(q->fw_cfg, FW_CFG_NB_CPUS, (uint16_t)m->cpus->n);
 }
 
 /* Systems and firmware look for it in different places. */
@@ -275,11 +283,14 @@ static void with_acpi_config(struct machine *m,
     unsigned n_ranges = memory_ranges(m, q, range);
     uint8_t distance[NUMA_NODES * NUMA_NODES];
     uint32_t apic_id[ACPI_MAX_CPUS];
+    bool present[ACPI_MAX_CPUS];
     const struct acpi_config config = {
         .chipset = q->chipset->acpi,
         .pm_base = acpi_pm_base(q->pm),
-        .n_cpus = m->cpus->n,
+        .n_cpus = m->cpus->max,
+        .cpu_present = present,
         .apic_id = apic_id,
+        .cpu_hotplug_port = q->cpu_hotplug ? q->chipset->cpu_hotplug_port : 0,
         .hpet = !m->config->no_hpet && !q->chipset->bare,
         .i8042 = !q->chipset->bare,
         .vga = devices_find_class(&m->env, &vga_class) != NULL,
@@ -303,8 +314,9 @@ static void with_acpi_config(struct machine *m,
         memcpy(distance + i * numa->n, numa->distance[i], numa->n);
     }
 
-    for (unsigned i = 0; i < m->cpus->n; i++) {
-        apic_id[i] = m->cpus->vcpu[i]->apic_id;
+    for (unsigned i = 0; i < m->cpus->max; i++) {
+        apic_id[i] = cpu_topology_apic_id(&m->cpu_model->topology, i);
+        present[i] = cpus_find(m->cpus, i) != NULL;
     }
     fn(&config, opaque);
 }
@@ -334,6 +346,7 @@ static bool acpi_add(struct machine *m, struct pc *q, GError **error)
     bool ok;
 
     q->told_pm_base = acpi_pm_base(q->pm);
+    q->told_cpus = m->cpus->n;
 
     with_acpi_config(m, build_files, &files);
     ok = fw_cfg_add_file(q->fw_cfg, ACPI_FILE_TABLES, files.tables->data, files.tables->len,
@@ -351,7 +364,8 @@ static void acpi_refresh(void *opaque, const char *name)
     struct machine *m = opaque;
     struct pc *q = m->board_data;
 
-    if (q->told_pm_base != acpi_pm_base(q->pm) && strcmp(name, ACPI_FILE_LOADER) == 0) {
+    if ((q->told_pm_base != acpi_pm_base(q->pm) || q->told_cpus != m->cpus->n) &&
+        strcmp(name, ACPI_FILE_LOADER) == 0) {
         acpi_add(m, q, NULL);
     }
 }
@@ -464,6 +478,7 @@ static bool bootorder_add(struct machine *m, struct pc *q, GError **error)
 
 bool pc_boot_again(struct machine *m, GError **error)
 {
+    cpus_tell(m, m->board_data);
     return boot_order_set(m->board_data, boot_order(m), error) &&
            bootorder_add(m, m->board_data, error);
 }

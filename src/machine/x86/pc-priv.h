@@ -20,6 +20,7 @@ struct pc_chipset {
     enum acpi_chipset acpi;
     bool bare; /* no HPET, no keyboard controller; RAM from 768 KiB on, with the firmware in it */
     bool ecam; /* configuration space in memory, at Q35_ECAM */
+    uint16_t cpu_hotplug_port; /* acpi-cpuhp.h; 0: neither CPUs nor memory come and go */
     bool (*offers_s3)(const struct pc *q);
     bool (*offers_s4)(const struct pc *q);
 };
@@ -43,6 +44,8 @@ struct pc {
     GByteArray *smbios;     /* the same */
     struct boot_image *image;
     uint16_t told_pm_base; /* what the ACPI files say */
+    unsigned told_cpus;    /* the same */
+    bool cpu_hotplug;      /* there are places for more vCPUs */
     bool has_flash;        /* firmware is in flash memory */
     bool has_bootorder;    /* the file bootorder */
     bool laid_out;         /* a start before has written to RAM */

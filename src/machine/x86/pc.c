@@ -16,6 +16,7 @@
 
 #include "cpu/x86/cpuid.h"
 #include "cpu/x86/state.h"
+#include "devices/acpi-cpuhp.h"
 #include "devices/acpi-pm.h"
 #include "devices/hpet.h"
 #include "devices/ioapic.h"
@@ -352,7 +353,8 @@ bool pc_reset(struct machine *m, GError **error)
     if (!q->image) {
         return true;
     }
-    if (fresh && !m->config->no_acpi) {
+    if ((fresh || q->cpu_hotplug) && !m->config->no_acpi) {
+        g_clear_pointer(&q->tables, g_byte_array_unref);
         q->tables = pc_tables_make(m);
     }
     bios_data_write(m);
@@ -481,11 +483,20 @@ static bool chipset_init(struct machine *m, struct pc *q, GError **error)
                                    .open = !pc_has_firmware(m)};
 
     return q->chipset->init(m, q, &pam, error) &&
-           (!q->memory.n || acpi_memhp_create(&m->env, q->pm, error));
+           (!q->memory.n || acpi_memhp_create(&m->env, q->pm, error)) &&
+           (!q->cpu_hotplug ||
+            acpi_cpuhp_create(&m->env, q->chipset->cpu_hotplug_port, q->pm, error));
 }
 
 static bool devices_init(struct machine *m, struct pc *q, GError **error)
 {
+    q->cpu_hotplug = m->cpus->max > m->cpus->n;
+    if (!q->chipset->cpu_hotplug_port && (q->cpu_hotplug || q->memory.n)) {
+        g_set_error(error, MACHINE_ERROR, 0,
+                    "machine '%s': neither CPUs nor memory can be plugged in later",
+                    m->board->name);
+        return false;
+    }
     return interrupts_init(m, q, error) && timers_init(m, q, error) && chipset_init(m, q, error) &&
            (q->chipset->bare || i8042_create(&m->env, error)) && port92_create(&m->env, error) &&
            (q->ferr = ferr_create(&m->env, error)) && pc_firmware_init(m, error);

@@ -4,6 +4,7 @@
  */
 #include "machine/x86/pc-priv.h"
 
+#include "devices/acpi-cpuhp.h"
 #include "devices/acpi-pm.h"
 #include "devices/ide/ahci.h"
 #include "devices/pci/ich9-lpc.h"
@@ -37,6 +38,7 @@ static bool q35_init(struct machine *m, GError **error)
         .ram_hole = Q35_RAM_HOLE,
         .ram_split = Q35_RAM_SPLIT,
         .acpi = ACPI_Q35,
+        .cpu_hotplug_port = ACPI_CPUHP_Q35,
         .ecam = true,
         .offers_s3 = q35_offers_s3,
         .offers_s4 = q35_offers_s4,

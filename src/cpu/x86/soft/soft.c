@@ -175,6 +175,11 @@ static void soft_reset(struct vcpu *vcpu)
     blocks_reset(vcpu->accel);
 }
 
+static void soft_match_clock(struct vcpu *vcpu, const struct vcpu *other)
+{
+    ((struct cpu *)vcpu->accel)->tsc_offset = ((const struct cpu *)other->accel)->tsc_offset;
+}
+
 static enum run_exit soft_vcpu_run(struct vcpu *vcpu)
 {
     if (atomic_load(&vcpu->mp_state) != MP_RUNNABLE && atomic_load(&vcpu->req) == 0) {
@@ -257,6 +262,7 @@ static const struct vcpu_ops soft_vcpu_ops = {
     .create = soft_create,
     .destroy = soft_destroy,
     .reset = soft_reset,
+    .match_clock = soft_match_clock,
     .run = soft_vcpu_run,
     .get = soft_get,
     .set = soft_set,
