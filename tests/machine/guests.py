@@ -56,7 +56,7 @@ class Hot(unittest.TestCase):
     @soft_only
     def test_results(self):
         for cpus in "1", "2":  # locked operations are others when nobody else is there
-            with Machine("-kernel", guest("hot64"), "-smp", cpus) as m:
+            with Machine("-kernel", guest("hot64"), "-smp", cpus, "-no-shutdown") as m:
                 m.expect(r"good")
 
     @soft_only
