@@ -26,6 +26,7 @@ static int64_t host_now(void)
 
 static uint64_t ticks_now(void)
 {
+    _mm_lfence();
     return __rdtsc();
 }
 

@@ -56,6 +56,8 @@ static inline bool clock_line_read(struct clock_line *line, int64_t *ns)
     uint64_t base = atomic_load_explicit(&line->base_ticks, memory_order_relaxed);
     uint64_t mult = atomic_load_explicit(&line->mult, memory_order_relaxed);
     int64_t base_ns = atomic_load_explicit(&line->base_ns, memory_order_relaxed);
+
+    _mm_lfence(); /* RDTSC is not executed before what other threads wrote has been read */
     uint64_t ticks = __rdtsc() - base;
 
     atomic_thread_fence(memory_order_acquire);
