@@ -11,6 +11,7 @@
 #include "cli/process.h"
 #include "migration/auto-dump.h"
 #include "migration/dump.h"
+#include "migration/migration.h"
 #include "migration/snapshot-file.h"
 #include "migration/snapshot.h"
 #include <signal.h>
@@ -114,7 +115,8 @@ static bool set_up(struct godwit *g, GError **error)
     big_lock_acquire(&g->machine->lock);
     assemble_actions(g->machine, o);
     ok = assemble_debugger(g->machine, o, error) && enable_auto_dump(g->machine, o, error) &&
-         load_snapshot(g->machine, o, error);
+         load_snapshot(g->machine, o, error) &&
+         (!o->incoming || migration_incoming_setup(g->machine, o->incoming, error));
     big_lock_release(&g->machine->lock);
     if (!ok) {
         return false;
@@ -131,6 +133,7 @@ static void tear_down(struct godwit *g)
         dump_finish(g->machine);
         big_lock_release(&g->machine->lock);
     }
+    migration_end(g->machine);
     monitor_free(g->monitor);
     machine_free(g->machine);
     assembly_finish(&g->assembly);

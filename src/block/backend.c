@@ -91,6 +91,11 @@ const char *block_backend_name(const struct block_backend *b)
     return b->name[0] ? b->name : b->root ? b->root->node->name : b->qdev ? b->qdev : "";
 }
 
+struct block_child *block_backend_root(const struct block_backend *b)
+{
+    return b->root;
+}
+
 struct block_node *block_backend_node(const struct block_backend *b)
 {
     return b->root ? b->root->node : NULL;
@@ -133,18 +138,25 @@ void block_backend_set_policy(struct block_backend *b, enum blockdev_on_error re
 
 /* ---- attaching */
 
+void block_backend_wishes(const struct block_backend *b, unsigned *perm, unsigned *shared)
+{
+    *perm = 0;
+    *shared = BLOCK_PERM_ALL;
+    if (b->attached && !b->graph->inactive) {
+        *perm = BLOCK_PERM_CONSISTENT_READ | (block_backend_read_only(b) ? 0 : BLOCK_PERM_WRITE);
+        *shared = BLOCK_PERM_CONSISTENT_READ | BLOCK_PERM_WRITE_UNCHANGED | BLOCK_PERM_RESIZE |
+                  (b->attach.share_rw ? BLOCK_PERM_WRITE : 0);
+    }
+}
+
 bool block_backend_insert(struct block_backend *b, struct block_node *node, GError **error)
 {
-    unsigned perm = 0, shared = BLOCK_PERM_ALL;
+    unsigned perm, shared;
     bool read_only = node->read_only || b->drive_read_only || b->attach.read_only;
 
-    if (b->attached) {
-        perm = BLOCK_PERM_CONSISTENT_READ | (read_only ? 0 : BLOCK_PERM_WRITE);
-        shared = BLOCK_PERM_CONSISTENT_READ | BLOCK_PERM_WRITE_UNCHANGED | BLOCK_PERM_RESIZE |
-                 (b->attach.share_rw ? BLOCK_PERM_WRITE : 0);
-    }
-    b->root = block_child_attach(b, node, perm, shared, error);
     atomic_store(&b->read_only, read_only);
+    block_backend_wishes(b, &perm, &shared);
+    b->root = block_child_attach(b, node, perm, shared, error);
     return b->root != NULL;
 }
 
@@ -459,6 +471,9 @@ static int check(const struct block_backend *b, const struct block_request *r)
     if (r->op != BLOCK_READ && r->op != BLOCK_FLUSH && block_backend_read_only(b)) {
         return -EROFS;
     }
+    if (r->op != BLOCK_READ && b->graph->inactive) {
+        return -EPERM; /* the image is somebody else's */
+    }
     return 0;
 }
 
@@ -666,7 +681,7 @@ int block_flush_all(struct block_graph *graph)
 {
     int first = 0;
 
-    for (guint i = 0; i < graph->backends->len; i++) {
+    for (guint i = 0; i < graph->backends->len && !graph->inactive; i++) {
         struct block_backend *b = graph->backends->pdata[i];
 
         if (b->root && b->attached && !block_backend_read_only(b)) {

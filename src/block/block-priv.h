@@ -48,6 +48,11 @@ struct block_driver {
         struct block_node *); /* on the host; NULL: the child's; -1 unknown */
     /* Drained; NULL: can't. The new child has no other user. */
     bool (*add_child)(struct block_node *, struct block_node *child, GError **);
+    /* Drained. Writes all metadata: another process is to use the image. NULL: there is none. */
+    int (*inactivate)(struct block_node *);
+    /* Drained, children first. The image may be another than it was. NULL: nothing is remembered.
+     */
+    bool (*reload)(struct block_node *, GError **);
     bool (*delete_child)(struct block_node *, struct block_child *, GError **);
     void (*image_info)(struct block_node *, struct image_info *); /* NULL: nothing special */
     /* As block_node_status(); *status says "data" already. NULL: that is so. */
@@ -86,6 +91,7 @@ struct block_graph {
     GPtrArray *drives;   /* struct drive, owned */
     unsigned next_name;
     bool repairing;   /* what is opened may be damaged */
+    bool inactive;    /* block_inactivate() */
     unsigned opening; /* nodes that are being opened, one inside the other */
     void (*stop)(void *opaque);
     void *stop_opaque;
@@ -118,6 +124,9 @@ struct block_node *block_node_open(struct block_graph *graph,
 struct block_child *block_node_open_child(struct block_node *parent, const char *role,
                                           const struct blockdev_ref *ref, GError **error);
 void block_child_close(struct block_child *child);
+/* Another wish of an edge's user; on failure all is as before. */
+bool block_child_set_perm(struct block_child *child, unsigned perm, unsigned shared,
+                          GError **error);
 /* An edge from a back end. false and *error when permissions conflict. */
 struct block_child *block_child_attach(struct block_backend *backend, struct block_node *node,
                                        unsigned perm, unsigned shared, GError **error);
@@ -186,7 +195,10 @@ bool block_backend_hold(struct block_backend *backend, struct block_node *node, 
                         GError **error);
 void block_backend_set_policy(struct block_backend *backend, enum blockdev_on_error rerror,
                               enum blockdev_on_error werror, bool writethrough, bool read_only);
-struct block_node *block_backend_node(const struct block_backend *backend); /* NULL: no medium */
+/* What it wants of its node now. */
+void block_backend_wishes(const struct block_backend *backend, unsigned *perm, unsigned *shared);
+struct block_child *block_backend_root(const struct block_backend *backend); /* NULL: no medium */
+struct block_node *block_backend_node(const struct block_backend *backend);  /* NULL: no medium */
 /* A device's or a -drive's: what query-block tells of. */
 bool block_backend_is_listed(const struct block_backend *backend);
 struct block_info *block_backend_info(struct block_backend *backend);

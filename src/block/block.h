@@ -90,6 +90,20 @@ void block_drain_begin(struct block_graph *graph);
 void block_drain_end(struct block_graph *graph);
 /* Tries requests again that were held for an error with the action stop: the machine goes on. */
 void block_resume_all(struct block_graph *graph);
+
+/*
+ * Images that another process has the use of: those of a machine whose guest has moved away, or has
+ * not come yet. Nothing is locked and nothing written, and devices have no requests.
+ *
+ * block_inactivate() writes what is in memory, flushes, and lets go of the images; on failure false
+ * and *error, and they are in use as before. block_activate() locks them and reads anew what
+ * somebody else may have changed; on failure *error says why, and they stay as they were. Both do
+ * nothing where there is nothing to do.
+ */
+bool block_inactivate(struct block_graph *graph, GError **error);
+bool block_activate(struct block_graph *graph, GError **error);
+bool block_is_inactive(const struct block_graph *graph); /* main thread */
+
 /* Flushes every back end that can be written; the first error, logged, as -errno. */
 int block_flush_all(struct block_graph *graph);
 

@@ -614,6 +614,11 @@ static void file_refresh(struct block_node *node)
     }
 }
 
+static bool file_reload(struct block_node *node, GError **error)
+{
+    return file_measure(node->state, error);
+}
+
 static int file_resize(struct block_node *node, uint64_t bytes, GError **error)
 {
     struct file *f = node->state;
@@ -681,6 +686,7 @@ const struct block_driver block_file = {
     .submit = file_submit,
     .set_perm = file_set_perm,
     .refresh = file_refresh,
+    .reload = file_reload,
     .resize = file_resize,
     .clear = file_clear,
     .status = file_status,
@@ -689,6 +695,7 @@ const struct block_driver block_file = {
 
 const struct block_driver block_host_device = {
     .id = BLOCKDEV_DRIVER_HOST_DEVICE,
+    .reload = file_reload,
     .size = sizeof(struct file),
     .open = host_device_open,
     .close = file_close,

@@ -97,9 +97,13 @@ static void child_wants(const struct block_node *node, const struct block_child 
     if (node->force_share) {
         *child_shared = BLOCK_PERM_ALL;
     }
+    if (node->graph->inactive) {
+        *child_perm = 0;
+        *child_shared = BLOCK_PERM_ALL;
+    }
 }
 
-static bool child_set(struct block_child *child, unsigned perm, unsigned shared, GError **error)
+bool block_child_set_perm(struct block_child *child, unsigned perm, unsigned shared, GError **error)
 {
     unsigned old_perm = child->perm, old_shared = child->shared;
 
@@ -131,7 +135,7 @@ bool block_node_update_perm(struct block_node *node, GError **error)
         unsigned want, allow;
 
         child_wants(node, child, perm, shared, &want, &allow);
-        if (!child_set(child, want, allow, error)) {
+        if (!block_child_set_perm(child, want, allow, error)) {
             break;
         }
     }
@@ -145,7 +149,7 @@ bool block_node_update_perm(struct block_node *node, GError **error)
         unsigned want, allow;
 
         child_wants(node, child, old_perm, old_shared, &want, &allow);
-        child_set(child, want, allow, NULL);
+        block_child_set_perm(child, want, allow, NULL);
     }
     if (node->driver->set_perm) {
         node->driver->set_perm(node, old_perm, old_shared, NULL);
@@ -191,7 +195,7 @@ struct block_child *block_child_attach(struct block_backend *backend, struct blo
     struct block_child *child = child_new(node, "root");
 
     child->backend = backend;
-    if (!child_set(child, perm, shared, error)) {
+    if (!block_child_set_perm(child, perm, shared, error)) {
         child_free(child);
         return NULL;
     }

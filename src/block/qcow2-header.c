@@ -246,7 +246,7 @@ static int autoclear(struct qcow2 *q, GError **error)
     uint8_t bits[8];
     int ret;
 
-    if (q->node->read_only || q->autoclear == 0) {
+    if (q->node->read_only || q->node->graph->inactive || q->autoclear == 0) {
         return 0;
     }
     if (keep && bitmaps_mark(q) < 0) {
@@ -304,17 +304,19 @@ int qcow2_load(struct qcow2 *q, GError **error)
 void qcow2_unload(struct qcow2 *q)
 {
     if (q->metadata) {
-        g_hash_table_unref(q->metadata);
-        g_hash_table_unref(q->l1_dirty);
-        g_hash_table_unref(q->allocating);
-        g_array_unref(q->freed);
+        g_clear_pointer(&q->metadata, g_hash_table_unref);
+        g_clear_pointer(&q->l1_dirty, g_hash_table_unref);
+        g_clear_pointer(&q->allocating, g_hash_table_unref);
+        g_clear_pointer(&q->freed, g_array_unref);
     }
     if (q->l2.tables) {
-        g_hash_table_unref(q->l2.tables);
-        g_hash_table_unref(q->refcounts.tables);
+        g_clear_pointer(&q->l2.tables, g_hash_table_unref);
+        g_clear_pointer(&q->refcounts.tables, g_hash_table_unref);
     }
-    g_free(q->l1);
-    g_free(q->rt);
-    g_free(q->backing_name);
-    g_free(q->backing_format);
+    g_clear_pointer(&q->l1, g_free);
+    g_clear_pointer(&q->rt, g_free);
+    g_clear_pointer(&q->backing_name, g_free);
+    g_clear_pointer(&q->backing_format, g_free);
+    q->corrupt = q->dirty = false;
+    q->hint = 0;
 }

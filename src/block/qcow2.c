@@ -136,13 +136,35 @@ static void qcow2_close(struct block_node *node)
 {
     struct qcow2 *q = node->state;
 
-    if (q->l1 && q->rt) {
+    if (q->l1 && q->rt && !node->graph->inactive) {
         qcow2_flush(q);
         qcow2_flush(q); /* what the first has freed */
     }
     qcow2_unload(q);
     g_mutex_clear(&q->mutex);
     g_cond_clear(&q->phase_empty);
+}
+
+static int qcow2_inactivate(struct block_node *node)
+{
+    struct qcow2 *q = node->state;
+    int ret = qcow2_flush(q);
+
+    return ret < 0 ? ret : qcow2_flush(q); /* what the first has freed */
+}
+
+/* The backing file is taken to be the one that it was. */
+static bool qcow2_reload(struct block_node *node, GError **error)
+{
+    struct qcow2 *q = node->state;
+
+    qcow2_unload(q);
+    if (qcow2_load(q, error) < 0) {
+        g_prefix_error(error, "'%s': ", node->filename);
+        return false;
+    }
+    atomic_store(&node->bytes, q->bytes & ~511ull);
+    return true;
 }
 
 /* The image's file is its own while it is open for writing; a backing file stays as it is. */
@@ -363,6 +385,8 @@ const struct block_driver block_qcow2 = {
     .child_perm = qcow2_child_perm,
     .refresh = qcow2_refresh,
     .resize = qcow2_resize,
+    .inactivate = qcow2_inactivate,
+    .reload = qcow2_reload,
     .image_info = qcow2_image_info,
     .status = qcow2_status,
     .has_backing = true,

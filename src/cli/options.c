@@ -71,6 +71,13 @@ static bool opt_preconfig(struct options *o, const char *arg, GError **error)
     return true;
 }
 
+static bool opt_incoming(struct options *o, const char *arg, GError **error)
+{
+    replace(&o->incoming, arg);
+    o->config->incoming = true;
+    return true;
+}
+
 static bool opt_start_paused(struct options *o, const char *arg, GError **error)
 {
     o->config->start_paused = true;
@@ -547,6 +554,8 @@ static const struct option options[] = {
     {"L", "DIRECTORY", opt_data_dir, "where firmware and option ROMs are looked for first"},
     {"boot", "[order=]LETTERS[,once=][,menu=on|off][,strict=]", opt_boot,
      "what firmware tries: a floppy, c disk, d CD, n network; splash-time=, reboot-timeout="},
+    {"incoming", "defer|tcp:[HOST]:PORT|unix:PATH|fd:N|exec:COMMAND|file:PATH", opt_incoming,
+     "the guest comes from another machine ('migrate'); defer: 'migrate-incoming' says how"},
     {"S", NULL, opt_start_paused, "do not start the vCPUs: QMP 'cont' does"},
     {"preconfig", NULL, opt_preconfig,
      "permit only some QMP commands until 'x-exit-preconfig' starts the machine"},
@@ -753,6 +762,7 @@ void options_free(struct options *o)
     g_free(o->vga);
     g_free(o->qtest);
     g_free(o->gdb);
+    g_free(o->incoming);
     g_free(o->qtest_log);
     g_free(o->pidfile);
     g_free(o->log_file);

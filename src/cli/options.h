@@ -45,7 +45,8 @@ struct options {
     char *human_monitor;       /* -monitor: a chardev spec, "none", or NULL */
     char *vga;                 /* -vga: "std", "none"; NULL: not given */
     char *qtest, *qtest_log;
-    char *gdb; /* -gdb: a device, or NULL */
+    char *gdb;      /* -gdb: a device, or NULL */
+    char *incoming; /* where the guest comes from, or NULL */
     char *pidfile, *log_file, *event_log;
     char *load_snapshot; /* -loadvm: a tag, or NULL */
     char *restore;       /* -restore: a file, or NULL */

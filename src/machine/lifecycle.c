@@ -70,6 +70,7 @@ struct requests {
     struct cause *why_ended;
     bool broken;        /* the last reset failed */
     const char *frozen; /* machine_freeze() */
+    bool autostart;     /* inmigrate: the guest runs when it has come */
     struct machine_actions actions;
 };
 
@@ -334,6 +335,10 @@ static void stop_guest(struct machine *m, enum run_state state)
 void vm_stop(struct machine *m, enum run_state state)
 {
     g_assert(big_lock_held(&m->lock));
+    if (runstate_get(m->run) == RUN_STATE_INMIGRATE) {
+        m->requests->autostart = false;
+        return;
+    }
     if (runstate_is_running(m->run)) {
         stop_guest(m, state);
         qapi_event_send_stop(m->events);
@@ -354,7 +359,7 @@ static bool take_request(struct machine *m, enum request_bit bit)
 }
 
 /* What the board does at the edges of sleep: wake-up sources of its own. */
-static void note_asleep(struct machine *m, bool asleep)
+void machine_note_asleep(struct machine *m, bool asleep)
 {
     if (m->board->asleep) {
         m->board->asleep(m, asleep);
@@ -365,7 +370,7 @@ static void suspend(struct machine *m)
 {
     stop_guest(m, RUN_STATE_SUSPENDED);
     qapi_event_send_suspend(m->events);
-    note_asleep(m, true);
+    machine_note_asleep(m, true);
 }
 
 static const char *start_refusal(const struct machine *m, enum run_state state)
@@ -387,6 +392,19 @@ static const char *start_refusal(const struct machine *m, enum run_state state)
     }
 }
 
+void machine_go_on(struct machine *m)
+{
+    take_request(m, REQUEST_DEBUG); /* of a vCPU's while it was being stopped for another reason */
+    runstate_set(m->run, RUN_STATE_RUNNING);
+    qapi_event_send_resume(m->events);
+    vclock_start(m->clock);
+    if (take_request(m, REQUEST_SUSPEND)) { /* asked for just before it was stopped */
+        suspend(m);
+    } else {
+        unpark(m);
+    }
+}
+
 bool vm_start(struct machine *m, GError **error)
 {
     enum run_state state = runstate_get(m->run);
@@ -401,8 +419,15 @@ bool vm_start(struct machine *m, GError **error)
         g_set_error_literal(error, MACHINE_ERROR, 0, refusal);
         return false;
     }
+    if (state == RUN_STATE_INMIGRATE) {
+        m->requests->autostart = true;
+        return true;
+    }
     if (state == RUN_STATE_SUSPENDED) {
         return true; /* only a wakeup runs it */
+    }
+    if (!block_activate(m->block, error)) {
+        return false;
     }
     /* A stop that was asked for before this start is moot; its STOP is owed all the same to a
      * machine that runs, as documents promise it after the event that asked for it. */
@@ -415,15 +440,7 @@ bool vm_start(struct machine *m, GError **error)
         }
         return true;
     }
-    take_request(m, REQUEST_DEBUG); /* of a vCPU's while it was being stopped for another reason */
-    runstate_set(m->run, RUN_STATE_RUNNING);
-    qapi_event_send_resume(m->events);
-    vclock_start(m->clock);
-    if (take_request(m, REQUEST_SUSPEND)) { /* asked for just before it was stopped */
-        suspend(m);
-    } else {
-        unpark(m);
-    }
+    machine_go_on(m);
     return true;
 }
 
@@ -494,6 +511,11 @@ void machine_still_end(struct machine *m)
     }
 }
 
+bool vm_will_run(const struct machine *m)
+{
+    return m->requests->autostart;
+}
+
 /* ---- carrying out requests */
 
 static bool cause_is_guest(enum shutdown_cause cause)
@@ -545,6 +567,15 @@ static bool machine_wake(struct machine *m)
     return true;
 }
 
+void machine_wake_stopped(struct machine *m)
+{
+    machine_note_asleep(m, false);
+    if (!machine_wake(m)) {
+        machine_reset(m, RESET_WARM);
+    }
+    runstate_set(m->run, RUN_STATE_RUNNING);
+}
+
 static void run_wakeup(struct machine *m)
 {
     bool ok;
@@ -552,7 +583,7 @@ static void run_wakeup(struct machine *m)
     if (runstate_get(m->run) != RUN_STATE_SUSPENDED) {
         return;
     }
-    note_asleep(m, false);
+    machine_note_asleep(m, false);
     ok = machine_wake(m);
     vclock_start(m->clock);
     runstate_set(m->run, RUN_STATE_RUNNING);
@@ -572,7 +603,7 @@ static void run_reset(struct machine *m, enum shutdown_cause cause, bool waking)
     park(m);
     take_request(m, REQUEST_SUSPEND);
     if (asleep) {
-        note_asleep(m, false);
+        machine_note_asleep(m, false);
     }
     devices_end_unplugs(&m->env);
     ok = machine_reset(m, RESET_WARM);
@@ -693,6 +724,15 @@ static void release_held(struct machine *m)
         vcpus_resume_all(m->cpus);
     }
     g_mutex_unlock(&m->requests->mutex);
+}
+
+void machine_hold_vcpus(struct machine *m, bool hold)
+{
+    if (!hold) {
+        release_held(m);
+    } else if (m->cpus && runstate_is_running(m->run)) {
+        vcpus_pause_all(m->cpus);
+    }
 }
 
 /* One request, on behalf of whoever left it. */
@@ -849,7 +889,8 @@ void machine_start(struct machine *m)
     g_autoptr(GError) error = NULL;
     struct cause_scope scope;
 
-    if (m->config->start_paused || m->preconfig) {
+    m->requests->autostart = !m->config->start_paused;
+    if (m->config->start_paused || m->preconfig || m->config->incoming) {
         return;
     }
     big_lock_acquire(&m->lock);

@@ -25,6 +25,13 @@ void machine_check_parked(struct machine *m, struct vcpu *vcpu, const struct mce
 void machine_act_begin(struct machine *m);
 void machine_act_end(struct machine *m);
 
+/* A stopped guest runs: RUNNING, RESUME, clock, devices, vCPUs. */
+void machine_go_on(struct machine *m);
+/* A guest that sleeps is woken, without running: its state is `running` then, and nothing else. */
+void machine_wake_stopped(struct machine *m);
+/* Tells the board at the edges of sleep. */
+void machine_note_asleep(struct machine *m, bool asleep);
+
 void actions_init(struct machine_actions *actions);
 /* Whether a reset with this cause ends or stops the machine instead (-no-reboot). */
 bool actions_reset_is_shutdown(const struct machine_actions *actions, enum shutdown_cause cause);

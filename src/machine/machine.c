@@ -323,9 +323,15 @@ struct machine *machine_new(struct machine_config *config,
     m = machine_alloc(board, make_loop, events);
     m->config = config;
     m->preconfig = config->preconfig;
+    if (config->incoming) {
+        block_inactivate(m->block, NULL); /* there is nothing in it yet */
+    }
     big_lock_acquire(&m->lock);
     m->blackbox = blackbox_new(config->black_box_dir, config->symbols, error);
     ok = m->blackbox && build(m, error);
+    if (ok && config->incoming) {
+        runstate_set(m->run, RUN_STATE_INMIGRATE);
+    }
     big_lock_release(&m->lock);
     if (!ok) {
         m->config = NULL; /* stays the caller's */

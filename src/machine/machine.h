@@ -86,6 +86,7 @@ struct machine_config { /* what the command line said; strings owned */
     bool nographic;                /* firmware's screen is to be on COM1 */
     bool start_paused;             /* -S */
     bool preconfig;                /* --preconfig */
+    bool incoming;                 /* -incoming: the guest comes from another machine */
     char *rtc_base, *rtc_clock;    /* -rtc; NULL: defaults */
     GPtrArray *globals;            /* struct device_global */
     GPtrArray *smbios;             /* struct smbios_field (smbios-field.h) */
@@ -132,6 +133,8 @@ struct board {
     void (*finish)(struct machine *); /* accepts a half-built machine */
 };
 
+struct migration;
+
 struct machine {
     const struct board *board;
     struct machine_config *config;
@@ -161,6 +164,7 @@ struct machine {
     void *on_failure_opaque;
     GPtrArray *chardevs; /* struct chardev *, owned: freed after the devices */
     int exit_status;
+    struct migration *migration; /* of the room above, which makes and frees it; NULL: none */
     /* Written by the main thread, read by the control thread: what may be asked of the machine. */
     _Atomic bool preconfig;
 };
@@ -186,6 +190,9 @@ void machine_internal_error(void *machine, struct vcpu *vcpu, const char *text);
 void machine_host_error(void *machine, struct vcpu *vcpu, const char *text);
 void machine_debug_stop(void *machine, struct vcpu *vcpu);
 struct mce;
+/* Holds the vCPUs of a running machine for a moment, and lets them go on. Others may do the latter
+ * earlier. Main thread, lock held. */
+void machine_hold_vcpus(struct machine *m, bool hold);
 /* The NMI button. A machine in prelaunch is where its firmware would be, which takes an NMI and
  * goes on: nothing comes of it. false: there are no vCPUs. Any thread. */
 bool machine_inject_nmi(struct machine *m);
@@ -236,6 +243,19 @@ void machine_loaded(struct machine *m, bool whole);
  * requests and the clock. Nothing happens to one that does not run. Machine lock held. */
 void machine_still_begin(struct machine *m);
 void machine_still_end(struct machine *m);
+/* In state inmigrate vm_start() and vm_stop() only set whether the guest will run when it has come.
+ * vm_start() of a machine whose images another one has takes them first, and fails if it can't. */
+
+/* The end of a migration to this machine, which is loaded: the state that the guest had. One that
+ * ran goes on (RESUME) if it is to and `may_run`, else it is paused. */
+void vm_arrive(struct machine *m, enum run_state state, bool may_run);
+/* Whether a guest that ran will run when it has come. */
+bool vm_will_run(const struct machine *m);
+/* Stops in finish-migrate. Returns the state that the guest is to have elsewhere; one that sleeps
+ * is woken by it. */
+enum run_state vm_stop_to_move(struct machine *m);
+/* The guest stays here: it goes on if it ran, else it has the state that vm_stop_to_move() gave. */
+void vm_stay(struct machine *m, enum run_state state);
 
 /* ---- requests: any thread, with or without the lock; carried out by machine_run_requests() on the
  * main thread in the fixed order of the protocol reference (record, debug, suspend, shutdown,

@@ -155,6 +155,7 @@ struct ram_block *ram_block_new_backed(const char *name, uint64_t size,
     block->size = size;
     block->shared = backing && backing->share;
     block->anonymous = !backing || (!backing->path && !backing->memfd && !backing->share);
+    block->forgets = !backing || (backing->memfd ? backing->share : !backing->path);
     g_rw_lock_init(&block->logs_lock);
     host_fault_register(host, size);
     return block;

@@ -18,6 +18,7 @@ struct ram_block {
     uint64_t size;  /* bytes, a multiple of 4096 */
     bool anonymous; /* what was never touched is zero */
     bool shared;    /* others may see what is written */
+    bool forgets;   /* what ram_block_discard() takes away reads as zeroes */
     /* The accelerator's per-page table (the software CPU's code tracking) or NULL; from malloc(),
      * freed with the block. */
     void *accel_pages;

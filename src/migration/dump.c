@@ -5,6 +5,7 @@
  * that it needs was gathered before, and the machine is frozen. Its end is the main thread's again.
  */
 #include "migration/dump.h"
+#include "migration/migration.h"
 
 #include "base/threads.h"
 #include "migration/dump-compress.h"
@@ -68,6 +69,9 @@ bool dump_check(struct machine *m, const struct dump_options *options, GError **
     }
     if (machine_frozen(m)) {
         return refuse(error, machine_frozen(m));
+    }
+    if (!migration_is_idle(m, error)) {
+        return false;
     }
     if (options->format != DUMP_GUEST_MEMORY_FORMAT_ELF &&
         (options->paging || options->has_begin || options->has_length)) {

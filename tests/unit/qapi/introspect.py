@@ -23,7 +23,9 @@ OWN = ('godwit-', 'GODWIT_', '__')
 # and branches may be missing. What is there must still be QEMU's.
 PARTIAL = {'blockdev-add', 'blockdev-create', 'transaction', 'block_resize', 'query-block', 'query-blockstats',
            'query-jobs', 'query-named-block-nodes', 'object-add', 'chardev-add', 'chardev-change', 'netdev_add',
-           'NETDEV_STREAM_CONNECTED', 'query-memory-devices', 'query-memdev'}
+           'NETDEV_STREAM_CONNECTED', 'query-memory-devices', 'query-memdev', 'query-migrate',
+           'migrate-set-capabilities', 'query-migrate-capabilities', 'migrate-set-parameters',
+           'query-migrate-parameters'}
 
 # May be run out of band here; in QEMU they may not.
 OWN_OOB = {'query-status', 'quit'}

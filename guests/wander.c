@@ -1,0 +1,94 @@
+/*
+ * Writes memory without pause and checks what it wrote the round before, so that a page that is
+ * lost, old or doubled on the way to another machine is noticed. Each round it prints "rN", N
+ * counting up: on whatever machine it is, no line may lack or come twice. Any fault is told.
+ *
+ * args: how many pages each vCPU writes, and a + for two vCPUs. A byte on COM1 ends it with "end
+ * N", N being rounds, and power-off.
+ */
+#include "lib/guest.h"
+
+#define LAPIC 0xfee00000u
+#define AREA  0x400000u
+#define PAGE  4096u
+#define COM1  0x3f8
+
+extern const char ap_trampoline[], ap_trampoline_end[];
+extern volatile uint32_t ap_count;
+
+void ap_main(uint32_t index);
+
+static volatile uint32_t faults, pages, other_rounds, stop;
+
+static uint32_t word_of(uint32_t round, uint32_t page)
+{
+    return round ? (round * 2654435761u) ^ page : 0;
+}
+
+static void do_round(uint32_t area, uint32_t round)
+{
+    for (uint32_t i = 0; i < pages; i++) {
+        volatile uint32_t *page = mmio(area + i * PAGE);
+        uint32_t at = (i * 16) % (PAGE / 4 - 1);
+
+        if (page[at] != word_of(round - 1, i) || page[at + 1] != ~word_of(round - 1, i)) {
+            if (round > 1) {
+                faults++;
+            }
+        }
+        page[at] = word_of(round, i);
+        page[at + 1] = ~word_of(round, i);
+    }
+}
+
+void ap_main(uint32_t index)
+{
+    ap_count = 100;
+    while (!stop) {
+        do_round(AREA + pages * PAGE, other_rounds + 1);
+        other_rounds++;
+    }
+    for (;;) {
+        __asm__ volatile("cli; hlt");
+    }
+}
+
+static void start_other(void)
+{
+    char *page = (char *)AP_PAGE;
+
+    for (const char *p = ap_trampoline; p < ap_trampoline_end; p++) {
+        *page++ = *p;
+    }
+    *mmio(LAPIC + 0xf0) = 0x1ff;
+    *mmio(LAPIC + 0x300) = 0xc4500; /* INIT to all but self */
+    delay_us(10000);
+    *mmio(LAPIC + 0x300) = 0xc4600 | AP_PAGE >> 12;
+    while (ap_count != 100) {
+    }
+}
+
+void guest_main(const char *args)
+{
+    uint32_t round = 0;
+
+    pages = parse_number(*args == '+' ? args + 1 : args);
+    if (*args == '+') {
+        start_other();
+    }
+    while (!(inb(COM1 + 5) & 1)) {
+        do_round(AREA, ++round);
+        print("r");
+        print_number(round);
+        print("\n");
+        if (faults) {
+            print("FAULT\n");
+            faults = 0;
+        }
+    }
+    stop = 1;
+    print("end ");
+    print_number(round);
+    print("\n");
+    power_off();
+}

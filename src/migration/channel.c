@@ -1,0 +1,566 @@
+/*
+ * Channels: see channel.h.
+ *
+ * Descriptors are not waited for in read() and write(): a socket is used with MSG_DONTWAIT, a pipe
+ * is made non-blocking, and poll() waits for it together with an eventfd by which channel_break()
+ * ends all waiting. Files are read and written as they are.
+ *
+ * A command gets a pipe for each direction, so that one which carries bytes both ways (ssh, socat)
+ * lets the other side answer.
+ */
+#include "migration/channel.h"
+
+#include "chardev/listener.h"
+#include "migration/vmstate.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PIPE_BYTES (1 << 20)
+
+enum way { WAY_FILE, WAY_SOCKET, WAY_PIPE };
+
+struct channel {
+    struct channel_uri uri;
+    bool out;
+    int listen_fd;         /* -1: does not listen */
+    int read_fd, write_fd; /* the same for a socket; -1: not that way */
+    enum way way;
+    GPid child; /* 0: none */
+    int broken; /* eventfd */
+};
+
+static bool fail(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+static bool fail(GError **error, const char *format, ...)
+{
+    va_list ap;
+
+    va_start(ap, format);
+    if (error) {
+        *error = g_error_new_valist(MIGRATION_ERROR, 0, format, ap);
+    }
+    va_end(ap);
+    return false;
+}
+
+/* ---- URIs */
+
+static bool parse_tcp(const char *text, struct channel_uri *uri, GError **error)
+{
+    const char *colon = strrchr(text, ':');
+    size_t n = colon ? (size_t)(colon - text) : 0;
+
+    if (!colon || !colon[1]) {
+        return fail(error, "error parsing address '%s'", text);
+    }
+    if (n >= 2 && text[0] == '[' && text[n - 1] == ']') {
+        text++;
+        n -= 2;
+    }
+    uri->host = g_strndup(text, n);
+    uri->port = g_strdup(colon + 1);
+    return true;
+}
+
+bool channel_uri_parse(const char *text, struct channel_uri *uri, GError **error)
+{
+    static const struct {
+        const char *prefix;
+        int kind;
+    } kinds[] = {{"tcp:", CHANNEL_TCP},
+                 {"unix:", CHANNEL_UNIX},
+                 {"fd:", CHANNEL_FD},
+                 {"exec:", CHANNEL_EXEC},
+                 {"file:", CHANNEL_FILE}};
+
+    *uri = (struct channel_uri){0};
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        if (!g_str_has_prefix(text, kinds[i].prefix)) {
+            continue;
+        }
+        text += strlen(kinds[i].prefix);
+        uri->kind = kinds[i].kind;
+        if (uri->kind == CHANNEL_TCP) {
+            return parse_tcp(text, uri, error);
+        }
+        uri->path = g_strdup(text);
+        if (uri->kind == CHANNEL_UNIX &&
+            (!*text || strlen(text) >= sizeof(((struct sockaddr_un *)0)->sun_path))) {
+            return fail(error, "invalid Unix socket address");
+        }
+        return *text || uri->kind != CHANNEL_FILE || fail(error, "file: lacks a path");
+    }
+    return fail(error, "Parameter 'uri' expects a valid migration protocol");
+}
+
+void channel_uri_clear(struct channel_uri *uri)
+{
+    g_clear_pointer(&uri->path, g_free);
+    g_clear_pointer(&uri->host, g_free);
+    g_clear_pointer(&uri->port, g_free);
+}
+
+/* ---- making */
+
+static void use_fd(struct channel *c, int fd)
+{
+    struct stat st;
+
+    c->way = fstat(fd, &st) < 0 || S_ISREG(st.st_mode) ? WAY_FILE
+             : S_ISSOCK(st.st_mode)                    ? WAY_SOCKET
+                                                       : WAY_PIPE;
+    if (c->way == WAY_SOCKET) {
+        c->read_fd = c->write_fd = fd;
+        return;
+    }
+    *(c->out ? &c->write_fd : &c->read_fd) = fd;
+    if (c->way == WAY_PIPE) {
+        fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES);
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    }
+}
+
+static void in_child(gpointer unused)
+{
+    sigset_t none;
+
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    setpgid(0, 0); /* so that all of it can be ended */
+}
+
+static bool start_command(struct channel *c, GError **error)
+{
+    char *argv[] = {"/bin/sh", "-c", c->uri.path, NULL};
+
+    if (!g_spawn_async_with_pipes(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, in_child, NULL,
+                                  &c->child, &c->write_fd, &c->read_fd, NULL, error)) {
+        c->child = 0;
+        return false;
+    }
+    c->way = WAY_PIPE;
+    for (unsigned i = 0; i < 2; i++) {
+        int fd = i ? c->read_fd : c->write_fd;
+
+        fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES);
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+    }
+    return true;
+}
+
+static bool open_file(struct channel *c, GError **error)
+{
+    int flags = c->out ? O_WRONLY | O_CREAT | O_TRUNC : O_RDONLY;
+    int fd = open(c->uri.path, flags | O_CLOEXEC, 0600);
+
+    if (fd < 0) {
+        return fail(error, "cannot open '%s': %s", c->uri.path, g_strerror(errno));
+    }
+    use_fd(c, fd);
+    return true;
+}
+
+static struct channel *channel_alloc(const struct channel_uri *uri, bool out)
+{
+    struct channel *c = g_new0(struct channel, 1);
+
+    c->uri = (struct channel_uri){uri->kind, g_strdup(uri->path), g_strdup(uri->host),
+                                  g_strdup(uri->port)};
+    c->out = out;
+    c->listen_fd = c->read_fd = c->write_fd = -1;
+    c->broken = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    c->way = WAY_SOCKET;
+    return c;
+}
+
+static bool open_plain(struct channel *c, int fd, GError **error)
+{
+    switch (c->uri.kind) {
+    case CHANNEL_EXEC:
+        return start_command(c, error);
+    case CHANNEL_FILE:
+        return open_file(c, error);
+    case CHANNEL_FD:
+        use_fd(c, fd);
+        return true;
+    default:
+        return true;
+    }
+}
+
+struct channel *channel_new_out(const struct channel_uri *uri, int fd, GError **error)
+{
+    struct channel *c = channel_alloc(uri, true);
+
+    if (c->broken < 0 || !open_plain(c, fd, error)) {
+        channel_free(c);
+        return NULL;
+    }
+    return c;
+}
+
+static bool is_socket(const struct channel *c)
+{
+    return c->uri.kind == CHANNEL_TCP || c->uri.kind == CHANNEL_UNIX;
+}
+
+static struct sock_address sock_address_of(const struct channel *c)
+{
+    return (struct sock_address){.kind = c->uri.kind == CHANNEL_TCP ? SOCK_TCP : SOCK_UNIX,
+                                 .path = c->uri.path,
+                                 .host = c->uri.host,
+                                 .port = c->uri.port,
+                                 .fd = -1,
+                                 .server = true};
+}
+
+struct channel *channel_new_in(const struct channel_uri *uri, int fd, GError **error)
+{
+    struct channel *c = channel_alloc(uri, false);
+    bool ok = c->broken >= 0;
+
+    if (ok && is_socket(c)) {
+        struct sock_address address = sock_address_of(c);
+
+        c->listen_fd = sock_listen(&address, error);
+        ok = c->listen_fd >= 0;
+    } else if (ok) {
+        ok = open_plain(c, fd, error);
+    }
+    if (!ok) {
+        channel_free(c);
+        return NULL;
+    }
+    return c;
+}
+
+static void close_fds(struct channel *c)
+{
+    if (c->write_fd >= 0) {
+        close(c->write_fd);
+    }
+    if (c->read_fd >= 0 && c->read_fd != c->write_fd) {
+        close(c->read_fd);
+    }
+    c->read_fd = c->write_fd = -1;
+}
+
+static void stop_listening(struct channel *c)
+{
+    if (c->listen_fd >= 0) {
+        struct sock_address address = sock_address_of(c);
+
+        close(c->listen_fd);
+        sock_unlink(&address);
+        c->listen_fd = -1;
+    }
+}
+
+void channel_free(struct channel *c)
+{
+    if (!c) {
+        return;
+    }
+    close_fds(c);
+    stop_listening(c);
+    if (c->child) {
+        kill(-c->child, SIGTERM);
+        while (waitpid(c->child, NULL, 0) < 0 && errno == EINTR) {
+        }
+    }
+    if (c->broken >= 0) {
+        close(c->broken);
+    }
+    channel_uri_clear(&c->uri);
+    g_free(c);
+}
+
+void channel_close(struct channel *c)
+{
+    close_fds(c);
+}
+
+/* ---- waiting */
+
+void channel_break(struct channel *c)
+{
+    uint64_t one = 1;
+
+    if (write(c->broken, &one, sizeof(one)) < 0) {
+        g_assert(errno == EAGAIN); /* it has been rung very often */
+    }
+}
+
+bool channel_wait_broken(struct channel *c, int64_t ns)
+{
+    struct pollfd p = {.fd = c->broken, .events = POLLIN};
+    struct timespec t = {ns / 1000000000, ns % 1000000000};
+
+    return ppoll(&p, 1, &t, NULL) > 0;
+}
+
+/* false: the channel was broken. */
+static bool wait_for(struct channel *c, int fd, short events, GError **error)
+{
+    struct pollfd p[2] = {{.fd = c->broken, .events = POLLIN}, {.fd = fd, .events = events}};
+
+    while (poll(p, 2, -1) < 0) {
+        if (errno != EINTR && errno != EAGAIN) {
+            return fail(error, "poll: %s", g_strerror(errno));
+        }
+    }
+    return !p[0].revents || fail(error, "the migration was broken off");
+}
+
+/* ---- connecting */
+
+static bool connect_fd(struct channel *c, int fd, const struct sockaddr *addr, socklen_t bytes,
+                       int *why)
+{
+    socklen_t length = sizeof(*why);
+
+    if (connect(fd, addr, bytes) == 0) {
+        return true;
+    }
+    *why = errno;
+    if (*why != EINPROGRESS || !wait_for(c, fd, POLLOUT, NULL)) {
+        return false;
+    }
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, why, &length) == 0 && *why == 0;
+}
+
+static bool connect_to(struct channel *c, const struct sockaddr *addr, socklen_t bytes, int *why)
+{
+    int fd = socket(addr->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (fd < 0) {
+        *why = errno;
+        return false;
+    }
+    if (!connect_fd(c, fd, addr, bytes, why)) {
+        close(fd);
+        return false;
+    }
+    use_fd(c, fd);
+    return true;
+}
+
+static bool connect_unix(struct channel *c, GError **error)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    int why = 0;
+
+    g_strlcpy(addr.sun_path, c->uri.path, sizeof(addr.sun_path));
+    return connect_to(c, (struct sockaddr *)&addr, sizeof(addr), &why) ||
+           fail(error, "Failed to connect to '%s': %s", c->uri.path, g_strerror(why));
+}
+
+static bool connect_tcp(struct channel *c, GError **error)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list, *a;
+    int why = getaddrinfo(*c->uri.host ? c->uri.host : NULL, c->uri.port, &hints, &list), one = 1;
+    bool ok = false;
+
+    if (why) {
+        return fail(error, "address resolution failed for %s:%s: %s", c->uri.host, c->uri.port,
+                    gai_strerror(why));
+    }
+    for (a = list; a && !ok; a = a->ai_next) {
+        ok = connect_to(c, a->ai_addr, a->ai_addrlen, &why);
+    }
+    freeaddrinfo(list);
+    if (!ok) {
+        return fail(error, "Failed to connect to '%s:%s': %s", c->uri.host, c->uri.port,
+                    g_strerror(why));
+    }
+    setsockopt(c->write_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    return true;
+}
+
+static bool accept_one(struct channel *c, GError **error)
+{
+    int fd = -1;
+
+    while (fd < 0) {
+        if (!wait_for(c, c->listen_fd, POLLIN, error)) {
+            return false;
+        }
+        fd = accept4(c->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+        if (fd < 0 && errno != EINTR && errno != EAGAIN && errno != ECONNABORTED) {
+            return fail(error, "cannot accept a connection: %s", g_strerror(errno));
+        }
+    }
+    stop_listening(c);
+    use_fd(c, fd);
+    return true;
+}
+
+bool channel_connect(struct channel *c, GError **error)
+{
+    if (!is_socket(c)) {
+        return true;
+    }
+    if (!c->out) {
+        return accept_one(c, error);
+    }
+    return c->uri.kind == CHANNEL_TCP ? connect_tcp(c, error) : connect_unix(c, error);
+}
+
+bool channel_is_two_way(const struct channel *c)
+{
+    return c->read_fd >= 0 && c->write_fd >= 0;
+}
+
+bool channel_is_file(const struct channel *c)
+{
+    return c->way == WAY_FILE;
+}
+
+bool channel_listens_at(const struct channel *c, char **host, char **port, char **path)
+{
+    struct sockaddr_storage addr;
+    socklen_t bytes = sizeof(addr);
+    char h[NI_MAXHOST], p[NI_MAXSERV];
+
+    *host = *port = *path = NULL;
+    if (c->listen_fd < 0) {
+        return false;
+    }
+    if (c->uri.kind == CHANNEL_UNIX) {
+        *path = g_strdup(c->uri.path);
+        return true;
+    }
+    if (getsockname(c->listen_fd, (struct sockaddr *)&addr, &bytes) < 0 ||
+        getnameinfo((struct sockaddr *)&addr, bytes, h, sizeof(h), p, sizeof(p),
+                    NI_NUMERICHOST | NI_NUMERICSERV)) {
+        return false;
+    }
+    *host = g_strdup(h);
+    *port = g_strdup(p);
+    return true;
+}
+
+/* ---- bytes */
+
+static ssize_t write_some(const struct channel *c, const void *data, size_t bytes)
+{
+    return c->way == WAY_SOCKET ? send(c->write_fd, data, bytes, MSG_DONTWAIT | MSG_NOSIGNAL)
+                                : write(c->write_fd, data, MIN(bytes, 1u << 20));
+}
+
+bool channel_write(struct channel *c, const void *data, size_t bytes, GError **error)
+{
+    const uint8_t *p = data;
+
+    if (c->write_fd < 0) {
+        return fail(error, "the channel is for reading only");
+    }
+    while (bytes) {
+        ssize_t n;
+
+        if (channel_wait_broken(c, 0)) {
+            return fail(error, "the migration was broken off");
+        }
+        n = write_some(c, p, bytes);
+        if (n >= 0) {
+            p += n;
+            bytes -= (size_t)n;
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            if (!wait_for(c, c->write_fd, POLLOUT, error)) {
+                return false;
+            }
+        } else if (errno != EINTR) {
+            return fail(error, "Unable to write to %s: %s",
+                        c->uri.kind == CHANNEL_EXEC ? "command"
+                        : c->way == WAY_SOCKET      ? "socket"
+                                                    : "file",
+                        g_strerror(errno));
+        }
+    }
+    return true;
+}
+
+bool channel_read(struct channel *c, void *data, size_t bytes, GError **error)
+{
+    uint8_t *p = data;
+
+    if (c->read_fd < 0) {
+        return fail(error, "the channel is for writing only");
+    }
+    while (bytes) {
+        ssize_t n = c->way == WAY_SOCKET ? recv(c->read_fd, p, bytes, MSG_DONTWAIT)
+                                         : read(c->read_fd, p, bytes);
+
+        if (n > 0) {
+            p += n;
+            bytes -= (size_t)n;
+        } else if (n == 0) {
+            return fail(error, "the other side closed the channel");
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            if (!wait_for(c, c->read_fd, POLLIN, error)) {
+                return false;
+            }
+        } else if (errno != EINTR) {
+            return fail(error, "Unable to read from the channel: %s", g_strerror(errno));
+        }
+    }
+    return true;
+}
+
+/* A command says by its status whether it took all. */
+static bool reap(struct channel *c, GError **error)
+{
+    int status;
+
+    for (;;) {
+        pid_t pid = waitpid(c->child, &status, WNOHANG);
+
+        if (pid == c->child) {
+            break;
+        }
+        if (pid < 0 && errno != EINTR) {
+            status = 0; /* somebody else has it */
+            break;
+        }
+        if (channel_wait_broken(c, 2000000)) {
+            return fail(error, "the migration was broken off");
+        }
+    }
+    c->child = 0;
+    if (status == 0) {
+        return true;
+    }
+    return WIFSIGNALED(status)
+               ? fail(error, "the command was ended by signal %d", WTERMSIG(status))
+               : fail(error, "the command failed with status %d", WEXITSTATUS(status));
+}
+
+bool channel_finish(struct channel *c, GError **error)
+{
+    if (c->way == WAY_FILE && c->uri.kind == CHANNEL_FILE && c->write_fd >= 0 &&
+        fsync(c->write_fd) < 0) {
+        return fail(error, "Unable to write to file: %s", g_strerror(errno));
+    }
+    if (c->child) {
+        close_fds(c);
+        return reap(c, error);
+    }
+    if (c->way == WAY_SOCKET) {
+        shutdown(c->write_fd, SHUT_WR);
+    }
+    return true;
+}

@@ -1,0 +1,60 @@
+/*
+ * Channels: what a stream goes through. tcp:HOST:PORT, unix:PATH, fd:, exec:COMMAND, file:PATH.
+ *
+ * Every call may block, and ends early with an error once channel_break() was called. One thread
+ * uses a channel at a time; channel_break() may come from any.
+ */
+#ifndef MIGRATION_CHANNEL_H
+#define MIGRATION_CHANNEL_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct channel_uri {
+    enum { CHANNEL_TCP, CHANNEL_UNIX, CHANNEL_FD, CHANNEL_EXEC, CHANNEL_FILE } kind;
+    char *path;        /* unix, file; exec: the command; fd: what follows "fd:" */
+    char *host, *port; /* tcp; host "" is any */
+};
+
+/* false and *error: it is none of the five. A part that is missing is an error too. Owned text:
+ * channel_uri_clear(), also after a failure. */
+bool channel_uri_parse(const char *text, struct channel_uri *uri, GError **error);
+void channel_uri_clear(struct channel_uri *uri);
+
+struct channel;
+
+/* Both: NULL and *error. fd: of CHANNEL_FD, taken over also on failure; else -1. */
+
+/* For writing. Connecting is left to channel_connect(); all other errors come at once. */
+struct channel *channel_new_out(const struct channel_uri *uri, int fd, GError **error);
+/* For reading. Sockets listen when this returns; channel_connect() waits for somebody. */
+struct channel *channel_new_in(const struct channel_uri *uri, int fd, GError **error);
+/* A child process is ended if it is still there, a socket's file is removed. NULL is fine. */
+void channel_free(struct channel *c);
+
+bool channel_connect(struct channel *c, GError **error);
+/* Whether the other side can answer: channel_read() of an outgoing one, and the reverse. */
+bool channel_is_two_way(const struct channel *c);
+/* Whether it goes to a file of this host. */
+bool channel_is_file(const struct channel *c);
+
+bool channel_write(struct channel *c, const void *data, size_t bytes, GError **error);
+/* All of it. What ends before is an error. */
+bool channel_read(struct channel *c, void *data, size_t bytes, GError **error);
+/* Nothing more will be written: a file is on stable storage, a command has ended with status 0. */
+bool channel_finish(struct channel *c, GError **error);
+
+/* Nothing more is read or written; the other side sees the end. The command goes on as it likes. */
+void channel_close(struct channel *c);
+
+/* Any thread. */
+void channel_break(struct channel *c);
+/* Waits for that, at most so long; whether it came. */
+bool channel_wait_broken(struct channel *c, int64_t ns);
+
+/* Where an incoming one listens. *port of tcp is the one that was chosen. false: it doesn't. */
+bool channel_listens_at(const struct channel *c, char **host, char **port, char **path);
+
+#endif

@@ -1,0 +1,147 @@
+/* Between the files of a migration: settings, numbers, and the way to the main thread. */
+#ifndef MIGRATION_MIGRATION_PRIV_H
+#define MIGRATION_MIGRATION_PRIV_H
+
+#include "migration/channel.h"
+#include "migration/migration.h"
+#include "migration/record.h"
+#include "migration/vmstate.h"
+#include <stdatomic.h>
+
+#define STREAM_WANTS_ANSWERS 1u /* flags of "gdwt" */
+
+/* ---- calls of the main thread by a migration's thread */
+
+struct main_call {
+    struct loop *loop;
+    GMutex mutex;
+    GCond cond;
+    enum { CALL_IDLE, CALL_POSTED, CALL_RUNS, CALL_ABANDONED } state;
+    bool abandoned; /* no further call is made */
+    void (*fn)(void *arg);
+    void *arg;
+};
+void main_call_init(struct main_call *call, struct loop *loop);
+void main_call_finish(struct main_call *call);
+/* Runs fn(arg) on the main thread, lock held, and waits. false: the machine is ending, and it was
+ * not run. */
+bool main_call(struct main_call *call, void (*fn)(void *arg), void *arg);
+/* Main thread: calls that have not begun are not made any more. */
+void main_call_abandon(struct main_call *call);
+
+/* ---- memory on its way out; the migration's thread, but for what is said */
+
+struct ram_numbers { /* read by the main thread */
+    _Atomic uint64_t transferred, zero_pages, pages, dirty_syncs, remaining_pages;
+    _Atomic uint64_t dirty_pages_rate; /* a second */
+};
+
+struct ram_out_block {
+    struct ram_block *block;
+    struct dirty_log *log;
+    uint64_t *bitmap; /* pages to be sent */
+    uint64_t words;
+};
+
+struct ram_out {
+    struct machine *machine;
+    struct ram_numbers numbers;
+    unsigned n;
+    struct ram_out_block *block;
+    unsigned at;      /* block */
+    uint64_t at_word; /* the next to look at */
+    uint64_t total_bytes;
+    int64_t synced_ns;
+    GByteArray *head; /* of a record: runs */
+    uint8_t *pages;   /* and its data */
+};
+
+/* Main thread. All pages are to be sent. */
+bool ram_out_begin(struct ram_out *r, struct machine *m, GError **error);
+void ram_out_end(struct ram_out *r);
+/* Main thread: adds what was written since the last time; how many pages are to be sent then. */
+uint64_t ram_out_sync(struct ram_out *r);
+uint64_t ram_out_remaining(const struct ram_out *r);
+
+/* ---- a stream being written */
+
+struct stream_out {
+    struct channel *channel;
+    uint64_t records;
+    uint32_t sum; /* of the checksums of all records */
+    uint64_t bytes;
+};
+/* Appends whole records to the channel. */
+bool stream_out_write(struct stream_out *s, const uint8_t *records, size_t bytes, GError **error);
+/* A record made of two pieces. */
+bool stream_out_record(struct stream_out *s, const char kind[4], const GByteArray *head,
+                       const uint8_t *tail, size_t tail_bytes, GError **error);
+bool stream_out_fin(struct stream_out *s, GError **error);
+
+#define RAM_BATCH_PAGES 256u
+/* Sends a record of at most that many pages, and of zeroes; *bytes is what went out, 0 when there
+ * are none to be sent. */
+bool ram_out_send(struct ram_out *r, struct stream_out *s, unsigned pages, size_t *bytes,
+                  GError **error);
+
+/* ---- a stream being read */
+
+struct stream_in {
+    struct channel *channel;
+    uint64_t records;
+    uint32_t sum;
+    uint8_t *buffer; /* RECORD_MAX_BYTES are never all used: grows as records need */
+    size_t capacity;
+};
+/* The next record, valid until the next call. */
+bool stream_in_next(struct stream_in *s, struct record *record, GError **error);
+void stream_in_finish(struct stream_in *s);
+/* "fin " against what came. */
+bool stream_in_check_fin(const struct stream_in *s, const struct record *fin, GError **error);
+
+/* Any thread: puts the pages of a "ram " record into the blocks (struct vmstate_ram). */
+bool ram_in_take(const GPtrArray *blocks, const struct record *record, GError **error);
+
+/* ---- the machine's migration; main thread, but for what is said */
+
+struct outgoing;
+struct incoming;
+
+struct migration {
+    struct machine *machine;
+    bool capability[MIGRATION_CAPABILITY__MAX];
+    /* Read by the outgoing thread while the main thread may write. */
+    _Atomic uint64_t max_bandwidth, downtime_limit_ms;
+    _Atomic unsigned throttle_initial, throttle_increment, throttle_max, throttle_trigger;
+    enum migration_status status;
+    bool has_status;
+    char *error; /* of the last one, or NULL */
+    struct outgoing *out;
+    struct incoming *in;
+    bool incoming_allowed, incoming_started;
+};
+
+void migration_set_status(struct migration *mig, enum migration_status status);
+void migration_set_error(struct migration *mig, const char *text); /* NULL: none */
+bool migration_is_active(const struct migration *mig);
+
+/* outgoing.c */
+bool outgoing_start(struct migration *mig, struct channel *channel, GError **error);
+void outgoing_cancel(struct outgoing *o);
+void outgoing_go_on(struct outgoing *o);
+void outgoing_end(struct outgoing *o); /* waits for its thread; NULL is fine */
+void outgoing_info(struct outgoing *o, struct migration_info *info);
+
+/* incoming.c */
+void incoming_start(struct migration *mig, struct channel *channel);
+void incoming_end(struct incoming *in); /* the same */
+void incoming_info(struct incoming *in, struct migration_info *info);
+
+/* throttle.c: vCPUs run for only a part of the time. percent 0: all of it. */
+struct throttle;
+struct throttle *throttle_new(struct machine *m);
+void throttle_set(struct throttle *t, unsigned percent); /* any thread */
+unsigned throttle_get(const struct throttle *t);         /* any thread */
+void throttle_free(struct throttle *t);                  /* main thread; NULL is fine */
+
+#endif

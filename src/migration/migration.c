@@ -1,0 +1,404 @@
+/*
+ * A machine's migration: settings, status, and what clients ask and order.
+ */
+#include "migration/migration-priv.h"
+
+#include "migration/dump.h"
+#include "qapi-events.h"
+#include "qapi/error.h"
+#include <string.h>
+
+#define DOWNTIME_MAX_MS 2000000u
+
+static bool refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+static bool refuse(GError **error, const char *format, ...)
+{
+    va_list ap;
+
+    va_start(ap, format);
+    if (error) {
+        *error = g_error_new_valist(MIGRATION_ERROR, 0, format, ap);
+    }
+    va_end(ap);
+    return false;
+}
+
+struct migration *migration_of(struct machine *m)
+{
+    if (!m->migration) {
+        struct migration *mig = g_new0(struct migration, 1);
+
+        mig->machine = m;
+        mig->max_bandwidth = 128u << 20;
+        mig->downtime_limit_ms = 300;
+        mig->throttle_initial = 20;
+        mig->throttle_increment = 10;
+        mig->throttle_max = 99;
+        mig->throttle_trigger = 50;
+        m->migration = mig;
+    }
+    return m->migration;
+}
+
+void migration_end(struct machine *m)
+{
+    struct migration *mig = m ? m->migration : NULL;
+
+    if (mig) {
+        outgoing_end(mig->out);
+        incoming_end(mig->in);
+        g_free(mig->error);
+        g_free(mig);
+        m->migration = NULL;
+    }
+}
+
+/* ---- status */
+
+void migration_set_status(struct migration *mig, enum migration_status status)
+{
+    mig->status = status;
+    mig->has_status = true;
+    if (mig->capability[MIGRATION_CAPABILITY_EVENTS]) {
+        qapi_event_send_migration(mig->machine->events, status);
+    }
+}
+
+void migration_set_error(struct migration *mig, const char *text)
+{
+    char *copy = g_strdup(text);
+
+    g_free(mig->error);
+    mig->error = copy;
+}
+
+bool migration_is_active(const struct migration *mig)
+{
+    switch (mig->has_status ? mig->status : MIGRATION_STATUS_NONE) {
+    case MIGRATION_STATUS_SETUP:
+    case MIGRATION_STATUS_ACTIVE:
+    case MIGRATION_STATUS_CANCELLING:
+    case MIGRATION_STATUS_PRE_SWITCHOVER:
+    case MIGRATION_STATUS_DEVICE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool migration_is_idle(struct machine *m, GError **error)
+{
+    return !m->migration || !migration_is_active(m->migration) ||
+           refuse(error, "There's a migration process in progress");
+}
+
+/* Why the guest can't go now; NULL: it can. */
+static const char *blocked(const struct machine *m)
+{
+    const char *frozen = machine_frozen(m);
+
+    return frozen && strcmp(frozen, DUMP_IN_PROGRESS) == 0
+               ? "Live migration disabled: dump-guest-memory in progress"
+               : frozen;
+}
+
+/* ---- out */
+
+bool migration_may_start(struct machine *m, GError **error)
+{
+    if (!migration_is_idle(m, error)) {
+        return false;
+    }
+    switch (runstate_get(m->run)) {
+    case RUN_STATE_INMIGRATE:
+        return refuse(error, "Guest is waiting for an incoming migration");
+    case RUN_STATE_POSTMIGRATE:
+        return refuse(error, "Can't migrate the vm that was paused due to previous migration");
+    case RUN_STATE_RESTORE_VM:
+        return refuse(error, "Can't migrate a machine whose state could not be loaded");
+    default:
+        return !blocked(m) || refuse(error, "%s", blocked(m));
+    }
+}
+
+static struct channel *open_out(const char *uri, int fd, GError **error)
+{
+    struct channel_uri parsed;
+    struct channel *channel = NULL;
+
+    if (channel_uri_parse(uri, &parsed, error)) {
+        channel = channel_new_out(&parsed, fd, error);
+    }
+    channel_uri_clear(&parsed);
+    return channel;
+}
+
+void migration_fail(struct machine *m, const char *text)
+{
+    struct migration *mig = migration_of(m);
+
+    migration_set_status(mig, MIGRATION_STATUS_SETUP);
+    migration_set_error(mig, text);
+    migration_set_status(mig, MIGRATION_STATUS_FAILED);
+}
+
+bool migration_start(struct machine *m, const char *uri, int fd, GError **error)
+{
+    struct migration *mig = migration_of(m);
+    GError *why = NULL;
+    struct channel *channel;
+
+    if (!migration_may_start(m, error)) {
+        return false;
+    }
+    outgoing_end(g_steal_pointer(&mig->out));
+    migration_set_error(mig, NULL);
+    migration_set_status(mig, MIGRATION_STATUS_SETUP);
+    channel = open_out(uri, fd, &why);
+    if (!channel || !outgoing_start(mig, channel, &why)) {
+        migration_set_error(mig, why->message);
+        migration_set_status(mig, MIGRATION_STATUS_FAILED);
+        g_propagate_error(error, why);
+        return false;
+    }
+    return true;
+}
+
+void migration_cancel(struct machine *m)
+{
+    struct migration *mig = migration_of(m);
+
+    if (mig->out && migration_is_active(mig)) {
+        if (mig->status != MIGRATION_STATUS_CANCELLING) {
+            migration_set_status(mig, MIGRATION_STATUS_CANCELLING);
+        }
+        outgoing_cancel(mig->out);
+    }
+}
+
+bool migration_continue(struct machine *m, enum migration_status state, GError **error)
+{
+    struct migration *mig = migration_of(m);
+    enum migration_status now = mig->has_status ? mig->status : MIGRATION_STATUS_NONE;
+
+    if (now != state || now != MIGRATION_STATUS_PRE_SWITCHOVER || !mig->out) {
+        return refuse(error, "Migration not in expected state: %s", migration_status_str(now));
+    }
+    outgoing_go_on(mig->out);
+    return true;
+}
+
+/* ---- in */
+
+static bool begin_incoming(struct migration *mig, const char *uri, int fd, GError **error)
+{
+    struct channel_uri parsed;
+    struct channel *channel = NULL;
+
+    if (channel_uri_parse(uri, &parsed, NULL)) {
+        channel = channel_new_in(&parsed, fd, error);
+    } else {
+        refuse(error, "unknown migration protocol: %s", uri);
+    }
+    channel_uri_clear(&parsed);
+    if (!channel) {
+        return false;
+    }
+    mig->incoming_started = true;
+    incoming_start(mig, channel);
+    return true;
+}
+
+/* The number of an inherited descriptor; -1: none. */
+static int inherited_fd(const char *uri)
+{
+    char *end;
+    gint64 fd;
+
+    if (!g_str_has_prefix(uri, "fd:")) {
+        return -1;
+    }
+    fd = g_ascii_strtoll(uri + 3, &end, 10);
+    return end > uri + 3 && !*end && fd >= 0 && fd <= G_MAXINT ? (int)fd : -1;
+}
+
+bool migration_incoming_setup(struct machine *m, const char *uri, GError **error)
+{
+    struct migration *mig = migration_of(m);
+    bool ok = true;
+
+    mig->incoming_allowed = true;
+    if (strcmp(uri, "defer") != 0) {
+        migration_set_status(mig, MIGRATION_STATUS_SETUP);
+        ok = begin_incoming(mig, uri, inherited_fd(uri), error);
+    }
+    if (!ok) {
+        g_prefix_error(error, "-incoming %s: ", uri);
+    }
+    return ok;
+}
+
+bool migration_incoming_start(struct machine *m, const char *uri, int fd, GError **error)
+{
+    struct migration *mig = migration_of(m);
+
+    if (!mig->incoming_allowed) {
+        return refuse(error, "'-incoming' was not specified on the command line");
+    }
+    if (mig->incoming_started || runstate_get(m->run) != RUN_STATE_INMIGRATE) {
+        return refuse(error, "The incoming migration has already been started");
+    }
+    migration_set_status(mig, MIGRATION_STATUS_SETUP);
+    return begin_incoming(mig, uri, fd >= 0 ? fd : inherited_fd(uri), error);
+}
+
+/* ---- questions */
+
+static void blocked_info(struct migration *mig, struct migration_info *info)
+{
+    const char *reason = migration_is_active(mig) ? NULL : blocked(mig->machine);
+
+    if (reason) {
+        info->blocked_reasons = str_list_new();
+        str_list_append(info->blocked_reasons, g_strdup(reason));
+    }
+}
+
+struct migration_info *migration_query(struct machine *m)
+{
+    struct migration *mig = migration_of(m);
+    struct migration_info *info = g_new0(struct migration_info, 1);
+
+    blocked_info(mig, info);
+    if (mig->in) {
+        /* As long as nobody has connected there is no status to tell. */
+        incoming_info(mig->in, info);
+        info->has_status = mig->has_status && mig->status != MIGRATION_STATUS_SETUP;
+    } else {
+        info->has_status = mig->has_status;
+        if (mig->out) {
+            outgoing_info(mig->out, info);
+        }
+    }
+    info->status = mig->status;
+    info->error_desc =
+        mig->has_status && mig->status == MIGRATION_STATUS_FAILED ? g_strdup(mig->error) : NULL;
+    return info;
+}
+
+bool migration_set_capabilities(struct machine *m,
+                                const struct migration_capability_status_list *list, GError **error)
+{
+    struct migration *mig = migration_of(m);
+
+    if (!migration_is_idle(m, error)) {
+        return false;
+    }
+    for (size_t i = 0; i < list->n; i++) {
+        mig->capability[list->v[i]->capability] = list->v[i]->state;
+    }
+    return true;
+}
+
+struct migration_capability_status_list *migration_query_capabilities(struct machine *m)
+{
+    struct migration_capability_status_list *list = migration_capability_status_list_new();
+
+    for (int i = 0; i < MIGRATION_CAPABILITY__MAX; i++) {
+        struct migration_capability_status *c = g_new0(struct migration_capability_status, 1);
+
+        c->capability = (enum migration_capability)i;
+        c->state = migration_of(m)->capability[i];
+        migration_capability_status_list_append(list, c);
+    }
+    return list;
+}
+
+static bool says_something(const struct str_or_null *text)
+{
+    return text && text->type == Q_TYPE_QSTRING && *text->u.s;
+}
+
+static bool check_parameters(const struct migration *mig, const struct migrate_set_parameters *p,
+                             GError **error)
+{
+    unsigned least = p->has_cpu_throttle_initial ? p->cpu_throttle_initial : mig->throttle_initial;
+
+    if (p->has_cpu_throttle_initial &&
+        (p->cpu_throttle_initial < 1 || p->cpu_throttle_initial > 99)) {
+        return refuse(error, "Parameter 'cpu_throttle_initial' expects an integer in the range of "
+                             "1 to 99");
+    }
+    if (p->has_cpu_throttle_increment &&
+        (p->cpu_throttle_increment < 1 || p->cpu_throttle_increment > 99)) {
+        return refuse(error, "Parameter 'cpu_throttle_increment' expects an integer in the range "
+                             "of 1 to 99");
+    }
+    if (p->has_max_cpu_throttle && (p->max_cpu_throttle < least || p->max_cpu_throttle > 99)) {
+        return refuse(error, "Parameter 'max_cpu_throttle' expects an integer in the range of "
+                             "cpu_throttle_initial to 99");
+    }
+    if (p->has_throttle_trigger_threshold &&
+        (p->throttle_trigger_threshold < 1 || p->throttle_trigger_threshold > 100)) {
+        return refuse(error, "Parameter 'throttle_trigger_threshold' expects an integer in the "
+                             "range of 1 to 100");
+    }
+    if (p->has_downtime_limit && p->downtime_limit > DOWNTIME_MAX_MS) {
+        return refuse(error, "Parameter 'downtime_limit' expects an integer in the range of 0 to "
+                             "(2000 * 1000) ms");
+    }
+    if (says_something(p->tls_creds) || says_something(p->tls_hostname)) {
+        return refuse(error, "Parameter '%s' expects an empty string: there is no TLS here",
+                      says_something(p->tls_creds) ? "tls-creds" : "tls-hostname");
+    }
+    return true;
+}
+
+bool migration_set_parameters(struct machine *m, const struct migrate_set_parameters *p,
+                              GError **error)
+{
+    struct migration *mig = migration_of(m);
+
+    if (!check_parameters(mig, p, error)) {
+        return false;
+    }
+    if (p->has_cpu_throttle_initial) {
+        mig->throttle_initial = p->cpu_throttle_initial;
+    }
+    if (p->has_cpu_throttle_increment) {
+        mig->throttle_increment = p->cpu_throttle_increment;
+    }
+    if (p->has_max_cpu_throttle) {
+        mig->throttle_max = p->max_cpu_throttle;
+    }
+    if (p->has_throttle_trigger_threshold) {
+        mig->throttle_trigger = p->throttle_trigger_threshold;
+    }
+    if (p->has_max_bandwidth) {
+        mig->max_bandwidth = p->max_bandwidth;
+    }
+    if (p->has_downtime_limit) {
+        mig->downtime_limit_ms = p->downtime_limit;
+    }
+    return true;
+}
+
+struct migration_parameters *migration_query_parameters(struct machine *m)
+{
+    const struct migration *mig = migration_of(m);
+    struct migration_parameters *p = g_new0(struct migration_parameters, 1);
+
+    p->has_cpu_throttle_initial = p->has_cpu_throttle_increment = true;
+    p->has_max_cpu_throttle = p->has_throttle_trigger_threshold = true;
+    p->has_max_bandwidth = p->has_downtime_limit = true;
+    p->cpu_throttle_initial = (uint8_t)mig->throttle_initial;
+    p->cpu_throttle_increment = (uint8_t)mig->throttle_increment;
+    p->max_cpu_throttle = (uint8_t)mig->throttle_max;
+    p->throttle_trigger_threshold = (uint8_t)mig->throttle_trigger;
+    p->max_bandwidth = mig->max_bandwidth;
+    p->downtime_limit = mig->downtime_limit_ms;
+    p->tls_creds = g_strdup("");
+    p->tls_hostname = g_strdup("");
+    return p;
+}

@@ -1,0 +1,232 @@
+/*
+ * Memory on its way out.
+ *
+ *   "ram " := block (32 bits, its place in the description), number of runs (32 bits), run...,
+ *             pages
+ *   run    := first page (64 bits), how many (32 bits), 0: of zeroes, 1: their bytes follow (32)
+ *
+ * Which pages are to be sent is in bitmaps, which the thread that sends works off. The main thread
+ * adds to them from dirty logs while that thread waits. A page is taken out of the bitmap before it
+ * is read, and what is written to it afterwards is in the log.
+ *
+ * The guest writes while its memory is read. So a page is copied first, and what is summed up and
+ * sent is the copy.
+ */
+#include "migration/migration-priv.h"
+
+#include "memory/dirty.h"
+#include <string.h>
+
+#define ZERO_PAGES_MAX 65536u /* of zeroes, of one record */
+
+#define RUN_ZERO       0u
+#define RUN_DATA       1u
+
+/* ---- main thread */
+
+static bool block_begin(struct ram_out *r, struct ram_block *block, GError **error)
+{
+    struct ram_out_block *b = &r->block[r->n];
+    uint64_t pages = block->size / GUEST_PAGE_SIZE;
+
+    b->block = block;
+    b->log = dirty_log_new(r->machine->mem, block, error);
+    if (!b->log) {
+        return false;
+    }
+    r->n++;
+    b->words = dirty_log_words(b->log);
+    b->bitmap = g_try_new(uint64_t, b->words);
+    if (!b->bitmap) {
+        g_set_error(error, MIGRATION_ERROR, 0, "no memory for a bit per page");
+        return false;
+    }
+    memset(b->bitmap, 0xff, b->words * sizeof(uint64_t));
+    if (pages % 64) {
+        b->bitmap[b->words - 1] = (1ull << pages % 64) - 1;
+    }
+    r->total_bytes += block->size;
+    r->numbers.remaining_pages += pages;
+    return true;
+}
+
+bool ram_out_begin(struct ram_out *r, struct machine *m, GError **error)
+{
+    g_autoptr(GPtrArray) blocks = vmstate_ram_blocks(m);
+
+    *r = (struct ram_out){.machine = m};
+    r->block = g_new0(struct ram_out_block, blocks->len);
+    r->head = g_byte_array_new();
+    r->pages = g_malloc((size_t)RAM_BATCH_PAGES * GUEST_PAGE_SIZE);
+    r->synced_ns = g_get_monotonic_time() * 1000;
+    for (guint i = 0; i < blocks->len; i++) {
+        if (!block_begin(r, ((struct vmstate_ram *)blocks->pdata[i])->block, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void ram_out_end(struct ram_out *r)
+{
+    for (unsigned i = 0; i < r->n; i++) {
+        dirty_log_free(r->block[i].log);
+        g_free(r->block[i].bitmap);
+    }
+    r->n = 0;
+    g_clear_pointer(&r->block, g_free);
+    g_clear_pointer(&r->pages, g_free);
+    g_clear_pointer(&r->head, g_byte_array_unref);
+}
+
+static uint64_t count(const struct ram_out *r)
+{
+    uint64_t pages = 0;
+
+    for (unsigned i = 0; i < r->n; i++) {
+        for (uint64_t w = 0; w < r->block[i].words; w++) {
+            pages += (uint64_t)__builtin_popcountll(r->block[i].bitmap[w]);
+        }
+    }
+    return pages;
+}
+
+uint64_t ram_out_sync(struct ram_out *r)
+{
+    int64_t now = g_get_monotonic_time() * 1000;
+    uint64_t written = 0, pages;
+
+    for (unsigned i = 0; i < r->n; i++) {
+        written += dirty_log_take(r->block[i].log, r->block[i].bitmap);
+    }
+    if (now - r->synced_ns >= 1000000) {
+        r->numbers.dirty_pages_rate =
+            (uint64_t)((double)written * 1e9 / (double)(now - r->synced_ns));
+        r->synced_ns = now;
+    }
+    r->at = 0;
+    r->at_word = 0;
+    pages = count(r);
+    r->numbers.remaining_pages = pages;
+    return pages;
+}
+
+uint64_t ram_out_remaining(const struct ram_out *r)
+{
+    return r->numbers.remaining_pages;
+}
+
+/* ---- the migration's thread */
+
+static bool is_zero(const uint8_t *page)
+{
+    const uint64_t *p = (const uint64_t *)(const void *)page;
+
+    if (p[0] | p[1] | p[511]) {
+        return false;
+    }
+    for (unsigned i = 0; i < GUEST_PAGE_SIZE / 8; i += 8) {
+        if (p[i] | p[i + 1] | p[i + 2] | p[i + 3] | p[i + 4] | p[i + 5] | p[i + 6] | p[i + 7]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The next page to be sent of the block that it is at; false: there is none in it. */
+static bool next_page(struct ram_out *r, uint64_t *page)
+{
+    struct ram_out_block *b = &r->block[r->at];
+
+    for (; r->at_word < b->words; r->at_word++) {
+        uint64_t *word = &b->bitmap[r->at_word];
+
+        if (*word) {
+            *page = r->at_word * 64 + (unsigned)__builtin_ctzll(*word);
+            *word &= *word - 1;
+            return true;
+        }
+    }
+    return false;
+}
+
+struct run {
+    uint64_t first;
+    uint32_t n, kind;
+};
+
+static void put_run(struct ram_out *r, const struct run *run)
+{
+    if (run->n) {
+        state_put_number(r->head, run->first, 8);
+        state_put_number(r->head, run->n, 4);
+        state_put_number(r->head, run->kind, 4);
+    }
+}
+
+struct batch {
+    struct run run;
+    uint32_t runs, zero, data;
+};
+
+static void batch_add(struct ram_out *r, struct batch *b, uint64_t page)
+{
+    uint8_t *copy = r->pages + (size_t)b->data * GUEST_PAGE_SIZE;
+    const uint8_t *memory = r->block[r->at].block->host + page * GUEST_PAGE_SIZE;
+    uint32_t kind = RUN_ZERO;
+
+    if (!is_zero(memory)) {
+        memcpy(copy, memory, GUEST_PAGE_SIZE);
+        b->data++;
+        kind = RUN_DATA;
+    } else {
+        b->zero++;
+    }
+    if (b->run.n && b->run.kind == kind && b->run.first + b->run.n == page) {
+        b->run.n++;
+        return;
+    }
+    put_run(r, &b->run);
+    b->run = (struct run){page, 1, kind};
+    b->runs++;
+}
+
+/* Finds the next block that has something to send. */
+static bool seek(struct ram_out *r, uint64_t *page)
+{
+    for (; r->at < r->n; r->at++, r->at_word = 0) {
+        if (next_page(r, page)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool ram_out_send(struct ram_out *r, struct stream_out *s, unsigned pages, size_t *bytes,
+                  GError **error)
+{
+    struct batch b = {0};
+    uint64_t page, before = s->bytes;
+    bool ok;
+
+    *bytes = 0;
+    if (!seek(r, &page)) {
+        return true;
+    }
+    g_byte_array_set_size(r->head, 8);
+    do {
+        batch_add(r, &b, page);
+    } while (b.data < pages && b.zero < ZERO_PAGES_MAX && next_page(r, &page));
+    put_run(r, &b.run);
+    for (unsigned i = 0; i < 4; i++) {
+        r->head->data[i] = (uint8_t)(r->at >> (8 * i));
+        r->head->data[4 + i] = (uint8_t)(b.runs >> (8 * i));
+    }
+    ok = stream_out_record(s, "ram ", r->head, r->pages, (size_t)b.data * GUEST_PAGE_SIZE, error);
+    *bytes = (size_t)(s->bytes - before);
+    r->numbers.remaining_pages -= b.data + b.zero;
+    r->numbers.pages += b.data;
+    r->numbers.zero_pages += b.zero;
+    r->numbers.transferred = s->bytes;
+    return ok;
+}

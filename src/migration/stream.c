@@ -1,0 +1,156 @@
+/*
+ * A stream through a channel: records one after the other, counted and summed up.
+ */
+#include "migration/migration-priv.h"
+
+#include "migration/crc32c.h"
+#include <inttypes.h>
+#include <string.h>
+
+#define FIN_BYTES 12u /* number of records (64 bits), sum of their checksums (32 bits) */
+
+static bool fail(GError **error, const char *text)
+{
+    g_set_error_literal(error, MIGRATION_ERROR, 0, text);
+    return false;
+}
+
+/* ---- writing */
+
+static void note_record(uint64_t *records, uint32_t *sum, const uint8_t check[RECORD_CHECK_BYTES])
+{
+    ++*records;
+    *sum = crc32c(*sum, check, RECORD_CHECK_BYTES);
+}
+
+bool stream_out_write(struct stream_out *s, const uint8_t *records, size_t bytes, GError **error)
+{
+    struct state_input in = {records, bytes};
+    struct record record;
+
+    while (in.left) {
+        bool whole = record_take(&in, &record, NULL);
+
+        g_assert(whole);
+        note_record(&s->records, &s->sum, record.payload + record.bytes);
+    }
+    s->bytes += bytes;
+    return channel_write(s->channel, records, bytes, error);
+}
+
+bool stream_out_record(struct stream_out *s, const char kind[4], const GByteArray *head,
+                       const uint8_t *tail, size_t tail_bytes, GError **error)
+{
+    g_autoptr(GByteArray) first = g_byte_array_sized_new(head->len + RECORD_HEADER_BYTES);
+    g_autoptr(GByteArray) check = g_byte_array_new();
+    size_t start = record_begin(first, kind, 1);
+    uint32_t length = (uint32_t)(head->len + tail_bytes);
+
+    g_byte_array_append(first, head->data, head->len);
+    for (unsigned i = 0; i < 4; i++) {
+        first->data[start + 8 + i] = (uint8_t)(length >> (8 * i));
+    }
+    state_put_number(check, crc32c(crc32c(0, first->data, first->len), tail, tail_bytes), 4);
+    note_record(&s->records, &s->sum, check->data);
+    s->bytes += first->len + tail_bytes + check->len;
+    return channel_write(s->channel, first->data, first->len, error) &&
+           channel_write(s->channel, tail, tail_bytes, error) &&
+           channel_write(s->channel, check->data, check->len, error);
+}
+
+bool stream_out_fin(struct stream_out *s, GError **error)
+{
+    g_autoptr(GByteArray) out = g_byte_array_new();
+    size_t start = record_begin(out, "fin ", 1);
+
+    state_put_number(out, s->records, 8);
+    state_put_number(out, s->sum, 4);
+    record_end(out, start);
+    return stream_out_write(s, out->data, out->len, error);
+}
+
+/* ---- reading */
+
+static bool make_room(struct stream_in *s, size_t bytes, GError **error)
+{
+    uint8_t *bigger;
+
+    if (bytes <= s->capacity) {
+        return true;
+    }
+    bigger = g_try_realloc(s->buffer, bytes);
+    if (!bigger) {
+        return fail(error, "stream: no memory for a record of that size");
+    }
+    s->buffer = bigger;
+    s->capacity = bytes;
+    return true;
+}
+
+/* What a record says of its length is believed as far as it comes: memory is taken in steps. */
+#define STEP_BYTES (2u << 20)
+
+static bool read_rest(struct stream_in *s, size_t bytes, GError **error)
+{
+    for (size_t at = RECORD_HEADER_BYTES; at < bytes;) {
+        size_t n = MIN(bytes - at, STEP_BYTES);
+
+        if (!make_room(s, at + n, error) || !channel_read(s->channel, s->buffer + at, n, error)) {
+            return false;
+        }
+        at += n;
+    }
+    return true;
+}
+
+bool stream_in_next(struct stream_in *s, struct record *record, GError **error)
+{
+    size_t bytes;
+
+    if (!make_room(s, STEP_BYTES, error) ||
+        !channel_read(s->channel, s->buffer, RECORD_HEADER_BYTES, error) ||
+        !record_parse_header(s->buffer, record, error)) {
+        return false;
+    }
+    bytes = RECORD_HEADER_BYTES + record->bytes + RECORD_CHECK_BYTES;
+    if (!read_rest(s, bytes, error)) {
+        g_prefix_error(error, "stream: within record '%s': ", record->kind);
+        return false;
+    }
+    record->payload = s->buffer + RECORD_HEADER_BYTES;
+    if (!record_check(s->buffer, record, record->payload + record->bytes, error)) {
+        return false;
+    }
+    if (!record_is(record, "fin ")) {
+        note_record(&s->records, &s->sum, record->payload + record->bytes);
+    }
+    return true;
+}
+
+void stream_in_finish(struct stream_in *s)
+{
+    g_clear_pointer(&s->buffer, g_free);
+    s->capacity = 0;
+}
+
+bool stream_in_check_fin(const struct stream_in *s, const struct record *fin, GError **error)
+{
+    struct state_input in = {fin->payload, fin->bytes};
+    uint64_t records, sum;
+
+    if (!record_version(fin, 1, error)) {
+        return false;
+    }
+    if (fin->bytes != FIN_BYTES || !state_take_number(&in, 8, &records) ||
+        !state_take_number(&in, 4, &sum)) {
+        return fail(error, "stream: its last record is of a wrong size");
+    }
+    if (records != s->records || sum != s->sum) {
+        g_set_error(error, MIGRATION_ERROR, 0,
+                    "stream: it should have %" PRIu64 " records with the sum %08x, and has %" PRIu64
+                    " with %08x",
+                    records, (unsigned)sum, s->records, s->sum);
+        return false;
+    }
+    return true;
+}

@@ -1,0 +1,415 @@
+#!/usr/bin/env python3
+"""A guest that goes from one machine to another while it runs: channels, events, run states, what is
+told on the way, and what happens when it fails. With GODWIT=qemu-system-x86_64 what QEMU does too is
+tested on it."""
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+import godwit
+from godwit import Machine, Qmp
+
+ACCEL = os.environ.get("ACCEL", "tcg")
+IS_QEMU = "qemu" in os.path.basename(godwit.GODWIT)
+LIMIT = 60 * godwit.TIME_FACTOR
+
+
+def only_godwit(reason):
+    return unittest.skipIf(IS_QEMU, reason)
+
+
+class Side(Machine):
+    """A machine with the wandering guest, or one that waits for it."""
+
+    def __init__(self, *args, guest="wander", append="300", ram="32", accel=ACCEL, cpus=1, **more):
+        kernel = ("-kernel", godwit.guest(guest), "-append", append) if guest else ()
+        nodefaults = ("-nodefaults", "-display", "none")
+        super().__init__("-accel", accel, "-M", "q35", "-cpu", "qemu64,-pni", "-m", ram,
+                         "-smp", str(cpus), *kernel, *args, defaults=nodefaults, **more)
+        self.said = []
+
+    def ask(self, command, **arguments):
+        """The answer; events before it are kept."""
+        answer = self.qmp.request(command, **arguments)
+        return answer.get("return", answer.get("error"))
+
+    def status(self):
+        return self.qmp.command("query-status")["status"]
+
+    def capabilities(self, **states):
+        self.qmp.command("migrate-set-capabilities", capabilities=[
+            {"capability": name.replace("_", "-"), "state": state} for name, state in states.items()])
+
+    def heard(self):
+        """Names of the events so far, with status and pass."""
+        self.qmp.command("query-name")
+        for event in self.qmp.events:
+            data = event.get("data", {})
+            self.said.append(" ".join([event["event"]] + [str(data[k]) for k in ("status",)
+                                                          if k in data]))
+        self.qmp.events.clear()
+        return self.said
+
+    def until(self, event):
+        """Waits until that was heard."""
+        end = time.monotonic() + LIMIT
+        while event not in self.heard():
+            if time.monotonic() > end:
+                raise AssertionError(f"no {event} but {self.said}, {self.ask('query-migrate')}")
+            time.sleep(0.01)
+
+    def until_status(self, status):
+        end = time.monotonic() + LIMIT
+        while (now := self.status()) != status:
+            if time.monotonic() > end:
+                raise AssertionError(f"{now}, not {status}: {self.heard()}")
+            time.sleep(0.01)
+
+    def until_migrated(self, status="completed"):
+        end = time.monotonic() + LIMIT
+        while True:
+            info = self.ask("query-migrate")
+            if info.get("status") == status:
+                return info
+            if info.get("status") in ("completed", "failed", "cancelled") or time.monotonic() > end:
+                raise AssertionError(f"{info} instead of {status}; {self.errors}")
+            time.sleep(0.01)
+
+
+class Migrating(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="godwit-test-")
+        self.addCleanup(folder.cleanup)
+        self.dir = folder.name
+        self.text = b""
+
+    def side(self, *args, **more):
+        side = Side(*args, **more)
+        self.addCleanup(side.close)
+        return side
+
+    def path(self, name="m"):
+        return os.path.join(self.dir, name)
+
+    def pair(self, *args, events=True, uri=None, **more):
+        """A source whose guest runs, and a destination that listens."""
+        source = self.side(*args, **more)
+        source.expect(r"r2\n")
+        more.pop("accel", None)
+        to = self.side("-incoming", "defer", *args, **more)
+        if events:
+            source.capabilities(events=True)
+            to.capabilities(events=True)
+        to.qmp.command("migrate-incoming", uri=uri or f"unix:{self.path()}")
+        return source, to
+
+    def check_rounds(self, *sides):
+        """What the guest said on all machines together: each round once, in order, and no fault."""
+        text = b"".join(side.output for side in sides).decode()
+        self.assertNotIn("FAULT", text)
+        rounds = [int(n) for n in re.findall(r"^r(\d+)$", text, re.MULTILINE)]
+        self.assertEqual(rounds, list(range(1, len(rounds) + 1)))
+
+    def finish(self, *sides):
+        """The guest still runs on the last of them and has lost nothing."""
+        sides[-1].expect(r"r\d+\n(.*\n)*r\d+\n")
+        sides[-1].send("x")
+        sides[-1].expect(r"end \d+")
+        self.assertEqual(sides[-1].wait(), 0)
+        self.check_rounds(*sides)
+
+
+class Order(Migrating):
+    """What clients see, on QEMU as well."""
+
+    def passes(self, said):
+        return [s for s in said if s != "MIGRATION_PASS"]
+
+    def test_running(self):
+        source, to = self.pair()
+        self.assertEqual(source.ask("query-migrate"), {})
+        self.assertEqual(to.status(), "inmigrate")
+        self.assertEqual(source.ask("migrate", uri=f"unix:{self.path()}"), {})
+        info = source.until_migrated()
+        to.until("MIGRATION completed")
+        said = source.heard()
+        self.assertEqual(self.passes(said), ["MIGRATION setup", "MIGRATION active", "STOP",
+                                             "MIGRATION completed"])
+        self.assertEqual(said[1:3], ["MIGRATION_PASS", "MIGRATION active"])
+        self.assertEqual(said[-2:], ["MIGRATION_PASS", "MIGRATION completed"])
+        self.assertEqual(to.heard(), ["MIGRATION setup", "MIGRATION active", "RESUME",
+                                      "MIGRATION completed"])
+        self.assertEqual(set(info), {"status", "ram", "total-time", "downtime", "setup-time"})
+        self.assertEqual(set(info["ram"]), {
+            "transferred", "remaining", "total", "duplicate", "skipped", "normal", "normal-bytes",
+            "dirty-pages-rate", "mbps", "dirty-sync-count", "postcopy-requests", "page-size",
+            "multifd-bytes", "pages-per-second", "precopy-bytes", "downtime-bytes",
+            "postcopy-bytes", "dirty-sync-missed-zero-copy"})
+        self.assertEqual(info["ram"]["remaining"], 0)
+        self.assertGreaterEqual(info["ram"]["dirty-sync-count"], 2)
+        self.assertEqual(info["ram"]["normal-bytes"], info["ram"]["normal"] * 4096)
+        self.assertGreaterEqual(info["ram"]["normal"], 300)
+        self.assertEqual(to.ask("query-migrate"), {"status": "completed"})
+        self.assertEqual((source.status(), to.status()), ("postmigrate", "running"))
+        self.assertIn("paused due to previous migration", source.ask("migrate", uri="exec:cat")["desc"])
+        self.finish(source, to)
+
+    def test_source_stands(self):
+        """The destination takes over the state, without STOP or RESUME."""
+        source, to = self.pair()
+        source.qmp.command("stop")
+        source.heard().clear()
+        source.qmp.command("migrate", uri=f"unix:{self.path()}")
+        source.until_migrated()
+        to.until("MIGRATION completed")
+        self.assertEqual(self.passes(source.heard()), ["MIGRATION setup", "MIGRATION active",
+                                                       "MIGRATION completed"])
+        self.assertEqual(to.heard(), ["MIGRATION setup", "MIGRATION active", "MIGRATION completed"])
+        self.assertEqual((source.status(), to.status()), ("postmigrate", "paused"))
+        to.qmp.command("cont")
+        self.finish(source, to)
+
+    def test_waiting(self):
+        """-S, stop and cont before the end say whether the guest runs."""
+        for args, commands, runs in (((), (), True), (("-S",), (), False), ((), ("stop",), False),
+                                     (("-S",), ("cont",), True), ((), ("stop", "cont"), True)):
+            with self.subTest(args=args, commands=commands):
+                source = self.side()
+                source.expect(r"r2\n")
+                to = self.side("-incoming", f"unix:{self.path()}", *args)
+                for command in commands:
+                    self.assertEqual(to.ask(command), {})
+                    self.assertEqual(to.status(), "inmigrate")
+                source.qmp.command("migrate", uri=f"unix:{self.path()}")
+                source.until_migrated()
+                to.until_status("running" if runs else "paused")
+                if not runs:
+                    to.qmp.command("cont")
+                self.finish(source, to)
+                source.close()
+                to.close()
+
+    def test_switchover(self):
+        source, to = self.pair()
+        source.capabilities(pause_before_switchover=True)
+        source.qmp.command("migrate", uri=f"unix:{self.path()}")
+        source.until("MIGRATION pre-switchover")
+        self.assertEqual(source.status(), "finish-migrate")
+        self.assertEqual(source.ask("cont")["desc"], "Migration is not finalized yet")
+        self.assertEqual(source.ask("query-migrate")["status"], "pre-switchover")
+        self.assertEqual(source.ask("migrate-continue", state="device")["desc"],
+                         "Migration not in expected state: pre-switchover")
+        self.assertEqual(to.status(), "inmigrate")
+        self.assertEqual(source.ask("migrate-continue", state="pre-switchover"), {})
+        source.until("MIGRATION completed")
+        self.assertEqual(self.passes(source.heard()), [
+            "MIGRATION setup", "MIGRATION active", "STOP", "MIGRATION pre-switchover",
+            "MIGRATION device", "MIGRATION completed"])
+        to.until_status("running")
+        self.finish(source, to)
+
+    def test_cancel(self):
+        """At once, while memory is sent slowly and while it waits; the guest stays."""
+        source = self.side()
+        source.expect(r"r2\n")
+        source.capabilities(events=True)
+        source.qmp.command("migrate-set-parameters", max_bandwidth=4096)
+        self.assertEqual(source.ask("migrate_cancel"), {})
+        source.qmp.command("migrate", uri="exec:cat >/dev/null")
+        source.until("MIGRATION active")
+        info = source.ask("query-migrate")
+        self.assertEqual(set(info), {"status", "ram", "total-time", "expected-downtime", "setup-time"})
+        for command, arguments in (("migrate", {"uri": "exec:cat >/dev/null"}),
+                                   ("migrate-set-capabilities", {"capabilities": []})):
+            self.assertEqual(source.ask(command, **arguments)["desc"],
+                             "There's a migration process in progress")
+        self.assertEqual(source.ask("migrate_cancel"), {})
+        source.until("MIGRATION cancelled")
+        self.assertEqual(source.heard(), ["MIGRATION setup", "MIGRATION_PASS", "MIGRATION active",
+                                          "MIGRATION cancelling", "MIGRATION cancelled"])
+        self.assertEqual(source.ask("query-migrate"), {"status": "cancelled"})
+        source.qmp.command("migrate-set-parameters", max_bandwidth=1 << 30)
+        source.capabilities(pause_before_switchover=True)
+        source.qmp.command("migrate", uri="exec:cat >/dev/null")
+        source.until("MIGRATION pre-switchover")
+        source.heard().clear()
+        source.qmp.command("migrate_cancel")
+        source.until("MIGRATION cancelled")
+        self.assertEqual(source.heard(), ["MIGRATION cancelling", "RESUME", "MIGRATION cancelled"])
+        self.assertEqual(source.status(), "running")
+        self.finish(source)
+
+    def test_refused(self):
+        source = self.side(guest=None)
+        source.capabilities(events=True)
+        for uri, text, at_once in (
+                ("bogus:", "Parameter 'uri' expects a valid migration protocol", True),
+                ("unix:", "invalid Unix socket address", True),
+                ("tcp:", "error parsing address ''", True),
+                ("fd:none", "File descriptor named 'none' has not been found", True),
+                ("unix:/none/x", "Failed to connect to '/none/x': No such file or directory", False),
+                ("exec:exit 3", "Unable to write to command: Broken pipe", False)):
+            with self.subTest(uri=uri):
+                answer = source.ask("migrate", uri=uri)
+                self.assertEqual(answer.get("desc"), text if at_once else None)
+                source.until("MIGRATION failed")
+                info = source.ask("query-migrate")
+                self.assertEqual(info["status"], "failed")
+                if uri != "bogus:":
+                    self.assertEqual(info["error-desc"], text)
+                self.assertEqual(source.status(), "running")
+                source.heard().clear()
+        self.assertEqual(source.ask("migrate-incoming", uri="tcp:0:0")["desc"],
+                         "'-incoming' was not specified on the command line")
+        self.assertEqual(source.ask("migrate-continue", state="pre-switchover")["desc"],
+                         "Migration not in expected state: failed")
+        for name, value, text in (
+                ("downtime-limit", 2000001, "an integer in the range of 0 to (2000 * 1000) ms"),
+                ("cpu-throttle-initial", 0, "an integer in the range of 1 to 99"),
+                ("cpu-throttle-increment", 100, "an integer in the range of 1 to 99"),
+                ("max-cpu-throttle", 1, "an integer in the range of cpu_throttle_initial to 99")):
+            self.assertEqual(source.ask("migrate-set-parameters", **{name: value})["desc"],
+                             f"Parameter '{name.replace('-', '_')}' expects {text}")
+        parameters = source.ask("query-migrate-parameters")
+        source.qmp.command("migrate-set-parameters", **{k: v for k, v in parameters.items()
+                                                        if k in ("max-bandwidth", "tls-creds",
+                                                                 "tls-hostname", "downtime-limit")})
+        self.assertEqual(source.ask("query-migrate-parameters"), parameters)
+
+    def test_inmigrate(self):
+        to = self.side("-incoming", "defer", guest=None)
+        self.assertEqual(to.ask("migrate", uri="exec:cat")["desc"],
+                         "Guest is waiting for an incoming migration")
+        self.assertEqual(to.ask("migrate-incoming", uri="bogus")["desc"],
+                         "unknown migration protocol: bogus")
+        to.qmp.command("system_reset")
+        self.assertEqual(to.status(), "inmigrate")
+        to.qmp.command("migrate-incoming", uri=f"unix:{self.path()}")
+        self.assertEqual(to.ask("migrate-incoming", uri=f"unix:{self.path()}")["desc"],
+                         "The incoming migration has already been started")
+        self.assertEqual(to.ask("query-migrate"),
+                         {"socket-address": [{"path": self.path(), "type": "unix"}]})
+
+    def test_rubbish(self):
+        """What is no stream ends the destination with status 1."""
+        to = self.side("-incoming", f"unix:{self.path()}", guest=None)
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(self.path())
+            sock.sendall(b"this is no guest" * 100)
+            sock.shutdown(socket.SHUT_WR)
+            self.assertEqual(to.wait(), 1)
+        self.assertIn(b"load of migration failed", to.errors)
+
+
+class Channels(Migrating):
+    def test_file(self):
+        """A file is read by another machine as often as one likes."""
+        for uri in ("file:{}", "exec:cat >{}"):
+            if IS_QEMU and uri.startswith("file"):
+                continue
+            with self.subTest(uri=uri):
+                source = self.side()
+                source.expect(r"r2\n")
+                source.qmp.command("migrate", uri=uri.format(self.path("s")))
+                source.until_migrated()
+                source.close()
+                for _ in range(2):
+                    to = self.side("-incoming",
+                                   uri.format(self.path("s")).replace("cat >", "cat <"))
+                    self.finish(source, to)
+
+    def test_tcp(self):
+        source, to = self.pair(uri="tcp:127.0.0.1:0", events=False)
+        at = to.ask("query-migrate")["socket-address"][0]
+        self.assertEqual((at["type"], at["host"]), ("inet", "127.0.0.1"))
+        source.qmp.command("migrate", uri=f"tcp:127.0.0.1:{at['port']}")
+        source.until_migrated()
+        to.until_status("running")
+        self.finish(source, to)
+
+    def pass_fd(self, side, fd):
+        side.qmp.sock.settimeout(LIMIT)
+        socket.send_fds(side.qmp.sock, [b'{"execute": "getfd", "arguments": {"fdname": "m"}}'], [fd])
+        self.assertEqual(side.qmp.read(), {"return": {}})
+
+    def test_fd(self):
+        for return_path in (False, True):
+            source, to = self.pair(uri=f"unix:{self.path('unused')}", events=False)
+            to.close()
+            a, b = socket.socketpair()
+            to = self.side("-incoming", "defer")
+            self.pass_fd(source, a.fileno())
+            self.pass_fd(to, b.fileno())
+            a.close()
+            b.close()
+            source.capabilities(return_path=return_path)
+            to.qmp.command("migrate-incoming", uri="fd:m")
+            source.qmp.command("migrate", uri="fd:m")
+            source.until_migrated()
+            to.until_status("running")
+            self.finish(source, to)
+            source.close()
+            to.close()
+
+    def test_pipe(self):
+        """As libvirt saves: the descriptor is closed after the last byte."""
+        source = self.side()
+        source.expect(r"r2\n")
+        source.qmp.command("stop")
+        r, w = os.pipe()
+        self.pass_fd(source, w)
+        os.close(w)
+        source.qmp.command("migrate-set-parameters", max_bandwidth=9223372036853727232)
+        source.qmp.command("migrate", uri="fd:m", detach=True, resume=False)
+        with open(r, "rb") as pipe, open(self.path("s"), "wb") as file:
+            file.write(pipe.read())
+        source.until_migrated()
+        to = self.side("-incoming", "defer", "-S")
+        fd = os.open(self.path("s"), os.O_RDONLY)
+        self.pass_fd(to, fd)
+        os.close(fd)
+        to.qmp.command("migrate-incoming", uri="fd:m")
+        to.until_status("paused")
+        to.qmp.command("cont")
+        self.finish(source, to)
+
+
+class Travel(Migrating):
+    def test_far(self):
+        """Again and again, with and without answers."""
+        for cpus in (1, 2):
+            sides = [self.side(cpus=cpus, append=f"{'+' if cpus > 1 else ''}300")]
+            sides[0].expect(r"r2\n")
+            for n in range(4):
+                to = self.side("-incoming", f"unix:{self.path()}", cpus=cpus)
+                sides[-1].capabilities(return_path=n % 2 == 1)
+                sides[-1].qmp.command("migrate", uri=f"unix:{self.path()}")
+                sides[-1].until_migrated()
+                sides.append(to)
+                to.expect(r"r\d+\n")
+            self.finish(*sides)
+
+    @only_godwit("one accelerator each")
+    def test_accelerators(self):
+        """Live from the software CPU to KVM and back."""
+        if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+            self.skipTest("/dev/kvm cannot be used")
+        sides = [self.side(accel="tcg", append="50")]
+        sides[0].expect(r"r2\n")
+        for accel in ("kvm", "tcg", "kvm"):
+            to = self.side("-incoming", f"unix:{self.path()}", accel=accel)
+            sides[-1].capabilities(return_path=True)
+            sides[-1].qmp.command("migrate", uri=f"unix:{self.path()}")
+            sides[-1].until_migrated()
+            sides.append(to)
+            to.expect(r"r\d+\n")
+        self.finish(*sides)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
