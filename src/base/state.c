@@ -334,3 +334,61 @@ bool state_load(const struct state_desc *desc, void *state, struct state_input *
     }
     return true;
 }
+
+/* ---------------------------------------------------------------- passing over */
+
+#define SKIP_DEPTH 16
+
+static bool skip_bytes(struct state_input *in, uint64_t bytes)
+{
+    if (bytes > in->left) {
+        return false;
+    }
+    in->data += bytes;
+    in->left -= bytes;
+    return true;
+}
+
+static bool skip_fields(struct state_input *in, unsigned depth)
+{
+    static const uint8_t bytes[] = {
+        [STATE_KIND_BOOL] = 1, [STATE_KIND_U8] = 1,  [STATE_KIND_U16] = 2,
+        [STATE_KIND_U32] = 4,  [STATE_KIND_U64] = 8, [STATE_KIND_I64] = 8,
+    };
+    char name[256];
+    uint64_t kind, count;
+
+    for (;;) {
+        if (!take_name_or_end(in, name)) {
+            return false;
+        }
+        if (!*name) {
+            return true;
+        }
+        if (!state_take_number(in, 1, &kind) || !state_take_number(in, 4, &count)) {
+            return false;
+        }
+        if (kind < G_N_ELEMENTS(bytes) && bytes[kind]) {
+            if (!skip_bytes(in, count * bytes[kind])) {
+                return false;
+            }
+            continue;
+        }
+        if (kind != STATE_KIND_STRUCT || depth == SKIP_DEPTH) {
+            return false;
+        }
+        while (count--) { /* each is a byte at least */
+            if (!skip_fields(in, depth + 1)) {
+                return false;
+            }
+        }
+    }
+}
+
+bool state_skip(struct state_input *in)
+{
+    char name[256];
+    uint64_t version;
+
+    return state_take_name(in, name) && state_take_number(in, 2, &version) && skip_fields(in, 0);
+}

@@ -121,6 +121,9 @@ void state_put_number(GByteArray *out, uint64_t value, unsigned bytes);
 bool state_take_name(struct state_input *in, char name[256]);
 bool state_take_number(struct state_input *in, unsigned bytes, uint64_t *value);
 
+/* Passes over a section, whatever it is of. false: it can't be read. */
+bool state_skip(struct state_input *in);
+
 /* The first byte of the struct that no field covers, or desc->size when all are covered. */
 uint32_t state_first_uncovered(const struct state_desc *desc);
 

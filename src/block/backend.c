@@ -545,6 +545,16 @@ static struct block_request *take_held(struct block_backend *b)
     return list;
 }
 
+void block_backend_foreach_held(struct block_backend *b, void (*fn)(struct block_request *, void *),
+                                void *opaque)
+{
+    g_mutex_lock(&b->graph->mutex);
+    for (struct block_request *r = b->held; r; r = r->next) {
+        fn(r, opaque);
+    }
+    g_mutex_unlock(&b->graph->mutex);
+}
+
 static void backend_resume(struct block_backend *b)
 {
     struct block_request *next;

@@ -222,6 +222,9 @@ const char *block_backend_name(const struct block_backend *backend);
  */
 void block_backend_submit(struct block_backend *backend, struct block_request *request);
 
+/* Calls fn for each held request, in their order. Drained, main thread. */
+void block_backend_foreach_held(struct block_backend *backend,
+                                void (*fn)(struct block_request *, void *), void *opaque);
 /* Completes held requests with -ECANCELED and waits for those under way: from the device's reset().
  * done() has been called for all requests when this returns, if the attached loop is the I/O
  * thread's; else they come with the next turn of the main loop. */

@@ -11,7 +11,7 @@
 #include "migration/channel.h"
 
 #include "chardev/listener.h"
-#include "migration/vmstate.h"
+#include "migration/record.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

@@ -4,7 +4,6 @@
 #include "migration/record.h"
 
 #include "migration/crc32c.h"
-#include "migration/vmstate.h"
 #include <string.h>
 
 static uint32_t get_le(const uint8_t *p, unsigned bytes)

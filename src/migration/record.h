@@ -12,6 +12,8 @@
 
 #include "base/state.h"
 
+#define MIGRATION_ERROR     (g_quark_from_static_string("migration-error"))
+
 #define RECORD_HEADER_BYTES 12u
 #define RECORD_CHECK_BYTES  4u
 #define RECORD_MAX_BYTES    (64u << 20) /* of a payload */

@@ -9,11 +9,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-GQuark migration_error_quark(void)
-{
-    return g_quark_from_static_string("migration-error");
-}
-
 /* ---- what is of no device and no vCPU */
 
 struct machine_state {

@@ -21,9 +21,6 @@
 #include "base/state.h"
 #include "machine/machine.h"
 
-#define MIGRATION_ERROR (migration_error_quark())
-GQuark migration_error_quark(void);
-
 /* ---- memory */
 
 /* A block of memory that is part of the machine's state. */

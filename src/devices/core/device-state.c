@@ -2,7 +2,9 @@
  * The state of a machine's devices as a stream: see device.h and base/state.h.
  *
  *   devices := number of devices (32 bits), device...
- *   device  := key, section
+ *   device  := key, section, number of sections (32 bits), section...
+ *
+ * The sections that are counted are requests that the device had under way.
  *
  * A key is "/ID" for a device that its user named, else its class and its number among those of its
  * class that have no name: "isa-serial#0".
@@ -73,6 +75,15 @@ static void *device_state(struct device *dev)
     return (uint8_t *)dev + dev->class->state_offset;
 }
 
+static void save_requests(struct device *dev, GByteArray *out)
+{
+    g_autoptr(GByteArray) sections = g_byte_array_new();
+    unsigned n = dev->class->save_requests ? dev->class->save_requests(dev, sections) : 0;
+
+    state_put_number(out, n, 4);
+    g_byte_array_append(out, sections->data, sections->len);
+}
+
 void devices_save(struct device_env *env, GByteArray *out)
 {
     struct walk w = walk_new(env);
@@ -84,6 +95,7 @@ void devices_save(struct device_env *env, GByteArray *out)
 
         state_put_name(out, key);
         state_save(dev->class->state, device_state(dev), out);
+        save_requests(dev, out);
     }
     walk_free(&w);
 }
@@ -99,29 +111,76 @@ static GHashTable *devices_by_key(struct walk *w)
     return table;
 }
 
-static bool load_one(GHashTable *table, struct state_input *in, GError **error)
+/* What is loaded of a device when all have their state. */
+struct requests {
+    struct device *dev;
+    unsigned n;
+    struct state_input in;
+};
+
+/* Passes over sections, which are read later. */
+static bool skip_requests(struct requests *r, struct state_input *in, const char *who,
+                          GError **error)
+{
+    uint64_t n;
+
+    if (!state_take_number(in, 4, &n) || n > in->left) {
+        g_set_error(error, STATE_ERROR, 0, "%s: the stream ends within its requests", who);
+        return false;
+    }
+    if (n && !r->dev->class->load_requests) {
+        g_set_error(error, STATE_ERROR, 0, "%s: %u requests, and it never has any", who,
+                    (unsigned)n);
+        return false;
+    }
+    r->n = (unsigned)n;
+    r->in = *in;
+    for (uint64_t i = 0; i < n; i++) {
+        if (!state_skip(in)) {
+            g_set_error(error, STATE_ERROR, 0, "%s: its requests can't be read", who);
+            return false;
+        }
+    }
+    r->in.left -= in->left;
+    return true;
+}
+
+static bool load_one(GHashTable *table, struct state_input *in, struct requests *r, GError **error)
 {
     g_autofree char *who = NULL;
     char key[256];
-    struct device *dev;
 
     if (!state_take_name(in, key)) {
         g_set_error(error, STATE_ERROR, 0, "devices: the stream ends before all have come");
         return false;
     }
-    dev = g_hash_table_lookup(table, key);
-    if (!dev) {
+    r->dev = g_hash_table_lookup(table, key);
+    if (!r->dev) {
         g_set_error(error, STATE_ERROR, 0, "devices: this machine has no '%s', or it comes twice",
                     key);
         return false;
     }
     who = g_strdup_printf("device '%s'", key);
     g_hash_table_remove(table, key);
-    return state_load(dev->class->state, device_state(dev), in, who, error);
+    return state_load(r->dev->class->state, device_state(r->dev), in, who, error) &&
+           skip_requests(r, in, who, error);
+}
+
+static bool finish_one(struct requests *r, GError **error)
+{
+    struct device *dev = r->dev;
+    bool ok = !dev->class->post_load || dev->class->post_load(dev, error);
+
+    ok = ok && (!dev->class->load_requests || dev->class->load_requests(dev, &r->in, r->n, error));
+    if (!ok) {
+        g_prefix_error(error, "device '%s': ", dev->id ? dev->id : dev->class->name);
+    }
+    return ok;
 }
 
 static bool load_all(struct walk *w, GHashTable *table, struct state_input *in, GError **error)
 {
+    g_autofree struct requests *requests = g_new0(struct requests, w->all->len + 1);
     uint64_t n;
 
     if (!state_take_number(in, 4, &n) || n != w->all->len) {
@@ -130,15 +189,12 @@ static bool load_all(struct walk *w, GHashTable *table, struct state_input *in, 
         return false;
     }
     for (uint64_t i = 0; i < n; i++) {
-        if (!load_one(table, in, error)) {
+        if (!load_one(table, in, &requests[i], error)) {
             return false;
         }
     }
-    for (guint i = 0; i < w->all->len; i++) {
-        struct device *dev = w->all->pdata[i];
-
-        if (dev->class->post_load && !dev->class->post_load(dev, error)) {
-            g_prefix_error(error, "device '%s': ", dev->id ? dev->id : dev->class->name);
+    for (uint64_t i = 0; i < n; i++) {
+        if (!finish_one(&requests[i], error)) {
             return false;
         }
     }

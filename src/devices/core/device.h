@@ -83,6 +83,10 @@ struct device_class {
     void (*pause)(struct device *);  /* NULL is fine */
     void (*resume)(struct device *); /* NULL is fine */
     bool (*post_load)(struct device *, GError **);
+    /* What a paused device has under way beyond its state struct: appends sections (base/state.h)
+     * and returns how many; reads so many of them, after post_load. NULL: never anything. */
+    unsigned (*save_requests)(struct device *, GByteArray *out);
+    bool (*load_requests)(struct device *, struct state_input *in, unsigned n, GError **);
     enum {
         HOTPLUG_BY_BUS, /* where its bus takes devices at any time; without a bus: not */
         HOTPLUG_NEVER,

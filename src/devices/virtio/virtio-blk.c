@@ -63,10 +63,14 @@
 
 struct virtio_blk_state {
     struct virtio_pci_state proxy;
+    bool write_cache; /* as the driver has it now */
+    uint8_t pad[7];
 };
 
 static const struct state_field virtio_blk_fields[] = {
     STATE_STRUCT(struct virtio_blk_state, proxy, virtio_pci_state_fields),
+    STATE(struct virtio_blk_state, write_cache),
+    STATE_PAD(struct virtio_blk_state, pad),
     {0},
 };
 
@@ -92,6 +96,7 @@ struct virtio_blk {
     struct virtio_blk_state s;
     struct block_backend *backend;
     bool read_only, write_cache;
+    GPtrArray *arrived; /* struct arrival: requests of a loaded state, until the machine goes on */
     /* the I/O thread's */
     bool in_queue;   /* a queue is being worked on: its interrupts come at the end */
     uint64_t pushed; /* queues that have something to tell then, a bit each */
@@ -311,6 +316,109 @@ static void blk_queue(struct virtio *v, struct virtqueue *vq)
     }
 }
 
+/* ---- requests in saved states; machine lock held */
+
+struct arrival {
+    struct virtqueue *vq;
+    struct virtqueue_element *element;
+};
+
+static void arrival_free(gpointer data)
+{
+    struct arrival *a = data;
+
+    if (a->element) {
+        virtqueue_drop(a->element);
+    }
+    g_free(a);
+}
+
+struct saving {
+    GByteArray *out;
+    unsigned n;
+};
+
+static void save_held(struct block_request *request, void *opaque)
+{
+    const struct blk_request *r = (const struct blk_request *)request;
+    struct saving *saving = opaque;
+
+    saving->n += virtqueue_element_save(r->vq, r->element, saving->out);
+}
+
+static unsigned blk_save_requests(struct device *dev, GByteArray *out)
+{
+    struct virtio_blk *d = (struct virtio_blk *)dev;
+    struct saving saving = {out, 0};
+
+    block_backend_foreach_held(d->backend, save_held, &saving);
+    for (guint i = 0; i < d->arrived->len; i++) {
+        const struct arrival *a = d->arrived->pdata[i];
+
+        saving.n += virtqueue_element_save(a->vq, a->element, out);
+    }
+    return saving.n;
+}
+
+static bool blk_load_requests(struct device *dev, struct state_input *in, unsigned n,
+                              GError **error)
+{
+    struct virtio_blk *d = (struct virtio_blk *)dev;
+
+    g_ptr_array_set_size(d->arrived, 0);
+    while (n) {
+        struct arrival *a = g_new0(struct arrival, 1);
+
+        g_ptr_array_add(d->arrived, a);
+        a->element = virtqueue_element_load(&d->proxy.virtio, &a->vq, in, &n, error);
+        if (!a->element) {
+            g_ptr_array_set_size(d->arrived, 0);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void start_arrived(void *arg)
+{
+    struct virtio_blk *d = arg;
+
+    virtio_enter(&d->proxy.virtio);
+    for (guint i = 0; i < d->arrived->len; i++) {
+        struct arrival *a = d->arrived->pdata[i];
+
+        handle(d, a->vq, g_steal_pointer(&a->element));
+    }
+    virtio_leave(&d->proxy.virtio);
+}
+
+static void blk_resume(struct device *dev)
+{
+    struct virtio_blk *d = (struct virtio_blk *)dev;
+
+    virtio_pci_resume(dev);
+    if (d->arrived->len) {
+        loop_call(block_graph_loop(dev->env->block), start_arrived, d);
+        g_ptr_array_set_size(d->arrived, 0);
+    }
+}
+
+static void blk_pause(struct device *dev)
+{
+    struct virtio_blk *d = (struct virtio_blk *)dev;
+
+    virtio_pci_pause(dev);
+    d->s.write_cache = block_backend_write_cache(d->backend);
+}
+
+static bool blk_post_load(struct device *dev, GError **error)
+{
+    struct virtio_blk *d = (struct virtio_blk *)dev;
+
+    block_backend_set_write_cache(d->backend, d->s.write_cache);
+    return virtio_pci_post_load(dev, error);
+}
+
 /* ---- configuration; machine lock held */
 
 static uint64_t blk_features(struct virtio *v)
@@ -391,9 +499,13 @@ static void blk_reset_requests(struct virtio *v)
 {
     struct virtio_blk *d = (struct virtio_blk *)v->dev;
 
+    if (d->arrived) {
+        g_ptr_array_set_size(d->arrived, 0);
+    }
     if (d->backend) {
         block_backend_cancel(d->backend);
         block_backend_set_write_cache(d->backend, d->write_cache);
+        d->s.write_cache = d->write_cache;
     }
 }
 
@@ -485,6 +597,7 @@ static bool attach_drive(struct virtio_blk *d, GError **error)
         return false;
     }
     d->write_cache = block_backend_write_cache(d->backend);
+    d->s.write_cache = d->write_cache;
     return true;
 }
 
@@ -501,6 +614,7 @@ static bool blk_realize(struct device *dev, GError **error)
     struct virtio_blk *d = (struct virtio_blk *)dev;
     unsigned n = queue_count(d, dev);
 
+    d->arrived = g_ptr_array_new_with_free_func(arrival_free);
     if (!check_config(d, error) || !attach_drive(d, error)) {
         return false;
     }
@@ -518,6 +632,7 @@ static void blk_unrealize(struct device *dev)
 
     virtio_pci_unrealize(dev);
     block_backend_detach(g_steal_pointer(&d->backend));
+    g_clear_pointer(&d->arrived, g_ptr_array_unref);
 }
 
 #define CFG(member) offsetof(struct virtio_blk, cfg.member)
@@ -589,10 +704,12 @@ const struct device_class virtio_blk_pci_class = {
     .realize = blk_realize,
     .unrealize = blk_unrealize,
     .reset = virtio_pci_reset,
-    .pause = virtio_pci_pause,
-    .resume = virtio_pci_resume,
     .boot_path = virtio_pci_boot_path,
-    .post_load = virtio_pci_post_load,
+    .pause = blk_pause,
+    .resume = blk_resume,
+    .post_load = blk_post_load,
+    .save_requests = blk_save_requests,
+    .load_requests = blk_load_requests,
 };
 
 const struct device_class virtio_blk_device_class = {

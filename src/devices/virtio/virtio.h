@@ -72,7 +72,7 @@ struct virtqueue_element {
     unsigned n_out, n_in;         /* pieces to read, pieces to write */
     uint64_t out_bytes, in_bytes;
     struct iovec *out, *in;
-    gpa_t *in_addr; /* of each piece to write */
+    gpa_t *out_addr, *in_addr; /* of each piece */
 };
 
 struct virtqueue {
@@ -160,6 +160,14 @@ void virtqueue_push_all(struct virtqueue *vq, struct virtqueue_element *const *e
 void virtqueue_drop(struct virtqueue_element *element);
 /* Takes back what virtqueue_pop() gave last. */
 void virtqueue_unpop(struct virtqueue *vq, struct virtqueue_element *element);
+/* Requests in streams: appends sections and returns how many. Device paused. */
+unsigned virtqueue_element_save(const struct virtqueue *vq, const struct virtqueue_element *element,
+                                GByteArray *out);
+/* Reads one, of at most *n sections, which become fewer; *vq: its queue. After virtio_post_load().
+ * NULL and *error: it is none that the guest could have made. */
+struct virtqueue_element *virtqueue_element_load(struct virtio *v, struct virtqueue **vq,
+                                                 struct state_input *in, unsigned *n,
+                                                 GError **error);
 /* Interrupts the guest if it wants that for what was pushed. */
 void virtqueue_notify(struct virtqueue *vq);
 /* Whether the guest is to ring. With true the caller looks once more afterwards: something may have

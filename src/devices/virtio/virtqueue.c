@@ -248,9 +248,10 @@ static struct virtqueue_element *chain_element(const struct chain *c)
     };
     e->out = (struct iovec *)((uint8_t *)e + head);
     e->in = e->out + c->n_out;
-    e->in_addr = (gpa_t *)(e->out + n);
+    e->out_addr = (gpa_t *)(e->out + n);
+    e->in_addr = e->out_addr + c->n_out;
     memcpy(e->out, c->iov, n * sizeof(struct iovec));
-    memcpy(e->in_addr, c->addr + c->n_out, c->n_in * sizeof(gpa_t));
+    memcpy(e->out_addr, c->addr, n * sizeof(gpa_t));
     return e;
 }
 
@@ -607,4 +608,126 @@ size_t iov_read(const struct iovec *iov, unsigned n, size_t offset, void *buf, s
 size_t iov_write(const struct iovec *iov, unsigned n, size_t offset, const void *buf, size_t bytes)
 {
     return iov_copy(iov, n, offset, (uint8_t *)buf, bytes, false);
+}
+
+/* ---- requests in streams */
+
+struct element_state {
+    uint16_t queue, head, descriptors, n_out, n_in;
+    uint8_t pad[6];
+};
+
+static const struct state_field element_fields[] = {
+    STATE_MAX(struct element_state, queue, VIRTIO_MAX_QUEUES - 1),
+    STATE(struct element_state, head),
+    STATE_MAX(struct element_state, descriptors, VIRTIO_QUEUE_MAX_SIZE),
+    STATE_MAX(struct element_state, n_out, VIRTIO_MAX_PIECES),
+    STATE_MAX(struct element_state, n_in, VIRTIO_MAX_PIECES),
+    STATE_PAD(struct element_state, pad),
+    {0},
+};
+
+static const struct state_desc element_desc = {
+    .name = "virtqueue-request",
+    .version = 1,
+    .min_version = 1,
+    .size = sizeof(struct element_state),
+    .fields = element_fields,
+};
+
+struct piece_state {
+    uint64_t addr;
+    uint32_t bytes;
+    uint8_t pad[4];
+};
+
+static const struct state_field piece_fields[] = {
+    STATE(struct piece_state, addr),
+    STATE(struct piece_state, bytes),
+    STATE_PAD(struct piece_state, pad),
+    {0},
+};
+
+static const struct state_desc piece_desc = {
+    .name = "piece",
+    .version = 1,
+    .min_version = 1,
+    .size = sizeof(struct piece_state),
+    .fields = piece_fields,
+};
+
+unsigned virtqueue_element_save(const struct virtqueue *vq, const struct virtqueue_element *e,
+                                GByteArray *out)
+{
+    const struct element_state state = {.queue = vq->index,
+                                        .head = e->head,
+                                        .descriptors = e->n_descriptors,
+                                        .n_out = (uint16_t)e->n_out,
+                                        .n_in = (uint16_t)e->n_in};
+
+    state_save(&element_desc, &state, out);
+    for (unsigned i = 0; i < e->n_out + e->n_in; i++) {
+        const struct piece_state piece = {.addr = e->out_addr[i],
+                                          .bytes = (uint32_t)e->out[i].iov_len};
+
+        state_save(&piece_desc, &piece, out);
+    }
+    return 1 + e->n_out + e->n_in;
+}
+
+static bool load_piece(struct chain *c, struct state_input *in, bool write, GError **error)
+{
+    struct piece_state piece = {0};
+    uint64_t n = 0;
+    void *host;
+
+    if (!state_load(&piece_desc, &piece, in, "request", error)) {
+        return false;
+    }
+    host = piece.bytes ? address_space_ram_piece(c->vq->virtio->mem, piece.addr, piece.bytes, &n)
+                       : NULL;
+    if (!host || n != piece.bytes) {
+        g_set_error(error, STATE_ERROR, 0,
+                    "request: %u bytes at 0x%" G_GINT64_MODIFIER "x are not in RAM", piece.bytes,
+                    piece.addr);
+        return false;
+    }
+    c->iov[c->n_out + c->n_in] = (struct iovec){.iov_base = host, .iov_len = n};
+    c->addr[c->n_out + c->n_in] = piece.addr;
+    *(write ? &c->n_in : &c->n_out) += 1;
+    *(write ? &c->in_bytes : &c->out_bytes) += n;
+    return true;
+}
+
+struct virtqueue_element *virtqueue_element_load(struct virtio *v, struct virtqueue **vq,
+                                                 struct state_input *in, unsigned *n,
+                                                 GError **error)
+{
+    struct element_state state = {0};
+    struct virtqueue_element *e;
+    struct chain c = {0};
+    unsigned pieces;
+
+    if (!state_load(&element_desc, &state, in, "request", error)) {
+        return NULL;
+    }
+    pieces = state.n_out + state.n_in;
+    if (state.queue >= v->n_queues || pieces > VIRTIO_MAX_PIECES || pieces + 1 > *n ||
+        !v->queue[state.queue].s->enabled) {
+        g_set_error(error, STATE_ERROR, 0, "request: of %u pieces, to queue %u: there is none such",
+                    pieces, state.queue);
+        return NULL;
+    }
+    *n -= 1 + pieces;
+    *vq = &v->queue[state.queue];
+    c.vq = *vq;
+    for (unsigned i = 0; i < pieces; i++) {
+        if (!load_piece(&c, in, i >= state.n_out, error)) {
+            return NULL;
+        }
+    }
+    e = chain_element(&c);
+    e->head = state.head;
+    e->n_descriptors = state.descriptors;
+    return e;
 }

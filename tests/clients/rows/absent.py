@@ -1,14 +1,10 @@
 """What the schema declares and no row brings about, each with the reason."""
 
 COLO = "checkpointing of two machines in step does not exist yet"
-MIGRATION = "there is no migration yet"
 S390 = "needs a guest of that architecture"
 
 ABSENT = {
     "RunState.colo": COLO,
-    "RunState.finish-migrate": MIGRATION,
-    "RunState.inmigrate": MIGRATION,
-    "RunState.postmigrate": MIGRATION,
     "RunState.restore-vm": "seen while a snapshot is being loaded, or after that failed halfway",
     "ShutdownCause.none": "never on the wire: no request is pending",
     "ShutdownCause.snapshot-load": "never on the wire",
@@ -25,10 +21,9 @@ ABSENT = {
 }
 
 # Events of other modules that rows bring about.
-OTHER_EVENTS = ("BLOCK_IO_ERROR", "DUMP_COMPLETED", "QUORUM_FAILURE", "QUORUM_REPORT_BAD", "RTC_CHANGE", "VSERPORT_CHANGE")
+OTHER_EVENTS = ("MIGRATION_PASS", "BLOCK_IO_ERROR", "DUMP_COMPLETED", "QUORUM_FAILURE", "QUORUM_REPORT_BAD", "RTC_CHANGE", "VSERPORT_CHANGE")
 
 # Events of other modules that clients of this one know: rows are due when something brings them about.
 ABSENT_EVENTS = {
     "MEM_UNPLUG_ERROR": "memory cannot be unplugged yet",
-    "MIGRATION_PASS": MIGRATION,
 }

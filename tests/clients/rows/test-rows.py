@@ -23,6 +23,7 @@ import rows_actions  # noqa: E402
 import rows_block  # noqa: E402
 import rows_control  # noqa: E402
 import rows_dump  # noqa: E402
+import rows_migrate  # noqa: E402
 import rows_power  # noqa: E402
 import rows_together  # noqa: E402
 import rows_watchdog  # noqa: E402
@@ -30,7 +31,8 @@ from absent import ABSENT, ABSENT_EVENTS, OTHER_EVENTS  # noqa: E402
 from coverage import Coverage  # noqa: E402
 
 ROWS = (rows_control.ROWS + rows_actions.ROWS + rows_watchdog.ROWS + rows_power.ROWS
-        + rows_together.ROWS + rows_block.ROWS + rows_dump.ROWS)
+        + rows_together.ROWS + rows_block.ROWS + rows_dump.ROWS
+        + rows_migrate.ROWS)
 # For rows whose steps have to come within a second of the host's clock, which a busy host may not do.
 TRIES = 5
 WORKERS = 8 if rowtest.IS_GODWIT else 4
