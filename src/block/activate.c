@@ -39,6 +39,22 @@ static void let_go(struct block_graph *graph)
     update_perms(graph, NULL); /* can't fail: nothing is wanted */
 }
 
+/* What a job does with an image it can't do without it. */
+static bool no_job(struct block_graph *graph, GError **error)
+{
+    for (guint i = 0; i < graph->backends->len; i++) {
+        const struct block_child *root = block_backend_root(graph->backends->pdata[i]);
+        unsigned perm, shared;
+
+        block_backend_wishes(graph->backends->pdata[i], &perm, &shared);
+        if (root && root->perm & ~perm) {
+            g_set_error(error, BLOCK_ERROR, 0, "Node '%s' is in use by a job", root->node->name);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool write_metadata(struct block_graph *graph, GError **error)
 {
     int ret;
@@ -66,7 +82,7 @@ bool block_inactivate(struct block_graph *graph, GError **error)
 
     if (!graph->inactive) {
         block_drain_begin(graph);
-        ok = write_metadata(graph, error);
+        ok = no_job(graph, error) && write_metadata(graph, error);
         if (ok) {
             let_go(graph);
         }
