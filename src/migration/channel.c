@@ -28,7 +28,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PIPE_BYTES (1 << 20)
+#define BUFFER_BYTES (1 << 20)
 
 enum way { WAY_FILE, WAY_SOCKET, WAY_PIPE };
 
@@ -123,12 +123,15 @@ static void use_fd(struct channel *c, int fd)
              : S_ISSOCK(st.st_mode)                    ? WAY_SOCKET
                                                        : WAY_PIPE;
     if (c->way == WAY_SOCKET) {
+        int bytes = BUFFER_BYTES; /* as much of it as the host allows */
+
+        setsockopt(fd, SOL_SOCKET, c->out ? SO_SNDBUFFORCE : SO_RCVBUFFORCE, &bytes, sizeof(bytes));
         c->read_fd = c->write_fd = fd;
         return;
     }
     *(c->out ? &c->write_fd : &c->read_fd) = fd;
     if (c->way == WAY_PIPE) {
-        fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES);
+        fcntl(fd, F_SETPIPE_SZ, BUFFER_BYTES);
         fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     }
 }
@@ -155,7 +158,7 @@ static bool start_command(struct channel *c, GError **error)
     for (unsigned i = 0; i < 2; i++) {
         int fd = i ? c->read_fd : c->write_fd;
 
-        fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES);
+        fcntl(fd, F_SETPIPE_SZ, BUFFER_BYTES);
         fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
         fcntl(fd, F_SETFD, FD_CLOEXEC);
     }
@@ -456,42 +459,66 @@ bool channel_listens_at(const struct channel *c, char **host, char **port, char 
 
 /* ---- bytes */
 
-static ssize_t write_some(const struct channel *c, const void *data, size_t bytes)
+static ssize_t write_some(const struct channel *c, struct iovec *iov, int n)
 {
-    return c->way == WAY_SOCKET ? send(c->write_fd, data, bytes, MSG_DONTWAIT | MSG_NOSIGNAL)
-                                : write(c->write_fd, data, MIN(bytes, 1u << 20));
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n};
+
+    return c->way == WAY_SOCKET ? sendmsg(c->write_fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL)
+                                : writev(c->write_fd, iov, n);
+}
+
+static bool write_failed(const struct channel *c, GError **error)
+{
+    return fail(error, "Unable to write to %s: %s",
+                c->uri.kind == CHANNEL_EXEC ? "command"
+                : c->way == WAY_SOCKET      ? "socket"
+                                            : "file",
+                g_strerror(errno));
+}
+
+bool channel_write_pieces(struct channel *c, struct iovec *iov, int n, GError **error)
+{
+    if (c->write_fd < 0) {
+        return fail(error, "the channel is for reading only");
+    }
+    while (n) {
+        ssize_t done;
+
+        if (iov->iov_len == 0) {
+            iov++;
+            n--;
+            continue;
+        }
+        if (channel_wait_broken(c, 0)) {
+            return fail(error, "the migration was broken off");
+        }
+        done = write_some(c, iov, n);
+        if (done < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            if (!wait_for(c, c->write_fd, POLLOUT, error)) {
+                return false;
+            }
+        } else if (done < 0 && errno != EINTR) {
+            return write_failed(c, error);
+        }
+        for (; done > 0; iov++, n--) {
+            size_t part = MIN((size_t)done, iov->iov_len);
+
+            iov->iov_base = (uint8_t *)iov->iov_base + part;
+            iov->iov_len -= part;
+            done -= (ssize_t)part;
+            if (iov->iov_len) {
+                break;
+            }
+        }
+    }
+    return true;
 }
 
 bool channel_write(struct channel *c, const void *data, size_t bytes, GError **error)
 {
-    const uint8_t *p = data;
+    struct iovec iov = {(void *)data, bytes};
 
-    if (c->write_fd < 0) {
-        return fail(error, "the channel is for reading only");
-    }
-    while (bytes) {
-        ssize_t n;
-
-        if (channel_wait_broken(c, 0)) {
-            return fail(error, "the migration was broken off");
-        }
-        n = write_some(c, p, bytes);
-        if (n >= 0) {
-            p += n;
-            bytes -= (size_t)n;
-        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-            if (!wait_for(c, c->write_fd, POLLOUT, error)) {
-                return false;
-            }
-        } else if (errno != EINTR) {
-            return fail(error, "Unable to write to %s: %s",
-                        c->uri.kind == CHANNEL_EXEC ? "command"
-                        : c->way == WAY_SOCKET      ? "socket"
-                                                    : "file",
-                        g_strerror(errno));
-        }
-    }
-    return true;
+    return channel_write_pieces(c, &iov, 1, error);
 }
 
 bool channel_read(struct channel *c, void *data, size_t bytes, GError **error)

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 struct channel_uri {
     enum { CHANNEL_TCP, CHANNEL_UNIX, CHANNEL_FD, CHANNEL_EXEC, CHANNEL_FILE } kind;
@@ -41,6 +42,8 @@ bool channel_is_two_way(const struct channel *c);
 bool channel_is_file(const struct channel *c);
 
 bool channel_write(struct channel *c, const void *data, size_t bytes, GError **error);
+/* Several pieces at once; the array is used up. */
+bool channel_write_pieces(struct channel *c, struct iovec *iov, int n, GError **error);
 /* All of it. What ends before is an error. */
 bool channel_read(struct channel *c, void *data, size_t bytes, GError **error);
 /* Nothing more will be written: a file is on stable storage, a command has ended with status 0. */

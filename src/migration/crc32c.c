@@ -34,7 +34,9 @@ static uint32_t by_table(uint32_t crc, const uint8_t *p, size_t bytes)
 
 #ifdef __x86_64__
 
-#define LANE 1024u /* bytes: 3 lanes and a bit are a page */
+#define LANE  8192u       /* bytes */
+#define X_ONE 0x28461564u /* x^(8 * LANE) modulo P, bits reversed */
+#define X_TWO 0xbf455269u /* x^(16 * LANE) */
 
 /* a * b modulo P, both bits reversed. */
 static uint32_t multiply(uint32_t a, uint32_t b)
@@ -50,20 +52,6 @@ static uint32_t multiply(uint32_t a, uint32_t b)
     return sum;
 }
 
-/* x^(8 * bytes) modulo P, bits reversed. */
-static uint32_t power(unsigned bytes)
-{
-    uint32_t square = 0x00800000u, result = 0x80000000u; /* x^8, 1 */
-
-    for (; bytes; bytes >>= 1) {
-        if (bytes & 1) {
-            result = multiply(result, square);
-        }
-        square = multiply(square, square);
-    }
-    return result;
-}
-
 __attribute__((target("sse4.2"))) static uint64_t step(uint64_t crc, const uint8_t *p)
 {
     uint64_t word;
@@ -77,19 +65,15 @@ __attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc, c
 {
     uint64_t a = crc;
 
-    if (bytes >= 3 * LANE) {
-        const uint32_t two = power(2 * LANE), one = power(LANE);
+    for (; bytes >= 3 * LANE; bytes -= 3 * LANE, p += 3 * LANE) {
+        uint64_t b = 0, c = 0;
 
-        for (; bytes >= 3 * LANE; bytes -= 3 * LANE, p += 3 * LANE) {
-            uint64_t b = 0, c = 0;
-
-            for (unsigned i = 0; i < LANE; i += 8) {
-                a = step(a, p + i);
-                b = step(b, p + LANE + i);
-                c = step(c, p + 2 * LANE + i);
-            }
-            a = multiply((uint32_t)a, two) ^ multiply((uint32_t)b, one) ^ (uint32_t)c;
+        for (unsigned i = 0; i < LANE; i += 8) {
+            a = step(a, p + i);
+            b = step(b, p + LANE + i);
+            c = step(c, p + 2 * LANE + i);
         }
+        a = multiply((uint32_t)a, X_TWO) ^ multiply((uint32_t)b, X_ONE) ^ (uint32_t)c;
     }
     for (; bytes >= 8; bytes -= 8, p += 8) {
         a = step(a, p);

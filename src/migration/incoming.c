@@ -9,6 +9,7 @@
 #include "base/threads.h"
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 
 struct incoming {
     struct migration *mig;
@@ -47,6 +48,18 @@ static void begin_on_main(void *arg)
     migration_set_status(in->mig, MIGRATION_STATUS_ACTIVE);
 }
 
+/* Most of it is about to be written: large pages save the host a fault for each small one. */
+static void expect_memory(const struct incoming *in)
+{
+    for (guint i = 0; i < in->blocks->len; i++) {
+        const struct ram_block *block = ((struct vmstate_ram *)in->blocks->pdata[i])->block;
+
+        if (block->forgets) {
+            madvise(block->host, block->size, MADV_HUGEPAGE); /* a hint: it may fail */
+        }
+    }
+}
+
 static void check_on_main(void *arg)
 {
     struct incoming *in = arg;
@@ -55,6 +68,7 @@ static void check_on_main(void *arg)
                                   in->mig->capability[MIGRATION_CAPABILITY_VALIDATE_UUID],
                                   &in->error)) {
         in->blocks = vmstate_ram_blocks(in->machine);
+        expect_memory(in);
         in->loader = vmstate_loader_new(in->machine);
     }
 }

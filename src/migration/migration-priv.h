@@ -78,7 +78,8 @@ bool stream_out_record(struct stream_out *s, const char kind[4], const GByteArra
                        const uint8_t *tail, size_t tail_bytes, GError **error);
 bool stream_out_fin(struct stream_out *s, GError **error);
 
-#define RAM_BATCH_PAGES 256u
+/* What the processor's cache holds: a page is copied, summed up and sent. */
+#define RAM_BATCH_PAGES 48u
 /* Sends a record of at most that many pages, and of zeroes; *bytes is what went out, 0 when there
  * are none to be sent. */
 bool ram_out_send(struct ram_out *r, struct stream_out *s, unsigned pages, size_t *bytes,

@@ -53,9 +53,10 @@ bool stream_out_record(struct stream_out *s, const char kind[4], const GByteArra
     state_put_number(check, crc32c(crc32c(0, first->data, first->len), tail, tail_bytes), 4);
     note_record(&s->records, &s->sum, check->data);
     s->bytes += first->len + tail_bytes + check->len;
-    return channel_write(s->channel, first->data, first->len, error) &&
-           channel_write(s->channel, tail, tail_bytes, error) &&
-           channel_write(s->channel, check->data, check->len, error);
+    return channel_write_pieces(
+        s->channel,
+        (struct iovec[]){{first->data, first->len}, {(void *)tail, tail_bytes}, {check->data, 4}},
+        3, error);
 }
 
 bool stream_out_fin(struct stream_out *s, GError **error)
