@@ -323,6 +323,29 @@ class Channels(Migrating):
                                    uri.format(self.path("s")).replace("cat >", "cat <"))
                     self.finish(source, to)
 
+    @only_godwit("its stream is its own")
+    def test_print(self):
+        """godwit-img shows what is in a stream, and that it is damaged."""
+        program = os.environ.get("GODWIT_IMG")
+        if not program:
+            self.skipTest("no GODWIT_IMG")
+        source = self.side()
+        source.expect(r"r2\n")
+        source.qmp.command("migrate", uri=f"file:{self.path('s')}")
+        source.until_migrated()
+        shown = subprocess.run([program, "stream", self.path("s")], capture_output=True, text=True)
+        self.assertEqual((shown.returncode, shown.stderr), (0, ""))
+        for text in ('"machine": "pc-q35-7.2"', "run state: running", "  CPU 0\n", " rip = 0x",
+                     "  isa-i8259#0\n", "fin : version 1"):
+            self.assertIn(text, shown.stdout)
+        self.assertRegex(shown.stdout, r"ram : \d+ records with \d+ pages and \d+ of zeroes")
+        with open(self.path("s"), "r+b") as file:
+            file.seek(-100, os.SEEK_END)
+            file.write(b"?")
+        shown = subprocess.run([program, "stream", self.path("s")], capture_output=True, text=True)
+        self.assertEqual(shown.returncode, 1)
+        self.assertIn("is damaged", shown.stderr)
+
     def test_tcp(self):
         source, to = self.pair(uri="tcp:127.0.0.1:0", events=False)
         at = to.ask("query-migrate")["socket-address"][0]

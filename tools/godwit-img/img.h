@@ -27,6 +27,7 @@ int verb_convert(struct img *img, int argc, char **argv);
 int verb_create(struct img *img, int argc, char **argv);
 int verb_info(struct img *img, int argc, char **argv);
 int verb_map(struct img *img, int argc, char **argv);
+int verb_stream(struct img *img, int argc, char **argv);
 int verb_resize(struct img *img, int argc, char **argv);
 int verb_snapshot(struct img *img, int argc, char **argv);
 

@@ -23,6 +23,7 @@ static const struct {
      "[-f FMT] [--start-offset=N] [--max-length=N] [--output=human|json] [-U] FILE"},
     {"resize", verb_resize, "[-q] [-f FMT] [--shrink] FILE [+|-]SIZE"},
     {"snapshot", verb_snapshot, "[-q] [-U] [-l | -a NAME | -c NAME | -d NAME] FILE"},
+    {"stream", verb_stream, "FILE"},
 };
 
 static void no_event(struct event_sink *sink, unsigned event, const char *data)
