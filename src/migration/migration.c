@@ -271,7 +271,7 @@ struct migration_info *migration_query(struct machine *m)
     struct migration_info *info = g_new0(struct migration_info, 1);
 
     blocked_info(mig, info);
-    if (mig->in) {
+    if (mig->in && !mig->out) {
         /* As long as nobody has connected there is no status to tell. */
         incoming_info(mig->in, info);
         info->has_status = mig->has_status && mig->status != MIGRATION_STATUS_SETUP;
