@@ -8,8 +8,10 @@
 
 #include "cpu/x86/mce.h"
 #include "cpu/x86/print.h"
+#include "migration/migration.h"
 #include "monitor/gdbserver.h"
 #include "monitor/hmp-dump.h"
+#include "monitor/hmp-migrate.h"
 #include "monitor/hmp-net.h"
 #include "monitor/hmp-snapshot.h"
 #include "monitor/hmp-ui.h"
@@ -597,6 +599,21 @@ static void info_snapshots(struct hmp *h, const struct hmp_command *command, con
     hmp_info_snapshots(h->m, h->out);
 }
 
+static void run_migrate(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    hmp_migrate(h->m, args, h->out);
+}
+
+static void run_migrate_cancel(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    migration_cancel(h->m);
+}
+
+static void info_migrate(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    hmp_info_migrate(h->m, h->out);
+}
+
 static const struct hmp_command commands[] = {
     {"announce_self", NULL, "[interfaces] [id]", "tell switches where the network cards are", true,
      run_announce_self},
@@ -617,6 +634,7 @@ static const struct hmp_command commands[] = {
     {"hostfwd_remove", NULL, "[netdev_id] [tcp|udp]:[hostaddr]:hostport", "end that", true,
      run_hostfwd_remove},
     {"info jit", NULL, "", "what the translator of guest code has done", false, info_jit},
+    {"info migrate", NULL, "", "how a migration stands", false, info_migrate},
     {"info network", NULL, "", "network cards and their back ends", false, info_network},
     {"info registers", NULL, "[-a|vcpu]", "registers of this vCPU, of all, or of one", true,
      info_registers},
@@ -626,6 +644,9 @@ static const struct hmp_command commands[] = {
     {"info usernet", NULL, "", "connections of user networks", false, info_usernet},
     {"info version", NULL, "", "the program's version", false, info_version},
     {"loadvm", NULL, "tag", "go back to a snapshot of the machine", true, run_loadvm},
+    {"migrate", NULL, "[-d] uri", "have the guest go to another machine, or into a file", true,
+     run_migrate},
+    {"migrate_cancel", NULL, "", "cancel that", false, run_migrate_cancel},
     {"mce", NULL, "[-b] cpu bank status mcgstatus addr misc",
      "inject a machine check into a vCPU [-b: and tell all the others]", true, run_mce},
     {"netdev_add", NULL, "type,id=str[,prop=value][,...]", "add a network back end", true,

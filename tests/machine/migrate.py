@@ -281,6 +281,26 @@ class Order(Migrating):
                                                                  "tls-hostname", "downtime-limit")})
         self.assertEqual(source.ask("query-migrate-parameters"), parameters)
 
+    @only_godwit("QEMU tells more")
+    def test_human(self):
+        def hmp(side, line):
+            return side.ask("human-monitor-command", command_line=line).replace("\r", "")
+
+        source = self.side()
+        source.expect(r"r2\n")
+        self.assertEqual(hmp(source, "info migrate"), "")
+        self.assertEqual(hmp(source, "migrate bogus:"),
+                         "Error: Parameter 'uri' expects a valid migration protocol\n")
+        self.assertIn("Migration status: failed (", hmp(source, "info migrate"))
+        self.assertEqual(hmp(source, f"migrate -d file:{self.path('s')}"), "")
+        source.until_migrated()
+        told = hmp(source, "info migrate")
+        for line in ("Migration status: completed", r"downtime: \d+ ms", r"normal: \d+ pages",
+                     "remaining ram: 0 kbytes", r"dirty sync count: \d+"):
+            self.assertRegex(told, f"(?m)^{line}$")
+        self.assertEqual(hmp(source, "migrate_cancel"), "")
+        self.assertEqual(source.status(), "postmigrate")
+
     def test_inmigrate(self):
         to = self.side("-incoming", "defer", guest=None)
         self.assertEqual(to.ask("migrate", uri="exec:cat")["desc"],
