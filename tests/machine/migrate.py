@@ -175,6 +175,43 @@ class Order(Migrating):
         to.qmp.command("cont")
         self.finish(source, to)
 
+    def scripted(self, does, state, *args):
+        """Both sides, the source's guest having come to that state by what it does."""
+        source = self.side(*args, guest="script", append=does)
+        source.capabilities(events=True)
+        source.until_status(state)
+        source.heard().clear()
+        to = self.side("-incoming", "defer", *args, guest="script", append=does)
+        to.capabilities(events=True)
+        to.qmp.command("migrate-incoming", uri=f"unix:{self.path()}")
+        source.qmp.command("migrate", uri=f"unix:{self.path()}")
+        source.until_migrated()
+        to.until("MIGRATION completed")
+        return source, to
+
+    def test_sleeping(self):
+        """A guest that sleeps is woken by its way."""
+        source, to = self.scripted("s3", "suspended")
+        said = self.passes(source.heard())
+        if IS_QEMU:  # the event comes when it gets to it
+            said = [s for s in said if s != "WAKEUP"]
+        self.assertEqual(said, ["MIGRATION setup", "MIGRATION active", "STOP"] +
+                         ([] if IS_QEMU else ["WAKEUP"]) + ["MIGRATION completed"])
+        self.assertEqual(to.heard(), ["MIGRATION setup", "MIGRATION active", "RESUME",
+                                      "MIGRATION completed"])
+        to.until_status("running")
+        if not IS_QEMU:  # whose wake-up may come after the state was taken
+            to.expect("awake")
+
+    def test_panicked(self):
+        """One that has crashed is so on the other side too."""
+        source, to = self.scripted("panic 1", "guest-panicked", "-device", "pvpanic", "-action",
+                                   "panic=pause")
+        self.assertEqual(self.passes(source.heard()), ["MIGRATION setup", "MIGRATION active",
+                                                       "MIGRATION completed"])
+        self.assertEqual(to.heard(), ["MIGRATION setup", "MIGRATION active", "MIGRATION completed"])
+        self.assertEqual(to.status(), "guest-panicked")
+
     def test_waiting(self):
         """-S, stop and cont before the end say whether the guest runs."""
         for args, commands, runs in (((), (), True), (("-S",), (), False), ((), ("stop",), False),
