@@ -469,7 +469,7 @@ bool machine_reset_to_load(struct machine *m)
     g_assert(big_lock_held(&m->lock) && !runstate_is_running(m->run));
     take_request(m, REQUEST_SUSPEND);
     if (runstate_get(m->run) == RUN_STATE_SUSPENDED) {
-        note_asleep(m, false);
+        machine_note_asleep(m, false);
     }
     return machine_reset(m, RESET_COLD);
 }
