@@ -71,13 +71,17 @@ static bool enable_auto_dump(struct machine *m, const struct options *o, GError 
     return true;
 }
 
-static bool load_snapshot(struct machine *m, const struct options *o, GError **error)
+/* The state that the machine begins with, when it is not that of a machine switched on. */
+static bool load_state(struct machine *m, const struct options *o, GError **error)
 {
     const struct snapshot_where where = {NULL, NULL};
 
-    if (o->load_snapshot && o->restore) {
-        g_set_error(error, CLI_ERROR, 0, "-loadvm and -restore: only one of them");
+    if (!!o->load_snapshot + !!o->restore + !!o->incoming > 1) {
+        g_set_error(error, CLI_ERROR, 0, "-loadvm, -restore and -incoming: only one of them");
         return false;
+    }
+    if (o->incoming) {
+        return migration_incoming_setup(m, o->incoming, error);
     }
     if (o->restore) {
         return snapshot_file_restore(m, o->restore, error);
@@ -115,8 +119,7 @@ static bool set_up(struct godwit *g, GError **error)
     big_lock_acquire(&g->machine->lock);
     assemble_actions(g->machine, o);
     ok = assemble_debugger(g->machine, o, error) && enable_auto_dump(g->machine, o, error) &&
-         load_snapshot(g->machine, o, error) &&
-         (!o->incoming || migration_incoming_setup(g->machine, o->incoming, error));
+         load_state(g->machine, o, error);
     big_lock_release(&g->machine->lock);
     if (!ok) {
         return false;
