@@ -300,5 +300,5 @@ ROWS += [
         > human-monitor-command {"command-line": "info status"} : R="VM status: paused (single step mode)\r\n"
         > human-monitor-command {"command-line": "singlestep off"} : R=""
         = paused
-        """, args="-singlestep", does="delay 1 panic 0"),
+        """, args="-singlestep", does="delay 1 panic 0", accel="tcg"),
 ]

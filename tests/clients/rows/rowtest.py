@@ -84,11 +84,12 @@ class Skip(Exception):
 class Row:
     def __init__(self, name, steps, *, args="", kernel="script", does="", start="-S", only=None,
                  differs=None, why_only=None, memory=32, within_a_second=False, files=None,
-                 tmpfs=None):
+                 tmpfs=None, accel=ACCEL):
         self.name, self.args, self.kernel, self.does = name, args.split(), kernel, does
         self.start, self.only, self.differs, self.memory = start, only, differs, memory
         self.why_only, self.within_a_second = why_only, within_a_second
         self.files = files or {}  # name in DIR: size
+        self.accel = accel  # of a row about one accelerator
         self.tmpfs = tmpfs  # the size of a file system of its own at DIR/small
         self.steps = [line.strip() for line in steps.strip().splitlines()
                       if line.strip() and not line.strip().startswith("#")]
@@ -146,7 +147,7 @@ class Run:
         self.gdb = self.small = None
         self.fifos = {}
         uses = {line.split("|")[-1].split()[0] for line in row.steps}
-        args = ["-nodefaults", "-machine", "q35", "-accel", ACCEL, "-m", str(row.memory)]
+        args = ["-nodefaults", "-machine", "q35", "-accel", row.accel, "-m", str(row.memory)]
         if row.kernel:
             args += ["-kernel", guest(row.kernel)]
             if row.does:
