@@ -12,7 +12,10 @@
 #include "base/log.h"
 #include "base/threads.h"
 #include "qapi/error.h"
+#include "qapi/keyval.h"
 #include <string.h>
+
+#define NAME_MAX_CHARS 31
 
 static const struct block_driver *const drivers[] = {
     &block_blkdebug, &block_file,   &block_host_device, &block_null,
@@ -357,22 +360,9 @@ void block_node_unref(struct block_node *node)
     }
 }
 
-static bool name_is_valid(const char *name)
-{
-    if (!g_ascii_isalpha(name[0]) || strlen(name) > 31) {
-        return false;
-    }
-    for (const char *c = name; *c; c++) {
-        if (!g_ascii_isalnum(*c) && !strchr("-._", *c)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static bool check_name(struct block_graph *graph, const char *name, GError **error)
 {
-    if (!name_is_valid(name)) {
+    if (!qapi_id_is_valid(name) || strlen(name) > NAME_MAX_CHARS) {
         g_set_error(error, BLOCK_ERROR, 0, "Invalid node-name: '%s'", name);
         return false;
     }

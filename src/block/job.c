@@ -13,6 +13,7 @@
 #include "block/block.h"
 #include "qapi-events.h"
 #include "qapi/error.h"
+#include "qapi/keyval.h"
 #include <stdatomic.h>
 #include <string.h>
 
@@ -329,19 +330,6 @@ bool job_user_dismiss(struct job *job, GError **error)
 
 /* ---- life */
 
-static bool id_is_valid(const char *id)
-{
-    if (!g_ascii_isalpha(id[0])) {
-        return false;
-    }
-    for (const char *c = id; *c; c++) {
-        if (!g_ascii_isalnum(*c) && !strchr("-._", *c)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static struct job *find(struct jobs *jobs, const char *id)
 {
     for (guint i = 0; i < jobs->list->len; i++) {
@@ -381,7 +369,7 @@ struct job *job_new(struct jobs *jobs, const struct job_driver *driver, const ch
 {
     struct job *job;
 
-    if (!id_is_valid(id)) {
+    if (!qapi_id_is_valid(id)) {
         g_set_error(error, BLOCK_ERROR, 0, "Invalid job ID '%s'", id);
         return NULL;
     }

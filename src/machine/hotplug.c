@@ -13,6 +13,7 @@
 #include "machine/objects.h"
 #include "qapi-events.h"
 #include "qapi/error.h"
+#include "qapi/keyval.h"
 #include <string.h>
 
 /* ---- plugging in */
@@ -29,23 +30,10 @@ static const struct device_class *find_class(const char *driver, GError **error)
     return class;
 }
 
-static bool id_is_valid(const char *id)
-{
-    if (!g_ascii_isalpha(id[0])) {
-        return false;
-    }
-    for (const char *c = id; *c; c++) {
-        if (!g_ascii_isalnum(*c) && !strchr("-._", *c)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* NULL is fine. */
 static bool check_id(struct machine *m, const char *id, GError **error)
 {
-    if (id && !id_is_valid(id)) {
+    if (id && !qapi_id_is_valid(id)) {
         g_set_error(error, MACHINE_ERROR, 0, "Parameter 'id' expects an identifier, not '%s'", id);
         return false;
     }

@@ -11,6 +11,7 @@
 #include "net/announce.h"
 #include "qapi-visit.h"
 #include "qapi/error.h"
+#include "qapi/keyval.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <glib-unix.h>
@@ -351,25 +352,12 @@ static const struct net_backend_ops *kind_find(enum net_client_driver type)
     g_assert_not_reached();
 }
 
-static bool id_is_valid(const char *id)
-{
-    if (!g_ascii_isalpha(id[0])) {
-        return false;
-    }
-    for (const char *c = id; *c; c++) {
-        if (!g_ascii_isalnum(*c) && !strchr("-._", *c)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 bool net_backend_add(struct net *net, const struct netdev *options, GError **error)
 {
     const struct net_backend_ops *ops = kind_find(options->type);
     struct opening o = {.options = options, .error = error};
 
-    if (!id_is_valid(options->id)) {
+    if (!qapi_id_is_valid(options->id)) {
         g_set_error(error, NET_ERROR, 0, "Parameter 'id' expects an identifier");
         return false;
     }

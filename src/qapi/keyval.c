@@ -273,6 +273,19 @@ void *qapi_object_from_keyval(const struct qapi_type *type, const char *text,
     return obj;
 }
 
+bool qapi_id_is_valid(const char *id)
+{
+    if (!g_ascii_isalpha(id[0])) {
+        return false;
+    }
+    for (const char *c = id; *c; c++) {
+        if (!g_ascii_isalnum(*c) && !strchr("-._", *c)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool qapi_parse_bool(const char *text, bool *value)
 {
     static const char *const words[][2] = {

@@ -27,6 +27,9 @@ struct json_object *qapi_keyval_parse(const char *text, const char *implied_key,
 void *qapi_object_from_keyval(const struct qapi_type *type, const char *text,
                               const char *implied_key, GError **errp);
 
+/* Whether it will do as an id or a name: a letter, then letters, digits, '-', '.' and '_'. */
+bool qapi_id_is_valid(const char *id);
+
 /* on, yes, true, y; off, no, false, n. */
 bool qapi_parse_bool(const char *text, bool *value);
 

@@ -1,6 +1,8 @@
 /* Objects that the user makes beside devices: see object.h. */
 #include "devices/core/object.h"
 
+#include "qapi/keyval.h"
+
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
@@ -151,24 +153,11 @@ static bool object_open(struct object *o, GError **error)
                                                           : true;
 }
 
-static bool id_is_valid(const char *id)
-{
-    if (!g_ascii_isalpha(id[0])) {
-        return false;
-    }
-    for (const char *c = id; *c; c++) {
-        if (!g_ascii_isalnum(*c) && !strchr("-._", *c)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 bool object_add(struct device_env *env, const struct object_options *options, GError **error)
 {
     struct object *o;
 
-    if (!id_is_valid(options->id)) {
+    if (!qapi_id_is_valid(options->id)) {
         g_set_error(error, DEVICE_ERROR, 0, "Parameter 'id' expects an identifier, not '%s'",
                     options->id);
         return false;
