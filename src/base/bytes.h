@@ -1,8 +1,11 @@
-/* Numbers in bytes. */
+/* What bytes hold. */
 #ifndef BASE_BYTES_H
 #define BASE_BYTES_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* A little-endian number of `size` bytes, at most 8. */
 static inline uint64_t bytes_get_le(const uint8_t *bytes, unsigned size)
@@ -13,6 +16,12 @@ static inline uint64_t bytes_get_le(const uint8_t *bytes, unsigned size)
         value = value << 8 | bytes[size];
     }
     return value;
+}
+
+/* Whether n bytes, which may be none, are all zero. */
+static inline bool bytes_are_zero(const uint8_t *bytes, size_t n)
+{
+    return n == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, n - 1) == 0);
 }
 
 #endif

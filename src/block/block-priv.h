@@ -132,6 +132,8 @@ struct block_child *block_child_attach(struct block_backend *backend, struct blo
                                        unsigned perm, unsigned shared, GError **error);
 /* The id of the -drive whose medium the node is; NULL: none. To be freed. */
 char *block_node_device(const struct block_node *node);
+/* What opens a path of the host's: host_device, or file, also where there is nothing yet. */
+enum blockdev_driver block_driver_for_path(const char *path);
 /* Closes the node if nothing uses it. */
 void block_node_unref(struct block_node *node);
 /* Has the permissions of the node's children follow its own. */

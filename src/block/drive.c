@@ -19,7 +19,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* -1: not given */
@@ -209,13 +208,6 @@ static const char *local_path(const char *file, GError **error)
     return NULL;
 }
 
-static bool is_device(const char *path)
-{
-    struct stat st;
-
-    return stat(path, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode));
-}
-
 struct image_text {
     GString *options; /* of the format node, as key=value text */
     bool writethrough, read_only, guessed, snapshot;
@@ -240,7 +232,7 @@ static bool image_file(struct params *p, struct image_text *image, const char *f
         }
     }
     add_option(image->options, "driver", format);
-    add_option(image->options, "file.driver", is_device(path) ? "host_device" : "file");
+    add_option(image->options, "file.driver", blockdev_driver_str(block_driver_for_path(path)));
     add_option(image->options, "file.filename", path);
     if (aio) {
         add_option(image->options, "file.aio", aio);

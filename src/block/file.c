@@ -678,6 +678,15 @@ static int64_t file_allocated(struct block_node *node)
     return fstat(f->fd, &st) < 0 ? -1 : (int64_t)st.st_blocks * 512;
 }
 
+enum blockdev_driver block_driver_for_path(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode))
+               ? BLOCKDEV_DRIVER_HOST_DEVICE
+               : BLOCKDEV_DRIVER_FILE;
+}
+
 const struct block_driver block_file = {
     .id = BLOCKDEV_DRIVER_FILE,
     .size = sizeof(struct file),

@@ -6,7 +6,6 @@
 #include "block/block-priv.h"
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 struct block_image {
@@ -28,18 +27,10 @@ const char *block_guess_format(const char *path)
     return memcmp(magic, "QFI\xfb", 4) == 0 ? "qcow2" : "raw";
 }
 
-static bool is_device(const char *path)
-{
-    struct stat st;
-
-    return stat(path, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode));
-}
-
 static struct block_node *open_node(struct block_graph *graph, const char *path,
                                     enum blockdev_driver driver, unsigned flags, GError **error)
 {
-    struct blockdev_options file = {.driver = is_device(path) ? BLOCKDEV_DRIVER_HOST_DEVICE
-                                                              : BLOCKDEV_DRIVER_FILE};
+    struct blockdev_options file = {.driver = block_driver_for_path(path)};
     struct blockdev_ref ref = {.type = Q_TYPE_QDICT, .u.definition = &file};
     struct blockdev_ref_or_null none = {.type = Q_TYPE_QNULL};
     struct blockdev_cache_options cache = {.has_direct = true,

@@ -3,6 +3,7 @@
  */
 #include "block/block-priv.h"
 
+#include "base/bytes.h"
 #include "base/threads.h"
 
 #include <errno.h>
@@ -15,10 +16,7 @@
 static bool iov_is_zero(const struct block_request *request)
 {
     for (int i = 0; i < request->n_iov; i++) {
-        const uint8_t *p = request->iov[i].iov_base;
-        size_t n = request->iov[i].iov_len;
-
-        if (n && (p[0] || memcmp(p, p + 1, n - 1) != 0)) {
+        if (!bytes_are_zero(request->iov[i].iov_base, request->iov[i].iov_len)) {
             return false;
         }
     }

@@ -1,6 +1,8 @@
 /* See dump-compress.h. zlib at its fastest level, LZO1X-1, snappy. */
 #include "migration/dump-compress.h"
 
+#include "base/bytes.h"
+
 #include <stdbool.h>
 #include <string.h>
 #include <zlib.h>
@@ -94,11 +96,6 @@ static size_t compress_page(enum dump_guest_memory_format format, struct scratch
     }
 }
 
-static bool is_zero(const uint8_t *page)
-{
-    return page[0] == 0 && memcmp(page, page + 1, DUMP_PAGE_BYTES - 1) == 0;
-}
-
 static void compress_slice(struct dump_compressor *c, struct scratch *s, struct dump_slice *slice)
 {
     slice->used = 0;
@@ -107,7 +104,7 @@ static void compress_slice(struct dump_compressor *c, struct scratch *s, struct 
         size_t size;
 
         slice->size[i] = 0;
-        if (is_zero(page)) {
+        if (bytes_are_zero(page, DUMP_PAGE_BYTES)) {
             continue;
         }
         size = compress_page(c->format, s, page);

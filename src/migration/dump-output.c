@@ -4,6 +4,8 @@
  */
 #include "migration/dump-priv.h"
 
+#include "base/bytes.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -94,20 +96,16 @@ static bool write_all(struct dump_output *out, const uint8_t *data, size_t lengt
     return true;
 }
 
-static bool is_zero(const uint8_t *data, size_t length)
-{
-    return data[0] == 0 && memcmp(data, data + 1, length - 1) == 0;
-}
-
 /* How many of the bytes at data are a hole (whole pieces), or are none. */
 static size_t run_length(const uint8_t *data, size_t length, bool *hole)
 {
     size_t n = 0;
 
-    *hole = length >= HOLE_BYTES && is_zero(data, HOLE_BYTES);
+    *hole = length >= HOLE_BYTES && bytes_are_zero(data, HOLE_BYTES);
     do {
         n += MIN(HOLE_BYTES, length - n);
-    } while (n < length && (length - n >= HOLE_BYTES && is_zero(data + n, HOLE_BYTES)) == *hole);
+    } while (n < length &&
+             (length - n >= HOLE_BYTES && bytes_are_zero(data + n, HOLE_BYTES)) == *hole);
     return n;
 }
 

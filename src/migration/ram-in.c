@@ -4,6 +4,7 @@
  */
 #include "migration/migration-priv.h"
 
+#include "base/bytes.h"
 #include "memory/types.h"
 #include <inttypes.h>
 #include <string.h>
@@ -26,11 +27,6 @@ static bool refuse(GError **error, const char *format, ...)
     return false;
 }
 
-static bool is_zero(const uint8_t *p, size_t bytes)
-{
-    return p[0] == 0 && memcmp(p, p + 1, bytes - 1) == 0;
-}
-
 static void clear(struct ram_block *block, uint64_t first, uint64_t n)
 {
     uint64_t at = first * GUEST_PAGE_SIZE, bytes = n * GUEST_PAGE_SIZE;
@@ -40,7 +36,7 @@ static void clear(struct ram_block *block, uint64_t first, uint64_t n)
         return;
     }
     for (uint64_t i = 0; i < bytes; i += GUEST_PAGE_SIZE) {
-        if (!is_zero(block->host + at + i, GUEST_PAGE_SIZE)) {
+        if (!bytes_are_zero(block->host + at + i, GUEST_PAGE_SIZE)) {
             memset(block->host + at + i, 0, GUEST_PAGE_SIZE);
         }
     }

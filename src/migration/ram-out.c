@@ -14,6 +14,7 @@
  */
 #include "migration/migration-priv.h"
 
+#include "base/bytes.h"
 #include "memory/dirty.h"
 #include <string.h>
 
@@ -118,21 +119,6 @@ uint64_t ram_out_remaining(const struct ram_out *r)
 
 /* ---- the migration's thread */
 
-static bool is_zero(const uint8_t *page)
-{
-    const uint64_t *p = (const uint64_t *)(const void *)page;
-
-    if (p[0] | p[1] | p[511]) {
-        return false;
-    }
-    for (unsigned i = 0; i < GUEST_PAGE_SIZE / 8; i += 8) {
-        if (p[i] | p[i + 1] | p[i + 2] | p[i + 3] | p[i + 4] | p[i + 5] | p[i + 6] | p[i + 7]) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* The next page to be sent of the block that it is at; false: there is none in it. */
 static bool next_page(struct ram_out *r, uint64_t *page)
 {
@@ -175,7 +161,7 @@ static void batch_add(struct ram_out *r, struct batch *b, uint64_t page)
     const uint8_t *memory = r->block[r->at].block->host + page * GUEST_PAGE_SIZE;
     uint32_t kind = RUN_ZERO;
 
-    if (!is_zero(memory)) {
+    if (!bytes_are_zero(memory, GUEST_PAGE_SIZE)) {
         memcpy(copy, memory, GUEST_PAGE_SIZE);
         b->data++;
         kind = RUN_DATA;

@@ -9,6 +9,7 @@
  */
 #include "migration/snapshot-image.h"
 
+#include "base/bytes.h"
 #include "devices/vmgenid.h"
 #include "migration/crc32c.h"
 #include "migration/record.h"
@@ -87,11 +88,6 @@ static bool make_header(uint8_t header[HEADER_BYTES], GPtrArray *blocks, uint64_
     return true;
 }
 
-static bool is_zero(const uint8_t *data, uint64_t bytes)
-{
-    return data[0] == 0 && memcmp(data, data + 1, bytes - 1) == 0;
-}
-
 static bool is_touched(const uint64_t *touched, uint64_t at, uint64_t bytes)
 {
     for (uint64_t page = at / GUEST_PAGE_SIZE; page <= (at + bytes - 1) / GUEST_PAGE_SIZE; page++) {
@@ -113,7 +109,7 @@ static bool write_block(const struct snapshot_sink *sink, const struct ram_block
 
     while (at < block->size) {
         uint64_t n = MIN(sink->align, block->size - at);
-        bool zero = !is_touched(touched, at, n) || is_zero(block->host + at, n);
+        bool zero = !is_touched(touched, at, n) || bytes_are_zero(block->host + at, n);
 
         if ((zero || at - start >= PIECE_BYTES) && at > start &&
             !sink->write(sink->opaque, offset + start, block->host + start, at - start, error)) {
@@ -310,7 +306,7 @@ static void clear(struct ram_block *block, uint64_t start, uint64_t bytes)
     for (uint64_t page = 0; page < pages; page++) {
         uint8_t *host = block->host + start + page * GUEST_PAGE_SIZE;
 
-        if (touched[page / 64] >> (page % 64) & 1 && !is_zero(host, GUEST_PAGE_SIZE)) {
+        if (touched[page / 64] >> (page % 64) & 1 && !bytes_are_zero(host, GUEST_PAGE_SIZE)) {
             memset(host, 0, GUEST_PAGE_SIZE);
         }
     }

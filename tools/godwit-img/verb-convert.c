@@ -3,17 +3,14 @@
  */
 #include "img.h"
 
+#include "base/bytes.h"
+
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #define SECTOR BLOCK_SECTOR_BYTES
-
-static bool is_zero(const uint8_t *p, uint64_t n)
-{
-    return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
-}
 
 /* ---- convert */
 
@@ -49,9 +46,9 @@ static int put_data(struct convert *c, uint64_t at, uint64_t bytes)
     }
     while (done < bytes && ret == 0) {
         uint64_t end = done;
-        bool zero = is_zero(c->buf + done, MIN(c->sparse, bytes - done));
+        bool zero = bytes_are_zero(c->buf + done, MIN(c->sparse, bytes - done));
 
-        while (end < bytes && is_zero(c->buf + end, MIN(c->sparse, bytes - end)) == zero) {
+        while (end < bytes && bytes_are_zero(c->buf + end, MIN(c->sparse, bytes - end)) == zero) {
             end += MIN(c->sparse, bytes - end);
         }
         ret = zero ? put_zeroes(c, at + done, end - done)
