@@ -200,7 +200,7 @@ static bool set_stats_interval(struct machine *m, const struct qom_object *objec
 
 static bool is_balloon(struct machine *m, const struct qom_object *object)
 {
-    return object->device && object->device->class == &virtio_balloon_pci_class;
+    return object->device && device_is(object->device, &virtio_balloon_pci_class);
 }
 
 static bool is_vcpu(struct machine *m, const struct qom_object *object)

@@ -121,6 +121,16 @@ class Objects(unittest.TestCase):
         for path, name in ("wd", "type"), (cpu, "avx"), (cpu, "crash-information"), ("/machine", "peripheral"):
             self.assertRegex(error(path, name)["desc"], rf"^Property '.*\.{name}' is not writable$")
 
+    def test_same_device_on_another_bus(self):
+        """The balloon and the bus of serial ports are found where there is no PCI, too."""
+        m = self.start("-S", "-M", "microvm", "-device", "virtio-balloon-device,id=b", "-device",
+                       "virtio-serial-device,id=vs", "-chardev", "null,id=c", "-device",
+                       "virtserialport,bus=vs.0,chardev=c,id=port")
+        self.assertGreater(m.qmp.command("query-balloon")["actual"], 0)
+        m.qmp.command("qom-set", path="b", property="guest-stats-polling-interval", value=2)
+        self.assertEqual(self.get(m, "b", "guest-stats-polling-interval"), 2)
+        self.assertIn("port", self.names(m, "/machine/peripheral"))
+
     def test_refused(self):
         m = self.start("-S", "-device", "pvpanic", "-device", "ib700,id=wd")
         nothing = {"class": "DeviceNotFound", "desc": "Device '/nope' not found"}

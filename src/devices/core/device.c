@@ -20,12 +20,15 @@ GQuark device_error_quark(void)
 
 const struct device_class *device_class_find(const char *name)
 {
+    const struct device_variant *variant;
+
     for (unsigned i = 0; device_classes[i]; i++) {
         if (strcmp(device_classes[i]->name, name) == 0) {
             return device_classes[i];
         }
     }
-    return device_variant_find(name) ? device_variant_find(name)->class : NULL;
+    variant = device_variant_find(name);
+    return variant ? variant->class : NULL;
 }
 
 const struct device_variant *device_variant_find(const char *name)
@@ -354,16 +357,14 @@ struct device *devices_find(struct device_env *env, const char *id)
     return NULL;
 }
 
+bool device_is(const struct device *dev, const struct device_class *class)
+{
+    return dev->class == class || dev->class->same_as == class;
+}
+
 struct device *devices_find_class(struct device_env *env, const struct device_class *class)
 {
-    for (guint i = 0; env->devices && i < env->devices->items->len; i++) {
-        struct device *dev = g_ptr_array_index(env->devices->items, i);
-
-        if (dev->class == class) {
-            return dev;
-        }
-    }
-    return NULL;
+    return devices_nth_of_class(env, class, 0);
 }
 
 struct device *devices_nth_of_class(struct device_env *env, const struct device_class *class,
@@ -372,7 +373,7 @@ struct device *devices_nth_of_class(struct device_env *env, const struct device_
     for (guint i = 0; env->devices && i < env->devices->items->len; i++) {
         struct device *dev = g_ptr_array_index(env->devices->items, i);
 
-        if (dev->class == class && n-- == 0) {
+        if (device_is(dev, class) && n-- == 0) {
             return dev;
         }
     }
@@ -384,7 +385,7 @@ unsigned devices_count(struct device_env *env, const struct device_class *class)
     unsigned n = 0;
 
     for (guint i = 0; env->devices && i < env->devices->items->len; i++) {
-        n += ((struct device *)g_ptr_array_index(env->devices->items, i))->class == class;
+        n += device_is(g_ptr_array_index(env->devices->items, i), class);
     }
     return n;
 }

@@ -73,9 +73,11 @@ struct device_class {
     const char *name; /* as in -device: "isa-debug-exit" */
     const char *help;
     enum bus_kind bus;
-    size_t size;                    /* of the instance; its first member is struct device */
-    const struct property *props;   /* PROP_END ends it; NULL: none */
-    const struct state_desc *state; /* &state_none when there is none */
+    const struct device_class *same_as; /* the same device on another bus, by which it is looked
+                                         * for; NULL: none */
+    size_t size;                        /* of the instance; its first member is struct device */
+    const struct property *props;       /* PROP_END ends it; NULL: none */
+    const struct state_desc *state;     /* &state_none when there is none */
     size_t state_offset;
     bool (*realize)(struct device *, GError **); /* on failure just return: unrealize follows */
     void (*unrealize)(struct device *);          /* accepts a half-realized device */
@@ -246,6 +248,8 @@ bool devices_load(struct device_env *env, struct state_input *in, GError **error
 /* A name in streams for each of the devices, by device; free with g_hash_table_unref(). */
 GHashTable *devices_keys(struct device_env *env);
 struct device *devices_find(struct device_env *env, const char *id); /* by id; NULL: none */
+/* Whether it is of this class, or the same device on another bus. */
+bool device_is(const struct device *dev, const struct device_class *class);
 /* The first realized device of this class; NULL: none. */
 struct device *devices_find_class(struct device_env *env, const struct device_class *class);
 /* The nth (from 0) realized device of this class; NULL: no more. */

@@ -368,6 +368,7 @@ const struct device_class virtio_balloon_device_class = {
     .name = "virtio-balloon-device",
     .help = "memory that the guest gives back (virtio), in a slot of the board",
     .bus = BUS_VIRTIO,
+    .same_as = &virtio_balloon_pci_class,
     .size = sizeof(struct virtio_balloon),
     .props = virtio_balloon_props_mmio,
     .state = &virtio_balloon_desc,

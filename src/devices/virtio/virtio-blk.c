@@ -716,6 +716,7 @@ const struct device_class virtio_blk_device_class = {
     .name = "virtio-blk-device",
     .help = "disk (virtio), in a slot of the board",
     .bus = BUS_VIRTIO,
+    .same_as = &virtio_blk_pci_class,
     .size = sizeof(struct virtio_blk),
     .props = virtio_blk_props_mmio,
     .state = &virtio_blk_desc,

@@ -789,6 +789,7 @@ const struct device_class virtio_net_device_class = {
     .name = "virtio-net-device",
     .help = "network card (virtio), in a slot of the board",
     .bus = BUS_VIRTIO,
+    .same_as = &virtio_net_pci_class,
     .size = sizeof(struct virtio_net),
     .props = virtio_net_props_mmio,
     .state = &virtio_net_desc,

@@ -262,6 +262,7 @@ const struct device_class virtio_rng_device_class = {
     .name = "virtio-rng-device",
     .help = "random numbers from the host (virtio), in a slot of the board",
     .bus = BUS_VIRTIO,
+    .same_as = &virtio_rng_pci_class,
     .size = sizeof(struct virtio_rng),
     .props = virtio_rng_props_mmio,
     .state = &virtio_rng_desc,

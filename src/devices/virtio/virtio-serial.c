@@ -588,6 +588,7 @@ const struct device_class virtio_serial_device_class = {
     .name = "virtio-serial-device",
     .help = "serial ports and consoles (virtio); makes the bus ID.0, in a slot of the board",
     .bus = BUS_VIRTIO,
+    .same_as = &virtio_serial_pci_class,
     .size = sizeof(struct virtio_serial),
     .props = virtio_serial_props_mmio,
     .state = &virtio_serial_desc,
