@@ -122,6 +122,8 @@ class Migrating(unittest.TestCase):
         sides[-1].send("x")
         sides[-1].expect(r"end \d+")
         self.assertEqual(sides[-1].wait(), 0)
+        for side in sides[:-1]:
+            side.close()  # what it said is all here then, however late it was read
         self.check_rounds(*sides)
 
 
