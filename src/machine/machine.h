@@ -117,6 +117,8 @@ struct board {
     const char *firmware; /* what starts when there is no -kernel: a file name; NULL: nothing */
     bool is_default;
     unsigned max_cpus;
+    const char *ram_id; /* of the main memory where no -object is it; NULL: there is no memory */
+    bool cpu_hotplug;   /* with -smp maxcpus= */
     bool wakeup_suspend;
     struct drive_rules drives; /* of -drive without if= */
     /* Builds memory map and devices; config is checked. Errors name what is wrong. */

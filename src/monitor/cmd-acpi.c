@@ -109,9 +109,9 @@ struct memdev_list *qmp_query_memdev(struct qmp_call *call, GError **errp)
             add_memdev(list, object->options->id, bytes, &backing);
         }
     }
-    if (call->machine->board->max_cpus > 1) {
-        add_memdev(list, config->ram_id ? config->ram_id : "pc.ram", config->ram_bytes,
-                   &config->ram_backing);
+    if (call->machine->board->ram_id) {
+        add_memdev(list, config->ram_id ? config->ram_id : call->machine->board->ram_id,
+                   config->ram_bytes, &config->ram_backing);
     }
     return list;
 }

@@ -99,6 +99,9 @@ struct machine_info_list *qmp_query_machines(struct qmp_call *call, GError **err
         info->has_is_default = boards[i]->is_default;
         info->is_default = boards[i]->is_default;
         info->cpu_max = boards[i]->max_cpus;
+        info->hotpluggable_cpus = boards[i]->cpu_hotplug;
+        info->default_ram_id = g_strdup(boards[i]->ram_id);
+        /* No default-cpu-type: it is "max", which libvirt would take for a named model. */
         machine_info_list_append(list, info);
     }
     return list;

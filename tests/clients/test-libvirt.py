@@ -111,16 +111,20 @@ class Console(initramfs.Shell):
         os.close(self.fd)
 
 
-def domain(folder, machine, kernel, initrd):
-    return f"""<domain type='qemu'><name>g</name><memory unit='MiB'>256</memory><vcpu>2</vcpu>
+def domain(folder, machine, kernel, initrd, other):
+    cd = ("hda", "ide") if machine == "pc" else ("sda", "sata")
+    return f"""<domain type='qemu'><name>g</name><maxMemory slots='2' unit='MiB'>512</maxMemory><memory unit='MiB'>256</memory><vcpu current='2'>3</vcpu>
+<cpu mode='custom' match='exact'><model fallback='forbid'>qemu64</model>
+<numa><cell id='0' cpus='0-2' memory='256' unit='MiB'/></numa></cpu>
 <os><type arch='x86_64' machine='{machine}'>hvm</type><kernel>{kernel}</kernel><initrd>{initrd}</initrd>
 <cmdline>console=ttyS0 quiet</cmdline></os>
 <features><acpi/></features><pm><suspend-to-mem enabled='yes'/><suspend-to-disk enabled='yes'/></pm>
 <devices><emulator>{GODWIT}</emulator>
 <disk type='file' device='disk'><driver name='qemu' type='qcow2' cache='none' discard='unmap'/>
 <source file='{folder}/a.qcow2'/><target dev='vda' bus='virtio'/><serial>DISKA</serial></disk>
-<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{folder}/b.raw'/>
+<disk type='file' device='disk'><driver name='qemu' type='{other}'/><source file='{folder}/b.{other}'/>
 <target dev='vdb' bus='virtio'/></disk>
+<disk type='file' device='cdrom'><source file='{folder}/cd1'/><target dev='{cd[0]}' bus='{cd[1]}'/><readonly/></disk>
 <controller type='usb' model='none'/><serial type='pty'/><console type='pty'/>
 <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
 <interface type='user'><model type='virtio'/></interface>
@@ -133,14 +137,16 @@ def domain(folder, machine, kernel, initrd):
 class Libvirt(unittest.TestCase):
     kernel = initrd = None
 
-    def start(self, machine):
+    def start(self, machine, other="raw"):
         self.dir = tempfile.mkdtemp(prefix="godwit-libvirt-")
         self.addCleanup(shutil.rmtree, self.dir)
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", f"{self.dir}/a.qcow2", "64M"], check=True)
-        with open(f"{self.dir}/b.raw", "wb") as f:
-            f.truncate(64 << 20)
+        subprocess.run(["qemu-img", "create", "-q", "-f", other, f"{self.dir}/b.{other}", "64M"], check=True)
+        for i in 1, 2:
+            with open(f"{self.dir}/cd{i}", "wb") as f:
+                f.write(b"CD %d" % i + bytes(1 << 20))
         with open(f"{self.dir}/g.xml", "w") as f:
-            f.write(domain(self.dir, machine, self.kernel, self.initrd))
+            f.write(domain(self.dir, machine, self.kernel, self.initrd, other))
         self.virsh = Virsh(os.path.join(self.dir, "root"))
         self.addCleanup(self.virsh.close)
         self.assertEqual(self.v(f"define {self.dir}/g.xml"), "")
@@ -229,6 +235,53 @@ class Libvirt(unittest.TestCase):
                 time.sleep(0.1)
             self.assertNotIn("vdc", self.v("domblklist g"))
 
+        self.assertEqual(self.v("setvcpus g 3 --live"), "")
+        self.console.run("until echo 1 > /sys/devices/system/cpu/cpu2/online; do sleep 0.1; done 2>/dev/null")
+        self.assertEqual(self.console.run("cat /sys/devices/system/cpu/online"), "0-2\n")
+        self.assertEqual(self.v("setvcpus g 2 --live", 90), "")
+        self.assertEqual(self.console.run("cat /sys/devices/system/cpu/online"), "0-1\n")
+
+        with open(f"{self.dir}/dimm.xml", "w") as f:
+            f.write("<memory model='dimm'><target><size unit='MiB'>128</size><node>0</node></target></memory>")
+        before = int(self.console.run("ls -d /sys/devices/system/memory/memory[0-9]* | wc -l"))
+        self.assertEqual(self.v(f"attach-device g {self.dir}/dimm.xml --live"), "")
+        self.console.run(f"until [ $(ls -d /sys/devices/system/memory/memory[0-9]* | wc -l) -gt {before} ]; "
+                         "do sleep 0.1; done")
+        self.assertIn("balloon.maximum=393216", self.v("domstats g --balloon"))
+
+    def test_media(self):
+        self.start("pc")
+        cd = "head -c 4 /dev/sr0 2>&1; echo"
+        self.assertEqual(self.console.run(cd), "CD 1\n")
+        self.assertIn("Successfully ejected", self.v("change-media g hda --eject"))
+        self.assertIn("No medium", self.console.run(cd))
+        self.assertIn("Successfully inserted", self.v(f"change-media g hda {self.dir}/cd2 --insert"))
+        self.console.run("until head -c 1 /dev/sr0 2>/dev/null; do sleep 0.1; done")
+        self.assertEqual(self.console.run(cd), "CD 2\n")
+
+    def test_snapshots(self):
+        self.start("q35", "qcow2")
+        self.console.run("echo before > /mark; dd if=/mark of=/dev/vdb conv=sync,fsync 2>/dev/null")
+        self.assertNotIn("error", self.v("snapshot-create-as g inside", 90))
+        self.console.run("echo after > /mark; dd if=/mark of=/dev/vdb conv=sync,fsync 2>/dev/null")
+        self.assertEqual(self.v("snapshot-revert g inside", 90), "")
+        self.open_console()
+        self.console.send("\n")
+        self.console.shell(self.console)
+        self.assertEqual(self.console.run("cat /mark; head -n 1 /dev/vdb"), "before\nbefore\n")
+        self.assertNotIn("error", self.v("snapshot-delete g inside", 90))
+
+        self.assertNotIn("error", self.v("snapshot-create-as g outside --atomic --disk-only", 90))
+        self.assertIn("a.outside", self.v("domblklist g"))
+        self.console.run("echo over > /mark; dd if=/mark of=/dev/vdb conv=sync,fsync 2>/dev/null")
+        self.v("destroy g")
+        for name, text in (("b.qcow2", b"before\n"), ("b.outside", b"over\n")):
+            out = subprocess.run(["qemu-img", "dd", "-U", "-O", "raw", "bs=512", "count=1",
+                                  f"if={self.dir}/{name}", f"of={self.dir}/sector"], capture_output=True)
+            self.assertEqual(out.returncode, 0, out.stderr)
+            with open(f"{self.dir}/sector", "rb") as f:
+                self.assertTrue(f.read().startswith(text), name)
+
     def test_panic(self):
         """The guest's own panic becomes libvirt's state and its action."""
         self.start("q35")
@@ -245,7 +298,7 @@ def main():
         try:
             kernel = initramfs.Kernel("generic")
             modules = ["virtio_pci", "virtio_blk", "virtio_net", "virtio_balloon", "virtio_console", "pvpanic_mmio",
-                       "pvpanic", "i6300esb"]
+                       "pvpanic", "i6300esb", "ahci", "ata_piix", "cdrom", "sr_mod"]
             Libvirt.kernel, Libvirt.initrd = kernel.image, initramfs.make(
                 folder, kernel, modules, rc="load " + " ".join(modules) + "\n")
         except initramfs.Missing as e:

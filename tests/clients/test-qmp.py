@@ -667,6 +667,9 @@ class Commands(Case):
         for entry in machines.values():
             self.assertTrue({"name", "cpu-max", "hotpluggable-cpus", "numa-mem-supported",
                              "deprecated"} <= set(entry))
+        for name, ram, hotplug in (("pc-i440fx-7.2", "pc.ram", True), ("pc-q35-7.2", "pc.ram", True),
+                                   ("microvm", "microvm.ram", False)):
+            self.assertEqual((machines[name]["default-ram-id"], machines[name]["hotpluggable-cpus"]), (ram, hotplug))
         self.assertEqual(machines["pc-i440fx-7.2"]["alias"], "pc")
         self.assertEqual(machines["pc-q35-7.2"]["alias"], "q35")
 

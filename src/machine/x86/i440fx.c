@@ -57,6 +57,8 @@ const struct board board_i440fx = {
     .desc = "Standard PC (i440FX + PIIX, 1996)",
     .firmware = "bios-256k.bin",
     .max_cpus = ACPI_MAX_CPUS,
+    .ram_id = "pc.ram",
+    .cpu_hotplug = true,
     .wakeup_suspend = true,
     .drives = {.interface = DRIVE_IDE, .ide_units = 2},
     .init = board_init,

@@ -72,6 +72,7 @@ const struct board board_microvm = {
     .desc = "PC without PCI, with slots for virtio devices",
     .firmware = "bios-microvm.bin",
     .max_cpus = ACPI_MAX_CPUS,
+    .ram_id = "microvm.ram",
     .drives = {.interface = DRIVE_VIRTIO},
     .init = board_init,
     .reset = pc_reset,

@@ -54,6 +54,8 @@ const struct board board_q35 = {
     .firmware = "bios-256k.bin",
     .is_default = true,
     .max_cpus = ACPI_MAX_CPUS,
+    .ram_id = "pc.ram",
+    .cpu_hotplug = true,
     .wakeup_suspend = true,
     .drives = {.interface = DRIVE_IDE, .ide_units = 1},
     .init = q35_init,
