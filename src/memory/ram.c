@@ -83,10 +83,12 @@ static int file_open(const char *name, uint64_t size, const struct ram_backing *
     return -1;
 }
 
-/* What the host is to know of it. */
+/* What the host is to know of it. Commands that are started need none of it: a fork that copies its
+ * page tables takes long, and then the guest faults on every page that it writes. */
 static bool advise(void *host, const char *name, uint64_t size, const struct ram_backing *backing,
                    GError **error)
 {
+    madvise(host, size, MADV_DONTFORK);
     if (backing && backing->no_dump) {
         madvise(host, size, MADV_DONTDUMP);
     }
@@ -190,6 +192,7 @@ bool ram_block_map_file(struct ram_block *block, int fd, uint64_t offset, GError
              (off_t)offset) == MAP_FAILED) {
         return fail(block->name, block->size, "", errno, error);
     }
+    madvise(block->host, block->size, MADV_DONTFORK);
     block->anonymous = false;
     return true;
 }

@@ -1,6 +1,10 @@
 /* Guest RAM and address spaces. */
 #include "memory/address-space.h"
+#include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 struct trace {
     GString *text;
@@ -31,6 +35,26 @@ static void expect(struct trace *t, const char *text)
 {
     g_assert_cmpstr(t->text->str, ==, text);
     g_string_truncate(t->text, 0);
+}
+
+/* A child process, such as a command that a migration goes to, has none of it. */
+static void test_ram_not_inherited(void)
+{
+    struct ram_block *ram = ram_block_new("ram", 1 << 20, NULL);
+    unsigned char resident;
+    int status;
+    pid_t pid;
+
+    ram->host[0] = 1;
+    g_assert_cmpint(mincore(ram->host, 4096, &resident), ==, 0);
+    pid = fork();
+    g_assert_cmpint(pid, >=, 0);
+    if (pid == 0) {
+        _exit(mincore(ram->host, 4096, &resident) < 0 && errno == ENOMEM ? 0 : 1);
+    }
+    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    g_assert_cmpint(status, ==, 0);
+    ram_block_free(ram);
 }
 
 static void test_ram(void)
@@ -321,6 +345,7 @@ int main(int argc, char **argv)
     g_test_add_func("/memory/ram", test_ram);
     g_test_add_func("/memory/priority", test_priority);
     g_test_add_func("/memory/whole-space", test_whole_space);
+    g_test_add_func("/memory/ram-not-inherited", test_ram_not_inherited);
     g_test_add_func("/memory/doorbells", test_doorbells);
     g_test_add_func("/memory/split", test_split);
     g_test_add_func("/memory/dma", test_dma);

@@ -80,6 +80,9 @@ static void block_kill(struct cpu *c, struct block *b)
 void blocks_flush(struct cpu *c)
 {
     struct block_cache *bc = c->blocks;
+    if (bc->arena_used == 0) {
+        return; /* nothing was decoded since it was emptied; the tables' memory stays untouched */
+    }
     xlat_flush(c);
     for (unsigned i = 0; i < BLOCK_HASH_SIZE; i++) {
         for (struct block *b = bc->hash[i]; b; b = b->hash_next) {

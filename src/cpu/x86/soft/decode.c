@@ -103,21 +103,63 @@ static bool feature_present(const uint64_t features[2], unsigned f)
     return f == F_ALWAYS || (features[f / 64] >> (f % 64) & 1);
 }
 
-static uint16_t slot_for(struct decoder *d, const uint64_t features[2], const GArray *lines,
+/* The table's lines by map and eight opcodes, as A_OPREG covers: what one cell has to look at. */
+enum { OCTETS = (V0F + VEX_MAPS) * 32 };
+
+struct line_index {
+    uint16_t first[OCTETS + 1]; /* in line[] */
+    uint16_t *line;
+};
+
+struct lines {
+    const uint16_t *line;
+    unsigned n;
+};
+
+static unsigned octet_of(unsigned map, unsigned opcode)
+{
+    return map * 32 + opcode / 8;
+}
+
+static void index_init(struct line_index *index)
+{
+    uint16_t next[OCTETS];
+
+    memset(index->first, 0, sizeof(index->first));
+    for (unsigned k = 0; k < insn_table_size; k++) {
+        index->first[octet_of(insn_table[k].map, insn_table[k].opcode) + 1]++;
+    }
+    for (unsigned o = 0; o < OCTETS; o++) {
+        index->first[o + 1] += index->first[o];
+        next[o] = index->first[o];
+    }
+    index->line = g_new(uint16_t, insn_table_size);
+    for (unsigned k = 0; k < insn_table_size; k++) {
+        index->line[next[octet_of(insn_table[k].map, insn_table[k].opcode)]++] = (uint16_t)k;
+    }
+}
+
+static struct lines index_lines(const struct line_index *index, unsigned map, unsigned opcode)
+{
+    unsigned octet = octet_of(map, opcode), first = index->first[octet];
+
+    return (struct lines){index->line + first, index->first[octet + 1] - first};
+}
+
+static uint16_t slot_for(struct decoder *d, const uint64_t features[2], struct lines lines,
                          bool mode64, unsigned column, unsigned opcode)
 {
     struct candidates set = {.n = 0};
     bool grouped = false;
-    for (unsigned k = 0; k < lines->len; k++) {
-        uint16_t line = g_array_index(lines, uint16_t, k);
-        const struct insn *i = &insn_table[line];
+    for (unsigned k = 0; k < lines.n; k++) {
+        const struct insn *i = &insn_table[lines.line[k]];
         if (!line_covers_opcode(i, opcode) || !feature_present(features, i->feature) ||
             (i->attrs & (mode64 ? A_NO64 : A_64)) || (i->attrs & A_UNDEF) ||
             (i->pfx != PX && i->pfx != pfx_of_column[column])) {
             continue;
         }
         g_assert(set.n < G_N_ELEMENTS(set.line));
-        set.line[set.n++] = line;
+        set.line[set.n++] = lines.line[k];
         grouped |= line_is_grouped(i);
     }
     return grouped ? group_slot(d, &set) : best_line(&set, -1);
@@ -129,37 +171,48 @@ static bool line_takes_vex(const struct insn *i, bool l, bool w)
 }
 
 /* One cell of the VEX tables. */
-static uint16_t vex_slot(struct decoder *d, const uint64_t features[2], const GArray *lines,
-                         unsigned pp, bool l, bool w)
+static uint16_t vex_slot(struct decoder *d, const uint64_t features[2], struct lines lines,
+                         unsigned opcode, unsigned pp, bool l, bool w)
 {
     struct candidates set = {.n = 0};
     bool grouped = false;
-    for (unsigned k = 0; k < lines->len; k++) {
-        uint16_t line = g_array_index(lines, uint16_t, k);
-        const struct insn *i = &insn_table[line];
-        if (feature_present(features, i->feature) && i->pfx == pfx_of_column[pp] &&
-            line_takes_vex(i, l, w)) {
+    for (unsigned k = 0; k < lines.n; k++) {
+        const struct insn *i = &insn_table[lines.line[k]];
+        if (i->opcode == opcode && feature_present(features, i->feature) &&
+            i->pfx == pfx_of_column[pp] && line_takes_vex(i, l, w)) {
             g_assert(set.n < G_N_ELEMENTS(set.line));
-            set.line[set.n++] = line;
+            set.line[set.n++] = lines.line[k];
             grouped |= line_is_grouped(i);
         }
     }
     return grouped ? group_slot(d, &set) : best_line(&set, -1);
 }
 
-static void vex_tables(struct decoder *d, const uint64_t features[2])
+static void vex_tables(struct decoder *d, const uint64_t features[2],
+                       const struct line_index *index)
 {
     for (unsigned n = 0; n < VEX_MAPS * 256; n++) {
         unsigned map = n / 256, opcode = n % 256;
-        g_autoptr(GArray) lines = g_array_new(false, false, sizeof(uint16_t));
-        for (uint16_t k = 0; k < insn_table_size; k++) {
-            if (insn_table[k].map == V0F + map && insn_table[k].opcode == opcode) {
-                g_array_append_val(lines, k);
-            }
-        }
-        for (unsigned k = 0; lines->len && k < 16; k++) {
+        struct lines lines = index_lines(index, V0F + map, opcode);
+
+        for (unsigned k = 0; lines.n && k < 16; k++) {
             unsigned pp = k >> 2, l = k >> 1 & 1, w = k & 1;
-            d->vex[map][pp][l][w][opcode] = vex_slot(d, features, lines, pp, l, w);
+            d->vex[map][pp][l][w][opcode] = vex_slot(d, features, lines, opcode, pp, l, w);
+        }
+    }
+}
+
+static void plain_tables(struct decoder *d, const uint64_t features[2],
+                         const struct line_index *index)
+{
+    for (unsigned n = 0; n < INSN_MAPS * 256; n++) {
+        unsigned map = n / 256, opcode = n % 256;
+        struct lines lines = index_lines(index, map, opcode);
+
+        for (unsigned k = 0; lines.n && k < 8; k++) {
+            unsigned mode64 = k & 1, column = k >> 1;
+            d->slot[mode64][map][column][opcode] =
+                slot_for(d, features, lines, mode64, column, opcode);
         }
     }
 }
@@ -167,22 +220,12 @@ static void vex_tables(struct decoder *d, const uint64_t features[2])
 struct decoder *decoder_new(const uint64_t features[2])
 {
     struct decoder *d = g_new0(struct decoder, 1);
-    vex_tables(d, features);
-    for (unsigned map = 0; map < INSN_MAPS; map++) {
-        for (unsigned high = 0; high < 256; high += 8) {
-            g_autoptr(GArray) lines = g_array_new(false, false, sizeof(uint16_t));
-            for (uint16_t k = 0; k < insn_table_size; k++) {
-                if (insn_table[k].map == map && (insn_table[k].opcode & ~7u) == high) {
-                    g_array_append_val(lines, k);
-                }
-            }
-            for (unsigned n = 0; n < 2 * 4 * 8; n++) {
-                unsigned mode64 = n & 1, column = n >> 1 & 3, opcode = high + (n >> 3);
-                d->slot[mode64][map][column][opcode] =
-                    slot_for(d, features, lines, mode64, column, opcode);
-            }
-        }
-    }
+    struct line_index index;
+
+    index_init(&index);
+    vex_tables(d, features, &index);
+    plain_tables(d, features, &index);
+    g_free(index.line);
     return d;
 }
 
