@@ -102,6 +102,21 @@ class Seabios(unittest.TestCase):
             m.qmp.command("system_reset")
             m.wait_log("No bootable device.", count=2)
 
+    @unittest.skipUnless(os.path.exists("/usr/share/qemu/multiboot_dma.bin"),
+                         "no option ROM: package qemu-system-data")
+    def test_multiboot_kernel(self):
+        """A Multiboot kernel is started with its module and arguments, at each reset."""
+        for board in "q35", "pc":
+            with self.subTest(board), \
+                    Firmware("-M", board + ",kernel-boot=firmware", "-m", "64", "-no-shutdown",
+                             "-kernel", godwit.guest("hello"), "-append", "by bios",
+                             "-initrd", __file__) as m:
+                for _ in 1, 2:
+                    m.expect(r"hello by multiboot \[by bios\]\n")
+                    m.qmp.event("SHUTDOWN")
+                    m.qmp.command("system_reset")
+                    m.qmp.command("cont")
+
     def test_named_firmware_and_directory(self):
         with Firmware("-L", os.path.dirname(SEABIOS), "-bios", "bios.bin") as m:
             m.wait_log("SeaBIOS (version")

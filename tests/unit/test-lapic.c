@@ -307,6 +307,30 @@ static void test_timer(struct fixture *f, gconstpointer data)
     g_assert_cmpint(vclock_deadline(f->clock), ==, -1);
 }
 
+/* A guest that reads the count sees it start anew even when the timer's thread is late, and periods
+ * that were missed do not shift the next ones. */
+static void test_timer_late(struct fixture *f, gconstpointer data)
+{
+    struct lapic *l = apic(f, 0);
+    int64_t t = vclock_now(f->clock);
+
+    enable_all(f);
+    lapic_write(l, DIVIDE, 3); /* by 16 */
+    lapic_write(l, LVT_TIMER, 0x41 | 1 << 17);
+    lapic_write(l, INITIAL, 1000000);
+    vclock_set(f->clock, t + 20000000);
+    g_assert_cmpuint(lapic_read(l, CURRENT), ==, 750000);
+    g_assert_cmpint(lapic_take_interrupt(l), ==, 0x41);
+    lapic_write(l, EOI, 0);
+    vclock_set(f->clock, t + 3 * 16000000 + 12000000); /* the one at 2 * 16 ms is lost */
+    g_assert_cmpuint(lapic_read(l, CURRENT), ==, 250000);
+    g_assert_cmpint(lapic_take_interrupt(l), ==, 0x41);
+    lapic_write(l, EOI, 0);
+    g_assert_cmpint(lapic_take_interrupt(l), ==, -1);
+    vclock_step(f->clock, t + 4 * 16000000);
+    g_assert_cmpint(lapic_take_interrupt(l), ==, 0x41);
+}
+
 static void test_tsc_deadline(struct fixture *f, gconstpointer data)
 {
     struct cpu *c = f->cpus->vcpu[0]->accel;
@@ -440,6 +464,7 @@ int main(int argc, char **argv)
     ADD("startup-messages", test_startup_messages);
     ADD("errors", test_errors);
     ADD("timer", test_timer);
+    ADD("late-timer", test_timer_late);
     ADD("tsc-deadline", test_tsc_deadline);
     ADD("base", test_base);
     ADD("extint", test_extint);

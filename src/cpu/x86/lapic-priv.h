@@ -79,7 +79,7 @@ struct lapic {
     GMutex mutex; /* the timer */
     struct vtimer timer;
     uint32_t timer_initial, timer_divide;
-    int64_t timer_start_ns, timer_deadline_ns; /* deadline -1: idle */
+    int64_t timer_deadline_ns; /* -1: idle */
     uint64_t tsc_deadline;
 };
 
@@ -105,7 +105,8 @@ void lapic_end_of_interrupt(struct lapic *apic);
 void lapic_set_tpr(struct lapic *apic, uint32_t tpr);
 
 /* lapic-timer.c */
-void lapic_timer_expired(void *apic); /* main thread */
+/* Fires when the deadline has passed. The main thread, and a vCPU that looks at its own timer. */
+void lapic_timer_expired(void *apic);
 void lapic_timer_start(struct lapic *apic, uint32_t initial);
 uint32_t lapic_timer_current(struct lapic *apic);
 bool lapic_timer_is_due(struct lapic *apic); /* set, and counted to its end: it has not fired */

@@ -98,6 +98,16 @@ static uint32_t read_register(struct lapic *apic, unsigned reg)
     return 0;
 }
 
+/* A count that has come to its end starts anew, or stays there, when it is looked at: the main
+ * thread may be late. */
+static uint32_t guest_read(struct lapic *apic, unsigned reg)
+{
+    if (reg == REG_TIMER_CURRENT) {
+        lapic_timer_expired(apic);
+    }
+    return read_register(apic, reg);
+}
+
 static void write_register(struct lapic *apic, unsigned reg, uint32_t value)
 {
     switch (reg) {
@@ -133,7 +143,7 @@ static void write_register(struct lapic *apic, unsigned reg, uint32_t value)
 
 uint32_t lapic_read(struct lapic *apic, unsigned offset)
 {
-    return offset & 15 ? 0 : read_register(apic, offset);
+    return offset & 15 ? 0 : guest_read(apic, offset);
 }
 
 void lapic_write(struct lapic *apic, unsigned offset, uint32_t value)
@@ -178,7 +188,7 @@ bool lapic_msr_read(struct lapic *apic, uint32_t msr, uint64_t *value)
     if (!lapic_in_x2apic(apic) || !x2apic_readable(reg)) {
         return false;
     }
-    *value = read_register(apic, reg);
+    *value = guest_read(apic, reg);
     if (reg == REG_ICR_LOW) {
         *value |= (uint64_t)apic->icr_high << 32;
     }

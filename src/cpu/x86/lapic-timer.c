@@ -45,11 +45,10 @@ static bool timer_take_expiry(struct lapic *apic)
     if (fire && LVT_TIMER_MODE(atomic_load(&apic->lvt[LVT_TIMER])) == TIMER_PERIODIC) {
         int64_t period = timer_period_ns(apic), next = apic->timer_deadline_ns + period;
 
-        if (next < now) {
-            next = now + MAX(period, MIN_PERIOD_NS); /* late: periods that passed are lost */
+        if (next <= now) { /* late: periods that passed are lost, the count keeps step */
+            next += ((now - next) / MAX(period, 1) + 1) * period;
         }
-        apic->timer_start_ns = next - period;
-        timer_arm(apic, MAX(next, now + MIN(period, MIN_PERIOD_NS)));
+        timer_arm(apic, period < MIN_PERIOD_NS ? now + MIN_PERIOD_NS : next);
     } else if (fire) {
         apic->timer_deadline_ns = -1;
         apic->tsc_deadline = 0;
@@ -57,7 +56,6 @@ static bool timer_take_expiry(struct lapic *apic)
     return fire;
 }
 
-/* Main thread. */
 void lapic_timer_expired(void *opaque)
 {
     struct lapic *apic = opaque;
@@ -78,7 +76,6 @@ void lapic_timer_start(struct lapic *apic, uint32_t initial)
     g_mutex_lock(&apic->mutex);
     if (LVT_TIMER_MODE(apic->lvt[LVT_TIMER]) != TIMER_TSC_DEADLINE) {
         apic->timer_initial = initial;
-        apic->timer_start_ns = now;
         timer_arm(apic, initial ? now + timer_period_ns(apic) : -1);
     }
     g_mutex_unlock(&apic->mutex);

@@ -230,7 +230,7 @@ static GBytes *file_part(const struct boot_file *file, uint64_t offset, uint64_t
 
 /* Firmware may put it lower. */
 static bool item_initrd(const struct boot_request *request, const struct linux_header *h,
-                        struct boot_linux_items *items, GError **error)
+                        struct boot_items *items, GError **error)
 {
     struct boot_file file = {.fd = -1};
     uint64_t top = MIN(request->low_top - MIN(request->low_top, ITEMS_RESERVED), h->initrd_max + 1);
@@ -255,7 +255,7 @@ static bool item_initrd(const struct boot_request *request, const struct linux_h
 }
 
 static bool item_cmdline(const struct boot_request *request, const struct linux_header *h,
-                         struct boot_linux_items *items, GError **error)
+                         struct boot_items *items, GError **error)
 {
     const char *text = request->append ? request->append : "";
     size_t length = strlen(text);
@@ -272,7 +272,7 @@ static bool item_cmdline(const struct boot_request *request, const struct linux_
 
 /* The real-mode part, with what a boot loader writes into its header. */
 static bool item_setup(const struct boot_file *file, const struct linux_header *h,
-                       struct boot_linux_items *items, GError **error)
+                       struct boot_items *items, GError **error)
 {
     g_autofree uint8_t *setup = g_malloc(h->setup_bytes);
 
@@ -289,40 +289,18 @@ static bool item_setup(const struct boot_file *file, const struct linux_header *
     return true;
 }
 
-bool boot_linux_items_read(const struct boot_request *request, struct boot_linux_items *items,
-                           GError **error)
+bool boot_linux_items(const struct boot_request *request, const struct boot_file *file,
+                      const uint8_t *head, size_t head_bytes, struct boot_items *items,
+                      GError **error)
 {
-    struct boot_file file = {.fd = -1};
-    uint8_t head[BOOT_HEAD_BYTES] = {0};
     struct linux_header h = {0};
-    size_t n;
-    bool ok;
 
-    *items = (struct boot_linux_items){0};
-    ok = boot_file_open(&file, "kernel", request->kernel, error);
-    n = MIN(sizeof(head), file.size);
-    ok = ok && boot_file_read(&file, 0, head, n, error);
-    if (ok && !boot_is_linux(head, n)) {
-        g_set_error(error, BOOT_ERROR, BOOT_ERROR_FORMAT,
-                    "kernel '%s': firmware starts Linux bzImages only", file.path);
-        ok = false;
-    }
-    ok = ok && header_parse(&h, &file, head, n, error) && item_initrd(request, &h, items, error) &&
-         item_cmdline(request, &h, items, error) && item_setup(&file, &h, items, error) &&
-         (items->kernel = file_part(&file, h.setup_bytes, h.payload_bytes, error));
-    boot_file_close(&file);
-    if (!ok) {
-        boot_linux_items_clear(items);
-    }
-    return ok;
-}
-
-void boot_linux_items_clear(struct boot_linux_items *items)
-{
-    g_clear_pointer(&items->setup, g_bytes_unref);
-    g_clear_pointer(&items->kernel, g_bytes_unref);
-    g_clear_pointer(&items->initrd, g_bytes_unref);
-    g_clear_pointer(&items->cmdline, g_bytes_unref);
+    items->kernel_addr = HIGH_RAM;
+    items->rom = "linuxboot_dma.bin";
+    return header_parse(&h, file, head, head_bytes, error) &&
+           item_initrd(request, &h, items, error) && item_cmdline(request, &h, items, error) &&
+           item_setup(file, &h, items, error) &&
+           (items->kernel = file_part(file, h.setup_bytes, h.payload_bytes, error));
 }
 
 /* ---------------------------------------------------------------- without firmware */

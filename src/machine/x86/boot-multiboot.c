@@ -37,9 +37,10 @@
 #define MBI_MMAP_LENGTH    44
 #define MBI_MMAP_ADDR      48
 #define MBI_LOADER_NAME    64
-#define MBI_BYTES          88
+#define MBI_BYTES          96 /* 88, and what makes the memory map begin at a paragraph */
 #define MBI_MODULE         16 /* bytes of one module entry */
 #define MBI_MMAP           24 /* bytes of one memory map entry, size field included */
+#define MBI_MMAP_ROOM      32 /* entries: as many as firmware may put there */
 
 #define MBI_HAS_MEMORY     (1u << 0)
 #define MBI_HAS_CMDLINE    (1u << 2)
@@ -145,7 +146,7 @@ static GByteArray *info_build(const struct boot_image *image, const struct boot_
 {
     GByteArray *info = g_byte_array_new();
     size_t mmap_at = MBI_BYTES;
-    size_t module_at = mmap_at + MBI_MMAP * (size_t)request->n_e820;
+    size_t module_at = mmap_at + MBI_MMAP * MBI_MMAP_ROOM;
     uint32_t flags = MBI_HAS_MEMORY | MBI_HAS_CMDLINE | MBI_HAS_MMAP | MBI_HAS_LOADER;
 
     g_byte_array_set_size(info, (guint)(module_at + MBI_MODULE));
@@ -224,4 +225,72 @@ bool boot_multiboot(struct boot_image *image, const struct boot_request *request
     }
     image->regs.rax = MB_ENTRY_MAGIC;
     return boot_add_gdt(image, error) && info_place(image, request, module, error);
+}
+
+/* ---------------------------------------------------------------- by firmware */
+
+#define FIRMWARE_BYTES_MAX (512u << 20)
+
+/* First and last byte of what the files give; false: more than can be handed over. */
+static bool file_span(const struct boot_image *image, gpa_t *start, gpa_t *end, GError **error)
+{
+    *start = UINT64_MAX;
+    *end = 0;
+    for (guint i = 0; i < image->pieces->len; i++) {
+        const struct boot_piece *p = &g_array_index(image->pieces, struct boot_piece, i);
+
+        if (p->file) {
+            *start = MIN(*start, p->addr);
+            *end = MAX(*end, p->addr + p->mem_bytes);
+        }
+    }
+    if (*end <= *start || *end - *start > FIRMWARE_BYTES_MAX) {
+        g_set_error(error, BOOT_ERROR, BOOT_ERROR_SPACE,
+                    "kernel '%s': its parts must lie within %u MiB for firmware to start it",
+                    image->kernel.path, FIRMWARE_BYTES_MAX >> 20);
+        return false;
+    }
+    return true;
+}
+
+/* Kernel and module as they will lie in RAM, and the information structure, whose memory sizes and
+ * map the ROM fills in. */
+static bool items_fill(const struct boot_image *image, struct boot_items *items, GError **error)
+{
+    g_autofree uint8_t *bytes = NULL;
+    gpa_t start, end;
+
+    if (!file_span(image, &start, &end, error)) {
+        return false;
+    }
+    bytes = g_malloc0(end - start);
+    for (guint i = 0; i < image->pieces->len; i++) {
+        const struct boot_piece *p = &g_array_index(image->pieces, struct boot_piece, i);
+
+        if (p->file &&
+            !boot_piece_read(p, 0, bytes + (p->addr - start), (size_t)p->mem_bytes, error)) {
+            return false;
+        }
+        if (p->addr == image->regs.rbx) {
+            items->initrd = g_bytes_new(p->bytes, (gsize)p->data_bytes);
+        }
+    }
+    items->initrd_addr = (uint32_t)image->regs.rbx;
+    items->kernel = g_bytes_new_take(g_steal_pointer(&bytes), (gsize)(end - start));
+    items->kernel_addr = (uint32_t)start;
+    items->entry = (uint32_t)image->regs.rip;
+    items->setup = g_bytes_new(NULL, 0);
+    items->cmdline = g_bytes_new(NULL, 0);
+    items->rom = "multiboot_dma.bin";
+    return true;
+}
+
+bool boot_multiboot_items(const struct boot_request *request, struct boot_items *items,
+                          GError **error)
+{
+    struct boot_image *image = boot_image_new(request, error);
+    bool ok = image && items_fill(image, items, error);
+
+    boot_image_free(image);
+    return ok;
 }

@@ -87,6 +87,13 @@ bool boot_multiboot(struct boot_image *image, const struct boot_request *request
 bool boot_pvh(struct boot_image *image, const struct boot_request *request, const uint8_t *head,
               size_t head_bytes, GError **error);
 
+/* The same for firmware; items is empty, and cleared by the caller after an error. */
+bool boot_linux_items(const struct boot_request *request, const struct boot_file *file,
+                      const uint8_t *head, size_t head_bytes, struct boot_items *items,
+                      GError **error);
+bool boot_multiboot_items(const struct boot_request *request, struct boot_items *items,
+                          GError **error);
+
 bool boot_is_linux(const uint8_t *head, size_t head_bytes);
 /* Offset of a valid Multiboot header, or -1. */
 int boot_find_multiboot(const uint8_t *head, size_t head_bytes);

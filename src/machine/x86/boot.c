@@ -274,6 +274,44 @@ void boot_image_free(struct boot_image *image)
     g_free(image);
 }
 
+/* ---------------------------------------------------------------- for firmware */
+
+bool boot_items_read(const struct boot_request *request, struct boot_items *items, GError **error)
+{
+    struct boot_file file = {.fd = -1};
+    uint8_t head[BOOT_HEAD_BYTES] = {0};
+    size_t n;
+    bool ok;
+
+    *items = (struct boot_items){0};
+    ok = boot_file_open(&file, "kernel", request->kernel, error);
+    n = MIN(sizeof(head), file.size);
+    ok = ok && boot_file_read(&file, 0, head, n, error);
+    if (ok && boot_is_linux(head, n)) {
+        ok = boot_linux_items(request, &file, head, n, items, error);
+    } else if (ok && boot_find_multiboot(head, n) >= 0) {
+        ok = boot_multiboot_items(request, items, error);
+    } else if (ok) {
+        g_set_error(error, BOOT_ERROR, BOOT_ERROR_FORMAT,
+                    "kernel '%s': firmware starts Linux bzImages and Multiboot images only",
+                    file.path);
+        ok = false;
+    }
+    boot_file_close(&file);
+    if (!ok) {
+        boot_items_clear(items);
+    }
+    return ok;
+}
+
+void boot_items_clear(struct boot_items *items)
+{
+    g_clear_pointer(&items->setup, g_bytes_unref);
+    g_clear_pointer(&items->kernel, g_bytes_unref);
+    g_clear_pointer(&items->initrd, g_bytes_unref);
+    g_clear_pointer(&items->cmdline, g_bytes_unref);
+}
+
 /* ---------------------------------------------------------------- start state */
 
 static const uint64_t boot_gdt_long[] = {

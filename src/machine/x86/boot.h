@@ -88,18 +88,20 @@ void boot_image_start(const struct boot_image *image, struct cpu_state *state);
 bool boot_piece_read(const struct boot_piece *piece, uint64_t offset, void *buf, size_t length,
                      GError **error);
 
-/* What firmware is given of a Linux bzImage that it is to start: the parts of the file and where
- * they go. The setup part's header has been filled in. */
-struct boot_linux_items {
-    GBytes *setup, *kernel, *initrd, *cmdline; /* initrd: empty for none */
-    uint32_t initrd_addr;
+/* What firmware is given of a kernel that it is to start, for the option ROM that does it. Linux
+ * bzImage: the parts of the file, the setup part's header filled in. Multiboot: kernel and module
+ * in one, and instead of the initrd the information structure. */
+struct boot_items {
+    GBytes *setup, *kernel, *initrd, *cmdline; /* empty for none */
+    uint32_t kernel_addr, initrd_addr;
+    uint32_t entry;  /* Multiboot */
+    const char *rom; /* the file's name */
 };
 #define BOOT_ITEM_SETUP   0x10000u
 #define BOOT_ITEM_CMDLINE 0x20000u
-/* false and *error: not a bzImage, or as boot_image_new(). */
-bool boot_linux_items_read(const struct boot_request *request, struct boot_linux_items *items,
-                           GError **error);
-void boot_linux_items_clear(struct boot_linux_items *items);
+/* false and *error: neither a bzImage nor a Multiboot image, or as boot_image_new(). */
+bool boot_items_read(const struct boot_request *request, struct boot_items *items, GError **error);
+void boot_items_clear(struct boot_items *items);
 
 #define BOOT_ERROR boot_error_quark()
 GQuark boot_error_quark(void);

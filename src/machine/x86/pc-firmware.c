@@ -372,8 +372,6 @@ static void acpi_refresh(void *opaque, const char *name)
 
 /* ---------------------------------------------------------------- a kernel for the firmware */
 
-#define KERNEL_ROM "linuxboot_dma.bin" /* has SeaBIOS start what the items are of */
-
 static void item_set(const struct pc *q, uint16_t size_key, uint16_t data_key, GBytes *bytes)
 {
     gsize length;
@@ -383,18 +381,21 @@ static void item_set(const struct pc *q, uint16_t size_key, uint16_t data_key, G
     fw_cfg_set(q->fw_cfg, data_key, data, length);
 }
 
-static bool kernel_rom_add(const struct machine *m, const struct pc *q, GError **error)
+/* Has SeaBIOS start what the items are of. */
+static bool kernel_rom_add(const struct machine *m, struct pc *q, const char *name, GError **error)
 {
-    g_autofree char *path = data_file_find(m->config->data_dirs, KERNEL_ROM, error);
+    g_autofree char *path = data_file_find(m->config->data_dirs, name, error);
+    g_autofree char *file = g_strconcat("genroms/", name, NULL);
     g_autofree char *rom = NULL;
     gsize length;
 
+    q->kernel_rom = name;
     return path && g_file_get_contents(path, &rom, &length, error) &&
-           fw_cfg_add_file(q->fw_cfg, "genroms/" KERNEL_ROM, rom, length, error);
+           fw_cfg_add_file(q->fw_cfg, file, rom, length, error);
 }
 
 /* UEFI firmware takes the items themselves; SeaBIOS wants a ROM that it boots from. */
-static bool kernel_add(const struct machine *m, const struct pc *q, GError **error)
+static bool kernel_add(const struct machine *m, struct pc *q, GError **error)
 {
     const struct boot_request request = {
         .kernel = m->config->kernel,
@@ -402,24 +403,32 @@ static bool kernel_add(const struct machine *m, const struct pc *q, GError **err
         .append = m->config->append,
         .low_top = q->low_bytes,
     };
-    struct boot_linux_items items;
+    struct boot_items items;
+    bool ok;
 
     if (!m->config->kernel || !m->config->kernel_by_firmware) {
         return true;
     }
-    if (!boot_linux_items_read(&request, &items, error)) {
+    if (!boot_items_read(&request, &items, error)) {
         return false;
     }
     fw_cfg_set_u32(q->fw_cfg, FW_CFG_SETUP_ADDR, BOOT_ITEM_SETUP);
-    fw_cfg_set_u32(q->fw_cfg, FW_CFG_KERNEL_ADDR, HIGH_RAM);
+    fw_cfg_set_u32(q->fw_cfg, FW_CFG_KERNEL_ADDR, items.kernel_addr);
+    fw_cfg_set_u32(q->fw_cfg, FW_CFG_KERNEL_ENTRY, items.entry);
     fw_cfg_set_u32(q->fw_cfg, FW_CFG_CMDLINE_ADDR, BOOT_ITEM_CMDLINE);
     fw_cfg_set_u32(q->fw_cfg, FW_CFG_INITRD_ADDR, items.initrd_addr);
     item_set(q, FW_CFG_SETUP_SIZE, FW_CFG_SETUP_DATA, items.setup);
     item_set(q, FW_CFG_KERNEL_SIZE, FW_CFG_KERNEL_DATA, items.kernel);
     item_set(q, FW_CFG_INITRD_SIZE, FW_CFG_INITRD_DATA, items.initrd);
     item_set(q, FW_CFG_CMDLINE_SIZE, FW_CFG_CMDLINE_DATA, items.cmdline);
-    boot_linux_items_clear(&items);
-    return q->has_flash || kernel_rom_add(m, q, error);
+    ok = q->has_flash || kernel_rom_add(m, q, items.rom, error);
+    if (ok && q->has_flash && items.entry) {
+        g_set_error(error, BOOT_ERROR, BOOT_ERROR_FORMAT,
+                    "kernel '%s': UEFI firmware starts no Multiboot image", m->config->kernel);
+        ok = false;
+    }
+    boot_items_clear(&items);
+    return ok;
 }
 
 /* ---------------------------------------------------------------- bootorder */
@@ -457,8 +466,8 @@ static bool bootorder_add(struct machine *m, struct pc *q, GError **error)
 {
     g_autoptr(GString) lines = g_string_new(NULL);
 
-    if (m->config->kernel && m->config->kernel_by_firmware && !q->has_flash) {
-        g_string_append(lines, "/rom@genroms/" KERNEL_ROM "\n");
+    if (q->kernel_rom) {
+        g_string_append_printf(lines, "/rom@genroms/%s\n", q->kernel_rom);
     }
     add_devices(m, lines);
     if (m->config->boot.strict) {

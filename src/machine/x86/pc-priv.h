@@ -43,12 +43,13 @@ struct pc {
     GByteArray *tables;     /* ACPI; NULL with firmware */
     GByteArray *smbios;     /* the same */
     struct boot_image *image;
-    uint16_t told_pm_base; /* what the ACPI files say */
-    unsigned told_cpus;    /* the same */
-    bool cpu_hotplug;      /* there are places for more vCPUs */
-    bool has_flash;        /* firmware is in flash memory */
-    bool has_bootorder;    /* the file bootorder */
-    bool laid_out;         /* a start before has written to RAM */
+    uint16_t told_pm_base;  /* what the ACPI files say */
+    unsigned told_cpus;     /* the same */
+    bool cpu_hotplug;       /* there are places for more vCPUs */
+    bool has_flash;         /* firmware is in flash memory */
+    bool has_bootorder;     /* the file bootorder */
+    const char *kernel_rom; /* by which SeaBIOS starts the kernel; NULL: none */
+    bool laid_out;          /* a start before has written to RAM */
 };
 
 /* For struct board. */
