@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/sockios.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -22,6 +23,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -548,8 +550,57 @@ bool channel_read(struct channel *c, void *data, size_t bytes, GError **error)
     return true;
 }
 
-/* A command says by its status whether it took all. */
-static bool reap(struct channel *c, GError **error)
+/* ---- the end */
+
+#define LOOK_NS 1000000 /* how often is looked for what cannot be waited for */
+
+/* Bytes that were written and that the reader has not taken. Of a TCP socket: that its host has not
+ * taken. 0 also where that cannot be told. */
+static int bytes_unread(const struct channel *c)
+{
+    int n = 0;
+
+    return ioctl(c->write_fd, c->way == WAY_SOCKET ? SIOCOUTQ : FIONREAD, &n) == 0 ? n : 0;
+}
+
+/* Nobody will read any more. */
+static bool reader_gone(const struct channel *c)
+{
+    struct pollfd p = {.fd = c->write_fd, .events = POLLOUT};
+
+    return poll(&p, 1, 0) > 0 && p.revents & (POLLERR | POLLNVAL);
+}
+
+/* What a socket has to tell: an end with bytes unread is a reset. */
+static bool was_reset(const struct channel *c)
+{
+    int why = 0;
+    socklen_t length = sizeof(why);
+
+    return c->way == WAY_SOCKET &&
+           getsockopt(c->write_fd, SOL_SOCKET, SO_ERROR, &why, &length) == 0 && why != 0;
+}
+
+static bool wait_read(struct channel *c, bool *unknown, GError **error)
+{
+    for (;;) {
+        bool gone = reader_gone(c);
+
+        if (was_reset(c) || (gone && bytes_unread(c) > 0)) {
+            return fail(error, "the other side has gone before it had read all");
+        }
+        if (gone || bytes_unread(c) == 0) {
+            return true;
+        }
+        if (channel_wait_broken(c, LOOK_NS)) {
+            *unknown = true;
+            return fail(error, "the migration was broken off");
+        }
+    }
+}
+
+/* A command says by its status whether it did what it had to do. */
+static bool reap(struct channel *c, bool *unknown, GError **error)
 {
     int status;
 
@@ -563,7 +614,8 @@ static bool reap(struct channel *c, GError **error)
             status = 0; /* somebody else has it */
             break;
         }
-        if (channel_wait_broken(c, 2000000)) {
+        if (channel_wait_broken(c, LOOK_NS)) {
+            *unknown = true;
             return fail(error, "the migration was broken off");
         }
     }
@@ -576,18 +628,30 @@ static bool reap(struct channel *c, GError **error)
                : fail(error, "the command failed with status %d", WEXITSTATUS(status));
 }
 
-bool channel_finish(struct channel *c, GError **error)
+bool channel_finish(struct channel *c, bool *unknown, GError **error)
 {
-    if (c->way == WAY_FILE && c->uri.kind == CHANNEL_FILE && c->write_fd >= 0 &&
-        fsync(c->write_fd) < 0) {
-        return fail(error, "Unable to write to file: %s", g_strerror(errno));
+    *unknown = false;
+    if (c->way == WAY_FILE) {
+        return c->uri.kind != CHANNEL_FILE || fsync(c->write_fd) == 0 ||
+               fail(error, "Unable to write to file: %s", g_strerror(errno));
+    }
+    if (!wait_read(c, unknown, error)) {
+        return false;
     }
     if (c->child) {
         close_fds(c);
-        return reap(c, error);
-    }
-    if (c->way == WAY_SOCKET) {
-        shutdown(c->write_fd, SHUT_WR);
+        return reap(c, unknown, error);
     }
     return true;
+}
+
+void channel_leave(struct channel *c)
+{
+    close_fds(c);
+    while (c->child && waitpid(c->child, NULL, WNOHANG) == 0) {
+        if (channel_wait_broken(c, 100 * LOOK_NS)) {
+            break;
+        }
+    }
+    c->child = 0;
 }

@@ -46,11 +46,16 @@ bool channel_write(struct channel *c, const void *data, size_t bytes, GError **e
 bool channel_write_pieces(struct channel *c, struct iovec *iov, int n, GError **error);
 /* All of it. What ends before is an error. */
 bool channel_read(struct channel *c, void *data, size_t bytes, GError **error);
-/* Nothing more will be written: a file is on stable storage, a command has ended with status 0. */
-bool channel_finish(struct channel *c, GError **error);
+/* Nothing more will be written, and nobody answers: waits until the other side has read all, a file
+ * is on stable storage, a command has ended with status 0. On failure *unknown tells whether the
+ * other side may have all nevertheless. */
+bool channel_finish(struct channel *c, bool *unknown, GError **error);
 
-/* Nothing more is read or written; the other side sees the end. The command goes on as it likes. */
+/* Nothing more is read or written; the other side sees the end. */
 void channel_close(struct channel *c);
+/* The same, and a command is not ended by channel_free() but waited for, until it ends or
+ * channel_break(): a guest may live in it. */
+void channel_leave(struct channel *c);
 
 /* Any thread. */
 void channel_break(struct channel *c);

@@ -408,6 +408,14 @@ static bool take_answer(struct outgoing *o, const char *ok, bool *refused)
     return done;
 }
 
+static bool not_known(struct outgoing *o)
+{
+    if (o->outcome_unknown) {
+        g_prefix_error(&o->error, "whether the destination runs the guest is not known: ");
+    }
+    return false;
+}
+
 static bool hand_over(struct outgoing *o)
 {
     bool refused;
@@ -422,14 +430,14 @@ static bool hand_over(struct outgoing *o)
         return false;
     }
     o->ram.numbers.transferred = o->stream.bytes;
-    if (o->answers && !take_answer(o, "run ", &refused)) {
-        o->outcome_unknown = !refused;
-        if (o->outcome_unknown) {
-            g_prefix_error(&o->error, "whether the destination runs the guest is not known: ");
-        }
-        return false;
+    if (!o->answers) {
+        return channel_finish(o->channel, &o->outcome_unknown, &o->error) || not_known(o);
     }
-    return channel_finish(o->channel, &o->error);
+    if (!take_answer(o, "run ", &refused)) {
+        o->outcome_unknown = !refused;
+        return not_known(o);
+    }
+    return true;
 }
 
 static bool send_all(struct outgoing *o)
@@ -457,14 +465,18 @@ static gpointer run(gpointer arg)
 {
     struct outgoing *o = arg;
     sigset_t pipe;
+    bool gone;
 
     sigemptyset(&pipe);
     sigaddset(&pipe, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &pipe, NULL);
     thread_begin("migration", THREAD_OTHER);
-    send_all(o);
+    gone = send_all(o) || o->outcome_unknown;
     channel_close(o->channel);
     main_call(&o->call, end_on_main, o);
+    if (gone) {
+        channel_leave(o->channel);
+    }
     thread_end();
     return NULL;
 }

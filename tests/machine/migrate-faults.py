@@ -287,6 +287,70 @@ class Faults(Migrating):
                 self.assertTrue(locked(self.image))
         self.finish(source)
 
+    def test_reader_goes(self):
+        """Without answers the source is done when the other side has read all. One that goes earlier,
+        even with the last bytes in its buffer, has not got the guest."""
+        source = self.start()
+        source.capabilities(return_path=False)
+        cases = [("exec:true", ""), ("exec:head -c 4000 >/dev/null", "")]
+        for kind in ("pipe", "socket"):
+            ours, theirs = os.pipe() if kind == "pipe" else [s.detach() for s in socket.socketpair()]
+            self.send_fd(source, theirs, kind)
+            cases.append((f"fd:{kind}", ours))
+        for uri, ours in cases:
+            with self.subTest(uri=uri):
+                source.qmp.command("migrate", uri=uri)
+                if ours != "":
+                    self.read_but_last(source, ours)
+                info = self.ended(source)
+                self.assertEqual(info["status"], "failed", info)
+                self.assertEqual(source.status(), "running")
+                self.assertTrue(locked(self.image))
+        self.finish(source)
+
+    def send_fd(self, source, fd, name):
+        """The other end goes to the source."""
+        socket.send_fds(source.qmp.sock, [b'{"execute": "getfd", "arguments": {"fdname": "%s"}}' % name.encode()], [fd])
+        self.assertEqual(source.qmp.read(), {"return": {}})
+        os.close(fd)
+
+    def read_but_last(self, source, fd):
+        """Takes records until the last, of which a byte is left."""
+        def take(n):
+            data = b""
+            while len(data) < n:
+                piece = os.read(fd, n - len(data))
+                self.assertTrue(piece, source.errors)
+                data += piece
+            return data
+
+        while True:
+            header = take(HEADER)
+            rest = struct.unpack_from("<I", header, 8)[0] + CHECK
+            if header[:4] == b"fin ":
+                take(rest - 1)
+                self.assertIn(source.ask("query-migrate")["status"], ("active", "device"))
+                os.close(fd)
+                return
+            take(rest)
+
+    def test_not_done(self):
+        """A command that has read all and does not end: who cancels now is told that it is not known
+        who has the guest."""
+        source = self.start()
+        source.capabilities(return_path=False)
+        ready = self.path("ready")
+        source.qmp.command("migrate", uri=f"exec:cat >/dev/null; : >{ready}; exec sleep 1000")
+        self.wait_for(ready)
+        self.assertEqual(source.ask("query-migrate")["status"], "active")
+        source.qmp.command("migrate_cancel")
+        info = self.ended(source)
+        self.assertEqual((info["status"], source.status()), ("failed", "postmigrate"))
+        self.assertIn("is not known", info["error-desc"])
+        self.assertEqual(source.ask("cont"), {})
+        self.assertTrue(locked(self.image))
+        self.finish(source)
+
     def test_different(self):
         """The destination is another machine: both sides' values are told."""
         source = self.start()
