@@ -370,6 +370,11 @@ bool vclock_running(struct vclock *clock)
     return atomic_load_explicit(&clock->running, memory_order_relaxed);
 }
 
+bool vclock_timers_fire(struct vclock *clock)
+{
+    return vclock_running(clock) && !clock->stepped && !atomic_load(&clock->held);
+}
+
 bool vclock_stepped(struct vclock *clock)
 {
     return clock->stepped;

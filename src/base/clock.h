@@ -51,6 +51,8 @@ bool vclock_stepped(struct vclock *clock);
 
 /* While on, time goes on but no timer fires; afterwards those that are due do. Main thread. */
 void vclock_hold_timers(struct vclock *clock, bool on);
+/* Whether timers fire by themselves now: time goes on, and none of the above. Any thread. */
+bool vclock_timers_fire(struct vclock *clock);
 
 /* Sets a stopped clock to now_ns, as after loading a saved machine. */
 void vclock_set(struct vclock *clock, int64_t now_ns);

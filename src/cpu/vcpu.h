@@ -43,8 +43,9 @@ enum vcpu_request {
     VCPU_REQ_MCE = 1u << 8,
     VCPU_REQ_TLB_FLUSH = 1u << 9, /* the memory map changed */
     VCPU_REQ_DEBUG = 1u << 10,
-    VCPU_REQ_RUN = 1u << 11,  /* run functions queued by vcpu_run_on() */
-    VCPU_REQ_CODE = 1u << 12, /* software CPU: code was overwritten, drop its decoded form */
+    VCPU_REQ_RUN = 1u << 11,   /* run functions queued by vcpu_run_on() */
+    VCPU_REQ_CODE = 1u << 12,  /* software CPU: code was overwritten, drop its decoded form */
+    VCPU_REQ_TIMER = 1u << 13, /* software CPU: its local APIC's timer is due in a moment */
 };
 
 enum run_exit {

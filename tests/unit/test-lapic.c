@@ -66,7 +66,7 @@ static void setup(struct fixture *f, gconstpointer data)
         .cpus = N, .max_cpus = N, .sockets = 1, .dies = 1, .cores = N, .threads = 1};
     g_autoptr(GError) error = NULL;
     big_lock_init(&f->lock);
-    f->clock = vclock_new(NULL, true);
+    f->clock = vclock_new(NULL, data == NULL);
     f->mem = address_space_new("memory", UINT64_MAX);
     f->io = address_space_new("I/O", 0xffff);
     f->model = cpu_model_new(NULL, &topology, &error);
@@ -331,6 +331,52 @@ static void test_timer_late(struct fixture *f, gconstpointer data)
     g_assert_cmpint(lapic_take_interrupt(l), ==, 0x41);
 }
 
+/* On a clock that runs: the vCPU watches for what is due in a moment; no timer of the clock does.
+ */
+static void test_near(struct fixture *f, gconstpointer data)
+{
+    struct lapic *l = apic(f, 0);
+    _Atomic uint32_t *req = &f->cpus->vcpu[0]->req;
+    int vector;
+
+    vclock_start(f->clock);
+    enable_all(f);
+    lapic_write(l, DIVIDE, 0xb); /* by 1 */
+    lapic_write(l, LVT_TIMER, 0x40);
+    lapic_write(l, INITIAL, 4000000000u);
+    g_assert_cmphex(atomic_load(req) & VCPU_REQ_TIMER, ==, 0);
+    g_assert_cmpint(vclock_deadline(f->clock), >, 0);
+    lapic_write(l, INITIAL, 2000);
+    g_assert_cmphex(atomic_load(req) & VCPU_REQ_TIMER, !=, 0);
+    g_assert_cmpint(vclock_deadline(f->clock), ==, -1);
+    while ((vector = lapic_take_interrupt(l)) < 0) {
+        lapic_timer_watch(l, true);
+    }
+    g_assert_cmpint(vector, ==, 0x40);
+    g_assert_cmphex(atomic_load(req) & VCPU_REQ_TIMER, ==, 0);
+    lapic_write(l, EOI, 0);
+    lapic_timer_watch(l, true);
+    g_assert_cmpint(lapic_take_interrupt(l), ==, -1); /* once */
+    /* held back by the debugger */
+    lapic_write(l, INITIAL, 2000);
+    vclock_hold_timers(f->clock, true);
+    int64_t now = vclock_now(f->clock);
+    while (vclock_now(f->clock) < now + 10000) {
+        lapic_timer_watch(l, true);
+    }
+    g_assert_cmpint(lapic_take_interrupt(l), ==, -1);
+    vclock_hold_timers(f->clock, false);
+    lapic_timer_watch(l, true);
+    g_assert_cmpint(lapic_take_interrupt(l), ==, 0x40);
+    lapic_write(l, EOI, 0);
+    /* stopped, and put off */
+    lapic_write(l, INITIAL, 2000);
+    lapic_write(l, INITIAL, 0);
+    lapic_timer_watch(l, true);
+    g_assert_cmphex(atomic_load(req) & VCPU_REQ_TIMER, ==, 0);
+    g_assert_cmpint(lapic_take_interrupt(l), ==, -1);
+}
+
 static void test_tsc_deadline(struct fixture *f, gconstpointer data)
 {
     struct cpu *c = f->cpus->vcpu[0]->accel;
@@ -465,6 +511,7 @@ int main(int argc, char **argv)
     ADD("errors", test_errors);
     ADD("timer", test_timer);
     ADD("late-timer", test_timer_late);
+    g_test_add("/lapic/near", struct fixture, "running", setup, test_near, teardown);
     ADD("tsc-deadline", test_tsc_deadline);
     ADD("base", test_base);
     ADD("extint", test_extint);

@@ -81,6 +81,7 @@ struct lapic {
     uint32_t timer_initial, timer_divide;
     int64_t timer_deadline_ns; /* -1: idle */
     uint64_t tsc_deadline;
+    bool timer_watched; /* by the vCPU, instead of `timer` */
 };
 
 struct lapic_bus {

@@ -3,11 +3,16 @@
  * 15H's crystal), divided.
  *
  * Its fields are under a mutex: the callback runs on the main thread.
+ *
+ * A deadline that is near is not worth two threads' waking up: the vCPU looks for it itself, at
+ * every block of code (VCPU_REQ_TIMER stays set so long) or, in a HLT, all the time.
  */
 #include "cpu/x86/lapic-priv.h"
 
 #define MIN_PERIOD_NS                                                                              \
     20000 /* a periodic timer faster than this is held back: the host has to live */
+
+#define NEAR_NS 10000 /* the vCPU watches for what is due within this time */
 
 static unsigned divider(uint32_t reg)
 {
@@ -21,10 +26,22 @@ static int64_t ticks_to_ns(const struct lapic *apic, uint64_t ticks)
     return (int64_t)muldiv64(ticks, 1000000, apic->bus->cpus->tsc_khz);
 }
 
+static bool is_near(const struct lapic *apic, int64_t deadline_ns)
+{
+    struct vclock *clock = apic->bus->cpus->clock;
+
+    return deadline_ns >= 0 && deadline_ns - vclock_now(clock) < NEAR_NS &&
+           vclock_timers_fire(clock);
+}
+
 static void timer_arm(struct lapic *apic, int64_t deadline_ns)
 {
     apic->timer_deadline_ns = deadline_ns;
-    if (deadline_ns < 0) {
+    apic->timer_watched = is_near(apic, deadline_ns);
+    if (apic->timer_watched) {
+        vcpu_request(apic->vcpu, VCPU_REQ_TIMER);
+    }
+    if (deadline_ns < 0 || apic->timer_watched) {
         vtimer_cancel(&apic->timer);
     } else {
         vtimer_set(&apic->timer, deadline_ns);
@@ -51,9 +68,37 @@ static bool timer_take_expiry(struct lapic *apic)
         timer_arm(apic, period < MIN_PERIOD_NS ? now + MIN_PERIOD_NS : next);
     } else if (fire) {
         apic->timer_deadline_ns = -1;
+        apic->timer_watched = false;
         apic->tsc_deadline = 0;
     }
     return fire;
+}
+
+/* Whether it is worth looking again at once. */
+static bool timer_look(struct lapic *apic)
+{
+    bool can_fire = vclock_timers_fire(apic->bus->cpus->clock), fire, watched;
+
+    g_mutex_lock(&apic->mutex);
+    fire = can_fire && apic->timer_watched && timer_take_expiry(apic);
+    watched = apic->timer_watched;
+    if (!watched) {
+        atomic_fetch_and(&apic->vcpu->req, ~(uint32_t)VCPU_REQ_TIMER);
+    }
+    g_mutex_unlock(&apic->mutex);
+    if (fire) {
+        lapic_lvt_fire(apic, LVT_TIMER);
+    }
+    return watched && can_fire;
+}
+
+void lapic_timer_watch(struct lapic *apic, bool wait)
+{
+    while (timer_look(apic) && wait && atomic_load(&apic->vcpu->req) == VCPU_REQ_TIMER) {
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+    }
 }
 
 void lapic_timer_expired(void *opaque)

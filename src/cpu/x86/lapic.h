@@ -56,6 +56,10 @@ void lapic_set_tsc_deadline(struct lapic *apic, uint64_t tsc, int64_t deadline_n
 bool lapic_has_interrupt(const struct lapic *apic);
 int lapic_take_interrupt(struct lapic *apic);
 
+/* The vCPU's thread, when VCPU_REQ_TIMER is set: fires the timer if it is due. wait: as long as
+ * nothing else is requested, waits for it. */
+void lapic_timer_watch(struct lapic *apic, bool wait);
+
 /* The register page as KVM_GET_LAPIC has it (1 KiB: the first 16 bytes of each 4 * 16 bytes hold
  * the register, at its xAPIC offset). Parked only. The timer is re-armed by set. */
 void lapic_get_page(const struct lapic *apic, uint8_t page[1024]);

@@ -550,6 +550,9 @@ bool soft_events(struct cpu *c, enum run_exit *exit)
         return true;
     }
     nmi_request(c);
+    if (unlikely(req & VCPU_REQ_TIMER)) {
+        lapic_timer_watch(c->lapic, c->halted);
+    }
     if (unlikely(c->inject >= 0)) {
         return inject_now(c, exit);
     }
