@@ -19,6 +19,11 @@
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
 #endif
 
+/* Large pages of the host spare it page walks, and faults; but firmware and small guests scatter a
+ * few bytes over low memory, and shall not cost that much. */
+#define HUGE_PAGE_SIZE (2u << 20)
+#define HUGE_PAGE_FROM (16u << 20) /* offset in the block */
+
 static GQuark ram_error_quark(void)
 {
     return g_quark_from_static_string("godwit-memory");
@@ -43,15 +48,29 @@ static bool fail(const char *name, uint64_t size, const char *what, int err, GEr
     return false;
 }
 
-/* Address space for it with the guard page, and nothing in it yet; MAP_FAILED with errno. */
+/* Address space for it with the guard page, and nothing in it yet; MAP_FAILED with errno. Large
+ * blocks start where a large page of the host may. */
 static void *reserve(uint64_t size)
 {
+    uint64_t slack = size > HUGE_PAGE_FROM ? HUGE_PAGE_SIZE : 0, kept = size + GUEST_PAGE_SIZE;
+
     errno = ENOMEM;
-    if (size > SIZE_MAX - GUEST_PAGE_SIZE) {
+    if (size > SIZE_MAX - GUEST_PAGE_SIZE - slack) {
         return MAP_FAILED;
     }
-    return mmap(NULL, size + GUEST_PAGE_SIZE, PROT_NONE,
-                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint8_t *p =
+        mmap(NULL, kept + slack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED || slack == 0) {
+        return p;
+    }
+    uint64_t before = -(uintptr_t)p & (HUGE_PAGE_SIZE - 1);
+    if (before > 0) {
+        munmap(p, before);
+    }
+    if (before < slack) {
+        munmap(p + before + kept, slack - before);
+    }
+    return p + before;
 }
 
 /* The file, as large as the memory: an empty one is made so, a smaller one is an error. */
@@ -94,6 +113,9 @@ static bool advise(void *host, const char *name, uint64_t size, const struct ram
     }
     if (backing && !backing->no_merge && !backing->share) {
         madvise(host, size, MADV_MERGEABLE); /* where the host can */
+    }
+    if (size > HUGE_PAGE_FROM) {
+        madvise((uint8_t *)host + HUGE_PAGE_FROM, size - HUGE_PAGE_FROM, MADV_HUGEPAGE);
     }
     if (backing && backing->prealloc && madvise(host, size, MADV_POPULATE_WRITE) != 0) {
         return fail(name, size, "prealloc: ", errno, error);
