@@ -7,6 +7,7 @@
  * always comes before STOP.
  */
 #include "block/block-priv.h"
+#include "block/throttle-priv.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -36,6 +37,7 @@ struct block_backend {
     enum block_device_io_status io_status; /* main thread */
     _Atomic bool write_cache;
     _Atomic bool read_only;
+    struct throttle_member throttle;
     gint refs; /* one for each report on its way */
     /* under graph->mutex */
     struct block_request *held, **held_tail;
@@ -43,6 +45,11 @@ struct block_backend {
 };
 
 /* ---- life */
+
+static void backend_go(struct throttle_member *member, struct block_request *r)
+{
+    block_node_submit(r->backend->root->node, r);
+}
 
 struct block_backend *block_backend_new(struct block_graph *graph, const char *name)
 {
@@ -53,6 +60,7 @@ struct block_backend *block_backend_new(struct block_graph *graph, const char *n
     b->has_drive = name[0] != '\0';
     b->refs = 1;
     b->held_tail = &b->held;
+    b->throttle.go = backend_go;
     b->drive_rerror = b->drive_werror = BLOCKDEV_ON_ERROR_AUTO;
     atomic_init(&b->write_cache, true);
     g_ptr_array_add(graph->backends, b);
@@ -81,6 +89,7 @@ void block_backend_free(struct block_backend *b)
 {
     if (b) {
         block_backend_remove(b);
+        throttle_member_leave(&b->throttle);
         g_ptr_array_remove(b->graph->backends, b);
         backend_unref(b);
     }
@@ -498,7 +507,21 @@ void block_backend_start(struct block_request *r)
         node_done(r, 0);
         return;
     }
-    block_node_submit(b->root->node, r);
+    if (b->throttle.group && r->op != BLOCK_FLUSH) {
+        throttle_member_submit(&b->throttle, r);
+    } else {
+        block_node_submit(b->root->node, r);
+    }
+}
+
+struct throttle_member *block_backend_throttle(struct block_backend *b)
+{
+    return &b->throttle;
+}
+
+struct block_graph *block_backend_graph(const struct block_backend *b)
+{
+    return b->graph;
 }
 
 static void start_posted(void *arg)
@@ -735,6 +758,9 @@ struct block_info *block_backend_info(struct block_backend *b)
         info->inserted = block_node_info(b->root->node, false);
         info->inserted->ro = block_backend_read_only(b);
         info->inserted->cache->writeback = block_backend_write_cache(b);
+        if (b->throttle.group) {
+            throttle_group_describe(b->throttle.group, info->inserted);
+        }
     }
     return info;
 }

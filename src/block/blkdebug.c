@@ -136,18 +136,15 @@ static void blkdebug_submit(struct block_node *node, struct block_request *r)
     }
 }
 
-static void blkdebug_refresh(struct block_node *node)
-{
-    const struct blkdebug *d = node->state;
-
-    atomic_store(&node->bytes, block_node_bytes(d->image->node));
-}
-
 const struct block_driver block_blkdebug = {
     .id = BLOCKDEV_DRIVER_BLKDEBUG,
     .size = sizeof(struct blkdebug),
     .open = blkdebug_open,
     .close = blkdebug_close,
     .submit = blkdebug_submit,
-    .refresh = blkdebug_refresh,
+    .refresh = block_filter_refresh,
+    .resize = block_filter_resize,
+    .status = block_filter_status,
+    .clear = block_filter_clear,
+    .allocated_bytes = block_filter_allocated,
 };

@@ -8,11 +8,13 @@
 #define BLOCK_BLOCK_PRIV_H
 
 #include "block/block.h"
+#include "block/throttle.h"
 #include <stdatomic.h>
 
 #define BLOCK_MAX_NODES 1000
 #define BLOCK_MAX_DEPTH 100 /* of nodes standing on nodes */
 
+struct throttle_member;
 struct uring;
 struct block_status;
 
@@ -100,6 +102,12 @@ struct block_graph {
     unsigned plugged;
     GThreadPool *workers; /* NULL until needed; I/O thread */
     GThreadPool *serial;  /* made with the I/O thread */
+    /* limits; throttle-group.c */
+    GPtrArray *throttle_groups; /* changed by the main thread on the I/O thread */
+    struct throttle_clock throttle_clock;
+    GSource *throttle_timer;    /* I/O thread */
+    _Atomic unsigned throttles; /* members of groups */
+    _Atomic unsigned hurry;     /* who can't wait: block_hurry_begin() */
     /* any thread, under mutex */
     GMutex mutex;
     GCond idle;
@@ -109,7 +117,7 @@ struct block_graph {
 };
 
 extern const struct block_driver block_blkdebug, block_file, block_host_device, block_null,
-    block_qcow2, block_quorum, block_raw;
+    block_qcow2, block_quorum, block_raw, block_throttle;
 
 /* raw.c: the format of this raw node was guessed. */
 void block_raw_set_guessed(struct block_node *node);
@@ -153,6 +161,15 @@ struct block_node *block_find_one(struct block_graph *graph, const char *device,
 bool block_child_move(struct block_child *child, struct block_node *to, GError **error);
 bool block_node_add_backing(struct block_node *node, struct block_node *backing, GError **error);
 void block_node_remove_backing(struct block_node *node);
+
+/* ---- filter.c: functions of drivers whose nodes stand on one child and are as long as it */
+
+void block_filter_refresh(struct block_node *node);
+int block_filter_resize(struct block_node *node, uint64_t bytes, GError **error);
+int block_filter_status(struct block_node *node, uint64_t offset, uint64_t bytes,
+                        struct block_status *status);
+int block_filter_clear(struct block_node *node);
+int64_t block_filter_allocated(struct block_node *node);
 
 /* ---- request.c: I/O thread */
 
@@ -219,8 +236,14 @@ struct event_sink *block_backend_events(const struct block_backend *backend);
 
 /* The node has another length. */
 void block_backend_resized(struct block_backend *backend);
+struct throttle_member *block_backend_throttle(struct block_backend *backend); /* never NULL */
+struct block_graph *block_backend_graph(const struct block_backend *backend);
 const char *block_backend_drive_id(const struct block_backend *backend); /* NULL: none */
 struct block_backend *block_backend_by_name(struct block_graph *graph, const char *name);
+
+/* The back end of a -drive's id or of a device's id or path, exactly one of them given. media.c */
+struct block_backend *block_backend_find(struct block_graph *graph, const char *device,
+                                         const char *id, GError **error);
 
 /* ---- query.c */
 struct block_device_info *block_node_info(struct block_node *node, bool flat);

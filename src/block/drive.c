@@ -7,11 +7,12 @@
  * With snapshot=on the drive writes into a temporary qcow2 image on top, which nobody else sees and
  * which goes with the process.
  *
- * Left out, with an error that says so: throttling, copy-on-read, remote images.
+ * Left out, with an error that says so: copy-on-read, remote images.
  */
 #include "block/block-priv.h"
 #include "block/create.h"
 #include "block/image.h"
+#include "block/throttle-priv.h"
 
 #include "base/log.h"
 #include "qapi-visit.h"
@@ -258,7 +259,7 @@ static bool image_flags(struct params *p, struct image_text *image, bool cdrom, 
 
 static bool unsupported(struct params *p, GError **error)
 {
-    static const char *const prefixes[] = {"throttling.", "bps", "iops", "copy-on-read", NULL};
+    static const char *const prefixes[] = {"copy-on-read", NULL};
 
     for (guint i = 0; i < p->items->len; i++) {
         const char *key = g_array_index(p->items, struct param, i).key;
@@ -359,12 +360,21 @@ static bool parse_policy(struct params *p, const char *key, bool read,
 
 /* ---- a drive */
 
+static void drive_limits(struct drive *d, const struct throttle_config *config, const char *group)
+{
+    if (throttle_config_is_on(config)) {
+        block_backend_set_throttle(d->backend, config, group ? group : d->id);
+    }
+}
+
 static bool drive_fill(struct block_graph *graph, struct drive *d, struct params *p,
                        struct image_text *image, const struct drive_rules *rules, GError **error)
 {
     const char *interface = params_take(p, "if"), *media = params_take(p, "media");
     const char *id = params_take(p, "id"), *file = params_take(p, "file");
     enum blockdev_on_error rerror, werror;
+    g_autofree char *group = NULL;
+    struct throttle_config limits;
 
     d->interface = rules->interface;
     if (interface && !parse_interface(interface, &d->interface, error)) {
@@ -377,7 +387,8 @@ static bool drive_fill(struct block_graph *graph, struct drive *d, struct params
     d->cdrom = media && strcmp(media, "cdrom") == 0;
     if (!params_take_bool(p, "snapshot", &image->snapshot, error) || unsupported(p, error) ||
         !place(graph, d, p, rules, error) || !parse_policy(p, "rerror", true, &rerror, error) ||
-        !parse_policy(p, "werror", false, &werror, error)) {
+        !parse_policy(p, "werror", false, &werror, error) ||
+        !throttle_config_from_params(&limits, p, &group, error)) {
         return false;
     }
     d->id = id ? g_strdup(id) : default_id(d);
@@ -400,6 +411,7 @@ static bool drive_fill(struct block_graph *graph, struct drive *d, struct params
     }
     d->backend = block_backend_new(graph, d->id);
     block_backend_set_policy(d->backend, rerror, werror, image->writethrough, image->read_only);
+    drive_limits(d, &limits, group);
     /* file.filename= and the like name an image too */
     return (!file && !strstr(image->options->str, "driver=")) || open_image(graph, d, image, error);
 }

@@ -19,7 +19,7 @@
 
 static const struct block_driver *const drivers[] = {
     &block_blkdebug, &block_file,   &block_host_device, &block_null,
-    &block_qcow2,    &block_quorum, &block_raw,
+    &block_qcow2,    &block_quorum, &block_raw,         &block_throttle,
 };
 
 GQuark block_error_quark(void)
@@ -720,6 +720,7 @@ struct block_graph *block_graph_new(struct event_sink *events, struct loop *main
     graph->nodes = g_ptr_array_new();
     graph->backends = g_ptr_array_new();
     graph->drives = g_ptr_array_new_with_free_func(drive_free);
+    graph->throttle_groups = g_ptr_array_new();
     graph->waiting_tail = &graph->waiting;
     g_mutex_init(&graph->mutex);
     g_cond_init(&graph->idle);
@@ -765,6 +766,10 @@ static void free_uring(void *arg)
 
     uring_free(graph->uring);
     graph->uring = NULL;
+    if (graph->throttle_timer) {
+        g_source_destroy(graph->throttle_timer);
+        g_source_unref(graph->throttle_timer);
+    }
 }
 
 void block_graph_free(struct block_graph *graph)
@@ -796,6 +801,7 @@ void block_graph_free(struct block_graph *graph)
     }
     g_ptr_array_unref(graph->nodes);
     g_ptr_array_unref(graph->backends);
+    g_ptr_array_unref(graph->throttle_groups);
     g_mutex_clear(&graph->mutex);
     g_cond_clear(&graph->idle);
     g_free(graph);

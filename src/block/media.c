@@ -24,8 +24,8 @@ static bool is_of(const struct block_backend *b, const char *id)
     const char *qdev = block_backend_qdev(b);
     size_t n = strlen(id);
 
-    if (!qdev) {
-        return false;
+    if (!qdev || strcmp(qdev, id) == 0) {
+        return qdev != NULL;
     }
     if (g_str_has_prefix(qdev, PERIPHERAL)) {
         qdev += strlen(PERIPHERAL);
@@ -33,8 +33,8 @@ static bool is_of(const struct block_backend *b, const char *id)
     return strncmp(qdev, id, n) == 0 && (qdev[n] == '\0' || qdev[n] == '/');
 }
 
-static struct block_backend *find(struct block_graph *graph, const char *device, const char *id,
-                                  GError **error)
+struct block_backend *block_backend_find(struct block_graph *graph, const char *device,
+                                         const char *id, GError **error)
 {
     struct block_backend *b = NULL;
 
@@ -196,7 +196,7 @@ static void close_tray(struct block_backend *b)
 bool block_open_tray(struct block_graph *graph, const char *device, const char *id, bool force,
                      GError **error)
 {
-    struct block_backend *b = find(graph, device, id, error);
+    struct block_backend *b = block_backend_find(graph, device, id, error);
 
     /* A locked tray opens when the guest lets it: that is no error. */
     return b && open_tray(b, name_of(device, id), force, error) != REFUSED;
@@ -204,7 +204,7 @@ bool block_open_tray(struct block_graph *graph, const char *device, const char *
 
 bool block_close_tray(struct block_graph *graph, const char *device, const char *id, GError **error)
 {
-    struct block_backend *b = find(graph, device, id, error);
+    struct block_backend *b = block_backend_find(graph, device, id, error);
 
     if (!b || !check_removable(b, name_of(device, id), error)) {
         return false;
@@ -215,7 +215,7 @@ bool block_close_tray(struct block_graph *graph, const char *device, const char 
 
 bool block_remove_medium(struct block_graph *graph, const char *id, GError **error)
 {
-    struct block_backend *b = find(graph, NULL, id, error);
+    struct block_backend *b = block_backend_find(graph, NULL, id, error);
 
     return b && remove_medium(b, id, error);
 }
@@ -223,7 +223,7 @@ bool block_remove_medium(struct block_graph *graph, const char *id, GError **err
 bool block_insert_medium(struct block_graph *graph, const char *id, const char *node_name,
                          GError **error)
 {
-    struct block_backend *b = find(graph, NULL, id, error);
+    struct block_backend *b = block_backend_find(graph, NULL, id, error);
     struct block_node *node = block_node_find(graph, node_name);
 
     if (!b) {
@@ -245,7 +245,7 @@ bool block_insert_medium(struct block_graph *graph, const char *id, const char *
 bool block_eject(struct block_graph *graph, const char *device, const char *id, bool force,
                  GError **error)
 {
-    struct block_backend *b = find(graph, device, id, error);
+    struct block_backend *b = block_backend_find(graph, device, id, error);
     const char *name = name_of(device, id);
 
     if (!b) {
@@ -280,7 +280,7 @@ static struct block_node *open_medium(struct block_graph *graph, struct block_ba
 bool block_change_medium(struct block_graph *graph, const char *device, const char *id,
                          const struct block_medium *medium, GError **error)
 {
-    struct block_backend *b = find(graph, device, id, error);
+    struct block_backend *b = block_backend_find(graph, device, id, error);
     const char *name = name_of(device, id);
     struct block_node *node;
     enum opened opened;

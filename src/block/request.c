@@ -2,8 +2,10 @@
  * Requests on their way: into nodes, onto workers, and through drained sections.
  */
 #include "block/block-priv.h"
+#include "block/throttle-priv.h"
 
 #include "base/bytes.h"
+#include "base/lock.h"
 #include "base/threads.h"
 
 #include <errno.h>
@@ -121,6 +123,14 @@ static void waited_done(struct block_request *request, int result)
     g_mutex_unlock(&w->mutex);
 }
 
+/* Whoever has the machine lock has everybody wait. */
+static bool has_machine_lock(const struct block_graph *graph)
+{
+    const struct loop *main = graph->main;
+
+    return main->lock ? big_lock_held(main->lock) : g_main_context_is_owner(main->context);
+}
+
 static void waited_submit(void *arg)
 {
     struct waited *w = arg;
@@ -134,11 +144,16 @@ static void waited_submit(void *arg)
 
 static int node_wait(struct block_node *node, struct waited *w)
 {
+    bool hurry = has_machine_lock(node->graph);
+
     g_assert(g_thread_self() != node->graph->thread);
     w->node = node;
     w->request.done = waited_done;
     g_mutex_init(&w->mutex);
     g_cond_init(&w->cond);
+    if (hurry) {
+        block_hurry_begin(node->graph, true);
+    }
     loop_post(block_graph_loop(node->graph), waited_submit, w);
     g_mutex_lock(&w->mutex);
     thread_wait_begin("a disk request", NULL);
@@ -149,6 +164,9 @@ static int node_wait(struct block_node *node, struct waited *w)
     g_mutex_unlock(&w->mutex);
     g_mutex_clear(&w->mutex);
     g_cond_clear(&w->cond);
+    if (hurry) {
+        block_hurry_end(node->graph);
+    }
     return w->request.result;
 }
 
@@ -191,6 +209,9 @@ void block_drain_begin(struct block_graph *graph)
     g_assert(!graph->thread || g_thread_self() != graph->thread);
     g_mutex_lock(&graph->mutex);
     graph->drained++;
+    g_mutex_unlock(&graph->mutex);
+    block_hurry_begin(graph, true);
+    g_mutex_lock(&graph->mutex);
     thread_wait_begin("disk requests", NULL);
     while (graph->in_flight) {
         g_cond_wait(&graph->idle, &graph->mutex);
@@ -216,6 +237,7 @@ void block_drain_end(struct block_graph *graph)
 {
     struct block_request *list = NULL;
 
+    block_hurry_end(graph);
     g_mutex_lock(&graph->mutex);
     g_assert(graph->drained);
     if (--graph->drained == 0) {

@@ -143,6 +143,7 @@ struct machine {
     struct big_lock lock;
     struct loop *loop; /* the main thread's, dispatching under lock */
     struct vclock *clock;
+    struct vtimer disk_timer; /* limits of disks, where the clock is stepped */
     struct address_space *mem, *io;
     const struct accel_ops *accel; /* the chosen one */
     struct cpus *cpus;             /* NULL: none */

@@ -1,13 +1,15 @@
 /*
  * The tree of objects, with the places that QEMU has for them: vCPUs and the board's own devices in
  * /machine/unattached, devices of the command line in /machine/peripheral by their id, or without
- * one in /machine/peripheral-anon. Numbers are in order of creation, vCPUs first.
+ * one in /machine/peripheral-anon; what -object made in /objects by its id. Numbers are in order of
+ * creation, vCPUs first.
  *
- * Left out: buses, memory regions, interrupt lines, back ends.
+ * Left out: buses, memory regions, interrupt lines, chardevs.
  */
 #include "machine/objects.h"
 
 #include "cpu/x86/cpuid.h"
+#include "devices/core/object.h"
 #include "machine/machine.h"
 #include <string.h>
 
@@ -61,6 +63,14 @@ static void add_vcpu(struct machine *m, struct vcpu *vcpu, struct tree *t)
         ->vcpu = vcpu;
 }
 
+static void add_user(struct tree *t, struct object *user)
+{
+    const struct object_options *o = user->options;
+
+    add(t, g_strdup_printf("/objects/%s", o->id), g_strdup(object_type_str(o->qom_type)))->user =
+        user;
+}
+
 GPtrArray *objects_new(struct machine *m)
 {
     struct tree t = {.objects = g_ptr_array_new_with_free_func(object_free)};
@@ -74,6 +84,10 @@ GPtrArray *objects_new(struct machine *m)
         add_vcpu(m, m->cpus->vcpu[i], &t);
     }
     devices_foreach(&m->env, add_device, &t);
+    add_container(&t, "/objects");
+    for (guint i = 0; m->env.objects && i < m->env.objects->len; i++) {
+        add_user(&t, m->env.objects->pdata[i]);
+    }
     return t.objects;
 }
 

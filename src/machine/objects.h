@@ -9,14 +9,16 @@
 
 struct device;
 struct machine;
+struct object;
 struct vcpu;
 
 struct qom_object {
     char *path; /* "/machine/peripheral/wd" */
     char *type; /* "ib700" */
-    /* One of these, or neither: a container, or the machine. */
+    /* One of these, or none: a container, or the machine. */
     struct vcpu *vcpu;
     struct device *device;
+    struct object *user; /* made with -object */
 };
 
 /* struct qom_object *, parents before what is in them; owned by the caller. */

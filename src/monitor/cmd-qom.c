@@ -13,6 +13,7 @@
 #include "devices/virtio/virtio-balloon.h"
 #include "machine/objects.h"
 #include "monitor/qom-types.h"
+#include "monitor/qom-user.h"
 #include "qapi-commands.h"
 #include "qapi-visit.h"
 #include "qapi/error.h"
@@ -349,6 +350,23 @@ static void list_features(struct object_property_info_list *list)
     }
 }
 
+/* What -object takes for an object of this kind: the schema's members. */
+static void list_object_members(const char *name, struct object_property_info_list *list)
+{
+    const struct qapi_type *branch;
+    int kind;
+
+    if (!qapi_enum_parse(&object_type_type, name, &kind)) {
+        return;
+    }
+    branch = object_options_type.branches[kind];
+    for (size_t i = 0; branch && i < branch->n_members; i++) {
+        const struct qapi_member *m = &branch->members[i];
+
+        add_info(list, m->name, g_strdup(m->type == &qapi_str_type ? "string" : m->type->name));
+    }
+}
+
 static void list_properties(struct machine *m, const struct qom_object *object,
                             struct object_property_info_list *list)
 {
@@ -365,6 +383,8 @@ static void list_properties(struct machine *m, const struct qom_object *object,
         list_features(list);
     } else if (object->device) {
         list_class(object->device->class, list);
+    } else if (object->user) {
+        list_object_members(object->type, list);
     }
 }
 
@@ -439,6 +459,9 @@ static bool object_get(struct machine *m, GPtrArray *objects, const struct qom_o
     if (!*ret && object->vcpu) {
         *ret = get_feature(m, name);
     }
+    if (!*ret && object->user) {
+        *ret = qom_user_get(object->user, name);
+    }
     if (!*ret) {
         *ret = get_child(objects, object, name);
     }
@@ -484,6 +507,14 @@ bool qmp_qom_set(struct qmp_call *call, const struct qmp_qom_set_arg *arg, GErro
     if (special && special->set) {
         return special->set(call->machine, object, arg->value, errp);
     }
+    if (object->user) {
+        bool ours;
+        bool ok = qom_user_set(object->user, arg->property, arg->value, &ours, errp);
+
+        if (ours) {
+            return ok;
+        }
+    }
     if (object_has(call->machine, objects, object, arg->property)) {
         g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Property '%s.%s' is not writable",
                     object->type, arg->property);
@@ -516,23 +547,6 @@ qmp_qom_list_types(struct qmp_call *call, const struct qmp_qom_list_types_arg *a
         object_type_info_list_append(list, info);
     }
     return list;
-}
-
-/* What -object takes for an object of this kind: the schema's members. */
-static void list_object_members(const char *name, struct object_property_info_list *list)
-{
-    const struct qapi_type *branch;
-    int kind;
-
-    if (!qapi_enum_parse(&object_type_type, name, &kind)) {
-        return;
-    }
-    branch = object_options_type.branches[kind];
-    for (size_t i = 0; branch && i < branch->n_members; i++) {
-        const struct qapi_member *m = &branch->members[i];
-
-        add_info(list, m->name, g_strdup(m->type == &qapi_str_type ? "string" : m->type->name));
-    }
 }
 
 struct object_property_info_list *

@@ -25,7 +25,8 @@ class Objects(unittest.TestCase):
     def test_tree(self):
         m = self.start("-S", "-smp", "2", "-machine", "q35", "-cpu", "qemu64", "-device", "pvpanic",
                        "-device", "ib700,id=wd", "-device", "pvpanic-pci,id=p,events=1")
-        self.assertEqual(self.names(m, "/"), {"type": "string", "machine": "child<pc-q35-7.2-machine>"})
+        self.assertEqual(self.names(m, "/"), {
+            "type": "string", "machine": "child<pc-q35-7.2-machine>", "objects": "child<container>"})
         self.assertEqual(self.names(m, "/machine"), {
             "type": "string", "rtc-time": "struct tm", "unattached": "child<container>",
             "peripheral": "child<container>", "peripheral-anon": "child<container>"})

@@ -1,6 +1,7 @@
 /* Objects that the user makes beside devices: see object.h. */
 #include "devices/core/object.h"
 
+#include "block/throttle.h"
 #include "qapi/keyval.h"
 
 #include <fcntl.h>
@@ -16,6 +17,9 @@ static void object_free(struct object *o)
     }
     g_clear_pointer(&o->secret, g_bytes_unref);
     ram_block_free(o->ram);
+    if (o->throttle) {
+        throttle_group_release(o->throttle);
+    }
     object_options_free(o->options);
     g_free(o);
 }
@@ -139,7 +143,17 @@ bool object_options_memory(const struct object_options *options, uint64_t *bytes
     return true;
 }
 
-static bool object_open(struct object *o, GError **error)
+static bool open_throttle(struct object *o, struct block_graph *block, GError **error)
+{
+    if (!block) {
+        g_set_error(error, DEVICE_ERROR, 0, "there are no disks here that could have limits");
+        return false;
+    }
+    o->throttle = throttle_group_new(block, &o->options->u.throttle_group, o->options->id, error);
+    return o->throttle != NULL;
+}
+
+static bool object_open(struct device_env *env, struct object *o, GError **error)
 {
     struct ram_backing backing;
     uint64_t bytes;
@@ -148,9 +162,16 @@ static bool object_open(struct object *o, GError **error)
         o->ram = ram_block_new_backed(o->options->id, bytes, &backing, error);
         return o->ram != NULL;
     }
-    return o->options->qom_type == OBJECT_TYPE_RNG_RANDOM ? open_random(o, error)
-           : o->options->qom_type == OBJECT_TYPE_SECRET   ? load_secret(o, error)
-                                                          : true;
+    switch (o->options->qom_type) {
+    case OBJECT_TYPE_RNG_RANDOM:
+        return open_random(o, error);
+    case OBJECT_TYPE_SECRET:
+        return load_secret(o, error);
+    case OBJECT_TYPE_THROTTLE_GROUP:
+        return open_throttle(o, env->block, error);
+    default:
+        return true;
+    }
 }
 
 bool object_add(struct device_env *env, const struct object_options *options, GError **error)
@@ -169,7 +190,7 @@ bool object_add(struct device_env *env, const struct object_options *options, GE
     o = g_new0(struct object, 1);
     o->fd = -1;
     o->options = object_options_clone(options);
-    if (!object_open(o, error)) {
+    if (!object_open(env, o, error)) {
         object_free(o);
         return false;
     }
@@ -188,7 +209,7 @@ bool object_delete(struct device_env *env, const char *id, GError **error)
         g_set_error(error, DEVICE_ERROR, 0, "object '%s' not found", id);
         return false;
     }
-    if (o->users) {
+    if (o->users || (o->throttle && throttle_group_is_used(o->throttle))) {
         g_set_error(error, DEVICE_ERROR, 0, "object '%s' is in use, can not be deleted", id);
         return false;
     }

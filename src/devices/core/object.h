@@ -14,6 +14,7 @@ struct object {
     struct ram_block *ram; /* memory-backend-...; else NULL */
     int fd;                /* rng-random: the file, to be read without blocking; else -1 */
     GBytes *secret;        /* secret: what it holds, decoded; else NULL */
+    struct throttle_group *throttle; /* throttle-group; else NULL */
 };
 
 /* The memory that an object of a memory-backend kind has; false: it is of another. Strings stay
