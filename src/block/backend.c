@@ -596,6 +596,22 @@ void block_resume_all(struct block_graph *graph)
     }
 }
 
+static void nothing(void *arg)
+{
+}
+
+void block_backends_settle(struct block_graph *graph)
+{
+    for (guint i = 0; i < graph->backends->len; i++) {
+        const struct block_backend *b = graph->backends->pdata[i];
+        struct loop *loop = b->attach.loop;
+
+        if (loop && loop != graph->main && loop != graph->io) {
+            loop_call(loop, nothing, NULL);
+        }
+    }
+}
+
 struct cancel {
     struct block_request *list;
 };
@@ -647,6 +663,7 @@ void block_backend_cancel(struct block_backend *b)
     c.list = take_held(b);
     take_waiting(b, &c.list);
     loop_call(b->graph->io, cancel_on_io, &c);
+    block_backends_settle(b->graph);
     block_drain_end(b->graph);
 }
 

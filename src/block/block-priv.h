@@ -225,6 +225,10 @@ struct block_stats *block_backend_stats(struct block_backend *backend);
 /* I/O thread: submits what waited for the end of a drained section. */
 void block_backend_start(struct block_request *request);
 
+/* All completions that are on their way to threads of the user's are done when this returns. Main
+ * thread, or whoever else holds the machine lock. */
+void block_backends_settle(struct block_graph *graph);
+
 /* Takes the medium out: nothing is under way to it then. */
 void block_backend_remove(struct block_backend *backend);
 /* No device uses it, or one whose medium can be taken out. */

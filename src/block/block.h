@@ -180,7 +180,9 @@ struct block_dev_ops {
 struct block_attach {
     const struct block_dev_ops *ops;
     void *opaque;
-    struct loop *loop;   /* where completions are called: the main loop or block_graph_loop() */
+    /* Where completions are called: the main loop, block_graph_loop() or one of a thread that never
+     * takes the machine lock. */
+    struct loop *loop;
     const char *qdev;    /* the device's path in query-block; copied */
     bool read_only;      /* the device never writes: a CD-ROM */
     bool share_rw;       /* others may write too */
@@ -226,8 +228,8 @@ void block_backend_submit(struct block_backend *backend, struct block_request *r
 void block_backend_foreach_held(struct block_backend *backend,
                                 void (*fn)(struct block_request *, void *), void *opaque);
 /* Completes held requests with -ECANCELED and waits for those under way: from the device's reset().
- * done() has been called for all requests when this returns, if the attached loop is the I/O
- * thread's; else they come with the next turn of the main loop. */
+ * done() has been called for all requests when this returns, unless the attached loop is the
+ * main one: then they come with its next turn. */
 void block_backend_cancel(struct block_backend *backend);
 /* The guest has moved the tray of its drive: tells clients. Any thread. */
 void block_backend_tray_moved(struct block_backend *backend, bool open);

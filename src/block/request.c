@@ -220,6 +220,7 @@ void block_drain_begin(struct block_graph *graph)
     g_mutex_unlock(&graph->mutex);
     if (graph->io) { /* the last completion has returned too */
         loop_call(graph->io, nothing, NULL);
+        block_backends_settle(graph);
     }
 }
 

@@ -3,6 +3,8 @@
  */
 #include "monitor/monitor-priv.h"
 
+#include "devices/core/iothread.h"
+#include "devices/core/object.h"
 #include "devices/isa/mc146818rtc.h"
 #include "monitor/hmp.h"
 #include "monitor/monitor.h"
@@ -124,4 +126,23 @@ bool qmp_rtc_reset_reinjection(struct qmp_call *call, GError **errp)
         mc146818rtc_forget_lost(rtc);
     }
     return true;
+}
+
+struct io_thread_info_list *qmp_query_iothreads(struct qmp_call *call, GError **errp)
+{
+    const GPtrArray *objects = call->machine->env.objects;
+    struct io_thread_info_list *list = io_thread_info_list_new();
+
+    for (guint i = 0; objects && i < objects->len; i++) {
+        const struct object *o = objects->pdata[i];
+        struct io_thread_info *info;
+
+        if (o->iothread) {
+            info = g_new0(struct io_thread_info, 1);
+            info->id = g_strdup(o->options->id);
+            info->thread_id = iothread_tid(o->iothread);
+            io_thread_info_list_append(list, info);
+        }
+    }
+    return list;
 }

@@ -49,7 +49,8 @@ class Storage(initramfs.Shell, unittest.TestCase):
         with open(image, "wb") as file:
             file.truncate(DISK)
         m = self.boot("-drive", f"file={image},format=raw,if=none,id=d0",
-                      "-device", "virtio-blk-pci,drive=d0,werror=enospc")
+                      "-object", "iothread,id=io",
+                      "-device", "virtio-blk-pci,drive=d0,werror=enospc,iothread=io")
         self.command(m, "dd if=/dev/urandom of=/tmp/x bs=1M count=16 2>/dev/null", 240)
         m.send("dd if=/tmp/x of=/dev/vda bs=64k conv=fsync 2>/dev/null; echo dd=$?\n")
         event = m.qmp.event("BLOCK_IO_ERROR", timeout=240)["data"]

@@ -2,6 +2,7 @@
 #include "devices/core/object.h"
 
 #include "block/throttle.h"
+#include "devices/core/iothread.h"
 #include "qapi/keyval.h"
 
 #include <fcntl.h>
@@ -17,6 +18,7 @@ static void object_free(struct object *o)
     }
     g_clear_pointer(&o->secret, g_bytes_unref);
     ram_block_free(o->ram);
+    iothread_free(o->iothread);
     if (o->throttle) {
         throttle_group_release(o->throttle);
     }
@@ -163,6 +165,9 @@ static bool object_open(struct device_env *env, struct object *o, GError **error
         return o->ram != NULL;
     }
     switch (o->options->qom_type) {
+    case OBJECT_TYPE_IOTHREAD:
+        o->iothread = iothread_new(o->options->id);
+        return true;
     case OBJECT_TYPE_RNG_RANDOM:
         return open_random(o, error);
     case OBJECT_TYPE_SECRET:

@@ -11,9 +11,10 @@
 struct object {
     struct object_options *options; /* with its id and kind */
     unsigned users;
-    struct ram_block *ram; /* memory-backend-...; else NULL */
-    int fd;                /* rng-random: the file, to be read without blocking; else -1 */
-    GBytes *secret;        /* secret: what it holds, decoded; else NULL */
+    struct ram_block *ram;     /* memory-backend-...; else NULL */
+    struct iothread *iothread; /* iothread; else NULL */
+    int fd;                    /* rng-random: the file, to be read without blocking; else -1 */
+    GBytes *secret;            /* secret: what it holds, decoded; else NULL */
     struct throttle_group *throttle; /* throttle-group; else NULL */
 };
 

@@ -2,14 +2,17 @@
  * virtio-blk: a disk (VIRTIO 1.2, section 5.2), with several queues, flush, discard and
  * write-zeroes.
  *
- * Rings are worked on by the block layer's I/O thread: from the guest's doorbell to the interrupt
- * nothing waits for the machine lock. Requests that fail with the error action stop stay in the
- * back end and are tried again when the machine goes on; the guest sees nothing of it.
+ * Rings are worked on by the block layer's I/O thread, or by one of the user's (iothread=): from
+ * the guest's doorbell to the interrupt nothing waits for the machine lock. Requests that fail with
+ * the error action stop stay in the back end and are tried again when the machine goes on; the
+ * guest sees nothing of it.
  *
  * Left out: SCSI passthrough, zones, secure erase, lifetime.
  */
 #include "devices/virtio/virtio-blk.h"
 
+#include "devices/core/iothread.h"
+#include "devices/core/object.h"
 #include "devices/virtio/virtio-pci.h"
 #include <string.h>
 
@@ -85,7 +88,7 @@ static const struct state_desc virtio_blk_desc = {
 struct virtio_blk {
     struct virtio_pci proxy; /* first */
     struct {
-        char *drive, *serial;
+        char *drive, *serial, *iothread;
         uint32_t queues; /* UINT32_MAX: one for each vCPU */
         uint16_t queue_size;
         uint32_t logical_bytes, physical_bytes, opt_io_bytes, min_io_bytes;
@@ -95,14 +98,15 @@ struct virtio_blk {
     } cfg;
     struct virtio_blk_state s;
     struct block_backend *backend;
+    struct object *iothread; /* NULL: the block layer's own */
     bool read_only, write_cache;
     GPtrArray *arrived; /* struct arrival: requests of a loaded state, until the machine goes on */
-    /* the I/O thread's */
+    /* the home's */
     bool in_queue;   /* a queue is being worked on: its interrupts come at the end */
     uint64_t pushed; /* queues that have something to tell then, a bit each */
 };
 
-/* ---- requests; I/O thread */
+/* ---- requests; home */
 
 struct blk_request {
     struct block_request block; /* first */
@@ -292,11 +296,13 @@ static void handle(struct virtio_blk *d, struct virtqueue *vq, struct virtqueue_
 static void blk_queue(struct virtio *v, struct virtqueue *vq)
 {
     struct virtio_blk *d = (struct virtio_blk *)v->dev;
-    struct block_graph *graph = v->dev->env->block;
+    struct block_graph *graph = d->iothread ? NULL : v->dev->env->block;
     struct virtqueue_element *e;
     unsigned rounds = 0;
 
-    block_graph_plug(graph);
+    if (graph) {
+        block_graph_plug(graph);
+    }
     d->in_queue = true;
     do {
         virtqueue_set_doorbell(vq, false);
@@ -305,7 +311,9 @@ static void blk_queue(struct virtio *v, struct virtqueue *vq)
         }
         virtqueue_set_doorbell(vq, true);
     } while (virtqueue_has_more(vq) && ++rounds < MAX_ROUNDS);
-    block_graph_unplug(graph);
+    if (graph) {
+        block_graph_unplug(graph);
+    }
     d->in_queue = false;
     for (uint64_t left = d->pushed; left; left &= left - 1) {
         virtqueue_notify(&v->queue[__builtin_ctzll(left)]);
@@ -398,7 +406,7 @@ static void blk_resume(struct device *dev)
 
     virtio_pci_resume(dev);
     if (d->arrived->len) {
-        loop_call(block_graph_loop(dev->env->block), start_arrived, d);
+        loop_call(d->proxy.virtio.home, start_arrived, d);
         g_ptr_array_set_size(d->arrived, 0);
     }
 }
@@ -564,6 +572,23 @@ static bool check_config(struct virtio_blk *d, GError **error)
     return true;
 }
 
+static struct loop *blk_home(const struct virtio_blk *d)
+{
+    return d->iothread ? iothread_loop(d->iothread->iothread)
+                       : block_graph_loop(d->proxy.pci.dev.env->block);
+}
+
+static bool take_iothread(struct virtio_blk *d, GError **error)
+{
+    struct device *dev = &d->proxy.pci.dev;
+
+    if (d->cfg.iothread) {
+        d->iothread =
+            object_use(dev->env, d->cfg.iothread, 1u << OBJECT_TYPE_IOTHREAD, "iothread", error);
+    }
+    return !d->cfg.iothread || d->iothread;
+}
+
 static bool attach_drive(struct virtio_blk *d, GError **error)
 {
     struct device *dev = &d->proxy.pci.dev;
@@ -584,7 +609,7 @@ static bool attach_drive(struct virtio_blk *d, GError **error)
         g_set_error(error, DEVICE_ERROR, 0, "%s: there are no drives here", dev->class->name);
         return false;
     }
-    how.loop = block_graph_loop(graph);
+    how.loop = blk_home(d);
     d->read_only = block_name_is_read_only(graph, d->cfg.drive);
     how.read_only = d->read_only;
     d->backend = block_backend_attach(graph, d->cfg.drive, &how, error);
@@ -615,11 +640,10 @@ static bool blk_realize(struct device *dev, GError **error)
     unsigned n = queue_count(d, dev);
 
     d->arrived = g_ptr_array_new_with_free_func(arrival_free);
-    if (!check_config(d, error) || !attach_drive(d, error)) {
+    if (!check_config(d, error) || !take_iothread(d, error) || !attach_drive(d, error)) {
         return false;
     }
-    virtio_init(&d->proxy.virtio, dev, &blk_ops, &d->s.proxy.virtio,
-                block_graph_loop(dev->env->block));
+    virtio_init(&d->proxy.virtio, dev, &blk_ops, &d->s.proxy.virtio, blk_home(d));
     for (unsigned i = 0; i < n; i++) {
         virtio_add_queue(&d->proxy.virtio, d->cfg.queue_size);
     }
@@ -632,6 +656,7 @@ static void blk_unrealize(struct device *dev)
 
     virtio_pci_unrealize(dev);
     block_backend_detach(g_steal_pointer(&d->backend));
+    object_release(g_steal_pointer(&d->iothread));
     g_clear_pointer(&d->arrived, g_ptr_array_unref);
 }
 
@@ -639,6 +664,8 @@ static void blk_unrealize(struct device *dev)
 #define BLK_PROPERTIES                                                                             \
     {"drive", PROP_STRING, CFG(drive), .help = "id of a -drive, or name of a block node"},         \
         {"serial", PROP_STRING, CFG(serial), .help = "serial number, up to 20 characters"},        \
+        {"iothread", PROP_STRING, CFG(iothread),                                                   \
+         .help = "id of an object iothread, whose thread serves the queues"},                      \
         {"num-queues",                                                                             \
          PROP_U32,                                                                                 \
          CFG(queues),                                                                              \

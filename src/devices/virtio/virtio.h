@@ -5,9 +5,9 @@
  * section 2.7.2 and the "Legacy Interface" parts for transitional devices.
  *
  * Threads: registers (status, features, queue set-up) belong to whoever holds the machine lock. The
- * rings belong to the device's home, a loop: the main loop, or the block layer's I/O thread, which
- * works without the machine lock. A doorbell is an eventfd that the home watches; ringing it takes
- * no lock. Registers that change what the home uses stop it first.
+ * rings belong to the device's home, a loop: the main loop, the block layer's I/O thread or one of
+ * the user's, which work without the machine lock. A doorbell is an eventfd that the home watches;
+ * ringing it takes no lock. Registers that change what the home uses stop it first.
  *
  * A guest that breaks the rules of a ring gets a device that stops: DEVICE_NEEDS_RESET and a
  * configuration interrupt (2.1.2); the reason goes to the log of guest errors.
