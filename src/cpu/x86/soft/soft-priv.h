@@ -16,7 +16,7 @@
  *   decode.c  bytes -> op           block.c  block cache, code tracking      run.c  the loop
  *   op-int.c op-ctl.c op-str.c      integer, control flow and stack, strings
  *   op-sse.c op-mmx.c op-x87.c fp-host.c   vector and floating point
- *   mmu.c     page walk, TLB, slow paths       seg.c   descriptors, far transfers
+ *   mmu.c mmu-walk.c tlb.c   slow accesses, page walk, TLB    seg.c   descriptors, far transfers
  *   excp.c    exception and interrupt delivery, iret, syscall    sys.c   CR/DR/MSR/CPUID/in/out...
  *   state.c   struct cpu <-> struct cpu_state, reset   (cpuid.c and lapic.c sit in cpu/x86/)
  */
@@ -371,7 +371,7 @@ struct cpu {
 
     struct itlbe itlb[ITLB_SIZE];
     struct tlbe tlb_mode[TLB_MODES][TLB_SIZE];
-    struct mmu_l2 *l2; /* second-level TLB: mmu.c */
+    struct mmu_l2 *l2; /* second-level TLB: mmu-priv.h */
     struct jump_entry jump_cache[JUMP_CACHE_SIZE];
     struct block_cache *blocks; /* block.c */
 

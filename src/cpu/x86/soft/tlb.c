@@ -1,0 +1,368 @@
+/*
+ * What is remembered of page tables, and when it is forgotten.
+ *
+ * Two layers answer for a linear address before the tables are walked:
+ *   - tlb_mode[][]: what handlers look at inline. Only plain RAM, and writable only when nothing
+ * has to happen on a store (PTE dirty, page holds no decoded code, no breakpoint). A CR3 write
+ * leaves only global pages in it.
+ *   - l2: translations with their rights, tagged with a generation that stands for (PCID, time of
+ * its last flush) or for global pages; a CR3 write with PCIDs costs nothing here.
+ *
+ * A page's large origin is remembered in two Bloom filters (2M/4M regions, 1G regions): INVLPG
+ * inside a region that a large page mapped drops all of that region's 4K entries.
+ */
+#include "cpu/x86/soft/mmu-priv.h"
+
+/* ---------------------------------------------------------------- the jump cache's validity */
+
+static uint32_t jump_gen_new(struct cpu *c)
+{
+    struct jump_gens *j = &c->l2->jump;
+    if (unlikely(++j->last == 0)) { /* entries of the first round would be valid again */
+        jump_cache_clear(c);
+        memset(j->user, 0, sizeof(j->user));
+        j->epoch = 1;
+        j->kernel = j->last = 1;
+        j->last++;
+    }
+    return j->last;
+}
+
+void jump_gen_select(struct cpu *c)
+{
+    struct jump_gens *j = &c->l2->jump;
+    if (c->cpl != 3) {
+        c->tlb_gen = j->kernel;
+        return;
+    }
+    unsigned pcid = current_pcid(c);
+    if (j->user[pcid].epoch != j->epoch) {
+        j->user[pcid].gen = jump_gen_new(c);
+        j->user[pcid].epoch = j->epoch;
+    }
+    c->tlb_gen = j->user[pcid].gen;
+}
+
+static void jump_stale_all(struct cpu *c)
+{
+    struct jump_gens *j = &c->l2->jump;
+    j->epoch++;
+    j->kernel = jump_gen_new(c);
+    j->kernel_nonglobal = false;
+    memset(j->pages, 0, sizeof(j->pages));
+    jump_gen_select(c);
+}
+
+/* Translations that are not global changed: of one address space, or all (pcid PCIDS). */
+static void jump_stale_nonglobal(struct cpu *c, unsigned pcid)
+{
+    struct jump_gens *j = &c->l2->jump;
+    if (j->kernel_nonglobal) {
+        j->kernel = jump_gen_new(c);
+        j->kernel_nonglobal = false;
+    }
+    if (pcid == PCIDS) {
+        j->epoch++;
+    } else {
+        j->user[pcid].epoch = j->epoch - 1;
+    }
+    jump_gen_select(c);
+}
+
+/* CR3 has another value; what was known of its PCID still holds. */
+static void jump_switch(struct cpu *c)
+{
+    struct jump_gens *j = &c->l2->jump;
+    if (j->kernel_nonglobal) {
+        j->kernel = jump_gen_new(c);
+        j->kernel_nonglobal = false;
+    }
+    jump_gen_select(c);
+}
+
+static unsigned code_page_bit(uint64_t lin)
+{
+    uint64_t page = lin >> GUEST_PAGE_BITS;
+    return (page ^ page >> 13) & (CODE_PAGES_BITS - 1);
+}
+
+void jump_page_entered(struct cpu *c, uint64_t lin)
+{
+    struct jump_gens *j = &c->l2->jump;
+    unsigned bit = code_page_bit(lin);
+    const struct itlbe *e = &c->itlb[(lin >> GUEST_PAGE_BITS) & (ITLB_SIZE - 1)];
+    j->pages[c->cpl == 3][bit / 64] |= 1ull << (bit % 64);
+    if (c->cpl != 3 && !(e->tag == (lin & GUEST_PAGE_MASK) && e->global)) {
+        j->kernel_nonglobal = true;
+    }
+}
+
+static void jump_stale_page(struct cpu *c, uint64_t lin)
+{
+    struct jump_gens *j = &c->l2->jump;
+    unsigned bit = code_page_bit(lin);
+    if (j->pages[0][bit / 64] >> (bit % 64) & 1) {
+        jump_stale_all(c);
+    } else if (j->pages[1][bit / 64] >> (bit % 64) & 1) {
+        j->epoch++; /* of user code, in whichever address space */
+        memset(j->pages[1], 0, sizeof(j->pages[1]));
+        jump_gen_select(c);
+    }
+}
+
+/* ---------------------------------------------------------------- flushing */
+
+static void l1_clear_group(struct tlbe *tlb, unsigned group, bool global_too)
+{
+    for (unsigned i = group * GROUP_SETS; i < (group + 1) * GROUP_SETS; i++) {
+        if (global_too || !tlb[i].global) {
+            tlb[i].rtag = tlb[i].wtag = (uint64_t)(i ^ 1) << GUEST_PAGE_BITS;
+        }
+    }
+}
+
+static void l1_flush_nonglobal(struct cpu *c)
+{
+    struct mmu_l2 *l2 = c->l2;
+    for (unsigned mode = 0; mode < TLB_MODES; mode++) {
+        for (uint64_t left = l2->local[mode]; left != 0; left &= left - 1) {
+            l1_clear_group(c->tlb_mode[mode], __builtin_ctzll(left), false);
+        }
+        l2->local[mode] = 0;
+    }
+    for (unsigned word = 0; word < G_N_ELEMENTS(l2->itlb_local); word++) {
+        for (uint64_t left = l2->itlb_local[word]; left != 0; left &= left - 1) {
+            struct itlbe *e = &c->itlb[word * 64 + __builtin_ctzll(left)];
+            if (!e->global) {
+                e->tag = 1;
+            }
+        }
+        l2->itlb_local[word] = 0;
+    }
+}
+
+static void l1_flush(struct cpu *c)
+{
+    struct mmu_l2 *l2 = c->l2;
+    for (unsigned mode = 0; mode < TLB_MODES; mode++) {
+        for (uint64_t left = l2->touched[mode]; left != 0; left &= left - 1) {
+            l1_clear_group(c->tlb_mode[mode], __builtin_ctzll(left), true);
+        }
+        l2->touched[mode] = l2->local[mode] = 0;
+    }
+    for (unsigned i = 0; i < ITLB_SIZE; i++) {
+        c->itlb[i].tag = 1;
+    }
+    memset(l2->itlb_local, 0, sizeof(l2->itlb_local));
+}
+
+static void l1_drop_page(struct cpu *c, uint64_t page)
+{
+    unsigned set = (page >> GUEST_PAGE_BITS) & (TLB_SIZE - 1);
+    for (unsigned mode = 0; mode < TLB_MODES; mode++) {
+        struct tlbe *e = &c->tlb_mode[mode][set];
+        if (e->rtag == page || e->wtag == page) {
+            e->rtag = e->wtag = (uint64_t)(set ^ 1) << GUEST_PAGE_BITS;
+        }
+    }
+    struct itlbe *i = &c->itlb[(page >> GUEST_PAGE_BITS) & (ITLB_SIZE - 1)];
+    if (i->tag == page) {
+        i->tag = 1;
+    }
+    jump_stale_page(c, page);
+}
+
+static uint64_t current_gen(struct cpu *c)
+{
+    uint64_t *gen = &c->l2->pcid_gen[current_pcid(c)];
+    if (*gen == 0) {
+        *gen = ++c->l2->last_gen;
+    }
+    return *gen;
+}
+
+void tlb_flush_all(struct cpu *c)
+{
+    struct mmu_l2 *l2 = c->l2;
+    l1_flush(c);
+    memset(l2->pcid_gen, 0, sizeof(l2->pcid_gen));
+    memset(l2->huge, 0, sizeof(l2->huge));
+    memset(l2->giant, 0, sizeof(l2->giant));
+    l2->global_gen = ++l2->last_gen;
+    jump_stale_all(c);
+}
+
+void tlb_flush_nonglobal(struct cpu *c)
+{
+    l1_flush_nonglobal(c);
+    c->l2->pcid_gen[current_pcid(c)] = 0;
+    jump_stale_nonglobal(c, current_pcid(c));
+}
+
+void tlb_flush_pcid(struct cpu *c, unsigned pcid)
+{
+    if (pcid == current_pcid(c)) {
+        l1_flush_nonglobal(c);
+    }
+    c->l2->pcid_gen[pcid] = 0;
+    jump_stale_nonglobal(c, pcid);
+}
+
+void tlb_flush_all_nonglobal(struct cpu *c)
+{
+    l1_flush_nonglobal(c);
+    memset(c->l2->pcid_gen, 0, sizeof(c->l2->pcid_gen));
+    jump_stale_nonglobal(c, PCIDS);
+}
+
+void tlb_switch_space(struct cpu *c)
+{
+    l1_flush_nonglobal(c);
+    jump_switch(c);
+}
+
+void tlb_init(struct cpu *c)
+{
+    for (unsigned mode = 0; mode < TLB_MODES; mode++) {
+        for (unsigned group = 0; group < TLB_SIZE / GROUP_SETS; group++) {
+            l1_clear_group(c->tlb_mode[mode], group, true);
+        }
+    }
+    tlb_flush_all(c);
+}
+
+static unsigned bloom_slot(uint64_t lin, unsigned shift)
+{
+    uint64_t region = lin >> shift;
+    return (region ^ region >> 10) & (BLOOM_BITS - 1);
+}
+
+static bool bloom_has(const uint64_t *bloom, unsigned slot)
+{
+    return bloom[slot / 64] >> (slot % 64) & 1;
+}
+
+/* Drops the second level's entries of the region of 1 << shift bytes around lin. */
+static void l2_drop_region(struct cpu *c, uint64_t lin, unsigned shift)
+{
+    for (unsigned i = 0; i < L2_SIZE; i++) {
+        if (c->l2->entry[i].lin >> shift == lin >> shift) {
+            c->l2->entry[i].gen = 0;
+        }
+    }
+}
+
+/* Address spaces differ in where their pages go; global pages go where PCID 0's do. */
+static struct l2_entry *l2_slot(struct cpu *c, uint64_t lin, unsigned pcid)
+{
+    uint64_t page = lin >> GUEST_PAGE_BITS;
+    return &c->l2->entry[(page ^ page >> L2_BITS ^ pcid * 0x2d3) & (L2_SIZE - 1)];
+}
+
+static void l2_drop_page(struct cpu *c, uint64_t page, unsigned pcid)
+{
+    struct l2_entry *own = l2_slot(c, page, pcid), *global = l2_slot(c, page, 0);
+    if (own->lin == page && own->gen == c->l2->pcid_gen[pcid]) {
+        own->gen = 0;
+    }
+    if (global->lin == page && global->gen == c->l2->global_gen) {
+        global->gen = 0;
+    }
+}
+
+void tlb_flush_page_pcid(struct cpu *c, uint64_t lin, unsigned pcid)
+{
+    struct mmu_l2 *l2 = c->l2;
+    uint64_t page = lin & GUEST_PAGE_MASK;
+    bool giant = bloom_has(l2->giant, bloom_slot(lin, 30));
+    if (giant || bloom_has(l2->huge, bloom_slot(lin, 21))) {
+        l1_flush(c);
+        jump_stale_all(c);
+        /* a 4M page covers two 2M regions */
+        l2_drop_region(c, lin, giant ? 30 : c->cr4 & CR4_PAE ? 21 : 22);
+        return;
+    }
+    l2_drop_page(c, page, pcid);
+    l1_drop_page(c, page);
+}
+
+void tlb_flush_page(struct cpu *c, uint64_t lin)
+{
+    tlb_flush_page_pcid(c, lin, current_pcid(c));
+}
+
+void tlb_drop_write(struct cpu *c, const uint8_t *host_page)
+{
+    for (unsigned mode = 0; mode < TLB_MODES; mode++) {
+        for (unsigned i = 0; i < TLB_SIZE; i++) {
+            struct tlbe *e = &c->tlb_mode[mode][i];
+            if (e->host == host_page) {
+                e->wtag = (uint64_t)(i ^ 1) << GUEST_PAGE_BITS;
+            }
+        }
+    }
+}
+
+void tlb_drop_writes(struct cpu *c)
+{
+    for (unsigned mode = 0; mode < TLB_MODES; mode++) {
+        for (unsigned i = 0; i < TLB_SIZE; i++) {
+            c->tlb_mode[mode][i].wtag = (uint64_t)(i ^ 1) << GUEST_PAGE_BITS;
+        }
+    }
+}
+
+void l2_insert(struct cpu *c, uint64_t page, uint64_t gpa, uint32_t rights)
+{
+    struct mmu_l2 *l2 = c->l2;
+    if (rights & XL_HUGE) {
+        unsigned slot = bloom_slot(page, 21);
+        l2->huge[slot / 64] |= 1ull << (slot % 64);
+        if (!(c->cr4 & CR4_PAE)) { /* 4M: both halves */
+            slot = bloom_slot(page ^ 1u << 21, 21);
+            l2->huge[slot / 64] |= 1ull << (slot % 64);
+        }
+    } else if (rights & XL_GIANT) {
+        unsigned slot = bloom_slot(page, 30);
+        l2->giant[slot / 64] |= 1ull << (slot % 64);
+    }
+    bool global = rights & XL_GLOBAL;
+    struct l2_entry *e = l2_slot(c, page, global ? 0 : current_pcid(c));
+    e->lin = page;
+    e->gpa = gpa;
+    e->rights = rights;
+    e->gen = global ? l2->global_gen : current_gen(c);
+}
+
+const struct l2_entry *l2_find(struct cpu *c, uint64_t page)
+{
+    const struct l2_entry *e = l2_slot(c, page, current_pcid(c));
+    if (e->lin == page && e->gen == current_gen(c)) {
+        return e;
+    }
+    e = l2_slot(c, page, 0);
+    return e->lin == page && e->gen == c->l2->global_gen ? e : NULL;
+}
+
+/* ---------------------------------------------------------------- entering */
+
+void l1_enter(struct cpu *c, uint64_t lin, const struct xlate *x, bool write, unsigned mode)
+{
+    uint64_t page = lin & GUEST_PAGE_MASK;
+    unsigned set = (lin >> GUEST_PAGE_BITS) & (TLB_SIZE - 1);
+    struct tlbe *e = &c->tlb_mode[mode][set];
+    if (e->rtag != page) {
+        e->wtag = (uint64_t)(set ^ 1) << GUEST_PAGE_BITS;
+    }
+    e->rtag = page;
+    e->host = x->ref->host;
+    e->global = x->rights & XL_GLOBAL;
+    if (write) {
+        e->wtag = page;
+    }
+    uint64_t group = 1ull << (set / GROUP_SETS);
+    c->l2->touched[mode] |= group;
+    if (!e->global) {
+        c->l2->local[mode] |= group;
+    }
+}
