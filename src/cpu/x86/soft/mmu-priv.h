@@ -35,13 +35,23 @@ struct l2_entry {
     uint32_t rights;
     uint32_t pad;
 };
+
+/* A page table of 8-byte entries that was walked to: what the SDM calls a paging-structure cache
+ * (section 4.10.3). Any flush but that of another PCID's pages ends it. */
+struct near_table {
+    uint64_t region; /* of 2 MiB: linear address >> 21 */
+    uint64_t gen;    /* as in l2_entry, of the address space */
+    uint64_t table;  /* gpa */
+    uint32_t rights;
+};
+#define NEAR_TABLES     16u
+
 #define L2_BITS         12
 #define L2_SIZE         (1u << L2_BITS)
 #define PCIDS           4096u
 
 #define BLOOM_BITS      1024u
 #define CODE_PAGES_BITS 8192u
-#define GROUP_SETS      8u /* sets of the first level per bit of `touched` */
 
 /* Generations of the jump cache (c->tlb_gen): an entry counts while the code pages of its address
  * space are where they were. User code has one for each PCID. Kernel code has one for all, which
@@ -58,20 +68,26 @@ struct jump_gens {
                                               * the kernel and by user code */
 };
 
+/* A set of the first level's sets: a bit each, and which words are not 0. */
+struct l1_sets {
+    uint64_t words, word[TLB_SIZE / 64];
+};
+
 struct mmu_l2 {
     struct jump_gens jump;
     uint64_t last_gen;
     uint64_t global_gen;
     uint64_t pcid_gen[PCIDS];
-    uint64_t touched[TLB_MODES];         /* groups of the first level that are not empty */
-    uint64_t local[TLB_MODES];           /* ... that have entries of pages that are not global */
+    struct l1_sets used[TLB_MODES];      /* sets of the first level that are not empty */
+    struct l1_sets local[TLB_MODES];     /* ... that have a page that is not global */
     uint64_t itlb_local[ITLB_SIZE / 64]; /* such entries of c->itlb */
     uint64_t huge[BLOOM_BITS / 64], giant[BLOOM_BITS / 64];
+    struct near_table near[NEAR_TABLES];
     struct page_ref refs[REFS];
     struct l2_entry entry[L2_SIZE];
 };
 
-_Static_assert(TLB_SIZE == 64 * GROUP_SETS, "one word covers the groups of the first level");
+_Static_assert(TLB_SIZE / 64 <= 64, "one word covers the words");
 
 /* One translated page. */
 struct xlate {
@@ -81,7 +97,7 @@ struct xlate {
 };
 
 /* tlb.c */
-void tlb_init(struct cpu *c);
+void l1_init(struct cpu *c); /* from zeroes */
 static inline unsigned current_pcid(const struct cpu *c)
 {
     return c->cr4 & CR4_PCIDE ? c->cr3 & (PCIDS - 1) : 0;
@@ -90,6 +106,8 @@ static inline unsigned current_pcid(const struct cpu *c)
 void l1_enter(struct cpu *c, uint64_t lin, const struct xlate *x, bool write, unsigned mode);
 const struct l2_entry *l2_find(struct cpu *c, uint64_t page);
 void l2_insert(struct cpu *c, uint64_t page, uint64_t gpa, uint32_t rights);
+const struct near_table *near_find(struct cpu *c, uint64_t page);
+void near_insert(struct cpu *c, uint64_t page, uint64_t table, uint32_t rights);
 
 /* mmu.c: where a page is; valid until the next call. */
 const struct page_ref *page_ref_get(struct cpu *c, uint64_t gpa);

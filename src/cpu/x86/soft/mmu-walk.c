@@ -45,6 +45,8 @@ struct walk {
     void *host[4];  /* where each entry lives; NULL: not in writable RAM */
     unsigned n;
     unsigned shift; /* of the leaf */
+    uint64_t table; /* where the last entry is */
+    uint32_t upper; /* rights that the entries above it leave */
     uint64_t gpa;   /* of the 4K page */
     uint32_t rights;
 };
@@ -85,9 +87,10 @@ static uint64_t reserved_bits(const struct cpu *c, unsigned shift, bool leaf)
     return bits;
 }
 
-/* Follows the tables without changing anything. true: w is complete; false: *error has P and RSVD
- * of the fault that a reference would give. */
-static bool walk_tables(struct cpu *c, uint64_t lin, struct walk *w, uint32_t *error)
+/* Follows the tables without changing anything, from near, which may be NULL, on. true: w is
+ * complete; false: *error has P and RSVD of the fault that a reference would give. */
+static bool walk_tables(struct cpu *c, uint64_t lin, const struct near_table *near, struct walk *w,
+                        uint32_t *error)
 {
     bool wide = c->cr4 & CR4_PAE; /* 8-byte entries */
     const struct level *levels = wide ? levels_64 : levels_32;
@@ -106,8 +109,15 @@ static bool walk_tables(struct cpu *c, uint64_t lin, struct walk *w, uint32_t *e
         table = pdpte & PTE_GPA;
         first = 2;
     }
+    if (near != NULL) {
+        table = near->table;
+        w->rights = near->rights;
+        first = last;
+    }
     for (unsigned i = first; i <= last; i++) {
         const struct level *l = &levels[i];
+        w->table = table;
+        w->upper = w->rights;
         uint64_t index = lin >> l->shift & ((1u << l->bits) - 1);
         w->at[w->n] = table + index * entry_size;
         uint64_t pte = pte_read(c, w->at[w->n], entry_size, &w->host[w->n]);
@@ -259,7 +269,8 @@ bool translate_try(struct cpu *c, uint64_t lin, enum access how, unsigned mode, 
     }
     struct walk w;
     do {
-        if (!walk_tables(c, page, &w, error)) {
+        const struct near_table *near = near_find(c, page);
+        if (!walk_tables(c, page, near, &w, error)) {
             *error = fault_code(c, *error, how, mode);
             return false;
         }
@@ -269,6 +280,9 @@ bool translate_try(struct cpu *c, uint64_t lin, enum access how, unsigned mode, 
         }
     } while (!walk_set_bits(c, &w, how));
     l2_insert(c, page, w.gpa, w.rights);
+    if (w.shift == 12 && (c->cr4 & CR4_PAE)) {
+        near_insert(c, page, w.table, w.upper);
+    }
     x->gpa = w.gpa;
     x->rights = w.rights;
     return true;
@@ -299,7 +313,7 @@ bool mmu_translate_debug(struct cpu *c, uint64_t lin, gpa_t *gpa)
     }
     struct walk w;
     uint32_t error;
-    if (!is_canonical(lin) || !walk_tables(c, lin, &w, &error)) {
+    if (!is_canonical(lin) || !walk_tables(c, lin, NULL, &w, &error)) {
         return false;
     }
     *gpa = w.gpa | (lin & ~GUEST_PAGE_MASK);

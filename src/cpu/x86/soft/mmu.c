@@ -52,7 +52,7 @@ bool mmu_init(struct cpu *c)
     if (c->l2 == NULL) {
         return false;
     }
-    tlb_init(c);
+    l1_init(c);
     refs_flush(c);
     c->tlb = c->tlb_mode[TLB_KERNEL];
     return true;
@@ -321,9 +321,9 @@ static bool l1_usable(const struct cpu *c, unsigned mode)
 void mem_read_as(struct cpu *c, const struct op *o, uint64_t lin, void *buf, unsigned size,
                  unsigned mode)
 {
-    const struct tlbe *e = l1_entry(c, lin, mode);
-    if (likely(lin - e->rtag <= GUEST_PAGE_SIZE - size) && l1_usable(c, mode)) {
-        copy_sized(buf, e->host + (lin - e->rtag), size);
+    const uint8_t *host = tlb_host_read(l1_entry(c, lin, mode), lin, size);
+    if (likely(host != NULL) && l1_usable(c, mode)) {
+        copy_sized(buf, host, size);
         return;
     }
     unsigned first = access_check(c, o, lin, size, mode);
@@ -348,8 +348,9 @@ void mem_write_as(struct cpu *c, const struct op *o, uint64_t lin, const void *b
                   unsigned mode)
 {
     const struct tlbe *e = l1_entry(c, lin, mode);
-    if (likely(lin - e->wtag <= GUEST_PAGE_SIZE - size) && l1_usable(c, mode)) {
-        copy_sized(e->host + (lin - e->wtag), buf, size);
+    uint8_t *host = tlb_host_write(e, lin, size);
+    if (likely(host != NULL) && l1_usable(c, mode)) {
+        copy_sized(host, buf, size);
         return;
     }
     unsigned first = access_check(c, o, lin, size, mode);
@@ -364,8 +365,8 @@ void mem_write_as(struct cpu *c, const struct op *o, uint64_t lin, const void *b
         y.ref = &y_ref;
         piece_write(c, &x, lin & ~GUEST_PAGE_MASK, buf, first);
         piece_write(c, &y, 0, (const uint8_t *)buf + first, size - first);
-    } else if (likely(lin - e->wtag <= GUEST_PAGE_SIZE - size)) {
-        copy_sized(e->host + (lin - e->wtag), buf, size); /* entered just now: holds no code */
+    } else if (likely((host = tlb_host_write(e, lin, size)) != NULL)) {
+        copy_sized(host, buf, size); /* entered just now: holds no code */
     } else {
         piece_write(c, &x, lin & ~GUEST_PAGE_MASK, buf, size);
     }

@@ -75,8 +75,8 @@ static __attribute__((noinline)) uint64_t stack_load_slow(struct cpu *c, const s
     }                                                                                              \
     static OP(name)                                                                                \
     {                                                                                              \
-        FAST_OR_TWIN(name, c->r[RSP] - 8, wtag, 8)                                                 \
-        *(guest64 *)(e_->host + d_) = (expr);                                                      \
+        FAST_OR_TWIN(name, c->r[RSP] - 8, write, 8)                                                \
+        *(guest64 *)host_ = (expr);                                                                \
         c->r[RSP] = lin_;                                                                          \
         NEXT;                                                                                      \
     }
@@ -157,8 +157,8 @@ SLOW_TWIN OP(op_pop_r64_slow)
 
 static OP(op_pop_r64)
 {
-    FAST_OR_TWIN(op_pop_r64, c->r[RSP], rtag, 8)
-    uint64_t v = *(const guest64 *)(e_->host + d_);
+    FAST_OR_TWIN(op_pop_r64, c->r[RSP], read, 8)
+    uint64_t v = *(const guest64 *)host_;
     c->r[RSP] = lin_ + 8;
     c->r[o->dst] = v;
     NEXT;
@@ -408,12 +408,12 @@ FORMS_REG_WORD(jmp_rel, jmp_rel)
     }                                                                                              \
     static OP(name)                                                                                \
     {                                                                                              \
-        FAST_OR_TWIN(name, c->r[RSP] - 8, wtag, 8)                                                 \
+        FAST_OR_TWIN(name, c->r[RSP] - 8, write, 8)                                                \
         uint64_t target = (target_expr);                                                           \
         if (unlikely(!canonical(target))) {                                                        \
             return name##_slow(c, o);                                                              \
         }                                                                                          \
-        *(guest64 *)(e_->host + d_) = c->r[R_BLOCK] + o->ip + o->len;                              \
+        *(guest64 *)host_ = c->r[R_BLOCK] + o->ip + o->len;                                        \
         c->r[RSP] = lin_;                                                                          \
         go;                                                                                        \
     }
@@ -512,8 +512,8 @@ SLOW_TWIN OP(op_ret64_slow)
 
 static OP(op_ret64)
 {
-    FAST_OR_TWIN(op_ret64, c->r[RSP], rtag, 8)
-    uint64_t target = *(const guest64 *)(e_->host + d_);
+    FAST_OR_TWIN(op_ret64, c->r[RSP], read, 8)
+    uint64_t target = *(const guest64 *)host_;
     if (unlikely(!canonical(target))) {
         return op_ret64_slow(c, o);
     }

@@ -72,8 +72,8 @@ DEFINE_CONDITIONS(64)
     static OP(op_##name##_##form##bits##_j##cc)                                                    \
     {                                                                                              \
         PLAIN_OR_TWIN(op_##name##_##form##bits)                                                    \
-        FAST_OR_TWIN(op_##name##_##form##bits, ea_plain(c, o), rtag, bits / 8)                     \
-        uint##bits##_t v = *(const guest##bits *)(e_->host + d_);                                  \
+        FAST_OR_TWIN(op_##name##_##form##bits, ea_plain(c, o), read, bits / 8)                     \
+        uint##bits##_t v = *(const guest##bits *)host_;                                            \
         uint##bits##_t a = (a_expr), b = (b_expr);                                                 \
         arith##bits(c, a, b);                                                                      \
         BRANCH(is##bits(c, 0x##cc, a, b));                                                         \

@@ -210,12 +210,11 @@ static inline uint64_t ea_plain(const struct cpu *c, const struct op *o)
     return c->r[o->base] + (c->r[o->index] << o->scale) + (int64_t)o->disp;
 }
 
-/* Defines e_, d_ and goes to the slow twin unless [lin, lin + size) hits with this tag. */
-#define FAST_OR_TWIN(name, lin, tag, size)                                                         \
+/* Defines host_ and goes to the slow twin unless [lin, lin + size) hits; how: read or write. */
+#define FAST_OR_TWIN(name, lin, how, size)                                                         \
     uint64_t lin_ = (lin);                                                                         \
-    const struct tlbe *e_ = tlb_entry(c, lin_);                                                    \
-    uint64_t d_ = lin_ - e_->tag;                                                                  \
-    if (unlikely(d_ > GUEST_PAGE_SIZE - (size))) {                                                 \
+    uint8_t *host_ = tlb_host_##how(tlb_entry(c, lin_), lin_, size);                               \
+    if (unlikely(host_ == NULL)) {                                                                 \
         return name##_slow(c, o);                                                                  \
     }
 
@@ -235,8 +234,8 @@ static inline uint64_t ea_plain(const struct cpu *c, const struct op *o)
     static OP(name)                                                                                \
     {                                                                                              \
         PLAIN_OR_TWIN(name)                                                                        \
-        FAST_OR_TWIN(name, ea_plain(c, o), rtag, bits / 8)                                         \
-        uint##bits##_t v = *(const guest##bits *)(e_->host + d_);                                  \
+        FAST_OR_TWIN(name, ea_plain(c, o), read, bits / 8)                                         \
+        uint##bits##_t v = *(const guest##bits *)host_;                                            \
         __VA_ARGS__;                                                                               \
         NEXT;                                                                                      \
     }
@@ -250,8 +249,8 @@ static inline uint64_t ea_plain(const struct cpu *c, const struct op *o)
     static OP(name)                                                                                \
     {                                                                                              \
         PLAIN_OR_TWIN(name)                                                                        \
-        FAST_OR_TWIN(name, ea_plain(c, o), wtag, bits / 8)                                         \
-        *(guest##bits *)(e_->host + d_) = (expr);                                                  \
+        FAST_OR_TWIN(name, ea_plain(c, o), write, bits / 8)                                        \
+        *(guest##bits *)host_ = (expr);                                                            \
         NEXT;                                                                                      \
     }
 
@@ -265,8 +264,8 @@ static inline uint64_t ea_plain(const struct cpu *c, const struct op *o)
     static OP(name)                                                                                \
     {                                                                                              \
         PLAIN_OR_TWIN(name)                                                                        \
-        FAST_OR_TWIN(name, ea_plain(c, o), wtag, bits / 8)                                         \
-        guest##bits *p_ = (guest##bits *)(e_->host + d_);                                          \
+        FAST_OR_TWIN(name, ea_plain(c, o), write, bits / 8)                                        \
+        guest##bits *p_ = (guest##bits *)host_;                                                    \
         uint##bits##_t v = *p_;                                                                    \
         *p_ = (expr);                                                                              \
         NEXT;                                                                                      \

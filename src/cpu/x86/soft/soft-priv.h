@@ -183,17 +183,20 @@ struct seg {
     bool unusable; /* null selector */
 };
 
-/* First-level TLB entry. A page is entered for reading at rtag, for writing at wtag (its linear
- * page address); the check is one subtraction and compare, which also catches accesses that cross
- * the page end. An invalid tag of set i is (i ^ 1) << 12: a page of another set, so nothing ever
- * hits it. wtag is valid only for RAM that holds no decoded code, is not logged, and whose PTE is
+/* First-level TLB entry. Linear address + addend is the host's address of the same byte; that +
+ * rcheck or wcheck is the offset in the page where the page may be read or written, and beyond any
+ * offset where it may not, or is another page of the set. So one comparison checks the page and
+ * that an access does not cross its end, while the address is ready without waiting for it. An
+ * entry of zeroes is empty, but for set 0, whose page 0 is kept out by one page's difference.
+ *
+ * wcheck allows writing only to RAM that holds no decoded code, is not logged, and whose PTE is
  * dirty. */
 struct tlbe {
-    uint64_t rtag, wtag;
-    uint8_t *host;   /* of the page's first byte */
-    uint64_t global; /* a writing of CR3 leaves the entry */
+    uint64_t rcheck, wcheck;
+    uint64_t addend;
+    uint64_t pad;
 };
-#define TLB_BITS 9
+#define TLB_BITS 12
 #define TLB_SIZE (1u << TLB_BITS)
 enum {
     TLB_USER,
@@ -467,6 +470,20 @@ typedef volatile uint16_t guest16 __attribute__((aligned(1)));
 typedef volatile uint32_t guest32 __attribute__((aligned(1)));
 typedef volatile uint64_t guest64 __attribute__((aligned(1)));
 
+/* Where the host has [lin, lin + size), if the entry is of that page and lets it be read or
+ * written; else NULL. */
+static inline uint8_t *tlb_host_read(const struct tlbe *e, uint64_t lin, unsigned size)
+{
+    uint64_t host = lin + e->addend;
+    return likely(host + e->rcheck <= GUEST_PAGE_SIZE - size) ? (uint8_t *)host : NULL;
+}
+
+static inline uint8_t *tlb_host_write(const struct tlbe *e, uint64_t lin, unsigned size)
+{
+    uint64_t host = lin + e->addend;
+    return likely(host + e->wcheck <= GUEST_PAGE_SIZE - size) ? (uint8_t *)host : NULL;
+}
+
 static inline struct tlbe *tlb_entry(struct cpu *c, uint64_t lin)
 {
     return &c->tlb[(lin >> GUEST_PAGE_BITS) & (TLB_SIZE - 1)];
@@ -474,16 +491,12 @@ static inline struct tlbe *tlb_entry(struct cpu *c, uint64_t lin)
 
 static inline const uint8_t *mem_fast_read(struct cpu *c, uint64_t lin, unsigned size)
 {
-    const struct tlbe *e = tlb_entry(c, lin);
-    uint64_t d = lin - e->rtag;
-    return likely(d <= GUEST_PAGE_SIZE - size) ? e->host + d : NULL;
+    return tlb_host_read(tlb_entry(c, lin), lin, size);
 }
 
 static inline uint8_t *mem_fast_write(struct cpu *c, uint64_t lin, unsigned size)
 {
-    const struct tlbe *e = tlb_entry(c, lin);
-    uint64_t d = lin - e->wtag;
-    return likely(d <= GUEST_PAGE_SIZE - size) ? e->host + d : NULL;
+    return tlb_host_write(tlb_entry(c, lin), lin, size);
 }
 
 /* The slow pair by value, out of line: handlers that take no address of a local stay tail-callable.

@@ -7,6 +7,7 @@
 #include "cpu/x86/soft/sys-priv.h"
 #include "cpu/x86/soft/xlat.h"
 #include <inttypes.h>
+#include <sys/mman.h>
 
 /* ---------------------------------------------------------------- mode */
 
@@ -493,11 +494,12 @@ bool soft_state_set(struct cpu *c, const struct cpu_state *st, unsigned what, GE
 struct cpu *soft_cpu_new(const struct cpu_model *model, const struct soft_host *host,
                          struct vcpu *vcpu)
 {
-    struct cpu *c = NULL;
-    if (posix_memalign((void **)&c, 64, sizeof(*c)) != 0) {
+    /* zeroes that cost nothing while they stay */
+    struct cpu *c =
+        mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (c == MAP_FAILED) {
         return NULL;
     }
-    memset(c, 0, sizeof(*c));
     c->model = model;
     c->host = host;
     c->vcpu = vcpu;
@@ -524,5 +526,5 @@ void soft_cpu_free(struct cpu *c)
     blocks_finish(c);
     xlat_finish(c);
     mmu_finish(c);
-    free(c);
+    munmap(c, sizeof(*c));
 }

@@ -112,12 +112,45 @@ static void jump_stale_page(struct cpu *c, uint64_t lin)
 
 /* ---------------------------------------------------------------- flushing */
 
-static void l1_clear_group(struct tlbe *tlb, unsigned group, bool global_too)
+static void l1_sets_add(struct l1_sets *sets, unsigned set)
 {
-    for (unsigned i = group * GROUP_SETS; i < (group + 1) * GROUP_SETS; i++) {
-        if (global_too || !tlb[i].global) {
-            tlb[i].rtag = tlb[i].wtag = (uint64_t)(i ^ 1) << GUEST_PAGE_BITS;
+    sets->words |= 1ull << (set / 64);
+    sets->word[set / 64] |= 1ull << (set % 64);
+}
+
+static void l1_clear(struct tlbe *tlb, unsigned set)
+{
+    tlb[set].rcheck = tlb[set].wcheck = set == 0 ? GUEST_PAGE_SIZE : 0;
+    tlb[set].addend = 0;
+}
+
+/* Empties these sets, and the set of them. */
+static void l1_clear_sets(struct tlbe *tlb, struct l1_sets *sets)
+{
+    for (; sets->words != 0; sets->words &= sets->words - 1) {
+        unsigned word = __builtin_ctzll(sets->words);
+        for (uint64_t left = sets->word[word]; left != 0; left &= left - 1) {
+            l1_clear(tlb, word * 64 + __builtin_ctzll(left));
         }
+        sets->word[word] = 0;
+    }
+}
+
+static bool l1_is_empty(const struct tlbe *e)
+{
+    return e->rcheck <= GUEST_PAGE_SIZE; /* else it is minus a host address */
+}
+
+/* One page off: no address of the set comes to lie in the page. */
+static void l1_forbid_write(struct tlbe *e)
+{
+    e->wcheck = e->rcheck - GUEST_PAGE_SIZE;
+}
+
+void l1_init(struct cpu *c)
+{
+    for (unsigned mode = 0; mode < TLB_MODES; mode++) {
+        l1_clear(c->tlb_mode[mode], 0);
     }
 }
 
@@ -125,10 +158,7 @@ static void l1_flush_nonglobal(struct cpu *c)
 {
     struct mmu_l2 *l2 = c->l2;
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
-        for (uint64_t left = l2->local[mode]; left != 0; left &= left - 1) {
-            l1_clear_group(c->tlb_mode[mode], __builtin_ctzll(left), false);
-        }
-        l2->local[mode] = 0;
+        l1_clear_sets(c->tlb_mode[mode], &l2->local[mode]);
     }
     for (unsigned word = 0; word < G_N_ELEMENTS(l2->itlb_local); word++) {
         for (uint64_t left = l2->itlb_local[word]; left != 0; left &= left - 1) {
@@ -145,10 +175,10 @@ static void l1_flush(struct cpu *c)
 {
     struct mmu_l2 *l2 = c->l2;
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
-        for (uint64_t left = l2->touched[mode]; left != 0; left &= left - 1) {
-            l1_clear_group(c->tlb_mode[mode], __builtin_ctzll(left), true);
+        l1_clear_sets(c->tlb_mode[mode], &l2->used[mode]);
+        if (l2->local[mode].words != 0) {
+            memset(&l2->local[mode], 0, sizeof(l2->local[mode]));
         }
-        l2->touched[mode] = l2->local[mode] = 0;
     }
     for (unsigned i = 0; i < ITLB_SIZE; i++) {
         c->itlb[i].tag = 1;
@@ -161,8 +191,8 @@ static void l1_drop_page(struct cpu *c, uint64_t page)
     unsigned set = (page >> GUEST_PAGE_BITS) & (TLB_SIZE - 1);
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         struct tlbe *e = &c->tlb_mode[mode][set];
-        if (e->rtag == page || e->wtag == page) {
-            e->rtag = e->wtag = (uint64_t)(set ^ 1) << GUEST_PAGE_BITS;
+        if (page + e->addend + e->rcheck == 0) {
+            l1_clear(c->tlb_mode[mode], set);
         }
     }
     struct itlbe *i = &c->itlb[(page >> GUEST_PAGE_BITS) & (ITLB_SIZE - 1)];
@@ -221,16 +251,6 @@ void tlb_switch_space(struct cpu *c)
     jump_switch(c);
 }
 
-void tlb_init(struct cpu *c)
-{
-    for (unsigned mode = 0; mode < TLB_MODES; mode++) {
-        for (unsigned group = 0; group < TLB_SIZE / GROUP_SETS; group++) {
-            l1_clear_group(c->tlb_mode[mode], group, true);
-        }
-    }
-    tlb_flush_all(c);
-}
-
 static unsigned bloom_slot(uint64_t lin, unsigned shift)
 {
     uint64_t region = lin >> shift;
@@ -274,6 +294,7 @@ void tlb_flush_page_pcid(struct cpu *c, uint64_t lin, unsigned pcid)
 {
     struct mmu_l2 *l2 = c->l2;
     uint64_t page = lin & GUEST_PAGE_MASK;
+    memset(l2->near, 0, sizeof(l2->near));
     bool giant = bloom_has(l2->giant, bloom_slot(lin, 30));
     if (giant || bloom_has(l2->huge, bloom_slot(lin, 21))) {
         l1_flush(c);
@@ -291,25 +312,31 @@ void tlb_flush_page(struct cpu *c, uint64_t lin)
     tlb_flush_page_pcid(c, lin, current_pcid(c));
 }
 
-void tlb_drop_write(struct cpu *c, const uint8_t *host_page)
+/* Of one host page, or of all (NULL). */
+static void l1_forbid_writes(struct cpu *c, const uint8_t *host_page)
 {
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
-        for (unsigned i = 0; i < TLB_SIZE; i++) {
-            struct tlbe *e = &c->tlb_mode[mode][i];
-            if (e->host == host_page) {
-                e->wtag = (uint64_t)(i ^ 1) << GUEST_PAGE_BITS;
+        const struct l1_sets *used = &c->l2->used[mode];
+        for (uint64_t words = used->words; words != 0; words &= words - 1) {
+            unsigned word = __builtin_ctzll(words);
+            for (uint64_t left = used->word[word]; left != 0; left &= left - 1) {
+                struct tlbe *e = &c->tlb_mode[mode][word * 64 + __builtin_ctzll(left)];
+                if (!l1_is_empty(e) && (host_page == NULL || e->rcheck == -(uintptr_t)host_page)) {
+                    l1_forbid_write(e);
+                }
             }
         }
     }
 }
 
+void tlb_drop_write(struct cpu *c, const uint8_t *host_page)
+{
+    l1_forbid_writes(c, host_page);
+}
+
 void tlb_drop_writes(struct cpu *c)
 {
-    for (unsigned mode = 0; mode < TLB_MODES; mode++) {
-        for (unsigned i = 0; i < TLB_SIZE; i++) {
-            c->tlb_mode[mode][i].wtag = (uint64_t)(i ^ 1) << GUEST_PAGE_BITS;
-        }
-    }
+    l1_forbid_writes(c, NULL);
 }
 
 void l2_insert(struct cpu *c, uint64_t page, uint64_t gpa, uint32_t rights)
@@ -346,23 +373,34 @@ const struct l2_entry *l2_find(struct cpu *c, uint64_t page)
 
 /* ---------------------------------------------------------------- entering */
 
+const struct near_table *near_find(struct cpu *c, uint64_t page)
+{
+    const struct near_table *n = &c->l2->near[page >> 21 & (NEAR_TABLES - 1)];
+    return n->region == page >> 21 && n->gen == current_gen(c) ? n : NULL;
+}
+
+void near_insert(struct cpu *c, uint64_t page, uint64_t table, uint32_t rights)
+{
+    c->l2->near[page >> 21 & (NEAR_TABLES - 1)] =
+        (struct near_table){page >> 21, current_gen(c), table, rights};
+}
+
 void l1_enter(struct cpu *c, uint64_t lin, const struct xlate *x, bool write, unsigned mode)
 {
-    uint64_t page = lin & GUEST_PAGE_MASK;
+    uint64_t page = lin & GUEST_PAGE_MASK, host = (uintptr_t)x->ref->host;
     unsigned set = (lin >> GUEST_PAGE_BITS) & (TLB_SIZE - 1);
     struct tlbe *e = &c->tlb_mode[mode][set];
-    if (e->rtag != page) {
-        e->wtag = (uint64_t)(set ^ 1) << GUEST_PAGE_BITS;
+    bool known = page + e->addend + e->rcheck == 0 && e->rcheck == -host;
+    if (!known) {
+        e->addend = host - page;
+        e->rcheck = -host;
+        l1_forbid_write(e);
     }
-    e->rtag = page;
-    e->host = x->ref->host;
-    e->global = x->rights & XL_GLOBAL;
     if (write) {
-        e->wtag = page;
+        e->wcheck = e->rcheck;
     }
-    uint64_t group = 1ull << (set / GROUP_SETS);
-    c->l2->touched[mode] |= group;
-    if (!e->global) {
-        c->l2->local[mode] |= group;
+    l1_sets_add(&c->l2->used[mode], set);
+    if (!(x->rights & XL_GLOBAL)) {
+        l1_sets_add(&c->l2->local[mode], set);
     }
 }

@@ -138,8 +138,8 @@ static void address(struct gen *k, unsigned to, bool w, bool segment)
 static void probe(struct gen *k, unsigned size, bool write, bool align)
 {
     struct emitter *e = &k->e;
-    int32_t tag = write ? offsetof(struct tlbe, wtag) : offsetof(struct tlbe, rtag);
-    int32_t host = offsetof(struct tlbe, host);
+    int32_t check = write ? offsetof(struct tlbe, wcheck) : offsetof(struct tlbe, rcheck);
+    int32_t addend = offsetof(struct tlbe, addend);
     bool user = (k->g->key & KEY_CPL) == 3;
     int32_t table = ENV(tlb_mode) + (int32_t)(TLB_USER * sizeof(k->c->tlb_mode[0]));
     e_rr(e, 0, 0x89, T0, T1);
@@ -148,25 +148,23 @@ static void probe(struct gen *k, unsigned size, bool write, bool align)
     e8(e, GUEST_PAGE_BITS - 5);
     e_alu_imm(e, 0, 4, T1, (TLB_SIZE - 1) << 5);
     if (user) {
-        e_gs_base(e, 1, 0x2b, T0, T1, table + tag);
+        e_gs_base(e, 1, 0x03, T0, T1, table + addend);
+        e_gs_base(e, 1, 0x8b, T1, T1, table + check);
     } else {
         e_gs(e, 1, 0x03, T1, ENV(tlb));
-        e_rm(e, 1, 0x2b, T0, T1, tag);
+        e_rm(e, 1, 0x03, T0, T1, addend);
+        e_rm(e, 1, 0x8b, T1, T1, check);
     }
+    e_rr(e, 1, 0x01, T0, T1);
     if (align) {
-        e_rex(e, 1, 0, 0, T0); /* test T0, not FF0: tag and alignment in one */
+        e_rex(e, 1, 0, 0, T1); /* test T1, not FF0: page and alignment in one */
         e8(e, 0xf7);
-        e8(e, 0xc0 | (T0 & 7));
+        e8(e, 0xc0 | (T1 & 7));
         e32(e, ~0xff0u);
         to_handler(k, e_jcc(e, CC_NE));
     } else {
-        e_alu_imm(e, 1, 7, T0, GUEST_PAGE_SIZE - size);
+        e_alu_imm(e, 1, 7, T1, GUEST_PAGE_SIZE - size);
         to_handler(k, e_jcc(e, CC_A));
-    }
-    if (user) {
-        e_gs_base(e, 1, 0x03, T0, T1, table + host);
-    } else {
-        e_rm(e, 1, 0x03, T0, T1, host);
     }
 }
 
