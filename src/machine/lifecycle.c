@@ -63,6 +63,7 @@ struct requests {
     bool carrying_out;
     unsigned acting; /* who is telling of something and will leave a request */
     GCond settled;   /* none of the three any more */
+    unsigned waiters;
     uint64_t rounds; /* how often machine_run_requests() has come to its end */
     uint64_t waited; /* in vain: rounds was that, plus 1 */
     /* The rest is the main thread's. */
@@ -152,6 +153,14 @@ static void request_end(struct machine *m, enum request_bit bit, struct cause *w
 /* The main thread may be stuck; who asks for the state then gets the one there is. */
 #define SETTLE_US 20000
 
+/* Mutex held. */
+static void tell_waiters(struct requests *r)
+{
+    if (r->waiters) { /* a broadcast to nobody is a system call all the same */
+        g_cond_broadcast(&r->settled);
+    }
+}
+
 void machine_act_begin(struct machine *m)
 {
     g_mutex_lock(&m->requests->mutex);
@@ -165,7 +174,7 @@ void machine_act_end(struct machine *m)
 
     g_mutex_lock(&r->mutex);
     r->acting--;
-    g_cond_broadcast(&r->settled);
+    tell_waiters(r);
     g_mutex_unlock(&r->mutex);
 }
 
@@ -175,11 +184,13 @@ void machine_settle(struct machine *m)
     gint64 end = g_get_monotonic_time() + SETTLE_US;
 
     g_mutex_lock(&r->mutex);
+    r->waiters++;
     while ((r->posted || r->carrying_out || r->acting) && r->waited != r->rounds + 1) {
         if (!g_cond_wait_until(&r->settled, &r->mutex, end)) {
             r->waited = r->rounds + 1; /* nobody waits again before something has moved */
         }
     }
+    r->waiters--;
     g_mutex_unlock(&r->mutex);
 }
 
@@ -796,7 +807,7 @@ static void settled(struct requests *r)
     g_mutex_lock(&r->mutex);
     r->carrying_out = false;
     r->rounds++;
-    g_cond_broadcast(&r->settled);
+    tell_waiters(r);
     g_mutex_unlock(&r->mutex);
 }
 

@@ -10,6 +10,7 @@
 #include "monitor/monitor.h"
 
 #include "base/threads.h"
+#include "monitor/fanout.h"
 #include "monitor/journal.h"
 #include "monitor/json-stream.h"
 #include "monitor/output.h"
@@ -147,8 +148,11 @@ void session_free_job(struct session *s); /* after the main thread's end */
 void session_service(struct session *s);
 bool session_flush(struct session *s); /* false when something remains */
 
-/* Main thread, mutex held: writes what is pending if it can. false when something remains. */
-bool session_write_now(struct session *s);
+/* Main thread, mutex held: what waits to be written now, for fanout_send(). false when there is
+ * nothing, or (*later) when it is for the control thread to write. */
+bool session_offer(struct session *s, struct fanout_item *item, bool *later);
+/* The same, with the item's result. false when something remains. */
+bool session_sent(struct session *s, const struct fanout_item *item);
 
 /* Any thread, mutex held. The text is taken over. */
 void session_append(struct session *s, GString *text);
@@ -178,6 +182,7 @@ struct monitor {
     GPtrArray *sessions;      /* mutex; changed by the control thread only */
     bool service_posted;      /* mutex */
     GThread *batcher;         /* mutex; whose events wait for its monitor_write_batch() */
+    struct fanout *fanout;    /* mutex */
     struct rate_limit *limit; /* mutex */
     GSource *limit_timer;     /* mutex for its time */
     struct journal *journal;  /* mutex */

@@ -198,17 +198,33 @@ void monitor_post_service(struct monitor *mon)
     }
 }
 
+/* From the i-th session on; returns where it stopped. */
+static guint write_some(struct monitor *mon, guint i, bool *later)
+{
+    struct fanout_item items[FANOUT_MAX];
+    struct session *to[FANOUT_MAX];
+    unsigned n = 0;
+
+    for (; i < mon->sessions->len && n < FANOUT_MAX; i++) {
+        to[n] = mon->sessions->pdata[i];
+        n += session_offer(to[n], &items[n], later);
+    }
+    fanout_send(mon->fanout, items, n);
+    for (unsigned k = 0; k < n; k++) {
+        *later |= !session_sent(to[k], &items[k]);
+    }
+    return i;
+}
+
 void monitor_write_batch(struct monitor *mon)
 {
-    bool all = true;
+    bool later = false;
 
     mon->batcher = NULL;
-    for (guint i = 0; i < mon->sessions->len; i++) {
-        struct session *s = mon->sessions->pdata[i];
-
-        all = session_write_now(s) && all;
+    for (guint i = 0; i < mon->sessions->len;) {
+        i = write_some(mon, i, &later);
     }
-    if (!all) {
+    if (later) {
         monitor_post_service(mon);
     }
 }
@@ -453,6 +469,7 @@ struct monitor *monitor_new(void)
     mon->sessions = g_ptr_array_new();
     g_mutex_init(&mon->mutex);
     g_mutex_init(&mon->emit_mutex);
+    mon->fanout = fanout_new();
     mon->journal = journal_new(JOURNAL_MAX_EVENTS, JOURNAL_MAX_BYTES);
     mon->limit = rate_limit_new(rate_rules, deliver_event, drop_event, mon);
     mon->limit_timer = g_source_new(&timer_funcs, sizeof(GSource));
@@ -605,6 +622,7 @@ void monitor_free(struct monitor *mon)
     g_source_unref(mon->limit_timer);
     rate_limit_free(mon->limit);
     journal_free(mon->journal);
+    fanout_free(mon->fanout);
     g_mutex_clear(&mon->emit_mutex);
     g_mutex_clear(&mon->mutex);
     loop_free(mon->loop);

@@ -293,12 +293,12 @@ static unsigned add_part(struct iovec *iov, const char *text, size_t length, siz
     return 1;
 }
 
-unsigned output_peek(struct output *out, struct iovec *iov, size_t max_bytes)
+unsigned output_peek(struct output *out, struct iovec *iov, unsigned max, size_t max_bytes)
 {
     size_t written = out->written, bytes = 0;
     unsigned n = 0;
 
-    for (unsigned i = 0; i < out->n && n + 2 <= OUTPUT_IOVECS && bytes < max_bytes; i++) {
+    for (unsigned i = 0; i < out->n && n + 2 <= max && bytes < max_bytes; i++) {
         const struct piece *p = piece_at(out, i);
         const char *text = p->line ? p->line->text : p->text;
         size_t length = p->line && p->cut ? p->line->plain_length : p->length;

@@ -20,7 +20,7 @@
 #define OUTPUT_EVENTS_BYTES  (128u << 10)
 /* Beyond that: of each kind that has room of its own. */
 #define OUTPUT_RESERVE_BYTES (8u << 10)
-/* Entries of struct iovec that output_peek() fills at most. */
+/* Entries of struct iovec that one write takes at most. */
 #define OUTPUT_IOVECS        128
 
 struct output;
@@ -51,11 +51,11 @@ void output_add_event(struct output *out, struct event_line *line, struct output
 uint64_t output_take_dropped(struct output *out);
 
 /*
- * What is to be written next: fills iov (OUTPUT_IOVECS entries) with max_bytes at most (but at
+ * What is to be written next: fills iov (max entries, at least 2) with max_bytes at most (but at
  * least one piece) and returns their number, 0 when nothing waits. The text stays valid until
  * output_advance() or output_clear().
  */
-unsigned output_peek(struct output *out, struct iovec *iov, size_t max_bytes);
+unsigned output_peek(struct output *out, struct iovec *iov, unsigned max, size_t max_bytes);
 /* So many bytes of it were written. */
 void output_advance(struct output *out, size_t bytes, struct output_form form);
 

@@ -137,20 +137,24 @@ static ssize_t write_some(struct session *s, struct iovec *iov, unsigned n)
     return write(s->out_fd, iov[0].iov_base, MIN(iov[0].iov_len, STDIO_WRITE_BYTES));
 }
 
-bool session_write_now(struct session *s)
+bool session_offer(struct session *s, struct fanout_item *item, bool *later)
 {
-    struct iovec iov[OUTPUT_IOVECS];
-    ssize_t n;
-
     if (s->closed || s->broken || (!s->writing && output_is_empty(s->out))) {
-        return true;
-    }
-    if (s->is_stdio || s->writing) {
         return false;
     }
-    n = write_some(s, iov, output_peek(s->out, iov, WRITE_BYTES));
-    if (n > 0) {
-        output_advance(s->out, (size_t)n, session_form(s));
+    if (s->is_stdio || s->writing) {
+        *later = true;
+        return false;
+    }
+    item->fd = s->out_fd;
+    item->n_iov = output_peek(s->out, item->iov, FANOUT_IOVECS, WRITE_BYTES);
+    return true;
+}
+
+bool session_sent(struct session *s, const struct fanout_item *item)
+{
+    if (item->result > 0) {
+        output_advance(s->out, (size_t)item->result, session_form(s));
     }
     return output_is_empty(s->out);
 }
@@ -199,7 +203,7 @@ static unsigned flush_begin(struct session *s, struct iovec *iov)
     unsigned n;
 
     g_mutex_lock(&s->mon->mutex);
-    n = output_peek(s->out, iov, WRITE_BYTES);
+    n = output_peek(s->out, iov, OUTPUT_IOVECS, WRITE_BYTES);
     s->writing = n > 0;
     g_mutex_unlock(&s->mon->mutex);
     return n;

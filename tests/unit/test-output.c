@@ -51,7 +51,7 @@ static char *write_out(struct fixture *f, size_t max, size_t step, struct output
     struct iovec iov[OUTPUT_IOVECS];
     GString *text = g_string_new(NULL);
 
-    while (text->len < max && output_peek(f->out, iov, 1)) {
+    while (text->len < max && output_peek(f->out, iov, OUTPUT_IOVECS, 1)) {
         size_t n = MIN(MIN(iov[0].iov_len, step), max - text->len);
 
         g_string_append_len(text, iov[0].iov_base, (gssize)n);
