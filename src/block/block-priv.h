@@ -26,6 +26,11 @@ struct block_child { /* an edge: a user of a node */
     unsigned perm, shared; /* enum block_perm */
 };
 
+struct block_flags { /* what nodes of all drivers have */
+    bool read_only, auto_read_only, force_share, direct, no_flush, unmap;
+    enum blockdev_detect_zeroes_options detect_zeroes;
+};
+
 struct block_driver {
     enum blockdev_driver id;
     size_t size; /* of node->state */
@@ -59,6 +64,13 @@ struct block_driver {
     void (*image_info)(struct block_node *, struct image_info *); /* NULL: nothing special */
     /* As block_node_status(); *status says "data" already. NULL: that is so. */
     int (*status)(struct block_node *, uint64_t offset, uint64_t bytes, struct block_status *);
+    /* blockdev-reopen. changeable: options that may change, NULL: none; configure() has the node
+     * follow them and may fail. reopen(): read_only or direct has changed, and when that can't be
+     * all is as it was. file_option(): its option "file", if that may name another node. */
+    const char *const *changeable;
+    bool (*configure)(struct block_node *, const struct blockdev_options *, GError **);
+    bool (*reopen)(struct block_node *, GError **);
+    const struct blockdev_ref *(*file_option)(const struct blockdev_options *);
     bool has_backing; /* it can stand on a child "backing" */
     /* Drained: a child of that role is another node now, or there is none, or one more. NULL: the
      * driver looks at the edge each time. */
@@ -72,7 +84,10 @@ struct block_node {
     char *filename; /* for people */
     void *state;    /* the driver's */
     bool owned;     /* by the monitor: counts as a use */
-    bool visible;   /* in the graph's list */
+    bool held;      /* for a moment, as if it was used */
+    struct blockdev_options *options;
+    struct block_node *inherits; /* the node that it was defined inside of; NULL: none, or gone */
+    bool visible;                /* in the graph's list */
     bool read_only, auto_read_only, force_share, direct, no_flush, unmap;
     enum blockdev_detect_zeroes_options detect_zeroes;
     GPtrArray *children;   /* struct block_child, owned */
@@ -128,9 +143,15 @@ void block_raw_set_guessed(struct block_node *node);
  * block_node_unref(). */
 struct block_node *block_node_open(struct block_graph *graph,
                                    const struct blockdev_options *options,
-                                   const struct block_node *parent, GError **error);
+                                   struct block_node *parent, GError **error);
 struct block_child *block_node_open_child(struct block_node *parent, const char *role,
                                           const struct blockdev_ref *ref, GError **error);
+/* What a node with those options, defined inside one with the flags `parent` (or NULL), has. */
+bool block_flags_of(const struct blockdev_options *options, const struct block_flags *parent,
+                    struct block_flags *flags, GError **error);
+void block_node_get_flags(const struct block_node *node, struct block_flags *flags);
+void block_node_set_flags(struct block_node *node, const struct block_flags *flags);
+void block_node_set_options(struct block_node *node, const struct blockdev_options *options);
 void block_child_close(struct block_child *child);
 /* Another wish of an edge's user; on failure all is as before. */
 bool block_child_set_perm(struct block_child *child, unsigned perm, unsigned shared,

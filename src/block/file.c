@@ -40,6 +40,7 @@
 struct file {
     struct block_node *node;
     int fd;
+    int lock_fd; /* whose open file description has the locks: the first one's */
     bool device, locking, threads;
     unsigned held; /* locked bytes: bit n for 100 + n, bit 8 + n for 200 + n */
     unsigned align;
@@ -143,7 +144,7 @@ static bool file_open_as(struct block_node *node, const struct blockdev_options_
     struct file *f = node->state;
 
     f->node = node;
-    f->fd = -1;
+    f->fd = f->lock_fd = -1;
     f->queue_tail = &f->queue;
     f->locking = !o->has_locking || o->locking != ON_OFF_AUTO_OFF;
     f->threads = o->has_aio && o->aio == BLOCKDEV_AIO_OPTIONS_THREADS;
@@ -158,6 +159,7 @@ static bool file_open_as(struct block_node *node, const struct blockdev_options_
         !file_measure(f, error)) {
         return false;
     }
+    f->lock_fd = f->fd;
     f->align = node->direct ? probe_align(f->fd) : 1;
     return true;
 }
@@ -177,9 +179,43 @@ static void file_close(struct block_node *node)
 {
     struct file *f = node->state;
 
+    if (f->lock_fd >= 0 && f->lock_fd != f->fd) {
+        close(f->lock_fd);
+    }
     if (f->fd >= 0) {
         close(f->fd); /* and with it the locks */
     }
+}
+
+static bool is_same_file(int one, int other)
+{
+    struct stat a, b;
+
+    return fstat(one, &a) == 0 && fstat(other, &b) == 0 && a.st_dev == b.st_dev &&
+           a.st_ino == b.st_ino;
+}
+
+/* The locks stay where they are, so that nobody gets in between. */
+static bool file_reopen(struct block_node *node, GError **error)
+{
+    struct file *f = node->state;
+    int before = f->fd;
+
+    if (!file_open_fd(f, node->filename, error)) {
+        f->fd = before;
+        return false;
+    }
+    if (!is_same_file(f->fd, before)) {
+        g_set_error(error, BLOCK_ERROR, 0, "'%s' is another file now", node->filename);
+        close(f->fd);
+        f->fd = before;
+        return false;
+    }
+    if (before != f->lock_fd) {
+        close(before);
+    }
+    f->align = node->direct ? probe_align(f->fd) : 1;
+    return true;
 }
 
 /* ---- locks */
@@ -207,7 +243,7 @@ static void file_unlock(struct file *f, unsigned keep)
 {
     for (unsigned bit = 0; bit < 8 + LOCK_BITS; bit++) {
         if ((f->held & ~keep) >> bit & 1) {
-            lock_byte(f->fd, F_OFD_SETLK, F_UNLCK, bit_byte(bit));
+            lock_byte(f->lock_fd, F_OFD_SETLK, F_UNLCK, bit_byte(bit));
         }
     }
     f->held &= keep;
@@ -221,7 +257,7 @@ static bool file_lock(struct file *f, unsigned want, GError **error)
         if (!((want & ~before) >> bit & 1)) {
             continue;
         }
-        int ret = lock_byte(f->fd, F_OFD_SETLK, F_RDLCK, bit_byte(bit));
+        int ret = lock_byte(f->lock_fd, F_OFD_SETLK, F_RDLCK, bit_byte(bit));
 
         if (ret < 0) {
             g_set_error(error, BLOCK_ERROR, 0, "Failed to lock byte %d of '%s': %s",
@@ -235,7 +271,7 @@ static bool file_lock(struct file *f, unsigned want, GError **error)
         unsigned other = bit < 8 ? bit + 8 : bit - 8; /* who forbids what we use, and so on */
 
         if ((want & ~before) >> bit & 1 &&
-            lock_byte(f->fd, F_OFD_GETLK, F_WRLCK, bit_byte(other)) < 0) {
+            lock_byte(f->lock_fd, F_OFD_GETLK, F_WRLCK, bit_byte(other)) < 0) {
             g_set_error(error, BLOCK_ERROR, 0,
                         "Failed to get %s\"%s\" lock: is another process using the image [%s]?",
                         bit < 8 ? "" : "shared ", perm_names[bit & 3], f->node->filename);
@@ -251,7 +287,7 @@ static bool file_set_perm(struct block_node *node, unsigned perm, unsigned share
     struct file *f = node->state;
     unsigned want = (perm & BLOCK_PERM_ALL) | (~shared & BLOCK_PERM_ALL) << 8;
 
-    if (!f->locking || f->fd < 0) {
+    if (!f->locking || f->lock_fd < 0) {
         return true;
     }
     if (!file_lock(f, want, error)) {
@@ -693,6 +729,7 @@ const struct block_driver block_file = {
     .open = file_open,
     .close = file_close,
     .submit = file_submit,
+    .reopen = file_reopen,
     .set_perm = file_set_perm,
     .refresh = file_refresh,
     .reload = file_reload,
@@ -709,6 +746,7 @@ const struct block_driver block_host_device = {
     .open = host_device_open,
     .close = file_close,
     .submit = file_submit,
+    .reopen = file_reopen,
     .set_perm = file_set_perm,
     .refresh = file_refresh,
     .resize = file_resize,

@@ -340,6 +340,11 @@ static void node_free(struct block_node *node)
     if (node->driver->close) {
         node->driver->close(node);
     }
+    for (guint i = 0; i < graph->nodes->len; i++) {
+        struct block_node *heir = graph->nodes->pdata[i];
+
+        heir->inherits = heir->inherits == node ? NULL : heir->inherits;
+    }
     while (node->children->len) {
         block_child_close(node->children->pdata[node->children->len - 1]);
     }
@@ -349,13 +354,14 @@ static void node_free(struct block_node *node)
     g_free(node->name);
     g_free(node->filename);
     g_free(node->state);
+    blockdev_options_free(node->options);
     g_free(node);
     block_drain_end(graph);
 }
 
 void block_node_unref(struct block_node *node)
 {
-    if (!node->owned && node->parents->len == 0) {
+    if (!node->owned && !node->held && node->parents->len == 0) {
         node_free(node);
     }
 }
@@ -380,22 +386,61 @@ static bool check_name(struct block_graph *graph, const char *name, GError **err
     return true;
 }
 
-/* What a node defined inside another takes from it. */
-static void node_inherit(struct block_node *node, const struct blockdev_options *o,
-                         const struct block_node *parent)
+bool block_flags_of(const struct blockdev_options *o, const struct block_flags *parent,
+                    struct block_flags *flags, GError **error)
 {
     const struct blockdev_cache_options *cache = o->cache;
+    const struct block_flags none = {0}, *from = parent ? parent : &none;
 
-    node->read_only = o->has_read_only ? o->read_only : parent && parent->read_only;
-    node->auto_read_only =
-        o->has_auto_read_only ? o->auto_read_only : parent && parent->auto_read_only;
-    node->force_share = o->has_force_share ? o->force_share : parent && parent->force_share;
-    node->direct = cache && cache->has_direct ? cache->direct : parent && parent->direct;
-    node->no_flush = cache && cache->has_no_flush ? cache->no_flush : parent && parent->no_flush;
-    /* What the upper node lets through has been wanted. */
-    node->unmap = o->has_discard ? o->discard == BLOCKDEV_DISCARD_OPTIONS_UNMAP : parent != NULL;
-    node->detect_zeroes =
-        o->has_detect_zeroes ? o->detect_zeroes : BLOCKDEV_DETECT_ZEROES_OPTIONS_OFF;
+    *flags = (struct block_flags){
+        .read_only = o->has_read_only ? o->read_only : from->read_only,
+        .auto_read_only = o->has_auto_read_only ? o->auto_read_only : from->auto_read_only,
+        .force_share = o->has_force_share ? o->force_share : from->force_share,
+        .direct = cache && cache->has_direct ? cache->direct : from->direct,
+        .no_flush = cache && cache->has_no_flush ? cache->no_flush : from->no_flush,
+        /* What the upper node lets through has been wanted. */
+        .unmap = o->has_discard ? o->discard == BLOCKDEV_DISCARD_OPTIONS_UNMAP : parent != NULL,
+        .detect_zeroes =
+            o->has_detect_zeroes ? o->detect_zeroes : BLOCKDEV_DETECT_ZEROES_OPTIONS_OFF,
+    };
+    if (flags->detect_zeroes == BLOCKDEV_DETECT_ZEROES_OPTIONS_UNMAP &&
+        !(o->has_discard && o->discard == BLOCKDEV_DISCARD_OPTIONS_UNMAP)) {
+        g_set_error(error, BLOCK_ERROR, 0,
+                    "setting detect-zeroes to unmap is not allowed without setting discard "
+                    "operation to unmap");
+        return false;
+    }
+    if (flags->force_share && !flags->read_only) {
+        g_set_error(error, BLOCK_ERROR, 0, "force-share=on can only be used with read-only images");
+        return false;
+    }
+    return true;
+}
+
+void block_node_get_flags(const struct block_node *node, struct block_flags *flags)
+{
+    *flags = (struct block_flags){node->read_only,    node->auto_read_only, node->force_share,
+                                  node->direct,       node->no_flush,       node->unmap,
+                                  node->detect_zeroes};
+}
+
+void block_node_set_flags(struct block_node *node, const struct block_flags *flags)
+{
+    node->read_only = flags->read_only;
+    node->auto_read_only = flags->auto_read_only;
+    node->force_share = flags->force_share;
+    node->direct = flags->direct;
+    node->no_flush = flags->no_flush;
+    node->unmap = flags->unmap;
+    node->detect_zeroes = flags->detect_zeroes;
+}
+
+void block_node_set_options(struct block_node *node, const struct blockdev_options *options)
+{
+    struct blockdev_options *before = node->options;
+
+    node->options = blockdev_options_clone(options);
+    blockdev_options_free(before);
 }
 
 static const struct block_driver *driver_of(enum blockdev_driver id)
@@ -409,7 +454,7 @@ static const struct block_driver *driver_of(enum blockdev_driver id)
 }
 
 static struct block_node *node_new(struct block_graph *graph, const struct blockdev_options *o,
-                                   const struct block_node *parent)
+                                   struct block_node *parent, const struct block_flags *flags)
 {
     struct block_node *node = g_new0(struct block_node, 1);
 
@@ -422,13 +467,16 @@ static struct block_node *node_new(struct block_graph *graph, const struct block
     node->children = g_ptr_array_new();
     node->parents = g_ptr_array_new();
     node->shared = BLOCK_PERM_ALL;
-    node_inherit(node, o, parent);
+    node->options = blockdev_options_clone(o);
+    node->inherits = parent;
+    block_node_set_flags(node, flags);
     return node;
 }
 
 struct block_node *block_node_open(struct block_graph *graph, const struct blockdev_options *o,
-                                   const struct block_node *parent, GError **error)
+                                   struct block_node *parent, GError **error)
 {
+    struct block_flags above, flags;
     struct block_node *node;
     bool ok = true;
 
@@ -439,20 +487,14 @@ struct block_node *block_node_open(struct block_graph *graph, const struct block
     if (o->node_name && !check_name(graph, o->node_name, error)) {
         return NULL;
     }
-    if (o->has_detect_zeroes && o->detect_zeroes == BLOCKDEV_DETECT_ZEROES_OPTIONS_UNMAP &&
-        !(o->has_discard && o->discard == BLOCKDEV_DISCARD_OPTIONS_UNMAP)) {
-        g_set_error(error, BLOCK_ERROR, 0,
-                    "setting detect-zeroes to unmap is not allowed without setting discard "
-                    "operation to unmap");
+    if (parent) {
+        block_node_get_flags(parent, &above);
+    }
+    if (!block_flags_of(o, parent ? &above : NULL, &flags, error)) {
         return NULL;
     }
     block_graph_loop(graph);
-    node = node_new(graph, o, parent);
-    if (node->force_share && !node->read_only) {
-        g_set_error(error, BLOCK_ERROR, 0, "force-share=on can only be used with read-only images");
-        node_free(node);
-        return NULL;
-    }
+    node = node_new(graph, o, parent, &flags);
     g_ptr_array_add(graph->nodes, node);
     graph->opening++;
     if (graph->opening > BLOCK_MAX_DEPTH) { /* an image that stands on itself, say */

@@ -376,12 +376,18 @@ static void qcow2_image_info(struct block_node *node, struct image_info *info)
     }
 }
 
+static const struct blockdev_ref *qcow2_file_option(const struct blockdev_options *o)
+{
+    return o->u.qcow2.file;
+}
+
 const struct block_driver block_qcow2 = {
     .id = BLOCKDEV_DRIVER_QCOW2,
     .size = sizeof(struct qcow2),
     .open = qcow2_open,
     .close = qcow2_close,
     .submit = qcow2_submit,
+    .file_option = qcow2_file_option,
     .child_perm = qcow2_child_perm,
     .refresh = qcow2_refresh,
     .resize = qcow2_resize,

@@ -22,13 +22,53 @@ struct raw_request {              /* in a window: the child's request */
     struct block_request *upper;
 };
 
-static bool raw_open(struct block_node *node, const struct blockdev_options *o, GError **error)
+static bool check_window(const struct blockdev_options_raw *opt, uint64_t bytes, GError **error)
+{
+    uint64_t offset = opt->has_offset ? (uint64_t)opt->offset : 0;
+
+    if ((opt->has_offset && opt->offset < 0) || (opt->has_size && opt->size < 0)) {
+        g_set_error(error, BLOCK_ERROR, 0, "raw: offset and size must not be negative");
+    } else if (offset > bytes) {
+        g_set_error(error, BLOCK_ERROR, 0,
+                    "Offset (%" PRIu64 ") cannot be greater than size of the containing file "
+                    "(%" PRIu64 ")",
+                    offset, bytes);
+    } else if (opt->has_size && (uint64_t)opt->size > bytes - offset) {
+        g_set_error(error, BLOCK_ERROR, 0,
+                    "The sum of offset (%" PRIu64 ") and size (%" PRIu64
+                    ") has to be smaller or equal to the actual size of the containing file "
+                    "(%" PRIu64 ")",
+                    offset, (uint64_t)opt->size, bytes);
+    } else if (opt->has_size && opt->size % BLOCK_SECTOR_BYTES) {
+        g_set_error(error, BLOCK_ERROR, 0, "Specified size is not multiple of %u",
+                    BLOCK_SECTOR_BYTES);
+    } else {
+        return true;
+    }
+    return false;
+}
+
+static bool raw_configure(struct block_node *node, const struct blockdev_options *o, GError **error)
 {
     const struct blockdev_options_raw *opt = &o->u.raw;
     struct raw *raw = node->state;
-    uint64_t bytes;
 
-    raw->file = block_node_open_child(node, "file", opt->file, error);
+    if (!check_window(opt, block_node_bytes(raw->file->node), error)) {
+        return false;
+    }
+    raw->offset = opt->has_offset ? (uint64_t)opt->offset : 0;
+    raw->has_size = opt->has_size;
+    raw->size = opt->has_size ? (uint64_t)opt->size : 0;
+    raw->window = opt->has_offset || opt->has_size;
+    node->driver->refresh(node);
+    return true;
+}
+
+static bool raw_open(struct block_node *node, const struct blockdev_options *o, GError **error)
+{
+    struct raw *raw = node->state;
+
+    raw->file = block_node_open_child(node, "file", o->u.raw.file, error);
     if (!raw->file) {
         return false;
     }
@@ -36,37 +76,12 @@ static bool raw_open(struct block_node *node, const struct blockdev_options *o, 
         node->read_only = true;
     }
     node->filename = g_strdup(raw->file->node->filename);
-    bytes = block_node_bytes(raw->file->node);
-    if ((opt->has_offset && opt->offset < 0) || (opt->has_size && opt->size < 0)) {
-        g_set_error(error, BLOCK_ERROR, 0, "raw: offset and size must not be negative");
-        return false;
-    }
-    raw->offset = opt->has_offset ? (uint64_t)opt->offset : 0;
-    raw->has_size = opt->has_size;
-    raw->size = opt->has_size ? (uint64_t)opt->size : 0;
-    raw->window = opt->has_offset || opt->has_size;
-    if (raw->offset > bytes) {
-        g_set_error(error, BLOCK_ERROR, 0,
-                    "Offset (%" PRIu64 ") cannot be greater than size of the containing file "
-                    "(%" PRIu64 ")",
-                    raw->offset, bytes);
-        return false;
-    }
-    if (raw->has_size && raw->size > bytes - raw->offset) {
-        g_set_error(error, BLOCK_ERROR, 0,
-                    "The sum of offset (%" PRIu64 ") and size (%" PRIu64
-                    ") has to be smaller or equal to the actual size of the containing file "
-                    "(%" PRIu64 ")",
-                    raw->offset, raw->size, bytes);
-        return false;
-    }
-    if (raw->has_size && raw->size % BLOCK_SECTOR_BYTES) {
-        g_set_error(error, BLOCK_ERROR, 0, "Specified size is not multiple of %u",
-                    BLOCK_SECTOR_BYTES);
-        return false;
-    }
-    node->driver->refresh(node);
-    return true;
+    return raw_configure(node, o, error);
+}
+
+static const struct blockdev_ref *raw_file_option(const struct blockdev_options *o)
+{
+    return o->u.raw.file;
 }
 
 static void raw_refresh(struct block_node *node)
@@ -154,11 +169,16 @@ void block_raw_set_guessed(struct block_node *node)
     ((struct raw *)node->state)->guessed = true;
 }
 
+static const char *const raw_changeable[] = {"offset", "size", NULL};
+
 const struct block_driver block_raw = {
     .id = BLOCKDEV_DRIVER_RAW,
     .size = sizeof(struct raw),
     .open = raw_open,
     .submit = raw_submit,
+    .changeable = raw_changeable,
+    .configure = raw_configure,
+    .file_option = raw_file_option,
     .refresh = raw_refresh,
     .resize = raw_resize,
     .status = raw_status,

@@ -1,11 +1,18 @@
 /* Commands of the schema module block-core. */
 #include "monitor/monitor-priv.h"
 
+#include "block/reopen.h"
 #include "qapi-commands.h"
 
 bool qmp_blockdev_add(struct qmp_call *call, const struct blockdev_options *arg, GError **errp)
 {
     return block_node_add(call->machine->block, arg, errp);
+}
+
+bool qmp_blockdev_reopen(struct qmp_call *call, const struct qmp_blockdev_reopen_arg *arg,
+                         GError **errp)
+{
+    return block_reopen(call->machine->block, arg->options, errp);
 }
 
 bool qmp_blockdev_del(struct qmp_call *call, const struct qmp_blockdev_del_arg *arg, GError **errp)

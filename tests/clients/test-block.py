@@ -74,6 +74,87 @@ class Block(unittest.TestCase):
         self.wire.value("blockdev-del", {"node-name": "file0"})
         self.assertEqual(self.nodes(), {})
 
+    def reopen(self, *nodes):
+        self.wire.value("blockdev-reopen", {"options": list(nodes)})
+
+    def reopen_fails(self, *nodes):
+        return self.error("blockdev-reopen", {"options": list(nodes)})
+
+    def test_reopen(self):
+        self.start()
+        self.add_file("f0")
+        self.wire.value("blockdev-add", {"driver": "null-co", "node-name": "n0", "size": 4096})
+        raw = {"driver": "raw", "node-name": "r0", "file": "f0"}
+        self.wire.value("blockdev-add", raw)
+        self.reopen({**raw, "read-only": True, "detect-zeroes": "on"})
+        node = self.nodes()["r0"]
+        self.assertEqual((node["ro"], node["detect_zeroes"]), (True, "on"))
+        self.reopen({**raw, "cache": {"no-flush": True}})  # what is not given has its default
+        node = self.nodes()["r0"]
+        self.assertEqual((node["ro"], node["detect_zeroes"], node["cache"]["no-flush"]),
+                         (False, "off", True))
+        self.reopen({**raw, "offset": 512})
+        self.assertEqual(self.nodes()["r0"]["image"]["virtual-size"], SIZE - 512)
+        self.reopen({**raw, "file": "n0"})
+        self.assertEqual(self.nodes()["r0"]["image"]["virtual-size"], 4096)
+        self.wire.value("blockdev-del", {"node-name": "f0"})  # nobody stands on it any more
+        raw["file"] = "n0"
+        for change, error in (({"driver": "qcow2"}, "Cannot change the option 'driver'"),
+                              ({"node-name": "x"}, "Failed to find node with node-name='x'"),
+                              ({"file": "x"}, "Cannot find device='' nor node-name='x'")):
+            self.assertEqual(self.reopen_fails({**raw, **change}), error)
+        self.assertEqual(self.reopen_fails({"driver": "null-co", "node-name": "n0", "size": 1 << 30}),
+                         "Cannot change the option 'size'")
+        self.assertEqual(self.reopen_fails({"driver": "raw", "file": "n0"}),
+                         "node-name not specified")
+
+    def test_reopen_all_or_none(self):
+        self.start("-M", "pc")
+        self.add_file("f0")
+        for name in "ab":
+            self.wire.value("blockdev-add", {"driver": "null-co", "node-name": name + "n"})
+            self.wire.value("blockdev-add", {"driver": "raw", "node-name": name, "file": name + "n"})
+        self.wire.value("device_add", {"driver": "virtio-blk-pci", "id": "disk", "drive": "b"})
+        error = self.reopen_fails({"driver": "raw", "node-name": "a", "file": "f0", "read-only": True},
+                                  {"driver": "raw", "node-name": "b", "file": "bn", "read-only": True})
+        self.assertEqual(error, "Read-only block node 'b' cannot support read-write users")
+        nodes = self.nodes()
+        self.assertFalse(nodes["a"]["ro"] or nodes["b"]["ro"])
+        self.assertEqual(nodes["a"]["image"]["virtual-size"], 1 << 30)
+        self.wire.value("blockdev-del", {"node-name": "f0"})
+
+    def qemu_img(self, *args):
+        if not shutil.which("qemu-img"):
+            self.skipTest("qemu-img is not there")
+        subprocess.run(["qemu-img", *args], check=True, stdout=subprocess.DEVNULL)
+
+    def test_reopen_backing(self):
+        top, base = os.path.join(self.dir, "top"), os.path.join(self.dir, "base")
+        for path in (top, base):
+            self.qemu_img("create", "-q", "-f", "qcow2", path, "1M")
+        self.start("-M", "pc")
+        for path, name, ro in ((base, "base", True), (top, "top", False)):
+            self.wire.value("blockdev-add", {
+                "driver": "qcow2", "node-name": name, "read-only": ro,
+                "file": {"driver": "file", "node-name": name + "f", "filename": path}})
+        node = {"driver": "qcow2", "node-name": "top", "file": "topf"}
+        self.reopen({**node, "backing": "base"})
+        self.assertEqual(self.nodes()["top"]["backing_file_depth"], 1)
+        self.assertEqual(self.reopen_fails(node), "backing is missing for 'top'")
+        self.assertEqual(self.reopen_fails({**node, "backing": "top"}),
+                         "Making 'top' a backing child of 'top' would create a cycle")
+        self.assertIn("in use", self.error("blockdev-del", {"node-name": "base"})
+                      .replace("busy", "in use"))
+        self.reopen({**node, "backing": None})
+        self.assertEqual(self.nodes()["top"]["backing_file_depth"], 0)
+        self.reopen({"driver": "qcow2", "node-name": "base", "file": "basef"},
+                    {"driver": "file", "node-name": "basef", "filename": base})
+        nodes = self.nodes()
+        self.assertFalse(nodes["base"]["ro"] or nodes["basef"]["ro"])
+        self.wire.value("device_add", {"driver": "virtio-blk-pci", "id": "disk", "drive": "base"})
+        self.emulator.close()
+        self.qemu_img("check", "-q", base)
+
     def test_inline_child(self):
         self.start()
         self.wire.value("blockdev-add", {
