@@ -193,7 +193,9 @@ static bool add_cache(struct params *p, GString *out, bool *writethrough, GError
     return true;
 }
 
-/* Strips "file:"; other protocols are errors. */
+#define NULL_URI "null-co://"
+
+/* The path that file= names, without "file:"; empty for NULL_URI. Other protocols are errors. */
 static const char *local_path(const char *file, GError **error)
 {
     size_t n = strspn(file, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.");
@@ -204,8 +206,12 @@ static const char *local_path(const char *file, GError **error)
     if (n == 4 && strncmp(file, "file", 4) == 0) {
         return file + 5;
     }
-    g_set_error(error, BLOCK_ERROR, 0, "Unknown protocol '%.*s': only local files are supported",
-                (int)n, file);
+    if (strcmp(file, NULL_URI) == 0) {
+        return "";
+    }
+    g_set_error(error, BLOCK_ERROR, 0,
+                "Unknown protocol '%.*s': only local files and " NULL_URI " are supported", (int)n,
+                file);
     return NULL;
 }
 
@@ -224,8 +230,8 @@ static bool image_file(struct params *p, struct image_text *image, const char *f
     }
     format = format ? format : driver;
     if (!format) {
-        format = block_guess_format(path);
-        image->guessed = strcmp(format, "raw") == 0;
+        format = *path ? block_guess_format(path) : "raw";
+        image->guessed = *path && strcmp(format, "raw") == 0;
         if (image->guessed) {
             log_warn("Image format was not specified for '%s' and probing guessed raw: writes to "
                      "its first block are restricted; format=raw takes that away",
@@ -233,8 +239,11 @@ static bool image_file(struct params *p, struct image_text *image, const char *f
         }
     }
     add_option(image->options, "driver", format);
-    add_option(image->options, "file.driver", blockdev_driver_str(block_driver_for_path(path)));
-    add_option(image->options, "file.filename", path);
+    add_option(image->options, "file.driver",
+               blockdev_driver_str(*path ? block_driver_for_path(path) : BLOCKDEV_DRIVER_NULL_CO));
+    if (*path) {
+        add_option(image->options, "file.filename", path);
+    }
     if (aio) {
         add_option(image->options, "file.aio", aio);
     }

@@ -149,9 +149,13 @@ bool announcer_start(struct announcer *a, const struct announce_parameters *how,
 
     if (!check_range("initial", how->initial, 0, MAX_MS, error) ||
         !check_range("max", how->max, 0, MAX_MS, error) ||
-        !check_range("rounds", how->rounds, 1, MAX_ROUNDS, error) ||
+        !check_range("rounds", how->rounds, 0, MAX_ROUNDS, error) ||
         !check_range("step", how->step, 0, MAX_MS, error)) {
         return false;
+    }
+    if (how->rounds == 0) {
+        g_hash_table_remove(a->series, how->id ? how->id : "");
+        return true;
     }
     s = g_new0(struct series, 1);
     s->announcer = a;

@@ -25,7 +25,7 @@ struct net_backend_ops {
     void (*set_queues)(struct net_backend *, unsigned queues);
 };
 extern const struct net_backend_ops net_user_ops, net_tap_ops, net_socket_ops, net_stream_ops,
-    net_dgram_ops;
+    net_dgram_ops, net_hub_ops;
 
 struct net_queued {
     struct net_queued *next;
@@ -53,6 +53,7 @@ struct net_backend {
 struct loop *net_backend_loop(const struct net_backend *b);
 struct event_sink *net_backend_events(const struct net_backend *b);
 struct vclock *net_backend_clock(const struct net_backend *b);
+GPtrArray *net_hub_ports(const struct net_backend *b); /* of all hubs: struct net_backend */
 /* Takes info over. */
 void net_set_info(struct net_backend *b, char *info);
 

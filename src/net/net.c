@@ -25,6 +25,7 @@ struct net {
     struct loop *main, *loop;
     GThread *thread; /* NULL: the loop is the main one, or there is none yet */
     GPtrArray *backends, *cards;
+    GPtrArray *hub_ports; /* the network thread's */
     struct announcer *announcer;
     GMutex info_mutex;
     int (*find_fd)(void *opaque, const char *name);
@@ -79,6 +80,7 @@ struct net *net_new(struct event_sink *events, struct vclock *clock, struct loop
     net->loop = own_thread ? NULL : main;
     net->backends = g_ptr_array_new();
     net->cards = g_ptr_array_new();
+    net->hub_ports = g_ptr_array_new();
     g_mutex_init(&net->info_mutex);
     return net;
 }
@@ -102,6 +104,11 @@ struct event_sink *net_backend_events(const struct net_backend *b)
 struct vclock *net_backend_clock(const struct net_backend *b)
 {
     return b->net->clock;
+}
+
+GPtrArray *net_hub_ports(const struct net_backend *b)
+{
+    return b->net->hub_ports;
 }
 
 void net_set_info(struct net_backend *b, char *info)
@@ -339,7 +346,7 @@ static void backend_open(void *arg)
 }
 
 static const struct net_backend_ops *const kinds[] = {
-    &net_user_ops, &net_tap_ops, &net_socket_ops, &net_stream_ops, &net_dgram_ops,
+    &net_user_ops, &net_tap_ops, &net_socket_ops, &net_stream_ops, &net_dgram_ops, &net_hub_ops,
 };
 
 static const struct net_backend_ops *kind_find(enum net_client_driver type)
@@ -864,6 +871,7 @@ void net_free(struct net *net)
     }
     g_ptr_array_unref(net->backends);
     g_ptr_array_unref(net->cards);
+    g_ptr_array_unref(net->hub_ports);
     g_mutex_clear(&net->info_mutex);
     g_free(net);
 }

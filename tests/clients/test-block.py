@@ -197,18 +197,20 @@ class Block(unittest.TestCase):
         self.start("-blockdev", f'{{"driver":"file","filename":"{self.image}","node-name":"f"}}',
                    "-blockdev", "raw,node-name=r,file=f,read-only=on",
                    "-drive", "if=none,id=cd,media=cdrom",
-                   "-drive", f"file={self.image},if=none,id=d0,format=raw,cache=unsafe")
+                   "-drive", f"file={self.image},if=none,id=d0,format=raw,cache=unsafe",
+                   "-drive", "file=null-co://,file.size=4096,if=none,id=null,format=raw")
         nodes = self.nodes()
         self.assertIn("f", nodes)
         self.assertTrue(nodes["r"]["ro"])
         drives = {d["device"]: d for d in self.wire.value("query-block")}
-        self.assertEqual(sorted(drives), ["cd", "d0"])
+        self.assertEqual(sorted(drives), ["cd", "d0", "null"])
+        self.assertEqual(drives["null"]["inserted"]["image"]["virtual-size"], 4096)
         self.assertNotIn("inserted", drives["cd"])
         self.assertEqual(drives["d0"]["inserted"]["image"]["virtual-size"], SIZE)
         self.assertTrue(drives["d0"]["inserted"]["cache"]["no-flush"])
         self.assertFalse(drives["d0"]["inserted"]["ro"])
         stats = self.wire.value("query-blockstats")
-        self.assertEqual([s["device"] for s in stats], ["cd", "d0"])
+        self.assertEqual([s["device"] for s in stats], ["cd", "d0", "null"])
         for key, value in stats[1]["stats"].items():
             self.assertIn(value, (0, True, False, []), key)
         self.assertEqual(self.error("blockdev-del",
@@ -221,6 +223,7 @@ class Block(unittest.TestCase):
         for args, part in [
                 (["-drive", f"file={self.image},if=none,format=nonsense"], "nonsense"),
                 (["-drive", f"file={self.image}x,if=none,format=raw"], "Could not open"),
+                (["-drive", "file=nonsense://x,if=none"], "Unknown protocol 'nonsense'"),
                 (["-blockdev", "raw,node-name=r"], "file"),
                 (["-blockdev", "file,filename=x"], "node-name"),
                 (["-drive", f"file={self.image},if=floppy,format=raw"], ""),

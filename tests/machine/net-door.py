@@ -178,6 +178,13 @@ class Frames(Card):
         data = b"".join(self.card.queues[RX].written(head, [], [1024])[0][:n] for head, n in parts)
         self.assertEqual(data[12:], big)
 
+    def test_too_short(self):
+        """A card without a filter leaves frames that are none on Ethernet to its driver."""
+        self.start()
+        self.offer()
+        self.cable.send(b"TEST")
+        self.assertEqual(self.receive()[1], b"TEST")
+
     def test_too_long(self):
         """What does not fit into a driver's buffer is lost; what comes next is not."""
         self.start()
@@ -378,7 +385,13 @@ class Links(Card):
         self.assertEqual(self.status(), 1)
         self.qmp.command("announce-self", initial=1, max=2, rounds=1, step=1, interfaces=["x"])
         self.assertEqual(self.status(), 1)
-        self.assertIn("rounds", self.qmp.request("announce-self", initial=1, max=2, rounds=0,
+        self.qmp.command("announce-self", initial=1, max=1, rounds=1000, step=1, id="s")
+        self.qmp.command("announce-self", initial=1, max=1, rounds=0, step=1, id="s")
+        self.cable.sock.settimeout(0.2 * TIME_FACTOR)
+        with self.assertRaises(TimeoutError):
+            for _ in range(1000):
+                self.cable.receive()
+        self.assertIn("rounds", self.qmp.request("announce-self", initial=1, max=2, rounds=-1,
                                                  step=1)["error"]["desc"])
 
     def test_mtu(self):
@@ -500,6 +513,29 @@ class Backends(Card):
             ("127.0.0.1", listening_port(self.door.process.pid))))
         self.addCleanup(cable.close)
         self.echo(cable.send, cable.receive)
+
+    def test_hub(self):
+        """Cards at ports of one hub hear one another, and nobody else."""
+        more = []
+        for n, hub in ((1, 7), (2, 8)):
+            more += ["-netdev", f"hubport,id=p{n},hubid={hub}", "-device",
+                     f"virtio-net-pci,netdev=p{n},id=c{n},addr={SLOT + n:x},mac=52:54:00:aa:bb:c{n}"]
+        cards = [self.open_door(*more, netdev="hubport,id=n0,hubid=7")]
+        cards += [Device(self.door, SLOT + n, bar=0xe0000000 + n * 0x10000) for n in (1, 2)]
+        for n, card in enumerate(cards):
+            card.start(queues=2, memory=0x200000 + n * 0x100000)
+            card.queues[RX].offer([], [2048])
+        cards[0].queues[TX].request([bytes(12), frame(PEER)], [])
+        head, length = cards[1].queues[RX].take()
+        self.assertEqual(cards[1].queues[RX].written(head, [], [2048])[0][:length], bytes(10) + b"\1\0" + frame(PEER))
+        self.assertFalse(cards[0].queues[RX].done() or cards[2].queues[RX].done())
+        cards[2].queues[TX].request([bytes(12), frame(PEER)], [])  # nobody is there
+        self.assertIn("hubid=7", self.info())
+        self.qmp.command("netdev_del", id="p1")
+        cards[0].queues[TX].request([bytes(12), frame(PEER)], [])
+
+    def info(self):
+        return self.qmp.command("human-monitor-command", command_line="info network")
 
     def test_dgram_unix(self):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:

@@ -40,6 +40,9 @@ static void test_pci_config(void)
     bus_outl(bus, 0xcf8, 0x8000f808);
     g_assert_cmphex(bus_inw(bus, 0xcfe), ==, 0x0601);
     g_assert_cmphex(bus_inb(bus, 0xcff), ==, 0x06);
+    bus_outl(bus, 0xcf8, 0x8000f80a); /* the same with its low bits in the address */
+    g_assert_cmphex(bus_inl(bus, 0xcf8), ==, 0x8000f80a);
+    g_assert_cmphex(bus_inw(bus, 0xcfc), ==, 0x0601);
     bus_outl(bus, 0xcf8, 0x0000f808); /* not enabled */
     g_assert_cmphex(bus_inl(bus, 0xcfc), ==, 0xffffffff);
 

@@ -220,7 +220,10 @@ void pci_config_write(struct pci_bus *bus, unsigned bus_number, uint8_t devfn, u
     }
 }
 
-/* ---- ports 0xcf8 to 0xcff */
+/* ---- ports 0xcf8 to 0xcff
+ *
+ * The address keeps its two low bits, which chips ignore: drivers made for QEMU put them there
+ * instead of adding them to port 0xcfc. */
 
 #define CONFIG_ENABLE 0x80000000u
 #define RESET_CPU     0x04
@@ -240,7 +243,7 @@ static uint64_t ports_read(void *opaque, gpa_t offset, unsigned size)
         return UINT64_MAX;
     }
     return pci_config_read(p->bus, a >> 16 & 0xff, (uint8_t)(a >> 8),
-                           (a & 0xfc) | ((unsigned)offset & 3), size);
+                           (a & 0xff) | ((unsigned)offset & 3), size);
 }
 
 static void reset_control_write(struct pci_bus *bus, uint8_t value)
@@ -262,11 +265,11 @@ static void ports_write(void *opaque, gpa_t offset, uint64_t value, unsigned siz
         if (offset == 1 && size == 1) {
             reset_control_write(p->bus, (uint8_t)value);
         } else if (offset == 0 && size == 4) {
-            *p->address = (uint32_t)value & 0x80fffffc;
+            *p->address = (uint32_t)value;
         }
     } else if (a & CONFIG_ENABLE) {
         pci_config_write(p->bus, a >> 16 & 0xff, (uint8_t)(a >> 8),
-                         (a & 0xfc) | ((unsigned)offset & 3), (uint32_t)value, size);
+                         (a & 0xff) | ((unsigned)offset & 3), (uint32_t)value, size);
     }
 }
 

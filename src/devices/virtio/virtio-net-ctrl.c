@@ -80,13 +80,10 @@ bool virtio_net_filter(const struct virtio_net *d, const uint8_t *frame, size_t 
     static const uint8_t broadcast[MAC_BYTES] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
     const struct virtio_net_state *s = &d->s;
 
-    if (bytes < ETHER_HEAD_BYTES) {
-        return false;
-    }
     if (s->promisc) {
         return true;
     }
-    if (!takes_vlan(d, frame, bytes)) {
+    if (bytes < ETHER_HEAD_BYTES || !takes_vlan(d, frame, bytes)) {
         return false;
     }
     if (frame[0] & 1) {
