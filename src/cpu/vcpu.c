@@ -527,13 +527,14 @@ void vcpus_pause_all(struct cpus *cpus)
     big_lock_acquire(cpus->lock);
 }
 
-void vcpus_hold_current(struct cpus *cpus)
+bool vcpus_hold_current(struct cpus *cpus)
 {
     struct vcpu *self = vcpu_current(cpus);
 
     if (self) {
         vcpu_request(self, VCPU_REQ_PAUSE);
     }
+    return self;
 }
 
 void vcpus_resume_all(struct cpus *cpus)

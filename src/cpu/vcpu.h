@@ -289,8 +289,8 @@ bool cpus_set_one_insn(struct cpus *cpus, bool on, GError **error);
 void vcpu_hold(struct vcpu *vcpu, bool held);
 /* When the calling thread is a vCPU: it stops at the next instruction boundary until
  * vcpus_resume_all(). For a guest's own request (reset, power-off, panic), after which it is not to
- * run on while the main thread gets to it. */
-void vcpus_hold_current(struct cpus *cpus);
+ * run on while the main thread gets to it. false: it is none. */
+bool vcpus_hold_current(struct cpus *cpus);
 /* For who watches whether a vCPU hangs: asks its thread to leave guest code for a moment, and tells
  * whether it has yet to do so. One that is parked or sleeps need not. Main thread. */
 void vcpu_ask_beat(struct vcpu *vcpu);

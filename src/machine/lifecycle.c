@@ -48,6 +48,7 @@ enum request_bit {
 
 struct slots {
     unsigned pending; /* enum request_bit */
+    unsigned by_vcpu; /* of those: left by a vCPU alone, that ran guest code */
     enum shutdown_cause shutdown, reset;
     bool reset_last;   /* the reset was asked for after the shutdown */
     bool ends_process; /* somebody outside asked for that: holds whatever cause comes later */
@@ -137,11 +138,13 @@ static void request_end(struct machine *m, enum request_bit bit, struct cause *w
     cause_unref(*slot_why(&r->slots, bit));
     *slot_why(&r->slots, bit) = why;
 
+    if (!m->cpus || !vcpus_hold_current(m->cpus)) { /* before the main thread can take it */
+        r->slots.by_vcpu &= ~(unsigned)bit;
+    } else if (!(r->slots.pending & bit)) {
+        r->slots.by_vcpu |= bit;
+    }
     r->slots.pending |= bit;
     r->posted = true;
-    if (m->cpus) {
-        vcpus_hold_current(m->cpus); /* before the main thread can take the request */
-    }
     g_mutex_unlock(&r->mutex);
     if (post) {
         loop_post(m->loop, run_posted_requests, m);
@@ -701,15 +704,33 @@ static void put_back(struct requests *r, struct slots *taken, enum request_bit b
     g_mutex_unlock(&r->mutex);
 }
 
-static struct slots take_requests(struct machine *m)
+/* Takes requests of these kinds out again. */
+static struct slots slots_split(struct slots *taken, unsigned kinds)
+{
+    struct slots later = *taken;
+
+    later.pending &= kinds;
+    taken->pending &= ~kinds;
+    for (unsigned i = 0; i < REQUEST_KINDS; i++) {
+        *(later.pending & 1u << i ? &taken->why[i] : &later.why[i]) = NULL;
+    }
+    return later;
+}
+
+/* All that are pending, or, in a command, those that do not come from a guest that it has let run.
+ * The black box is always filled at once, for the others may change what is to be in it. */
+static struct slots take_requests(struct machine *m, bool in_command)
 {
     struct requests *r = m->requests;
-    struct slots taken;
+    struct slots taken, later = {0};
 
     g_mutex_lock(&r->mutex);
     taken = r->slots;
-    r->slots = (struct slots){0};
-    r->posted = false;
+    if (in_command && runstate_is_running(m->run)) {
+        later = slots_split(&taken, taken.by_vcpu & ~(unsigned)REQUEST_RECORD);
+    }
+    r->slots = later;
+    r->posted = later.pending; /* the loop comes to it */
     r->carrying_out = true;
     g_mutex_unlock(&r->mutex);
     if (taken.pending & REQUEST_RESET && actions_reset_is_shutdown(&r->actions, taken.reset)) {
@@ -811,10 +832,10 @@ static void settled(struct requests *r)
     g_mutex_unlock(&r->mutex);
 }
 
-static bool run_rounds(struct machine *m)
+static bool run_rounds(struct machine *m, bool in_command)
 {
     for (unsigned i = 0; i < MAX_ROUNDS; i++) {
-        struct slots s = take_requests(m);
+        struct slots s = take_requests(m, in_command);
 
         if (!s.pending) {
             release_held(m); /* vm_start() may have taken what they were held for */
@@ -828,7 +849,7 @@ static bool run_rounds(struct machine *m)
     return true;
 }
 
-bool machine_run_requests(struct machine *m)
+static bool run_pending(struct machine *m, bool in_command)
 {
     bool goes_on;
 
@@ -836,9 +857,19 @@ bool machine_run_requests(struct machine *m)
     if (m->requests->ended) {
         return false;
     }
-    goes_on = run_rounds(m);
+    goes_on = run_rounds(m, in_command);
     settled(m->requests);
     return goes_on;
+}
+
+bool machine_run_requests(struct machine *m)
+{
+    return run_pending(m, false);
+}
+
+bool machine_run_requests_of_command(struct machine *m)
+{
+    return run_pending(m, true);
 }
 
 /* ---- the main thread's life */

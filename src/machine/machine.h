@@ -280,10 +280,14 @@ void machine_request_wakeup(struct machine *m, const char *source);
 /* Ends the main loop with this process status, with no event (isa-debug-exit). */
 void machine_request_exit(struct machine *m, int status);
 
-/* Main thread, lock held. Called by the loop when a request is pending and by the monitor after
- * each in-band command, so that events precede the reply. Returns false when the machine has ended.
- */
+/* Main thread, lock held. Called by the loop when a request is pending and by the monitor before
+ * each in-band command. Returns false when the machine has ended. */
 bool machine_run_requests(struct machine *m);
+/* The same after a command, so that its events precede its reply. What a vCPU of a running machine
+ * has asked for meanwhile is left to the loop: a guest that the command lets go on may be so quick
+ * as to ask for something already, and events of that follow the reply, as in QEMU, where vCPUs run
+ * when the reply is sent. */
+bool machine_run_requests_of_command(struct machine *m);
 
 /* For who tells of the run state on another thread than the main one: waits until requests that
  * were left are carried out, for the client may have an event that came with one. Not longer than

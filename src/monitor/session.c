@@ -408,7 +408,7 @@ static void job_run(void *arg)
         cause_enter_lazy(mon->machine, &scope, asker_cause, &asker);
         qmp_request_run(&job->request, &call, job->reply);
         cause_leave(mon->machine, &scope);
-        machine_run_requests(mon->machine);
+        machine_run_requests_of_command(mon->machine);
     }
     if (s->pretty && job->reply->len) {
         GString *plain = job->reply;

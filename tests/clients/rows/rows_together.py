@@ -1,5 +1,5 @@
 """Rows about what comes together: requests that merge, rate limits, a debugger, what would kill QEMU."""
-from rowtest import Row
+from rowtest import IS_GODWIT, Row
 
 NEEDS_RESET = "!Resetting the Virtual Machine is required"
 
@@ -352,4 +352,38 @@ ROWS += [
         godwit| < SHUTDOWN:host-ui
         . 0
         """, does="say up orders", differs="gdb `kill`"),
+]
+
+# What a guest does as soon as a command lets it comes after the command's reply. Many times, for it
+# is a race that the reply has to win; once with QEMU, whose firmware would reset the machine as well.
+TIMES = 30 if IS_GODWIT else 1
+AND_AGAIN = """
+        > set-action {"reboot": "reset"} : R
+        > system_reset : RESET:host-qmp-system-reset R
+        > set-action {"reboot": "shutdown"} : R
+        """
+
+
+def again(steps, between=""):
+    return between.join([steps] * TIMES)
+
+
+ROWS += [
+    Row("cont of a guest that falls at once: RESUME, the reply, SHUTDOWN", again("""
+        > cont : RESUME R
+        < SHUTDOWN:guest-reset STOP
+        """, AND_AGAIN), kernel="fall", does="now", args="-action reboot=shutdown,shutdown=pause"),
+    Row("a guest that falls by an NMI: the reply, SHUTDOWN", again("""
+        > cont : RESUME R
+        $ ready
+        > inject-nmi : R
+        < SHUTDOWN:guest-reset STOP
+        """, AND_AGAIN), kernel="fall", does="nmi", args="-action reboot=shutdown,shutdown=pause"),
+    Row("system_reset of a guest that falls at once: RESET, the reply, RESET", """
+        > cont : RESUME R
+        """ + again("""
+        $ ready
+        > system_reset : RESET:host-qmp-system-reset R
+        < RESET:guest-reset
+        """), kernel="fall", does="odd", only="godwit", why_only="QEMU's firmware resets the machine too"),
 ]
