@@ -40,8 +40,9 @@ struct channel {
     int listen_fd;         /* -1: does not listen */
     int read_fd, write_fd; /* the same for a socket; -1: not that way */
     enum way way;
-    GPid child; /* 0: none */
-    int broken; /* eventfd */
+    bool plural; /* goes on listening */
+    GPid child;  /* 0: none */
+    int broken;  /* eventfd */
 };
 
 static bool fail(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
@@ -264,7 +265,7 @@ static void close_fds(struct channel *c)
     c->read_fd = c->write_fd = -1;
 }
 
-static void stop_listening(struct channel *c)
+void channel_stop_listening(struct channel *c)
 {
     if (c->listen_fd >= 0) {
         struct sock_address address = sock_address_of(c);
@@ -281,7 +282,7 @@ void channel_free(struct channel *c)
         return;
     }
     close_fds(c);
-    stop_listening(c);
+    channel_stop_listening(c);
     if (c->child) {
         kill(-c->child, SIGTERM);
         while (waitpid(c->child, NULL, 0) < 0 && errno == EINTR) {
@@ -396,20 +397,33 @@ static bool connect_tcp(struct channel *c, GError **error)
     return true;
 }
 
-static bool accept_one(struct channel *c, GError **error)
+static int accept_fd(struct channel *c, GError **error)
 {
     int fd = -1;
 
     while (fd < 0) {
         if (!wait_for(c, c->listen_fd, POLLIN, error)) {
-            return false;
+            return -1;
         }
         fd = accept4(c->listen_fd, NULL, NULL, SOCK_CLOEXEC);
         if (fd < 0 && errno != EINTR && errno != EAGAIN && errno != ECONNABORTED) {
-            return fail(error, "cannot accept a connection: %s", g_strerror(errno));
+            fail(error, "cannot accept a connection: %s", g_strerror(errno));
+            return -1;
         }
     }
-    stop_listening(c);
+    return fd;
+}
+
+static bool accept_one(struct channel *c, GError **error)
+{
+    int fd = accept_fd(c, error);
+
+    if (fd < 0) {
+        return false;
+    }
+    if (!c->plural) {
+        channel_stop_listening(c);
+    }
     use_fd(c, fd);
     return true;
 }
@@ -423,6 +437,38 @@ bool channel_connect(struct channel *c, GError **error)
         return accept_one(c, error);
     }
     return c->uri.kind == CHANNEL_TCP ? connect_tcp(c, error) : connect_unix(c, error);
+}
+
+bool channel_is_plural(const struct channel *c)
+{
+    return is_socket(c);
+}
+
+struct channel *channel_new_same(const struct channel *c, GError **error)
+{
+    return channel_new_out(&c->uri, -1, error);
+}
+
+void channel_keep_listening(struct channel *c)
+{
+    c->plural = true;
+}
+
+struct channel *channel_accept(struct channel *c, GError **error)
+{
+    int fd = accept_fd(c, error);
+    struct channel *next;
+
+    if (fd < 0) {
+        return NULL;
+    }
+    next = channel_alloc(&c->uri, false);
+    use_fd(next, fd);
+    if (next->broken < 0) {
+        fail(error, "cannot make an eventfd: %s", g_strerror(errno));
+        g_clear_pointer(&next, channel_free);
+    }
+    return next;
 }
 
 bool channel_is_two_way(const struct channel *c)

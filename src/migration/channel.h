@@ -36,6 +36,15 @@ struct channel *channel_new_in(const struct channel_uri *uri, int fd, GError **e
 void channel_free(struct channel *c);
 
 bool channel_connect(struct channel *c, GError **error);
+/* Whether there can be more of it: tcp: and unix:. */
+bool channel_is_plural(const struct channel *c);
+/* Another one to where an outgoing one goes, to be connected. */
+struct channel *channel_new_same(const struct channel *c, GError **error);
+/* An incoming one goes on listening after channel_connect(), until channel_stop_listening(). */
+void channel_keep_listening(struct channel *c);
+void channel_stop_listening(struct channel *c);
+/* The next who connects; NULL and *error. */
+struct channel *channel_accept(struct channel *c, GError **error);
 /* Whether the other side can answer: channel_read() of an outgoing one, and the reverse. */
 bool channel_is_two_way(const struct channel *c);
 /* Whether it goes to a file of this host. */

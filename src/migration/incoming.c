@@ -3,10 +3,11 @@
  * collected and put into the machine when all is there. A stream that is not good ends the program:
  * what it has done to the machine can't be told.
  */
-#include "migration/migration-priv.h"
+#include "migration/multi.h"
 
 #include "base/log.h"
 #include "base/threads.h"
+#include "net/net.h"
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -18,7 +19,8 @@ struct incoming {
     struct stream_in stream;
     struct main_call call;
     struct vmstate_loader *loader;
-    GPtrArray *blocks; /* struct vmstate_ram; NULL before the description */
+    GPtrArray *blocks;              /* struct vmstate_ram; NULL before the description */
+    struct multi_in *_Atomic multi; /* made by the thread; NULL: there are no other channels */
     GThread *thread;
     const struct record *record; /* for the main thread */
     bool answers, loaded;
@@ -85,6 +87,21 @@ static void load_on_main(void *arg)
     in->loaded = vmstate_loader_finish(in->loader, &in->state, NULL, &in->error);
 }
 
+/* The cards are behind other ports of the network's switches now. */
+static void announce(struct migration *mig)
+{
+    const struct migration_announce *a = &mig->announce;
+    struct announce_parameters how = {.initial = (int64_t)a->initial_ms,
+                                      .max = (int64_t)a->max_ms,
+                                      .rounds = (int64_t)a->rounds,
+                                      .step = (int64_t)a->step_ms};
+    g_autoptr(GError) error = NULL;
+
+    if (a->rounds && !net_announce(mig->machine->net, &how, &error)) {
+        log_warn("migration: %s", error->message);
+    }
+}
+
 /* All has come, and the source has let go. */
 static void arrive_on_main(void *arg)
 {
@@ -103,6 +120,7 @@ static void arrive_on_main(void *arg)
         log_error("the guest has come, but not its disks: %s", why->message);
     }
     vm_arrive(m, in->state, ours);
+    announce(in->mig);
     migration_set_status(in->mig, MIGRATION_STATUS_COMPLETED);
 }
 
@@ -135,6 +153,20 @@ static bool answer(struct incoming *in, const char kind[4], const char *text)
     return channel_write(in->channel, out->data, out->len, NULL);
 }
 
+static bool take_multi(struct incoming *in, struct state_input *input)
+{
+    if (!in->mig->capability[MIGRATION_CAPABILITY_MULTIFD]) {
+        return fail(in, "the source sends memory over connections of its own, and the capability "
+                        "'multifd' is off here");
+    }
+    if (!channel_is_plural(in->channel)) {
+        return fail(in, "memory comes over connections of its own (multifd), and the channel here "
+                        "is none that can have more");
+    }
+    in->multi = multi_in_new(in->channel, input, &in->error);
+    return in->multi;
+}
+
 static bool take_head(struct incoming *in)
 {
     struct record record;
@@ -151,8 +183,14 @@ static bool take_head(struct incoming *in)
     if (!record_version(&record, 1, &in->error)) {
         return false;
     }
-    if (!state_take_number(&input, 4, &flags) || input.left || flags & ~STREAM_WANTS_ANSWERS) {
+    if (!state_take_number(&input, 4, &flags) || flags & ~(STREAM_WANTS_ANSWERS | STREAM_MULTI)) {
         return fail(in, "stream: it wants something that is not known here");
+    }
+    if (flags & STREAM_MULTI && !take_multi(in, &input)) {
+        return false;
+    }
+    if (input.left) {
+        return fail(in, "stream: its first record has %zu bytes too many", input.left);
     }
     in->answers = flags & STREAM_WANTS_ANSWERS;
     return !in->answers || channel_is_two_way(in->channel) ||
@@ -170,7 +208,20 @@ static bool take_description(struct incoming *in)
         return fail(in, "stream: record '%s' where the description should be", record.kind);
     }
     in->record = &record;
-    return record_version(&record, 1, &in->error) && on_main(in, check_on_main);
+    if (!record_version(&record, 1, &in->error) || !on_main(in, check_on_main)) {
+        return false;
+    }
+    if (in->multi) {
+        return multi_in_accept(in->multi, in->blocks, &in->error);
+    }
+    channel_stop_listening(in->channel);
+    return true;
+}
+
+/* All memory has come: the machine's state can be put into it. */
+static bool load(struct incoming *in)
+{
+    return (!in->multi || multi_in_finish(in->multi, &in->error)) && on_main(in, load_on_main);
 }
 
 static bool take_record(struct incoming *in, const struct record *record)
@@ -181,8 +232,11 @@ static bool take_record(struct incoming *in, const struct record *record)
     if (record_is(record, "ram ")) {
         return ram_in_take(in->blocks, record, &in->error);
     }
+    if (record_is(record, "sync") && in->multi) {
+        return multi_in_sync(in->multi, record, &in->error);
+    }
     if (record_is(record, "ask ") && in->answers) {
-        if (!record_version(record, 1, &in->error) || !on_main(in, load_on_main)) {
+        if (!record_version(record, 1, &in->error) || !load(in)) {
             return false;
         }
         return answer(in, "rdy ", NULL) || fail(in, "the source does not hear any more");
@@ -210,9 +264,20 @@ static bool take_all(struct incoming *in)
         }
     }
     return stream_in_check_fin(&in->stream, &record, &in->error) &&
-           (in->loaded || (!in->answers ? on_main(in, load_on_main)
-                                        : fail(in, "stream: it ends without the question"))) &&
+           (in->loaded ||
+            (!in->answers ? load(in) : fail(in, "stream: it ends without the question"))) &&
            on_main(in, arrive_on_main);
+}
+
+/* What went wrong on another channel comes first: this one was broken for it. */
+static void blame(struct incoming *in)
+{
+    GError *error = NULL;
+
+    if (in->multi && multi_in_failed(in->multi, &error)) {
+        g_clear_error(&in->error);
+        in->error = error;
+    }
 }
 
 static gpointer run(gpointer arg)
@@ -224,11 +289,13 @@ static gpointer run(gpointer arg)
     sigaddset(&pipe, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &pipe, NULL);
     thread_begin("incoming", THREAD_OTHER);
+    channel_keep_listening(in->channel);
     if (take_all(in)) {
         if (in->answers) {
             answer(in, "run ", NULL);
         }
     } else {
+        blame(in);
         if (in->answers) {
             answer(in, "fail", in->error->message);
         }
@@ -263,7 +330,11 @@ void incoming_end(struct incoming *in)
     }
     main_call_abandon(&in->call);
     channel_break(in->channel);
+    if (in->multi) {
+        multi_in_break(in->multi);
+    }
     g_thread_join(in->thread);
+    multi_in_free(in->multi);
     vmstate_loader_free(in->loader);
     if (in->blocks) {
         g_ptr_array_unref(in->blocks);

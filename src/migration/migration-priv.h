@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #define STREAM_WANTS_ANSWERS 1u /* flags of "gdwt" */
+#define STREAM_MULTI         2u /* memory goes over channels of its own (multi.h) */
 
 /* ---- calls of the main thread by a migration's thread */
 
@@ -85,6 +86,21 @@ bool stream_out_fin(struct stream_out *s, GError **error);
 bool ram_out_send(struct ram_out *r, struct stream_out *s, unsigned pages, size_t *bytes,
                   GError **error);
 
+/* The same in two steps, so that the second can be another thread's. */
+#define RAM_PICK_PAGES 64u
+struct ram_pick {
+    const struct ram_block *block;
+    unsigned index; /* of the block */
+    unsigned n;
+    uint64_t page[RAM_PICK_PAGES];
+};
+/* Takes at most that many pages out of the bitmap; false: there are none. */
+bool ram_out_pick(struct ram_out *r, unsigned pages, struct ram_pick *pick);
+/* Any thread: copies what is picked, to the head of a "ram " record and to room for RAM_PICK_PAGES
+ * pages, and counts it. How many bytes of pages there are. */
+size_t ram_pick_copy(const struct ram_pick *pick, GByteArray *head, uint8_t *pages,
+                     struct ram_numbers *numbers);
+
 /* ---- a stream being read */
 
 struct stream_in {
@@ -108,12 +124,24 @@ bool ram_in_take(const GPtrArray *blocks, const struct record *record, GError **
 struct outgoing;
 struct incoming;
 
+struct multi_settings {
+    unsigned channels;
+    enum multi_fd_compression compression;
+    unsigned zstd_level;
+};
+
+struct migration_announce {
+    uint64_t initial_ms, max_ms, rounds, step_ms;
+};
+
 struct migration {
     struct machine *machine;
     bool capability[MIGRATION_CAPABILITY__MAX];
     /* Read by the outgoing thread while the main thread may write. */
     _Atomic uint64_t max_bandwidth, downtime_limit_ms;
     _Atomic unsigned throttle_initial, throttle_increment, throttle_max, throttle_trigger;
+    struct migration_announce announce;
+    struct multi_settings multi;
     enum migration_status status;
     bool has_status;
     char *error; /* of the last one, or NULL */
@@ -125,6 +153,9 @@ struct migration {
 void migration_set_status(struct migration *mig, enum migration_status status);
 void migration_set_error(struct migration *mig, const char *text); /* NULL: none */
 bool migration_is_active(const struct migration *mig);
+
+/* parameters.c */
+void parameters_init(struct migration *mig);
 
 /* outgoing.c */
 bool outgoing_start(struct migration *mig, struct channel *channel, GError **error);

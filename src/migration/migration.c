@@ -8,8 +8,6 @@
 #include "qapi/error.h"
 #include <string.h>
 
-#define DOWNTIME_MAX_MS 2000000u
-
 static bool refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
 static bool refuse(GError **error, const char *format, ...)
@@ -30,12 +28,7 @@ struct migration *migration_of(struct machine *m)
         struct migration *mig = g_new0(struct migration, 1);
 
         mig->machine = m;
-        mig->max_bandwidth = 128u << 20;
-        mig->downtime_limit_ms = 300;
-        mig->throttle_initial = 20;
-        mig->throttle_increment = 10;
-        mig->throttle_max = 99;
-        mig->throttle_trigger = 50;
+        parameters_init(mig);
         m->migration = mig;
     }
     return m->migration;
@@ -122,7 +115,7 @@ bool migration_may_start(struct machine *m, GError **error)
     }
 }
 
-static struct channel *open_out(const char *uri, int fd, GError **error)
+static struct channel *open_out(const char *uri, int fd, bool multi, GError **error)
 {
     struct channel_uri parsed;
     struct channel *channel = NULL;
@@ -131,6 +124,10 @@ static struct channel *open_out(const char *uri, int fd, GError **error)
         channel = channel_new_out(&parsed, fd, error);
     }
     channel_uri_clear(&parsed);
+    if (channel && multi && !channel_is_plural(channel)) {
+        refuse(error, "multifd is not supported by current protocol");
+        g_clear_pointer(&channel, channel_free);
+    }
     return channel;
 }
 
@@ -155,7 +152,7 @@ bool migration_start(struct machine *m, const char *uri, int fd, GError **error)
     outgoing_end(g_steal_pointer(&mig->out));
     migration_set_error(mig, NULL);
     migration_set_status(mig, MIGRATION_STATUS_SETUP);
-    channel = open_out(uri, fd, &why);
+    channel = open_out(uri, fd, mig->capability[MIGRATION_CAPABILITY_MULTIFD], &why);
     if (!channel || !outgoing_start(mig, channel, &why)) {
         migration_set_error(mig, why->message);
         migration_set_status(mig, MIGRATION_STATUS_FAILED);
@@ -285,120 +282,4 @@ struct migration_info *migration_query(struct machine *m)
     info->error_desc =
         mig->has_status && mig->status == MIGRATION_STATUS_FAILED ? g_strdup(mig->error) : NULL;
     return info;
-}
-
-bool migration_set_capabilities(struct machine *m,
-                                const struct migration_capability_status_list *list, GError **error)
-{
-    struct migration *mig = migration_of(m);
-
-    if (!migration_is_idle(m, error)) {
-        return false;
-    }
-    for (size_t i = 0; i < list->n; i++) {
-        mig->capability[list->v[i]->capability] = list->v[i]->state;
-    }
-    return true;
-}
-
-struct migration_capability_status_list *migration_query_capabilities(struct machine *m)
-{
-    struct migration_capability_status_list *list = migration_capability_status_list_new();
-
-    for (int i = 0; i < MIGRATION_CAPABILITY__MAX; i++) {
-        struct migration_capability_status *c = g_new0(struct migration_capability_status, 1);
-
-        c->capability = (enum migration_capability)i;
-        c->state = migration_of(m)->capability[i];
-        migration_capability_status_list_append(list, c);
-    }
-    return list;
-}
-
-static bool says_something(const struct str_or_null *text)
-{
-    return text && text->type == Q_TYPE_QSTRING && *text->u.s;
-}
-
-static bool check_parameters(const struct migration *mig, const struct migrate_set_parameters *p,
-                             GError **error)
-{
-    unsigned least = p->has_cpu_throttle_initial ? p->cpu_throttle_initial : mig->throttle_initial;
-
-    if (p->has_cpu_throttle_initial &&
-        (p->cpu_throttle_initial < 1 || p->cpu_throttle_initial > 99)) {
-        return refuse(error, "Parameter 'cpu_throttle_initial' expects an integer in the range of "
-                             "1 to 99");
-    }
-    if (p->has_cpu_throttle_increment &&
-        (p->cpu_throttle_increment < 1 || p->cpu_throttle_increment > 99)) {
-        return refuse(error, "Parameter 'cpu_throttle_increment' expects an integer in the range "
-                             "of 1 to 99");
-    }
-    if (p->has_max_cpu_throttle && (p->max_cpu_throttle < least || p->max_cpu_throttle > 99)) {
-        return refuse(error, "Parameter 'max_cpu_throttle' expects an integer in the range of "
-                             "cpu_throttle_initial to 99");
-    }
-    if (p->has_throttle_trigger_threshold &&
-        (p->throttle_trigger_threshold < 1 || p->throttle_trigger_threshold > 100)) {
-        return refuse(error, "Parameter 'throttle_trigger_threshold' expects an integer in the "
-                             "range of 1 to 100");
-    }
-    if (p->has_downtime_limit && p->downtime_limit > DOWNTIME_MAX_MS) {
-        return refuse(error, "Parameter 'downtime_limit' expects an integer in the range of 0 to "
-                             "(2000 * 1000) ms");
-    }
-    if (says_something(p->tls_creds) || says_something(p->tls_hostname)) {
-        return refuse(error, "Parameter '%s' expects an empty string: there is no TLS here",
-                      says_something(p->tls_creds) ? "tls-creds" : "tls-hostname");
-    }
-    return true;
-}
-
-bool migration_set_parameters(struct machine *m, const struct migrate_set_parameters *p,
-                              GError **error)
-{
-    struct migration *mig = migration_of(m);
-
-    if (!check_parameters(mig, p, error)) {
-        return false;
-    }
-    if (p->has_cpu_throttle_initial) {
-        mig->throttle_initial = p->cpu_throttle_initial;
-    }
-    if (p->has_cpu_throttle_increment) {
-        mig->throttle_increment = p->cpu_throttle_increment;
-    }
-    if (p->has_max_cpu_throttle) {
-        mig->throttle_max = p->max_cpu_throttle;
-    }
-    if (p->has_throttle_trigger_threshold) {
-        mig->throttle_trigger = p->throttle_trigger_threshold;
-    }
-    if (p->has_max_bandwidth) {
-        mig->max_bandwidth = p->max_bandwidth;
-    }
-    if (p->has_downtime_limit) {
-        mig->downtime_limit_ms = p->downtime_limit;
-    }
-    return true;
-}
-
-struct migration_parameters *migration_query_parameters(struct machine *m)
-{
-    const struct migration *mig = migration_of(m);
-    struct migration_parameters *p = g_new0(struct migration_parameters, 1);
-
-    p->has_cpu_throttle_initial = p->has_cpu_throttle_increment = true;
-    p->has_max_cpu_throttle = p->has_throttle_trigger_threshold = true;
-    p->has_max_bandwidth = p->has_downtime_limit = true;
-    p->cpu_throttle_initial = (uint8_t)mig->throttle_initial;
-    p->cpu_throttle_increment = (uint8_t)mig->throttle_increment;
-    p->max_cpu_throttle = (uint8_t)mig->throttle_max;
-    p->throttle_trigger_threshold = (uint8_t)mig->throttle_trigger;
-    p->max_bandwidth = mig->max_bandwidth;
-    p->downtime_limit = mig->downtime_limit_ms;
-    p->tls_creds = g_strdup("");
-    p->tls_hostname = g_strdup("");
-    return p;
 }

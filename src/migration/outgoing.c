@@ -6,7 +6,7 @@
  * so far, the guest is stopped and the rest is sent. A look at the dirty logs that leads straight
  * to that is not counted as a pass: the last look, with the guest stopped, is.
  */
-#include "migration/migration-priv.h"
+#include "migration/multi.h"
 
 #include "base/log.h"
 #include "base/threads.h"
@@ -24,6 +24,7 @@ struct outgoing {
     struct channel *channel;
     struct stream_out stream;
     struct ram_out ram;
+    struct multi_out *multi; /* NULL: all goes over the one channel */
     struct main_call call;
     struct throttle *throttle;
     GThread *thread;
@@ -54,6 +55,11 @@ static int64_t now_ns(void)
     return g_get_monotonic_time() * 1000;
 }
 
+static uint64_t bytes_sent(const struct outgoing *o)
+{
+    return o->stream.bytes + multi_out_bytes(o->multi);
+}
+
 static bool set_error(struct outgoing *o, const char *text)
 {
     g_set_error_literal(&o->error, MIGRATION_ERROR, 0, text);
@@ -75,7 +81,11 @@ static void put_head(struct outgoing *o)
 {
     size_t start = record_begin(o->records, "gdwt", 1);
 
-    state_put_number(o->records, o->answers ? STREAM_WANTS_ANSWERS : 0, 4);
+    state_put_number(o->records,
+                     (o->answers ? STREAM_WANTS_ANSWERS : 0) | (o->multi ? STREAM_MULTI : 0), 4);
+    if (o->multi) {
+        multi_out_put_head(o->multi, o->records);
+    }
     record_end(o->records, start);
     vmstate_put_description(o->machine, o->records);
 }
@@ -102,7 +112,7 @@ static uint64_t speed(const struct outgoing *o)
     int64_t passed = now_ns() - o->begun_ns - o->setup_ns;
 
     return o->bandwidth ? o->bandwidth
-                        : (uint64_t)((double)o->stream.bytes * 1e9 / (double)MAX(passed, 1));
+                        : (uint64_t)((double)bytes_sent(o) * 1e9 / (double)MAX(passed, 1));
 }
 
 static uint64_t threshold(const struct outgoing *o)
@@ -110,14 +120,24 @@ static uint64_t threshold(const struct outgoing *o)
     return (uint64_t)((double)speed(o) * (double)o->mig->downtime_limit_ms / 1000);
 }
 
+/* What that many pages make of the stream, judged by those of all passes so far. */
+static uint64_t stream_bytes(const struct outgoing *o, uint64_t pages)
+{
+    uint64_t sent = bytes_sent(o), plain = o->ram.numbers.pages * GUEST_PAGE_SIZE, bytes;
+
+    bytes = pages * GUEST_PAGE_SIZE;
+    return o->multi && sent < plain ? (uint64_t)((double)bytes * (double)sent / (double)plain)
+                                    : bytes;
+}
+
 /* The guest has written so much since the last look that it will not end: twice is once too often.
  */
 static void converge(struct outgoing *o, uint64_t pages)
 {
-    uint64_t sent = o->stream.bytes - o->sync_sent;
-    bool busy = pages * GUEST_PAGE_SIZE > sent / 100 * o->mig->throttle_trigger;
+    uint64_t sent = bytes_sent(o) - o->sync_sent;
+    bool busy = stream_bytes(o, pages) > sent / 100 * o->mig->throttle_trigger;
 
-    o->sync_sent = o->stream.bytes;
+    o->sync_sent = bytes_sent(o);
     o->busy_syncs = busy ? o->busy_syncs + 1 : 0;
     if (!o->mig->capability[MIGRATION_CAPABILITY_AUTO_CONVERGE] || o->busy_syncs < 2) {
         return;
@@ -136,7 +156,7 @@ static void stop_guest(struct outgoing *o)
 {
     throttle_free(g_steal_pointer(&o->throttle));
     o->stopped_ns = now_ns();
-    o->stopped_bytes = o->stream.bytes;
+    o->stopped_bytes = bytes_sent(o);
     o->old_state = vm_stop_to_move(o->machine);
     o->stopped = true;
     /* What the guest has asked for before it was stopped is part of what goes; what anybody asks
@@ -155,8 +175,8 @@ static void sync_on_main(void *arg)
         return;
     }
     pages = ram_out_sync(&o->ram);
-    o->switches = !runstate_is_running(o->machine->run) ||
-                  pages * GUEST_PAGE_SIZE <= threshold(o) || pages == 0;
+    o->switches = !runstate_is_running(o->machine->run) || stream_bytes(o, pages) <= threshold(o) ||
+                  pages == 0;
     if (!o->switches) {
         converge(o, pages);
         note_pass(o);
@@ -274,7 +294,7 @@ static bool write_records(struct outgoing *o)
     bool ok = stream_out_write(&o->stream, o->records->data, o->records->len, &o->error);
 
     g_byte_array_set_size(o->records, 0);
-    o->ram.numbers.transferred = o->stream.bytes;
+    o->ram.numbers.transferred = bytes_sent(o);
     return ok;
 }
 
@@ -295,11 +315,10 @@ static void measure(struct outgoing *o, struct pace *p)
     int64_t now = now_ns(), passed = now - p->window_ns;
 
     if (passed >= WINDOW_NS) {
-        o->bandwidth =
-            (uint64_t)((double)(o->stream.bytes - p->window_bytes) * 1e9 / (double)passed);
+        o->bandwidth = (uint64_t)((double)(bytes_sent(o) - p->window_bytes) * 1e9 / (double)passed);
         o->pages_per_second =
             (uint64_t)((double)(pages_sent(o) - p->window_pages) * 1e9 / (double)passed);
-        *p = (struct pace){now, o->stream.bytes, pages_sent(o), p->last_ns, p->tokens};
+        *p = (struct pace){now, bytes_sent(o), pages_sent(o), p->last_ns, p->tokens};
     }
 }
 
@@ -338,6 +357,29 @@ static unsigned batch_pages(const struct outgoing *o)
                  : RAM_BATCH_PAGES;
 }
 
+/* Sends at most so many pages, or has them sent. *any: there were some; *bytes: what has gone since
+ * the last time. */
+static bool send_some(struct outgoing *o, unsigned pages, bool *any, size_t *bytes)
+{
+    uint64_t before = o->ram.numbers.transferred;
+    struct ram_pick pick;
+
+    if (!o->multi) {
+        bool ok = ram_out_send(&o->ram, &o->stream, pages, bytes, &o->error);
+
+        *any = *bytes != 0;
+        return ok;
+    }
+    *any = ram_out_pick(&o->ram, pages, &pick);
+    if (!(*any ? multi_out_send(o->multi, &pick, &o->error)
+               : multi_out_sync(o->multi, &o->stream, &o->error))) {
+        return false;
+    }
+    o->ram.numbers.transferred = bytes_sent(o);
+    *bytes = (size_t)(o->ram.numbers.transferred - before);
+    return true;
+}
+
 static bool send_live(struct outgoing *o)
 {
     int64_t now = now_ns();
@@ -345,9 +387,10 @@ static bool send_live(struct outgoing *o)
 
     while (!o->switches) {
         size_t bytes;
+        bool any;
 
-        if (!ram_out_send(&o->ram, &o->stream, batch_pages(o), &bytes, &o->error) ||
-            (bytes && !keep_pace(o, &pace, bytes)) || (!bytes && !on_main(o, sync_on_main))) {
+        if (!send_some(o, batch_pages(o), &any, &bytes) || (bytes && !keep_pace(o, &pace, bytes)) ||
+            (!any && !on_main(o, sync_on_main))) {
             return false;
         }
     }
@@ -357,12 +400,13 @@ static bool send_live(struct outgoing *o)
 static bool send_rest(struct outgoing *o)
 {
     size_t bytes;
+    bool any;
 
     do {
-        if (!ram_out_send(&o->ram, &o->stream, RAM_BATCH_PAGES, &bytes, &o->error)) {
+        if (!send_some(o, RAM_BATCH_PAGES, &any, &bytes)) {
             return false;
         }
-    } while (bytes);
+    } while (any);
     return true;
 }
 
@@ -420,7 +464,7 @@ static bool hand_over(struct outgoing *o)
 {
     bool refused;
 
-    if (!write_records(o)) {
+    if ((o->multi && !multi_out_finish(o->multi, &o->error)) || !write_records(o)) {
         return false;
     }
     if (o->answers && (!take_answer(o, "rdy ", &refused) || !on_main(o, commit_on_main))) {
@@ -429,7 +473,7 @@ static bool hand_over(struct outgoing *o)
     if (!stream_out_fin(&o->stream, &o->error)) {
         return false;
     }
-    o->ram.numbers.transferred = o->stream.bytes;
+    o->ram.numbers.transferred = bytes_sent(o);
     if (!o->answers) {
         return channel_finish(o->channel, &o->outcome_unknown, &o->error) || not_known(o);
     }
@@ -449,8 +493,9 @@ static bool send_all(struct outgoing *o)
         return set_error(o, "return-path needs a channel that goes both ways, such as a socket");
     }
     o->stream.channel = o->channel;
-    if (!on_main(o, begin_on_main) || !write_records(o) || !send_live(o) || !wait_switchover(o) ||
-        !on_main(o, final_on_main)) {
+    if (!on_main(o, begin_on_main) || !write_records(o) ||
+        (o->multi && !multi_out_connect(o->multi, &o->error)) || !send_live(o) ||
+        !wait_switchover(o) || !on_main(o, final_on_main)) {
         return false;
     }
     do {
@@ -492,6 +537,9 @@ bool outgoing_start(struct migration *mig, struct channel *channel, GError **err
     o->channel = channel;
     o->answers = mig->capability[MIGRATION_CAPABILITY_RETURN_PATH];
     o->records = g_byte_array_new();
+    if (mig->capability[MIGRATION_CAPABILITY_MULTIFD]) {
+        o->multi = multi_out_new(channel, &mig->multi, &o->ram.numbers);
+    }
     o->begun_ns = now_ns();
     g_mutex_init(&o->mutex);
     g_cond_init(&o->cond);
@@ -508,6 +556,9 @@ void outgoing_cancel(struct outgoing *o)
     g_cond_signal(&o->cond);
     g_mutex_unlock(&o->mutex);
     channel_break(o->channel);
+    if (o->multi) {
+        multi_out_break(o->multi);
+    }
 }
 
 void outgoing_go_on(struct outgoing *o)
@@ -526,6 +577,7 @@ void outgoing_end(struct outgoing *o)
     main_call_abandon(&o->call);
     outgoing_cancel(o);
     g_thread_join(o->thread);
+    multi_out_free(o->multi);
     if (o->memory_begun) {
         ram_out_end(&o->ram);
     }
@@ -558,6 +610,7 @@ static struct migration_stats *stats(const struct outgoing *o, int64_t passed_ns
     s->dirty_pages_rate = over ? 0 : (int64_t)n->dirty_pages_rate;
     s->mbps = (double)bits / 1e6;
     s->dirty_sync_count = (int64_t)n->dirty_syncs;
+    s->multifd_bytes = multi_out_bytes(o->multi);
     s->page_size = GUEST_PAGE_SIZE;
     s->pages_per_second = over ? 0 : o->pages_per_second;
     s->precopy_bytes = o->stopped_ns ? o->stopped_bytes : n->transferred;
@@ -567,7 +620,7 @@ static struct migration_stats *stats(const struct outgoing *o, int64_t passed_ns
 
 static int64_t expected_ms(const struct outgoing *o)
 {
-    uint64_t bytes = o->ram.numbers.remaining_pages * GUEST_PAGE_SIZE;
+    uint64_t bytes = stream_bytes(o, o->ram.numbers.remaining_pages);
 
     return o->bandwidth && o->ram.numbers.dirty_pages_rate
                ? (int64_t)((double)bytes * 1000 / (double)o->bandwidth)

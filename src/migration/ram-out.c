@@ -141,24 +141,46 @@ struct run {
     uint32_t n, kind;
 };
 
-static void put_run(struct ram_out *r, const struct run *run)
-{
-    if (run->n) {
-        state_put_number(r->head, run->first, 8);
-        state_put_number(r->head, run->n, 4);
-        state_put_number(r->head, run->kind, 4);
-    }
-}
-
+/* A record in the making: its runs in head, its pages copied to pages. */
 struct batch {
+    const struct ram_block *block;
+    GByteArray *head;
+    uint8_t *pages;
     struct run run;
     uint32_t runs, zero, data;
 };
 
-static void batch_add(struct ram_out *r, struct batch *b, uint64_t page)
+static void put_run(struct batch *b)
 {
-    uint8_t *copy = r->pages + (size_t)b->data * GUEST_PAGE_SIZE;
-    const uint8_t *memory = r->block[r->at].block->host + page * GUEST_PAGE_SIZE;
+    if (b->run.n) {
+        state_put_number(b->head, b->run.first, 8);
+        state_put_number(b->head, b->run.n, 4);
+        state_put_number(b->head, b->run.kind, 4);
+        b->runs++;
+    }
+}
+
+static struct batch batch_begin(const struct ram_block *block, unsigned index, GByteArray *head,
+                                uint8_t *pages)
+{
+    g_byte_array_set_size(head, 0);
+    state_put_number(head, index, 4);
+    state_put_number(head, 0, 4); /* the number of runs, in batch_end() */
+    return (struct batch){.block = block, .head = head, .pages = pages};
+}
+
+static void batch_end(struct batch *b)
+{
+    put_run(b);
+    for (unsigned i = 0; i < 4; i++) {
+        b->head->data[4 + i] = (uint8_t)(b->runs >> (8 * i));
+    }
+}
+
+static void batch_add(struct batch *b, uint64_t page)
+{
+    uint8_t *copy = b->pages + (size_t)b->data * GUEST_PAGE_SIZE;
+    const uint8_t *memory = b->block->host + page * GUEST_PAGE_SIZE;
     uint32_t kind = RUN_ZERO;
 
     if (!bytes_are_zero(memory, GUEST_PAGE_SIZE)) {
@@ -172,9 +194,8 @@ static void batch_add(struct ram_out *r, struct batch *b, uint64_t page)
         b->run.n++;
         return;
     }
-    put_run(r, &b->run);
+    put_run(b);
     b->run = (struct run){page, 1, kind};
-    b->runs++;
 }
 
 /* Finds the next block that has something to send. */
@@ -188,31 +209,63 @@ static bool seek(struct ram_out *r, uint64_t *page)
     return false;
 }
 
+static void note_sent(struct ram_numbers *n, const struct batch *b)
+{
+    n->remaining_pages -= b->data + b->zero;
+    n->pages += b->data;
+    n->zero_pages += b->zero;
+}
+
 bool ram_out_send(struct ram_out *r, struct stream_out *s, unsigned pages, size_t *bytes,
                   GError **error)
 {
-    struct batch b = {0};
     uint64_t page, before = s->bytes;
+    struct batch b;
     bool ok;
 
     *bytes = 0;
     if (!seek(r, &page)) {
         return true;
     }
-    g_byte_array_set_size(r->head, 8);
+    b = batch_begin(r->block[r->at].block, r->at, r->head, r->pages);
     do {
-        batch_add(r, &b, page);
+        batch_add(&b, page);
     } while (b.data < pages && b.zero < ZERO_PAGES_MAX && next_page(r, &page));
-    put_run(r, &b.run);
-    for (unsigned i = 0; i < 4; i++) {
-        r->head->data[i] = (uint8_t)(r->at >> (8 * i));
-        r->head->data[4 + i] = (uint8_t)(b.runs >> (8 * i));
-    }
+    batch_end(&b);
     ok = stream_out_record(s, "ram ", r->head, r->pages, (size_t)b.data * GUEST_PAGE_SIZE, error);
     *bytes = (size_t)(s->bytes - before);
-    r->numbers.remaining_pages -= b.data + b.zero;
-    r->numbers.pages += b.data;
-    r->numbers.zero_pages += b.zero;
+    note_sent(&r->numbers, &b);
     r->numbers.transferred = s->bytes;
     return ok;
+}
+
+/* ---- the same in two steps, for several threads */
+
+bool ram_out_pick(struct ram_out *r, unsigned pages, struct ram_pick *pick)
+{
+    uint64_t page;
+
+    pick->n = 0;
+    if (!seek(r, &page)) {
+        return false;
+    }
+    pick->index = r->at;
+    pick->block = r->block[r->at].block;
+    do {
+        pick->page[pick->n++] = page;
+    } while (pick->n < MIN(pages, RAM_PICK_PAGES) && next_page(r, &page));
+    return true;
+}
+
+size_t ram_pick_copy(const struct ram_pick *pick, GByteArray *head, uint8_t *pages,
+                     struct ram_numbers *numbers)
+{
+    struct batch b = batch_begin(pick->block, pick->index, head, pages);
+
+    for (unsigned i = 0; i < pick->n; i++) {
+        batch_add(&b, pick->page[i]);
+    }
+    batch_end(&b);
+    note_sent(numbers, &b);
+    return (size_t)b.data * GUEST_PAGE_SIZE;
 }

@@ -355,6 +355,35 @@ class Order(Migrating):
         self.assertEqual(to.ask("query-migrate"),
                          {"socket-address": [{"path": self.path(), "type": "unix"}]})
 
+    def test_announced(self):
+        """The cards of a guest that has come tell the network so, as often as is set; QEMU's too."""
+        mac = "52:54:00:aa:bb:cc"
+        card = ("-device", f"virtio-net-pci,netdev=n0,mac={mac}")
+        cable = "stream,id=n0,server=on,addr.type=unix,addr.path="
+        source = self.side("-netdev", cable + self.path("unused"), *card)
+        source.expect(r"r2\n")
+        to = self.side("-netdev", cable + self.path("n"), *card, "-incoming", f"unix:{self.path()}")
+        for name, value, text in (("initial", 100001, "0 and 100000"), ("max", 100001, "0 and 100000"),
+                                  ("rounds", 1001, "0 and 1000"), ("step", 0, "0 and 10000")):
+            self.assertEqual(to.ask("migrate-set-parameters", **{"announce-" + name: value})["desc"],
+                             f"Parameter 'announce_{name}' expects a value between {text}")
+        to.qmp.command("migrate-set-parameters", **{"announce-initial": 1, "announce-max": 3,
+                                                    "announce-rounds": 4, "announce-step": 1})
+        with socket.socket(socket.AF_UNIX) as cable:
+            cable.settimeout(LIMIT)
+            cable.connect(self.path("n"))
+            source.qmp.command("migrate", uri=f"unix:{self.path()}")
+            source.until_migrated()
+            heard = b""
+            while len(heard) < 4 * 64:
+                heard += cable.recv(4096)
+            address = bytes.fromhex(mac.replace(":", ""))
+            frame = (b"\0\0\0\x3c" + b"\xff" * 6 + address + bytes.fromhex("80350001080006040003") +
+                     address + bytes(4) + address + bytes(22))
+            self.assertEqual(heard, frame * 4)
+            to.qmp.command("query-status")
+        self.finish(source, to)
+
     def test_rubbish(self):
         """What is no stream ends the destination with status 1."""
         to = self.side("-incoming", f"unix:{self.path()}", guest=None)
