@@ -476,6 +476,13 @@ bool channel_is_two_way(const struct channel *c)
     return c->read_fd >= 0 && c->write_fd >= 0;
 }
 
+bool channel_has_input(const struct channel *c)
+{
+    struct pollfd p = {.fd = c->read_fd, .events = POLLIN};
+
+    return c->read_fd >= 0 && poll(&p, 1, 0) > 0 && p.revents & POLLIN;
+}
+
 bool channel_is_file(const struct channel *c)
 {
     return c->way == WAY_FILE;

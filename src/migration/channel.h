@@ -47,6 +47,8 @@ void channel_stop_listening(struct channel *c);
 struct channel *channel_accept(struct channel *c, GError **error);
 /* Whether the other side can answer: channel_read() of an outgoing one, and the reverse. */
 bool channel_is_two_way(const struct channel *c);
+/* Whether there is something to be read at once. */
+bool channel_has_input(const struct channel *c);
 /* Whether it goes to a file of this host. */
 bool channel_is_file(const struct channel *c);
 

@@ -6,6 +6,7 @@
 #include "migration/vmstate.h"
 
 #include "cpu/vcpu-stream.h"
+#include "devices/memory-slots.h"
 #include "devices/pci/pci.h"
 #include "migration/record.h"
 #include "qapi/json.h"
@@ -61,6 +62,14 @@ static void ram_add(GPtrArray *list, char *name, struct ram_block *block)
     g_ptr_array_add(list, ram);
 }
 
+static gint by_name(gconstpointer a, gconstpointer b)
+{
+    const struct vmstate_ram *one = *(const struct vmstate_ram *const *)a;
+    const struct vmstate_ram *two = *(const struct vmstate_ram *const *)b;
+
+    return strcmp(one->name, two->name);
+}
+
 GPtrArray *vmstate_ram_blocks(struct machine *m)
 {
     GPtrArray *list = g_ptr_array_new_with_free_func(ram_free);
@@ -83,6 +92,7 @@ GPtrArray *vmstate_ram_blocks(struct machine *m)
         }
     }
     g_hash_table_unref(keys);
+    g_ptr_array_sort(list, by_name); /* not in the order in which it was plugged in */
     return list;
 }
 
@@ -96,9 +106,17 @@ static struct godwit_stream_device *describe_device(const struct device *dev, co
     d->class = g_strdup(dev->class->name);
     d->version = dev->class->state->version;
     if (dev->class->bus == BUS_PCI) {
-        uint8_t devfn = ((const struct pci_device *)dev)->devfn;
+        const struct pci_device *pci = (const struct pci_device *)dev;
+        bool behind = pci->bus && pci->bus->bridge;
 
-        d->address = g_strdup_printf("%02x.%x", devfn >> 3, devfn & 7);
+        d->address = g_strdup_printf("%02x.%x%s%s", pci->devfn >> 3, pci->devfn & 7,
+                                     behind ? " on " : "", behind ? pci->bus->name : "");
+    }
+    if (device_is(dev, &pc_dimm_class)) {
+        struct dimm_info dimm;
+
+        pc_dimm_info(dev, &dimm);
+        d->address = g_strdup_printf("0x%" PRIx64 " in slot %u", dimm.addr, dimm.slot);
     }
     return d;
 }

@@ -38,7 +38,7 @@ struct multi_out {
     GCond asked, done;
     bool broken;
     GError *error; /* of the first that failed; under the mutex */
-    unsigned n;
+    unsigned n, turn;
     struct lane lane[];
 };
 
@@ -150,11 +150,15 @@ static bool all_well(const struct multi_out *m, GError **error)
     return !m->broken && !m->error;
 }
 
+/* In turn. */
 static struct lane *idle_lane(struct multi_out *m)
 {
     for (unsigned i = 0; i < m->n; i++) {
-        if (m->lane[i].task == TASK_NONE) {
-            return &m->lane[i];
+        struct lane *l = &m->lane[(m->turn + i) % m->n];
+
+        if (l->task == TASK_NONE) {
+            m->turn = l->index + 1;
+            return l;
         }
     }
     return NULL;

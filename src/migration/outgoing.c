@@ -484,6 +484,23 @@ static bool hand_over(struct outgoing *o)
     return true;
 }
 
+/* Who can't write may find that the other side has said why before it went. */
+static void ask_why(struct outgoing *o)
+{
+    GError *error = g_steal_pointer(&o->error);
+    bool refused = false;
+
+    if (o->answers && !o->cancelled && channel_has_input(o->channel)) {
+        take_answer(o, "rdy ", &refused);
+    }
+    if (refused) {
+        g_clear_error(&error);
+    } else {
+        g_clear_error(&o->error);
+        o->error = error;
+    }
+}
+
 static bool send_all(struct outgoing *o)
 {
     if (!channel_connect(o->channel, &o->error)) {
@@ -517,6 +534,9 @@ static gpointer run(gpointer arg)
     pthread_sigmask(SIG_BLOCK, &pipe, NULL);
     thread_begin("migration", THREAD_OTHER);
     gone = send_all(o) || o->outcome_unknown;
+    if (!gone) {
+        ask_why(o);
+    }
     channel_close(o->channel);
     main_call(&o->call, end_on_main, o);
     if (gone) {

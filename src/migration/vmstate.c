@@ -146,10 +146,11 @@ static bool add_vcpu(struct vmstate_loader *l, struct state_input *in, GError **
     g_autofree char *who = NULL;
     uint64_t index;
 
-    if (!state_take_number(in, 4, &index) || index >= l->n_vcpus ||
-        !cpus_find(l->machine->cpus, (unsigned)index)) {
-        return refuse(error, "stream: state of a CPU that is not among the %u here",
-                      l->machine->cpus ? l->machine->cpus->n : 0);
+    if (!state_take_number(in, 4, &index)) {
+        return refuse(error, "stream: a record of a CPU is cut short");
+    }
+    if (index >= l->n_vcpus || !cpus_find(l->machine->cpus, (unsigned)index)) {
+        return refuse(error, "CPU %u: in the stream, not in this machine", (unsigned)index);
     }
     if (l->vcpu[index]) {
         return refuse(error, "stream: the state of CPU %u comes twice", (unsigned)index);
