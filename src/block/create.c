@@ -6,6 +6,7 @@
  */
 #include "block/create.h"
 
+#include "base/fdset.h"
 #include "block/block-priv.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -63,7 +64,7 @@ bool block_create_file(const char *path, uint64_t size, enum prealloc_mode mode,
         g_set_error(error, BLOCK_ERROR, 0, "Unsupported preallocation mode 'metadata'");
         return false;
     }
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    fd = fdset_open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0) {
         g_set_error(error, BLOCK_ERROR, 0, "Could not create '%s': %s", path, g_strerror(errno));
         return false;

@@ -19,6 +19,7 @@
 #include "block/block-priv.h"
 #include "block/image.h"
 
+#include "base/fdset.h"
 #include "base/log.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -123,11 +124,11 @@ static bool file_open_fd(struct file *f, const char *path, GError **error)
 {
     struct block_node *node = f->node;
 
-    f->fd = open(path, open_flags(node));
+    f->fd = fdset_open(path, open_flags(node), 0);
     if (f->fd < 0 && !node->read_only && node->auto_read_only &&
         (errno == EACCES || errno == EROFS || errno == EPERM)) {
         node->read_only = true;
-        f->fd = open(path, open_flags(node));
+        f->fd = fdset_open(path, open_flags(node), 0);
     }
     if (f->fd < 0) {
         g_set_error(error, BLOCK_ERROR, 0, "Could not open '%s': %s%s", path, g_strerror(errno),

@@ -3,7 +3,9 @@
  */
 #include "block/image.h"
 
+#include "base/fdset.h"
 #include "block/block-priv.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,10 +18,13 @@ struct block_image {
 const char *block_guess_format(const char *path)
 {
     char magic[4] = {0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int fd = fdset_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
 
+    if (fd < 0 && errno == EACCES) { /* a set may have it for writing alone */
+        fd = fdset_open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK, 0);
+    }
     if (fd >= 0) {
-        if (read(fd, magic, sizeof(magic)) < 0) {
+        if (pread(fd, magic, sizeof(magic), 0) < 0) {
             magic[0] = 0;
         }
         close(fd);

@@ -2,6 +2,8 @@
  * Character devices: what all back ends share, and their making from option text.
  */
 #include "chardev/chardev-priv.h"
+
+#include "base/fdset.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -196,7 +198,8 @@ static bool open_log(struct chardev *chr, struct chardev_options *o, GError **er
     if (!path) {
         return true;
     }
-    chr->log_fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (append ? O_APPEND : O_TRUNC), 0666);
+    chr->log_fd =
+        fdset_open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (append ? O_APPEND : O_TRUNC), 0666);
     if (chr->log_fd < 0) {
         g_set_error(error, CHARDEV_ERROR, errno, "Unable to open logfile %s: %s", path,
                     g_strerror(errno));

@@ -4,6 +4,7 @@
  * pty: a new pseudo-terminal, whose name is in the chardev's description ("pty:/dev/pts/3"). While
  *   nobody has it open output is dropped.
  */
+#include "base/fdset.h"
 #include "base/log.h"
 #include "chardev/chardev-priv.h"
 #include <errno.h>
@@ -57,7 +58,7 @@ static struct file *file_alloc(const struct chardev_ops *ops, struct chardev_opt
 
 static int file_open(const char *path, int flags, GError **error)
 {
-    int fd = open(path, flags | O_CLOEXEC | O_NOCTTY, 0666);
+    int fd = fdset_open(path, flags | O_CLOEXEC | O_NOCTTY, 0666);
 
     if (fd < 0) {
         g_set_error(error, CHARDEV_ERROR, errno, "Could not open '%s': %s", path,

@@ -1,7 +1,11 @@
-/* Options about the process on its host: -msg, -overcommit, -audiodev. */
+/* Options about the process on its host: -msg, -overcommit, -audiodev, -add-fd. */
 #include "cli/options-priv.h"
 
+#include "base/fdset.h"
+#include <fcntl.h>
+#include <limits.h>
 #include <string.h>
+#include <unistd.h>
 
 bool opt_msg(struct options *o, const char *arg, GError **error)
 {
@@ -51,6 +55,36 @@ bool opt_audiodev(struct options *o, const char *arg, GError **error)
         ok = false;
     }
     ok = ok && params_end(p, error);
+    params_free(p);
+    return ok;
+}
+
+/* The descriptor that the process was started with stays as it is; a copy goes into the set. */
+bool opt_add_fd(struct options *o, const char *arg, GError **error)
+{
+    struct params *p = params_parse(arg, NULL, error);
+    uint64_t fd = UINT64_MAX, set = UINT64_MAX;
+    const char *opaque = p ? params_take(p, "opaque") : NULL, *problem = NULL;
+    bool ok = p && params_take_uint(p, "fd", 0, INT_MAX, &fd, error) &&
+              params_take_uint(p, "set", 0, INT64_MAX, &set, error) && params_end(p, error);
+    int copy = ok && fd <= INT_MAX ? fcntl((int)fd, F_DUPFD_CLOEXEC, 3) : -1;
+
+    if (ok) {
+        problem = fd == UINT64_MAX    ? "fd option is required and must be non-negative"
+                  : fd <= 2           ? "fd cannot be a standard I/O stream"
+                  : set == UINT64_MAX ? "set option is required and must be non-negative"
+                  : copy < 0          ? "fd is not valid or already in use"
+                                      : NULL;
+    }
+    if (problem) {
+        g_set_error(error, CLI_ERROR, 0, "%s", problem);
+        ok = false;
+    }
+    if (ok) {
+        fdset_add((int64_t)set, copy, opaque);
+    } else if (copy >= 0) {
+        close(copy);
+    }
     params_free(p);
     return ok;
 }

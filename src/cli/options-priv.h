@@ -51,6 +51,7 @@ bool opt_machine_finish(struct options *o, GError **error);
 /* opt-host.c */
 bool opt_msg(struct options *o, const char *arg, GError **error);
 bool opt_overcommit(struct options *o, const char *arg, GError **error);
+bool opt_add_fd(struct options *o, const char *arg, GError **error);
 bool opt_audiodev(struct options *o, const char *arg, GError **error);
 
 /* opt-smbios.c */

@@ -615,6 +615,8 @@ static const struct option options[] = {
      "the guest's symbols (vmlinux, System.map), for the black box"},
     {"stall-ms", "N", opt_stall_ms, "tell when the main thread does not move for so long"},
     {"overcommit", "[mem-lock=on|off]", opt_overcommit, "mem-lock=on: keep all memory in RAM"},
+    {"add-fd", "fd=N,set=M[,opaque=TEXT]", opt_add_fd,
+     "an inherited file descriptor, for the path /dev/fdset/M"},
     {"audiodev", "none,id=ID", opt_audiodev, "accepted: there are no sound devices"},
     {"msg", "[timestamp=on|off]", opt_msg, "timestamp=on: the log's lines begin with the time"},
     {"pidfile", "FILE", opt_pidfile, "write the process id there"},

@@ -1,11 +1,15 @@
 /*
  * File descriptors that a client passes with a command (SCM_RIGHTS) and names with getfd, for
- * commands that take "fd:NAME". They are the session's: they go when it ends.
+ * commands that take "fd:NAME". They are the session's: they go when it ends. Those of add-fd are
+ * in the process's sets (base/fdset.h), and stay.
  */
 #include "monitor/monitor-priv.h"
 
+#include "base/fdset.h"
 #include "qapi-commands.h"
 #include "qapi/error.h"
+#include <inttypes.h>
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -112,4 +116,65 @@ bool qmp_closefd(struct qmp_call *call, const struct qmp_closefd_arg *arg, GErro
         return false;
     }
     return true;
+}
+
+/* ---- sets */
+
+struct addfd_info *qmp_add_fd(struct qmp_call *call, const struct qmp_add_fd_arg *arg,
+                              GError **errp)
+{
+    struct addfd_info *info;
+
+    if (*call->passed_fd < 0) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
+                    "No file descriptor supplied via SCM_RIGHTS");
+        return NULL;
+    }
+    if (arg->has_fdset_id && arg->fdset_id < 0) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
+                    "Parameter 'fdset-id' expects a non-negative value");
+        return NULL;
+    }
+    info = g_new0(struct addfd_info, 1);
+    info->fd = *call->passed_fd;
+    *call->passed_fd = -1;
+    info->fdset_id = fdset_add(arg->has_fdset_id ? arg->fdset_id : -1, (int)info->fd, arg->opaque);
+    return info;
+}
+
+bool qmp_remove_fd(struct qmp_call *call, const struct qmp_remove_fd_arg *arg, GError **errp)
+{
+    bool one = arg->has_fd, fits = !one || (arg->fd >= 0 && arg->fd <= INT_MAX);
+    g_autofree char *which = one ? g_strdup_printf(", fd:%" PRId64, arg->fd) : g_strdup("");
+
+    if (!fits || !fdset_remove(arg->fdset_id, one ? (int)arg->fd : -1)) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
+                    "File descriptor named 'fdset-id:%" PRId64 "%s' not found", arg->fdset_id,
+                    which);
+        return false;
+    }
+    return true;
+}
+
+struct fdset_info_list *qmp_query_fdsets(struct qmp_call *call, GError **errp)
+{
+    struct fdset_info_list *list = fdset_info_list_new();
+    g_autoptr(GPtrArray) entries = fdset_list();
+    struct fdset_info *set = NULL;
+
+    for (guint i = 0; i < entries->len; i++) {
+        const struct fdset_entry *entry = entries->pdata[i];
+        struct fdset_fd_info *fd = g_new0(struct fdset_fd_info, 1);
+
+        if (!set || set->fdset_id != entry->set) {
+            set = g_new0(struct fdset_info, 1);
+            set->fdset_id = entry->set;
+            set->fds = fdset_fd_info_list_new();
+            fdset_info_list_append(list, set);
+        }
+        fd->fd = entry->fd;
+        fd->opaque = g_strdup(entry->opaque);
+        fdset_fd_info_list_append(set->fds, fd);
+    }
+    return list;
 }

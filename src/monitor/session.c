@@ -532,7 +532,8 @@ static void take_passed_fd(struct session *s, struct qmp_request *request)
     if (s->passed.n == 0) {
         return;
     }
-    if (strcmp(request->command->name, "getfd") == 0) {
+    if (strcmp(request->command->name, "getfd") == 0 ||
+        strcmp(request->command->name, "add-fd") == 0) {
         request->passed_fd = passed_fds_take(&s->passed);
     } else if (json_stream_is_empty(s->in)) {
         passed_fds_close(&s->passed);
