@@ -61,6 +61,19 @@ extern const struct state_desc state_none; /* for devices without state */
         .max = (maximum)                                                                           \
     }
 #define STATE(type, member) STATE_MAX(type, member, UINT64_MAX)
+#define STATE_SINCE(type, member, version)                                                         \
+    {                                                                                              \
+        .name = #member, .kind = STATE_KIND_OF(((type *)0)->member),                               \
+        .offset = offsetof(type, member), .count = 1, .elem_size = sizeof(((type *)0)->member),    \
+        .max = UINT64_MAX, .since = (version)                                                      \
+    }
+#define STATE_ARRAY_SINCE(type, member, version)                                                   \
+    {                                                                                              \
+        .name = #member, .kind = STATE_KIND_OF(((type *)0)->member[0]),                            \
+        .offset = offsetof(type, member),                                                          \
+        .count = sizeof(((type *)0)->member) / sizeof(((type *)0)->member[0]),                     \
+        .elem_size = sizeof(((type *)0)->member[0]), .max = UINT64_MAX, .since = (version)         \
+    }
 #define STATE_ARRAY(type, member)                                                                  \
     {                                                                                              \
         .name = #member, .kind = STATE_KIND_OF(((type *)0)->member[0]),                            \

@@ -291,9 +291,7 @@ static void write_comparator(struct hpet *d, unsigned n, uint64_t value, uint64_
     if (t->config & TN_PERIODIC) {
         t->period = (t->period & ~mask) | (value & mask);
     }
-    if ((t->config & TN_32BIT) || mask >> 32) {
-        t->config &= ~TN_SET_VALUE; /* the low half alone leaves it for the high one */
-    }
+    t->config &= ~TN_SET_VALUE; /* each half has to be announced */
     t->armed = true;
     timer_plan(d, n, 0);
 }

@@ -123,6 +123,11 @@ static unsigned button_bit(enum input_button button)
     return 0;
 }
 
+static int wheel_step(enum input_button button)
+{
+    return button == INPUT_BUTTON_WHEEL_DOWN ? 1 : button == INPUT_BUTTON_WHEEL_UP ? -1 : 0;
+}
+
 static bool event_known(const struct input_event *event, GError **errp)
 {
     if (event->type == INPUT_EVENT_KIND_ABS) {
@@ -141,6 +146,9 @@ static void event_send(struct machine *m, const struct input_event *event)
 
     if (event->type == INPUT_EVENT_KIND_KEY) {
         press(m, event->u.key.data->key, event->u.key.data->down, 0);
+    } else if (mouse && event->type == INPUT_EVENT_KIND_BTN &&
+               (by = wheel_step(event->u.btn.data->button))) {
+        i8042_wheel(mouse, event->u.btn.data->down ? by : 0);
     } else if (mouse && event->type == INPUT_EVENT_KIND_BTN) {
         bit = button_bit(event->u.btn.data->button);
         i8042_mouse(mouse, 0, 0, event->u.btn.data->down ? bit : 0, bit);

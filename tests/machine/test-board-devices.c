@@ -645,7 +645,7 @@ static void test_i8042(void)
     g_assert_cmphex(bus_inb(bus, 0x20) & 2, ==, 2); /* IRQ 1 */
     g_assert_cmphex(kbd_get(bus), ==, 0xfa);
     g_assert_cmphex(kbd_get(bus), ==, 0xab);
-    g_assert_cmphex(kbd_get(bus), ==, 0x83);
+    g_assert_cmphex(kbd_get(bus), ==, 0x41); /* 0x83, translated */
     g_assert_cmphex(kbd_get(bus), ==, 0x100);
     bus_outb(bus, 0x60, 0xff);
     g_assert_cmphex(kbd_get(bus), ==, 0xfa);
@@ -809,6 +809,101 @@ static void test_typing(void)
     all_devices_free(&all);
 }
 
+static void kbd_send(struct bare_bus *bus, uint8_t byte)
+{
+    bus_outb(bus, 0x60, byte);
+    g_assert_cmphex(kbd_get(bus), ==, 0xfa);
+}
+
+static void mouse_send(struct bare_bus *bus, uint8_t byte)
+{
+    bus_outb(bus, 0x64, 0xd4);
+    bus_outb(bus, 0x60, byte);
+    g_assert_cmphex(kbd_get(bus), ==, 0xfa);
+}
+
+static void test_scan_code_set_3(void)
+{
+    struct all_devices all;
+    struct bare_bus *bus;
+    struct device *kbd;
+
+    all_devices_new(&all);
+    bus = all.bus;
+    kbd = devices_find_class(&bus->env, &i8042_class);
+    kbd_send(bus, 0xf0);
+    kbd_send(bus, 0x03);
+    kbd_send(bus, 0xf0);
+    kbd_send(bus, 0x00);
+    g_assert_cmphex(kbd_get(bus), ==, 0x3f); /* 3, translated */
+    i8042_key(kbd, 0x1e, true, 0);
+    g_assert_cmphex(kbd_get(bus), ==, 0x1e); /* A: the same code in sets 2 and 3 */
+    bus_outb(bus, 0x64, 0x60);               /* no translation */
+    bus_outb(bus, 0x60, 0x07);
+    i8042_key(kbd, 0x1e, false, 0); /* letters do not tell that they go up ... */
+    i8042_key(kbd, 0x1d, false, 0); /* ... Control does */
+    g_assert_cmphex(kbd_get(bus), ==, 0xf0);
+    g_assert_cmphex(kbd_get(bus), ==, 0x11);
+    kbd_send(bus, 0xfc); /* A and the up arrow shall */
+    kbd_send(bus, 0x1c);
+    kbd_send(bus, 0x63);
+    kbd_send(bus, 0xf4);
+    i8042_key(kbd, 0xc8, true, 0);
+    i8042_key(kbd, 0xc8, false, 0);
+    i8042_key(kbd, 0x1e, false, 0);
+    i8042_key(kbd, 0x30, false, 0);
+    for (unsigned i = 0; i < 5; i++) {
+        g_assert_cmphex(kbd_get(bus), ==, ((const uint8_t[]){0x63, 0xf0, 0x63, 0xf0, 0x1c})[i]);
+    }
+    g_assert_cmphex(kbd_get(bus), ==, 0x100);
+    kbd_send(bus, 0xf8); /* all */
+    i8042_key(kbd, 0x30, false, 0);
+    g_assert_cmphex(kbd_get(bus), ==, 0xf0);
+    g_assert_cmphex(kbd_get(bus), ==, 0x32);
+    all_devices_free(&all);
+}
+
+static void test_mouse_modes(void)
+{
+    static const uint8_t magic[] = {200, 100, 80};
+    struct all_devices all;
+    struct bare_bus *bus;
+    struct device *mouse;
+
+    all_devices_new(&all);
+    bus = all.bus;
+    mouse = devices_find_class(&bus->env, &i8042_class);
+    mouse_send(bus, 0xf0); /* remote: reports when asked */
+    mouse_send(bus, 0xf4);
+    i8042_mouse(mouse, 5, 0, 0, 0);
+    g_assert_cmphex(kbd_get(bus), ==, 0x100);
+    mouse_send(bus, 0xeb);
+    g_assert_cmphex(kbd_get(bus), ==, 0x08);
+    g_assert_cmphex(kbd_get(bus), ==, 5);
+    g_assert_cmphex(kbd_get(bus), ==, 0);
+    mouse_send(bus, 0xe9);
+    g_assert_cmphex(kbd_get(bus), ==, 0x60);
+    kbd_get(bus), kbd_get(bus);
+    mouse_send(bus, 0xea);
+    i8042_wheel(mouse, 1); /* it has none yet */
+    g_assert_cmphex(kbd_get(bus), ==, 0x100);
+    for (unsigned i = 0; i < 3; i++) {
+        mouse_send(bus, 0xf3);
+        mouse_send(bus, magic[i]);
+    }
+    mouse_send(bus, 0xf2);
+    g_assert_cmphex(kbd_get(bus), ==, 3);
+    i8042_wheel(mouse, -1);
+    for (unsigned i = 0; i < 4; i++) {
+        g_assert_cmphex(kbd_get(bus), ==, ((const uint8_t[]){0x08, 0, 0, 0xff})[i]);
+    }
+    mouse_send(bus, 0xff);
+    kbd_get(bus), kbd_get(bus);
+    mouse_send(bus, 0xf2);
+    g_assert_cmphex(kbd_get(bus), ==, 0);
+    all_devices_free(&all);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -820,6 +915,8 @@ int main(int argc, char **argv)
     g_test_add_func("/hpet/level", test_hpet_level);
     g_test_add_func("/pam", test_pam);
     g_test_add_func("/typing", test_typing);
+    g_test_add_func("/scan-code-set-3", test_scan_code_set_3);
+    g_test_add_func("/mouse-modes", test_mouse_modes);
     g_test_add_func("/fw-cfg", test_fw_cfg);
     g_test_add_func("/vmcoreinfo", test_vmcoreinfo);
     g_test_add_func("/fw-cfg-refresh", test_fw_cfg_refresh);

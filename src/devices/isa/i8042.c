@@ -3,20 +3,23 @@
  * controller"), with a keyboard (101 keys and those that came later) and a mouse of three buttons
  * that a monitor works.
  *
- * Keys come as numbers: scan codes of set 1, 0x80 added for those with a prefix of 0xe0. The
- * keyboard speaks set 2 after a reset, and the controller turns that into set 1 while the
- * translation bit of its command byte is on; so what the guest sees is made from that number in one
- * step. A key whose codes no longer fit into the queue is lost, as on real keyboards.
+ * The keyboard speaks scan code set 2 after a reset, and the controller turns that into set 1 while
+ * the translation bit of its command byte is on (scan-codes.h). A key whose codes no longer fit
+ * into the queue is lost, as on real keyboards. In set 3 the guest chooses which keys tell that
+ * they go up. The mouse becomes one with a wheel (Microsoft's IntelliMouse) when it is asked for
+ * the sample rates 200, 100 and 80 in turn.
  *
  * The output buffer is filled from three sources in this order: the controller's own answers, the
  * keyboard, the mouse; each has a small queue. The command 0xfe (and bit 0 of the output port)
  * resets the machine.
  *
  * Left out, as a guest would notice: the A20 bit can be written and read but address line 20 always
- * works; scan code set 3 and the mouse's wheel do not exist; keys do not repeat; the test inputs
- * and the controller's RAM beyond the command byte read as zero.
+ * works; keys do not repeat; the test inputs and the controller's RAM beyond the command byte read
+ * as zero.
  */
 #include "devices/isa/i8042.h"
+
+#include "devices/isa/scan-codes.h"
 #include <string.h>
 
 #define STS_OBF      0x01
@@ -34,6 +37,7 @@
 
 #define OUT_RESET    0x01
 #define OUT_A20      0x02
+#define OUT_IDLE     0xcc /* clock and data lines of both, at rest */
 
 #define PS2_ACK      0xfa
 #define PS2_RESEND   0xfe
@@ -42,8 +46,6 @@
 #define QUEUE_SIZE   16
 #define TYPED_MAX    1024 /* keys that wait for their time */
 #define MOVED_MAX    0x4000
-#define KEY_PAUSE    0xc6
-#define KEY_EXTENDED 0x80
 
 enum { SRC_NONE, SRC_CTL, SRC_KBD, SRC_AUX };
 
@@ -66,7 +68,12 @@ struct i8042_state {
     uint8_t pending; /* controller command that waits for its data byte; 0 none */
     uint8_t buffer, buffer_source;
     bool sys, last_was_command;
-    uint8_t pad[2];
+    uint8_t breaks[32];    /* keyboard: keys that tell that they go up, by their code of set 3 */
+    int64_t dz;            /* mouse: the wheel since the last report; down is positive */
+    bool remote;           /* mouse: reports when asked */
+    bool wheel;            /* mouse: has one */
+    uint8_t last_rates[2]; /* mouse: the sample rates before the present one, the last first */
+    uint8_t pad[4];
 };
 
 static const struct state_field ps2_fields[] = {
@@ -103,13 +110,18 @@ static const struct state_field i8042_fields[] = {
     STATE_MAX(struct i8042_state, buffer_source, SRC_AUX),
     STATE(struct i8042_state, sys),
     STATE(struct i8042_state, last_was_command),
+    STATE_ARRAY_SINCE(struct i8042_state, breaks, 2),
+    STATE_SINCE(struct i8042_state, dz, 2),
+    STATE_SINCE(struct i8042_state, remote, 2),
+    STATE_SINCE(struct i8042_state, wheel, 2),
+    STATE_ARRAY_SINCE(struct i8042_state, last_rates, 2),
     STATE_PAD(struct i8042_state, pad),
     {0},
 };
 
 static const struct state_desc i8042_desc = {
     .name = "i8042",
-    .version = 1,
+    .version = 2,
     .min_version = 1,
     .size = sizeof(struct i8042_state),
     .fields = i8042_fields,
@@ -145,7 +157,7 @@ static uint8_t ring_pop(uint8_t *ring, unsigned size, uint8_t *head, uint8_t *co
     return value;
 }
 
-static void mouse_report(struct ps2_state *p);
+static void mouse_report(struct i8042_state *s);
 
 static void i8042_update(struct i8042 *d)
 {
@@ -160,7 +172,7 @@ static void i8042_update(struct i8042 *d)
         } else if (s->kbd.count && !(s->control & CTR_KBD_OFF)) {
             s->buffer = ring_pop(s->kbd.queue, QUEUE_SIZE, &s->kbd.head, &s->kbd.count);
             s->buffer_source = SRC_KBD;
-        } else if (!(s->control & CTR_AUX_OFF) && (mouse_report(&s->aux), s->aux.count)) {
+        } else if (!(s->control & CTR_AUX_OFF) && (mouse_report(s), s->aux.count)) {
             s->buffer = ring_pop(s->aux.queue, QUEUE_SIZE, &s->aux.head, &s->aux.count);
             s->buffer_source = SRC_AUX;
         }
@@ -192,30 +204,67 @@ static void ps2_put(struct ps2_state *p, uint8_t value)
 
 /* ---- keyboard */
 
-static void kbd_defaults(struct ps2_state *p)
+static bool bit_get(const uint8_t *bits, uint8_t n)
 {
+    return bits[n / 8] >> (n % 8) & 1;
+}
+
+static void bit_put(uint8_t *bits, uint8_t n, bool on)
+{
+    bits[n / 8] = (uint8_t)((bits[n / 8] & ~(1u << n % 8)) | (unsigned)on << n % 8);
+}
+
+/* Keys of set 3 that tell when they go up, as the keyboard comes: shifts, left Control and Alt,
+ * Caps Lock. */
+static void kbd_breaks_default(struct i8042_state *s)
+{
+    static const uint8_t codes[] = {0x11, 0x12, 0x14, 0x19, 0x59};
+
+    memset(s->breaks, 0, sizeof(s->breaks));
+    for (unsigned i = 0; i < sizeof(codes); i++) {
+        bit_put(s->breaks, codes[i], true);
+    }
+}
+
+static void kbd_defaults(struct i8042_state *s)
+{
+    struct ps2_state *p = &s->kbd;
+
     p->leds = 0;
     p->rate = 0x2b;
     p->scancode_set = 2;
+    kbd_breaks_default(s);
 }
 
-static void kbd_parameter(struct ps2_state *p, uint8_t value)
+/* The number of the set in use goes through the controller's translation as all else does. */
+static uint8_t set_number(const struct i8042_state *s)
 {
+    uint8_t set = s->kbd.scancode_set;
+
+    return s->control & CTR_XLATE ? scan_code_translate(set) : set;
+}
+
+static void kbd_parameter(struct i8042_state *s, uint8_t value)
+{
+    struct ps2_state *p = &s->kbd;
     uint8_t command = p->pending;
 
+    if (command >= 0xfb && command <= 0xfd) {
+        bit_put(s->breaks, value, command == 0xfc); /* the next byte may be another key */
+        ps2_put(p, PS2_ACK);
+        return;
+    }
     p->pending = 0;
-    ps2_put(p, PS2_ACK);
+    ps2_put(p, command == 0xf0 && value > 3 ? PS2_RESEND : PS2_ACK);
     switch (command) {
     case 0xed:
         p->leds = value & 7;
         break;
     case 0xf0:
         if (value == 0) {
-            ps2_put(p, p->scancode_set);
-        } else if (value <= 2) {
+            ps2_put(p, set_number(s));
+        } else if (value <= 3) {
             p->scancode_set = value;
-        } else {
-            ps2_put(p, PS2_RESEND);
         }
         break;
     default: /* 0xf3 */
@@ -225,17 +274,25 @@ static void kbd_parameter(struct ps2_state *p, uint8_t value)
 }
 
 /* A new command ends what is left of the answer to the one before. */
-static void kbd_write(struct ps2_state *p, uint8_t value)
+static void kbd_write(struct i8042_state *s, uint8_t value)
 {
+    struct ps2_state *p = &s->kbd;
+
     p->count = 0;
+    if (p->pending >= 0xfb && value >= 0xed) {
+        p->pending = 0; /* a command ends the list of keys */
+    }
     if (p->pending) {
-        kbd_parameter(p, value);
+        kbd_parameter(s, value);
         return;
     }
     switch (value) {
     case 0xed: /* lamps */
     case 0xf0: /* scan code set */
     case 0xf3: /* repeat rate */
+    case 0xfb: /* keys of set 3: repeat only */
+    case 0xfc: /* ... make and break */
+    case 0xfd: /* ... make only */
         p->pending = value;
         ps2_put(p, PS2_ACK);
         break;
@@ -245,7 +302,7 @@ static void kbd_write(struct ps2_state *p, uint8_t value)
     case 0xf2: /* identify */
         ps2_put(p, PS2_ACK);
         ps2_put(p, 0xab);
-        ps2_put(p, 0x83);
+        ps2_put(p, s->control & CTR_XLATE ? scan_code_translate(0x83) : 0x83);
         break;
     case 0xf4: /* enable */
         p->enabled = true;
@@ -253,12 +310,19 @@ static void kbd_write(struct ps2_state *p, uint8_t value)
         break;
     case 0xf5: /* defaults, disable */
     case 0xf6: /* defaults */
-        kbd_defaults(p);
+        kbd_defaults(s);
         p->enabled = value == 0xf6;
         ps2_put(p, PS2_ACK);
         break;
+    case 0xf7: /* all keys of set 3: repeat only */
+    case 0xf8: /* ... make and break */
+    case 0xf9: /* ... make only */
+    case 0xfa: /* ... repeat, make and break */
+        memset(s->breaks, value == 0xf8 || value == 0xfa ? 0xff : 0, sizeof(s->breaks));
+        ps2_put(p, PS2_ACK);
+        break;
     case 0xff: /* reset */
-        kbd_defaults(p);
+        kbd_defaults(s);
         p->enabled = true;
         ps2_put(p, PS2_ACK);
         ps2_put(p, PS2_OK);
@@ -269,83 +333,36 @@ static void kbd_write(struct ps2_state *p, uint8_t value)
     }
 }
 
-/* Set 2 for each code of set 1; 0: no key has it. */
-static const uint8_t
-    set2
-        [128] =
-            {
-                [0x01] = 0x76, 0x16, 0x1e,          0x26,          0x25,          0x2e,
-                0x36,          0x3d, 0x3e,          0x46,          0x45,          0x4e,
-                0x55,          0x66, [0x0f] = 0x0d, 0x15,          0x1d,          0x24,
-                0x2d,          0x2c, 0x35,          0x3c,          0x43,          0x44,
-                0x4d,          0x54, 0x5b,          0x5a,          [0x1d] = 0x14, 0x1c,
-                0x1b,          0x23, 0x2b,          0x34,          0x33,          0x3b,
-                0x42,          0x4b, 0x4c,          0x52,          0x0e,          0x12,
-                [0x2b] = 0x5d, 0x1a, 0x22,          0x21,          0x2a,          0x32,
-                0x31,          0x3a, 0x41,          0x49,          0x4a,          0x59,
-                0x7c,          0x11, [0x39] = 0x29, 0x58,          0x05,          0x06,
-                0x04,          0x0c, 0x03,          0x0b,          0x83,          0x0a,
-                0x01,          0x09, 0x77,          0x7e,          [0x47] = 0x6c, 0x75,
-                0x7d,          0x7b, 0x6b,          0x73,          0x74,          0x79,
-                0x69,          0x72, 0x7a,          0x70,          0x71,          0x84,
-                [0x56] = 0x61, 0x78, 0x07,          0x0f,          [0x5b] = 0x1f, 0x27,
-                0x2f,          0x37, 0x3f,          [0x63] = 0x5e, [0x70] = 0x13, 0xf2,
-                0xf1,          0x51, [0x77] = 0x62, [0x79] = 0x64, [0x7b] = 0x67, [0x7d] = 0x6a,
-                0x6d,
-};
-
-/* The bytes of a key; how many there are. */
-static unsigned key_bytes(bool first_set, uint8_t number, bool down, uint8_t bytes[4])
+/* The bytes that the keyboard sends, after the controller's translation. */
+static unsigned key_bytes(const struct i8042_state *s, uint8_t key, bool down,
+                          uint8_t bytes[SCAN_BYTES_MAX])
 {
-    uint8_t code = number & 0x7f;
-    unsigned n = 0;
+    unsigned set = s->kbd.scancode_set, n;
 
-    if (number & KEY_EXTENDED) {
-        bytes[n++] = 0xe0;
-    }
-    if (first_set) {
-        bytes[n++] = down ? code : code | 0x80;
-    } else if (set2[code]) {
-        if (!down) {
-            bytes[n++] = 0xf0;
-        }
-        bytes[n++] = set2[code];
-    } else {
+    if (set == 3 && !down && !bit_get(s->breaks, scan_code_set3(key))) {
         return 0;
+    }
+    if (set == 2 && (s->control & CTR_XLATE)) {
+        return scan_code_bytes(1, key, down, bytes);
+    }
+    n = scan_code_bytes(set, key, down, bytes);
+    if (set == 3 && (s->control & CTR_XLATE) && n) {
+        bytes[0] = (uint8_t)(scan_code_translate(bytes[n - 1]) | (down ? 0 : 0x80));
+        n = 1;
     }
     return n;
 }
 
-/* Pause sends all of it when it goes down: Control and Num Lock of the first set. */
-static void pause_send(struct ps2_state *p, bool first_set, bool down)
-{
-    static const uint8_t one[] = {0xe1, 0x1d, 0x45, 0xe1, 0x9d, 0xc5};
-    static const uint8_t two[] = {0xe1, 0x14, 0x77, 0xe1, 0xf0, 0x14, 0xf0, 0x77};
-    const uint8_t *bytes = first_set ? one : two;
-    unsigned n = first_set ? sizeof(one) : sizeof(two);
-
-    if (down && p->count + n <= QUEUE_SIZE) {
-        for (unsigned i = 0; i < n; i++) {
-            ps2_put(p, bytes[i]);
-        }
-    }
-}
-
-static void key_send(struct i8042 *d, uint8_t number, bool down)
+static void key_send(struct i8042 *d, uint8_t key, bool down)
 {
     struct ps2_state *p = &d->s.kbd;
-    bool first_set = p->scancode_set == 1 || (d->s.control & CTR_XLATE);
-    uint8_t bytes[4];
+    uint8_t bytes[SCAN_BYTES_MAX];
     unsigned n;
 
     if (!p->enabled) {
         return;
     }
-    if (number == KEY_PAUSE) {
-        pause_send(p, first_set, down);
-        return;
-    }
-    n = key_bytes(first_set, number, down, bytes);
+    n = key_bytes(&d->s, key, down, bytes);
     if (p->count + n > QUEUE_SIZE) {
         return;
     }
@@ -354,41 +371,70 @@ static void key_send(struct i8042 *d, uint8_t number, bool down)
     }
 }
 
-/* ---- mouse: a standard one, three buttons, no wheel */
+/* ---- mouse */
 
-/* One packet of what happened since the last, when all of it fits: buttons and signs, x, y. */
-static void mouse_report(struct ps2_state *p)
+/* What happened since the last packet: buttons and signs, x, y, and the wheel if there is one. */
+static void mouse_packet(struct i8042_state *s)
 {
-    int64_t dx = CLAMP(p->dx, -255, 255), dy = CLAMP(p->dy, -255, 255);
+    struct ps2_state *p = &s->aux;
+    int64_t dx = CLAMP(p->dx, -255, 255), dy = CLAMP(p->dy, -255, 255), dz = CLAMP(s->dz, -8, 7);
 
-    if (!p->enabled || !p->moved || p->count + 3 > QUEUE_SIZE) {
-        return;
-    }
     ps2_put(p, (uint8_t)(0x08 | (p->buttons & 7) | (dx < 0 ? 0x10 : 0) | (dy < 0 ? 0x20 : 0)));
     ps2_put(p, (uint8_t)dx);
     ps2_put(p, (uint8_t)dy);
     p->dx -= dx;
     p->dy -= dy;
-    p->moved = p->dx || p->dy;
+    if (s->wheel) {
+        ps2_put(p, (uint8_t)dz);
+        s->dz -= dz;
+    } else {
+        s->dz = 0;
+    }
+    p->moved = p->dx || p->dy || s->dz;
 }
 
-static void mouse_defaults(struct ps2_state *p)
+/* By itself, when all of it fits. */
+static void mouse_report(struct i8042_state *s)
 {
+    const struct ps2_state *p = &s->aux;
+
+    if (p->enabled && !s->remote && p->moved && p->count + (s->wheel ? 4 : 3) <= QUEUE_SIZE) {
+        mouse_packet(s);
+    }
+}
+
+static void mouse_defaults(struct i8042_state *s)
+{
+    struct ps2_state *p = &s->aux;
+
     p->rate = 100;
     p->resolution = 2;
     p->scaling = 1;
     p->enabled = false;
     p->wrap = false;
-    p->dx = p->dy = 0;
+    p->dx = p->dy = s->dz = 0;
     p->moved = false;
+    s->remote = false;
 }
 
-static void mouse_parameter(struct ps2_state *p, uint8_t value)
+static void mouse_rate(struct i8042_state *s, uint8_t rate)
 {
+    if (s->last_rates[1] == 200 && s->last_rates[0] == 100 && rate == 80) {
+        s->wheel = true;
+    }
+    s->last_rates[1] = s->last_rates[0];
+    s->last_rates[0] = rate;
+    s->aux.rate = rate;
+}
+
+static void mouse_parameter(struct i8042_state *s, uint8_t value)
+{
+    struct ps2_state *p = &s->aux;
+
     if (p->pending == 0xe8) {
         p->resolution = value;
     } else {
-        p->rate = value;
+        mouse_rate(s, value);
     }
     p->pending = 0;
     ps2_put(p, PS2_ACK);
@@ -400,21 +446,22 @@ static bool mouse_knows(uint8_t command)
            (command >= 0xf2 && command <= 0xf6) || command == 0xff;
 }
 
-static void mouse_write(struct ps2_state *p, uint8_t value)
+static void mouse_status(struct i8042_state *s)
 {
-    p->count = 0;
-    if (p->pending) {
-        mouse_parameter(p, value);
-        return;
-    }
-    if (p->wrap && value != 0xec && value != 0xff) {
-        ps2_put(p, value);
-        return;
-    }
-    if (!mouse_knows(value)) {
-        ps2_put(p, PS2_RESEND);
-        return;
-    }
+    struct ps2_state *p = &s->aux;
+
+    ps2_put(p, (uint8_t)((s->remote ? 0x40 : 0) | (p->enabled ? 0x20 : 0) |
+                         (p->scaling == 2 ? 0x10 : 0) | (p->buttons & 1) << 2 |
+                         (p->buttons & 2) >> 1 | (p->buttons & 4) >> 1));
+    ps2_put(p, p->resolution);
+    ps2_put(p, p->rate);
+}
+
+/* A command that mouse_knows(). */
+static void mouse_command(struct i8042_state *s, uint8_t value)
+{
+    struct ps2_state *p = &s->aux;
+
     ps2_put(p, PS2_ACK);
     switch (value) {
     case 0xe6: /* scaling 1:1 */
@@ -425,17 +472,11 @@ static void mouse_write(struct ps2_state *p, uint8_t value)
     case 0xf3: /* sample rate */
         p->pending = value;
         break;
-    case 0xe9: /* status */
-        ps2_put(p,
-                (uint8_t)((p->enabled ? 0x20 : 0) | (p->scaling == 2 ? 0x10 : 0) |
-                          (p->buttons & 1) << 2 | (p->buttons & 2) >> 1 | (p->buttons & 4) >> 1));
-        ps2_put(p, p->resolution);
-        ps2_put(p, p->rate);
+    case 0xe9:
+        mouse_status(s);
         break;
-    case 0xeb: /* read data: not moved, no button */
-        ps2_put(p, 0x08);
-        ps2_put(p, 0);
-        ps2_put(p, 0);
+    case 0xeb: /* read data */
+        mouse_packet(s);
         break;
     case 0xec: /* end of wrap mode */
     case 0xee: /* wrap mode */
@@ -443,24 +484,40 @@ static void mouse_write(struct ps2_state *p, uint8_t value)
         break;
     case 0xea: /* stream mode */
     case 0xf0: /* remote mode */
+        s->remote = value == 0xf0;
         break;
     case 0xf2: /* identify */
-        ps2_put(p, 0x00);
+        ps2_put(p, s->wheel ? 0x03 : 0x00);
         break;
     case 0xf4: /* enable */
     case 0xf5: /* disable */
         p->enabled = value == 0xf4;
         break;
     case 0xf6: /* defaults */
-        mouse_defaults(p);
+        mouse_defaults(s);
         break;
-    case 0xff: /* reset */
-        mouse_defaults(p);
+    default: /* 0xff: reset */
+        mouse_defaults(s);
+        s->wheel = false;
         ps2_put(p, PS2_OK);
         ps2_put(p, 0x00);
         break;
-    default:
-        break;
+    }
+}
+
+static void mouse_write(struct i8042_state *s, uint8_t value)
+{
+    struct ps2_state *p = &s->aux;
+
+    p->count = 0;
+    if (p->pending) {
+        mouse_parameter(s, value);
+    } else if (p->wrap && value != 0xec && value != 0xff) {
+        ps2_put(p, value);
+    } else if (!mouse_knows(value)) {
+        ps2_put(p, PS2_RESEND);
+    } else {
+        mouse_command(s, value);
     }
 }
 
@@ -560,12 +617,12 @@ static void write_data(struct i8042 *d, uint8_t value)
     case 0xd4:
         if (d->cfg.mouse) {
             s->control &= (uint8_t)~CTR_AUX_OFF;
-            mouse_write(&s->aux, value);
+            mouse_write(s, value);
         }
         break;
     default:
         s->control &= (uint8_t)~CTR_KBD_OFF;
-        kbd_write(&s->kbd, value);
+        kbd_write(s, value);
         break;
     }
 }
@@ -667,6 +724,17 @@ static int64_t moved_by(int64_t old, int by)
     return CLAMP(CLAMP(old, -MOVED_MAX, MOVED_MAX) + by, -MOVED_MAX, MOVED_MAX);
 }
 
+void i8042_wheel(struct device *dev, int dz)
+{
+    struct i8042 *d = (struct i8042 *)dev;
+
+    if (d->cfg.mouse && d->s.wheel) {
+        d->s.dz = moved_by(d->s.dz, CLAMP(dz, -MOVED_MAX, MOVED_MAX));
+        d->s.aux.moved = true;
+        i8042_update(d);
+    }
+}
+
 void i8042_mouse(struct device *dev, int dx, int dy, unsigned buttons, unsigned changed)
 {
     struct i8042 *d = (struct i8042 *)dev;
@@ -720,10 +788,10 @@ static void i8042_reset(struct device *dev, enum reset_kind kind)
     /* As firmware leaves it, because there may be no firmware. */
     d->s.control = CTR_KBD_INT | CTR_AUX_INT | CTR_SYS | CTR_XLATE;
     d->s.sys = true;
-    d->s.output_port = OUT_RESET | OUT_A20;
-    kbd_defaults(&d->s.kbd);
+    d->s.output_port = OUT_RESET | OUT_A20 | OUT_IDLE;
+    kbd_defaults(&d->s);
     d->s.kbd.enabled = true;
-    mouse_defaults(&d->s.aux);
+    mouse_defaults(&d->s);
     i8042_update(d);
 }
 

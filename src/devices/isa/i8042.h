@@ -17,5 +17,8 @@ void i8042_key(struct device *dev, uint8_t number, bool down, unsigned hold_ms);
 /* The mouse moves, up and right being positive; of the buttons (bit 0 left, 1 right, 2 middle)
  * those in `changed` get the state in `buttons`. */
 void i8042_mouse(struct device *dev, int dx, int dy, unsigned buttons, unsigned changed);
+/* The wheel is turned by dz notches, towards the user being positive. Lost on a mouse without one.
+ */
+void i8042_wheel(struct device *dev, int dz);
 
 #endif

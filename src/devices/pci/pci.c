@@ -264,6 +264,7 @@ uint8_t pci_add_express(struct pci_device *dev, unsigned port)
 
     pci_put16(dev, at + EXPRESS_FLAGS, (uint16_t)(2 | port << 4));
     pci_put32(dev, at + EXPRESS_DEVICE, EXPRESS_ROLE_BASED_ERRORS);
+    dev->writable[PCI_LATENCY] = 0; /* of no meaning there: section 7.5.1.1.7 */
     put_le(dev->writable + at + EXPRESS_DEVICE_CONTROL, 0x78ff, 2);
     dev->clearable[at + EXPRESS_DEVICE_STATUS] = 0x0f;
     pci_put32(dev, at + EXPRESS_LINK, EXPRESS_LINK_2_5G_X1);

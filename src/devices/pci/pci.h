@@ -52,6 +52,7 @@
 #define PCI_PRIMARY_BUS           0x18
 #define PCI_SECONDARY_BUS         0x19
 #define PCI_SUBORDINATE_BUS       0x1a
+#define PCI_SECONDARY_LATENCY     0x1b
 #define PCI_IO_BASE               0x1c
 #define PCI_IO_LIMIT              0x1d
 #define PCI_SECONDARY_STATUS      0x1e
@@ -62,6 +63,7 @@
 #define PCI_PREFETCH_BASE_HIGH    0x28
 #define PCI_PREFETCH_LIMIT_HIGH   0x2c
 #define PCI_BRIDGE_CONTROL        0x3e
+#define PCI_BRIDGE_CONTROL_ABORT  0x0020 /* master abort mode */
 #define PCI_BRIDGE_CONTROL_RESET  0x0040
 
 #define PCI_BAR_IO                0x1
