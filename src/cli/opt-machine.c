@@ -102,6 +102,7 @@ static bool machine_chosen(struct machine_config *config, struct params *p, GErr
         config->kernel_by_firmware = strcmp(boot, "firmware") == 0;
     }
     return take_off(p, "hpet", &config->no_hpet, error) &&
+           take_off(p, "smbus", &config->no_smbus, error) &&
            take_off(p, "acpi", &config->no_acpi, error);
 }
 

@@ -28,6 +28,7 @@
 #include "devices/pci/i440fx.h"
 #include "devices/pci/i6300esb.h"
 #include "devices/pci/ich9-lpc.h"
+#include "devices/pci/ich9-smb.h"
 #include "devices/pci/pvpanic-pci.h"
 #include "devices/pci/q35-host.h"
 #include "devices/pflash.h"
@@ -53,6 +54,7 @@ const struct device_class *const device_classes[] = {
     &i8259_class,
     &i440fx_class,
     &ich9_lpc_class,
+    &ich9_smb_class,
     &ioapic_class,
     &mc146818rtc_class,
     &pflash_class,

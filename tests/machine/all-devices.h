@@ -17,6 +17,7 @@
 #include "devices/isa/serial.h"
 #include "devices/isa/testdev.h"
 #include "devices/pci/ich9-lpc.h"
+#include "devices/pci/ich9-smb.h"
 #include "devices/pci/q35-host.h"
 
 struct all_devices {
@@ -74,6 +75,7 @@ static inline void all_devices_new(struct all_devices *all)
     all->rtc = mc146818rtc_create(env, &env->isa_irq[8], "2026-01-01", "vm", NULL);
     all->pm = acpi_pm_create(env, &env->isa_irq[9], NULL);
     g_assert_nonnull(ich9_lpc_create(env, all->pm, &gsi, NULL));
+    g_assert_nonnull(ich9_smb_create(env, 3ull << 29, NULL)); /* 1.5 GiB */
     all->hpet = hpet_create(env, &hpet, NULL);
     all->fw_cfg = fw_cfg_create(env, NULL);
     g_assert_nonnull(i8042_create(env, NULL));

@@ -262,8 +262,19 @@ class Devices(unittest.TestCase):
         with Door() as d:
             found = {devfn: d.config(devfn, 0) for devfn in range(256)}
             found = {k: v for k, v in found.items() if v != 0xffffffff}
-            self.assertEqual(found, {0: 0x29c08086, 0xf8: 0x29188086, 0xfa: 0x29228086})
+            self.assertEqual(found, {0: 0x29c08086, 0xf8: 0x29188086, 0xfa: 0x29228086,
+                                     0xfb: 0x29308086})
             self.assertEqual(d.readl(0xb00f8008), 0x06010002)
+
+    def test_smbus(self):
+        """Function 3 of the LPC bridge's slot, unless it is not wanted."""
+        for machine, there in ("q35", 0x29308086), ("q35,smbus=off", 0xffffffff):
+            with Door(machine=machine) as door:
+                self.assertEqual(door.config(0xfb, 0), there)
+        with Door(machine="pc") as door:
+            self.assertEqual(door.config(0x0b, 0x90), 0xb101)
+        with Door(machine="pc,smbus=off") as door:
+            self.assertEqual(door.config(0x0b, 0x90), 0)
 
     def test_debug_exit(self):
         with Door("-device", "isa-debug-exit,iobase=0xf4,iosize=4") as d:

@@ -415,9 +415,60 @@ class Pci(Profile):
         return ours == theirs
 
 
+class Smbus(Profile):
+    """The EEPROMs hold something else, so that only what was written is read."""
+    base = 0x700
+
+    def setup(self):
+        return [access for at, value in ((0x20, self.base), (4, 1), (0x40, 1))
+                for access in (out(0xcf8, 0x8000fb00 | at, 4), out(0xcfc, value, 4))]
+
+    def transfer(self, address, command, at, *data):
+        return ([out(self.base + 3, at), out(self.base + 4, address)]
+                + [out(self.base + 5 + i, d) for i, d in enumerate(data)]
+                + [out(self.base + 2, command << 2 | 0x40), inp(self.base), inp(self.base),
+                   out(self.base, 0x9e)])
+
+    def ops(self, rng):
+        address = rng.randrange(0x50, 0x58) << 1
+        at = rng.randrange(256)
+        data = [rng.randrange(256), rng.randrange(256)]
+        kind = rng.randrange(5)
+        if kind == 0:
+            return (self.transfer(address, 2, at, *data) + self.transfer(address | 1, 2, at)
+                    + [inp(self.base + 5)])
+        if kind == 1:
+            return (self.transfer(address, 3, at, *data) + self.transfer(address | 1, 3, at)
+                    + [inp(self.base + 5), inp(self.base + 6)])
+        if kind == 2:
+            return (self.transfer(address, 2, at, *data) + self.transfer(address, 1, at)
+                    + self.transfer(address | 1, 1, 0) + [inp(self.base + 5)])
+        if kind == 3:
+            return self.transfer(rng.choice((0x20, 0x60, 0xfe)) | rng.randrange(2),
+                                 rng.randrange(4), at, *data)
+        return [inp(self.base + n) for n in (2, 3, 4, 5, 6)]
+
+    def agree(self, ops, at, ours, theirs):
+        if ops[at + 1:at + 2] == [inp(self.base)]:  # the transfer is over, there at the next look
+            return True
+        if ops[at][1] == self.base:  # QEMU has no semaphore, bit 6
+            return not (ours ^ theirs) & 0x9f
+        return ours == theirs
+
+
+class SmbusPiix4(Smbus):
+    machine = "pc"
+    base = 0xb100
+
+    def setup(self):
+        return [out(0xcf8, 0x80000b04, 4), out(0xcfc, 1, 2), out(0xcf8, 0x80000bd0, 4),
+                out(0xcfe, 1)]
+
+
 PROFILES = {
     "pit": Pit, "pit-strobe": PitStrobe, "rtc": Rtc, "rtc-periodic": RtcPeriodic, "pic": Pic,
     "ioapic": IoApic, "hpet": Hpet, "pm": Pm, "i8042": I8042, "uart": Uart, "pci": Pci,
+    "smbus": Smbus, "smbus-piix4": SmbusPiix4,
 }
 
 

@@ -33,7 +33,7 @@ static void test_pci_config(void)
     for (unsigned devfn = 0; devfn < 256; devfn++) {
         found += config_get(bus, devfn, 0) != 0xffffffff;
     }
-    g_assert_cmpuint(found, ==, 4);   /* the bridges and what is plugged in */
+    g_assert_cmpuint(found, ==, 5);   /* the bridges and what is plugged in */
     bus_outl(bus, 0xcf8, 0x80010000); /* bus 1 */
     g_assert_cmphex(bus_inl(bus, 0xcfc), ==, 0xffffffff);
 
@@ -822,6 +822,91 @@ static void mouse_send(struct bare_bus *bus, uint8_t byte)
     g_assert_cmphex(kbd_get(bus), ==, 0xfa);
 }
 
+/* A transfer on the SMBus whose ports are at 0x700; the status afterwards, which is cleared. */
+static uint8_t smbus(struct bare_bus *bus, uint8_t address, unsigned command, uint8_t at)
+{
+    uint8_t status;
+
+    bus_outb(bus, 0x703, at);
+    bus_outb(bus, 0x704, address);
+    bus_outb(bus, 0x702, (uint8_t)(command << 2 | 0x40));
+    status = bus_inb(bus, 0x700);
+    bus_outb(bus, 0x700, 0xff);
+    return status & 0x9f;
+}
+
+static void test_smbus_blocks(struct bare_bus *bus)
+{
+    static const uint8_t data[] = {5, 11, 22, 33, 44, 55};
+
+    bus_outb(bus, 0x70d, 2); /* through the buffer */
+    bus_outb(bus, 0x705, 5);
+    bus_inb(bus, 0x702);
+    for (unsigned i = 1; i < 6; i++) {
+        bus_outb(bus, 0x707, data[i]);
+    }
+    g_assert_cmphex(smbus(bus, 0xae, 5, 0x41), ==, 0x02);
+    bus_outb(bus, 0x705, data[0]);
+    g_assert_cmphex(smbus(bus, 0xae, 2, 0x40), ==, 0x02); /* its length, before it */
+    bus_outb(bus, 0x705, 0);
+    g_assert_cmphex(smbus(bus, 0xaf, 5, 0x40), ==, 0x02);
+    g_assert_cmpuint(bus_inb(bus, 0x705), ==, 5);
+    bus_inb(bus, 0x702);
+    for (unsigned i = 1; i < 6; i++) {
+        g_assert_cmpuint(bus_inb(bus, 0x707), ==, data[i]);
+    }
+    bus_outb(bus, 0x70d, 0); /* byte by byte: the I2C way, whose length the host decides */
+    bus_outb(bus, 0x706, 0x41);
+    bus_outb(bus, 0x704, 0xaf);
+    bus_outb(bus, 0x702, 6 << 2 | 0x40);
+    for (unsigned i = 1; i < 4; i++) {
+        g_assert_cmphex(bus_inb(bus, 0x700) & 0x83, ==, 0x81);
+        if (i == 3) {
+            bus_outb(bus, 0x702, 6 << 2 | 0x20); /* the last */
+        }
+        g_assert_cmpuint(bus_inb(bus, 0x707), ==, data[i]);
+        bus_outb(bus, 0x700, 0x80);
+    }
+    g_assert_cmphex(bus_inb(bus, 0x700) & 0x83, ==, 0x02);
+    bus_outb(bus, 0x700, 0xff);
+}
+
+static void test_smbus(void)
+{
+    unsigned at = PCI_DEVFN(0x1f, 3), sum = 0;
+    struct all_devices all;
+    struct bare_bus *bus;
+
+    all_devices_new(&all);
+    bus = all.bus;
+    g_assert_cmphex(config_get(bus, at, 0), ==, 0x29308086);
+    config_put(bus, at, 0x20, 0x700);
+    config_put(bus, at, 4, 1);
+    g_assert_cmphex(smbus(bus, 0xa1, 2, 0), ==, 0x9f); /* not enabled: nobody is there */
+    config_put(bus, at, 0x40, 1);
+    for (unsigned i = 0; i < 63; i++) { /* what the first module of 1.5 GiB tells of itself */
+        g_assert_cmphex(smbus(bus, 0xa1, 2, (uint8_t)i), ==, 0x02);
+        sum += bus_inb(bus, 0x705);
+    }
+    g_assert_cmphex(smbus(bus, 0xa1, 2, 63), ==, 0x02);
+    g_assert_cmphex(bus_inb(bus, 0x705), ==, sum & 0xff);
+    g_assert_cmphex(smbus(bus, 0xa1, 3, 2), ==, 0x02);
+    g_assert_cmphex(bus_inb(bus, 0x705), ==, 8); /* DDR2, and its rows */
+    g_assert_cmphex(bus_inb(bus, 0x706), ==, 14);
+    for (unsigned i = 0; i < 3; i++) { /* 1 GiB, 512 MiB, none */
+        g_assert_cmphex(smbus(bus, (uint8_t)(0xa1 + 2 * i), 2, 31), ==, 0x02);
+        g_assert_cmphex(bus_inb(bus, 0x705), ==, ((const uint8_t[]){0x01, 0x80, 0})[i]);
+    }
+    g_assert_cmphex(smbus(bus, 0x31, 2, 0), ==, 0x04); /* nobody has that address */
+    test_smbus_blocks(bus);
+    bus_outb(bus, 0x704, 0xa1);
+    bus_outb(bus, 0x702, 0x40 | 1); /* with an interrupt */
+    g_assert_cmphex(config_get(bus, at, 4) >> 16 & 8, ==, 8);
+    bus_outb(bus, 0x700, 0x02);
+    g_assert_cmphex(config_get(bus, at, 4) >> 16 & 8, ==, 0);
+    all_devices_free(&all);
+}
+
 static void test_scan_code_set_3(void)
 {
     struct all_devices all;
@@ -915,6 +1000,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hpet/level", test_hpet_level);
     g_test_add_func("/pam", test_pam);
     g_test_add_func("/typing", test_typing);
+    g_test_add_func("/smbus", test_smbus);
     g_test_add_func("/scan-code-set-3", test_scan_code_set_3);
     g_test_add_func("/mouse-modes", test_mouse_modes);
     g_test_add_func("/fw-cfg", test_fw_cfg);

@@ -62,6 +62,7 @@ struct ps2_state {
 
 struct i8042_state {
     struct ps2_state kbd, aux;
+    int64_t dz; /* mouse: the wheel since the last report; down is positive */
     uint8_t reply[4], reply_head, reply_count; /* the controller's own answers */
     bool reply_aux;                            /* they count as the mouse's (command 0xd3) */
     uint8_t control, output_port;
@@ -69,11 +70,10 @@ struct i8042_state {
     uint8_t buffer, buffer_source;
     bool sys, last_was_command;
     uint8_t breaks[32];    /* keyboard: keys that tell that they go up, by their code of set 3 */
-    int64_t dz;            /* mouse: the wheel since the last report; down is positive */
     bool remote;           /* mouse: reports when asked */
     bool wheel;            /* mouse: has one */
     uint8_t last_rates[2]; /* mouse: the sample rates before the present one, the last first */
-    uint8_t pad[4];
+    uint8_t pad[6];
 };
 
 static const struct state_field ps2_fields[] = {

@@ -16,8 +16,10 @@ struct device *i440fx_create(struct device_env *env, const struct pam_wiring *pa
 /* At 00:01.0: PIRQ routing into env->isa_irq[], and the reset control register. */
 struct device *piix3_create(struct device_env *env, GError **error);
 
-/* At 00:01.3: places the ACPI block `pm`. */
-struct device *piix4_pm_create(struct device_env *env, struct device *pm, GError **error);
+/* At 00:01.3: places the ACPI block `pm`. ram_bytes: what the memory modules' EEPROMs on its SMBus
+ * tell of; 0: no SMBus. */
+struct device *piix4_pm_create(struct device_env *env, struct device *pm, uint64_t ram_bytes,
+                               GError **error);
 bool piix4_pm_offers_s3(const struct device *dev);
 bool piix4_pm_offers_s4(const struct device *dev);
 /* Whether devices on the root bus may come and go (acpi-pcihp.h). */

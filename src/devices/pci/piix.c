@@ -8,12 +8,14 @@
  * offset 0x20, as the ACPI tables tell.
  *
  * Left out: X-Bus decoding, ISA DMA, SMI and device monitors (APMC_EN is set after a reset, by
- * which firmware knows that management mode is not its to set up), the SMBus.
+ * which firmware knows that management mode is not its to set up), interrupts of the SMBus
+ * controller (smbus-host.c), whose ports are at 0xb100 after a reset.
  */
 #include "devices/pci/i440fx.h"
 
 #include "devices/acpi-pm.h"
 #include "devices/pci/pirq.h"
+#include "devices/pci/smbus-host.h"
 
 #define PIRQRC_A     0x60
 #define N_PIRQS      4
@@ -25,6 +27,12 @@
 #define DEVACTB_APMC 0x02 /* in its highest byte */
 #define PM_MISC      0x80
 #define PM_MISC_ON   0x01
+#define PM_SMBBA     0x90
+#define PM_SMBHSTCFG 0xd2
+#define HSTCFG_ON    0x01
+#define HSTCFG_IRQ9  0x08
+#define HSTCFG_MASK  0x0f
+#define SMBUS_BASE   0xb100
 
 /* ---- the ISA bridge */
 
@@ -154,16 +162,18 @@ struct device *piix3_create(struct device_env *env, GError **error)
 
 struct piix4_pm_state {
     struct pci_state pci;
+    struct smbus_state smbus;
 };
 
 static const struct state_field piix4_pm_fields[] = {
     STATE_STRUCT(struct piix4_pm_state, pci, pci_state_fields),
+    STATE_STRUCT(struct piix4_pm_state, smbus, smbus_state_fields),
     {0},
 };
 
 static const struct state_desc piix4_pm_desc = {.name = "PIIX4_PM",
-                                                .version = 1,
-                                                .min_version = 1,
+                                                .version = 2,
+                                                .min_version = 2,
                                                 .size = sizeof(struct piix4_pm_state),
                                                 .fields = piix4_pm_fields};
 
@@ -175,6 +185,8 @@ struct piix4_pm {
     } cfg;
     struct piix4_pm_state s;
     struct device *pm;
+    struct smbus_host smbus;
+    uint64_t ram_bytes; /* what the memory modules' EEPROMs tell of; 0: there is no SMBus */
 };
 
 static void pm_update(struct piix4_pm *d)
@@ -185,8 +197,26 @@ static void pm_update(struct piix4_pm *d)
     }
 }
 
+static void smbus_update(struct piix4_pm *d)
+{
+    struct address_space *io = d->pci.dev.env->io;
+
+    if (!d->ram_bytes) {
+        return;
+    }
+    address_space_begin(io);
+    address_space_unmap(io, &d->smbus.region);
+    if (d->s.pci.config[PM_SMBHSTCFG] & HSTCFG_ON) {
+        address_space_map(io, pci_get16(&d->pci, PM_SMBBA) & 0xfff0, &d->smbus.region, 0);
+    }
+    address_space_commit(io);
+}
+
 static void piix4_pm_config_written(struct pci_device *dev, unsigned offset, unsigned size)
 {
+    if (offset <= PM_SMBHSTCFG && offset + size > PM_SMBBA) {
+        smbus_update((struct piix4_pm *)dev);
+    }
     if ((offset < PM_BASE + 4 && offset + size > PM_BASE) ||
         (offset <= PM_MISC && offset + size > PM_MISC)) {
         pm_update((struct piix4_pm *)dev);
@@ -213,13 +243,23 @@ static bool piix4_pm_realize(struct device *dev, GError **error)
         d->pci.writable[PM_DEVACTB + i] = 0xff;
     }
     d->pci.writable[PM_MISC] = PM_MISC_ON;
+    if (d->ram_bytes) {
+        smbus_host_init(&d->smbus, &d->s.smbus, false, d->ram_bytes);
+        d->s.pci.config[PM_SMBBA] = 1; /* I/O space, read-only */
+        d->pci.writable[PM_SMBBA] = 0xf0;
+        d->pci.writable[PM_SMBBA + 1] = 0xff;
+        d->pci.writable[PM_SMBHSTCFG] = HSTCFG_MASK;
+    }
     d->pci.config_written = piix4_pm_config_written;
     return true;
 }
 
 static void piix4_pm_unrealize(struct device *dev)
 {
-    pci_finish(&((struct piix4_pm *)dev)->pci);
+    struct piix4_pm *d = (struct piix4_pm *)dev;
+
+    address_space_unmap(dev->env->io, &d->smbus.region);
+    pci_finish(&d->pci);
 }
 
 static void piix4_pm_reset(struct device *dev, enum reset_kind kind)
@@ -231,12 +271,19 @@ static void piix4_pm_reset(struct device *dev, enum reset_kind kind)
     d->s.pci.config[PM_DEVACTB + 3] = DEVACTB_APMC;
     d->s.pci.config[PM_MISC] = PM_MISC_ON;
     d->s.pci.config[PCI_INTERRUPT_LINE] = ACPI_SCI_IRQ;
+    if (d->ram_bytes) {
+        pci_put16(&d->pci, PM_SMBBA, SMBUS_BASE | 1);
+        d->s.pci.config[PM_SMBHSTCFG] = HSTCFG_ON | HSTCFG_IRQ9;
+        smbus_host_reset(&d->smbus);
+    }
     pm_update(d);
+    smbus_update(d);
 }
 
 static bool piix4_pm_post_load(struct device *dev, GError **error)
 {
     pm_update((struct piix4_pm *)dev);
+    smbus_update((struct piix4_pm *)dev);
     return pci_post_load(&((struct piix4_pm *)dev)->pci, error);
 }
 
@@ -264,11 +311,13 @@ const struct device_class piix4_pm_class = {
     .post_load = piix4_pm_post_load,
 };
 
-struct device *piix4_pm_create(struct device_env *env, struct device *pm, GError **error)
+struct device *piix4_pm_create(struct device_env *env, struct device *pm, uint64_t ram_bytes,
+                               GError **error)
 {
     struct device *dev = device_new(&piix4_pm_class, env);
 
     ((struct piix4_pm *)dev)->pm = pm;
+    ((struct piix4_pm *)dev)->ram_bytes = ram_bytes;
     return device_realize(dev, error) ? dev : NULL;
 }
 

@@ -21,7 +21,8 @@ static bool i440fx_chipset_init(struct machine *m, struct pc *q, const struct pa
     return i440fx_create(env, pam, error) && piix3_create(env, error) &&
            piix_ide_create(env, error) &&
            (q->pm = acpi_pm_create(env, &env->isa_irq[Q35_SCI_IRQ], error)) &&
-           (q->lpc = piix4_pm_create(env, q->pm, error)) &&
+           (q->lpc = piix4_pm_create(env, q->pm, m->config->no_smbus ? 0 : m->config->ram_bytes,
+                                     error)) &&
            (!piix4_pm_offers_hotplug(q->lpc) ||
             (q->pcihp = acpi_pcihp_create(env, ACPI_PCIHP_BASE, q->pm, env->pci, error)));
 }

@@ -8,6 +8,7 @@
 #include "devices/acpi-pm.h"
 #include "devices/ide/ahci.h"
 #include "devices/pci/ich9-lpc.h"
+#include "devices/pci/ich9-smb.h"
 #include "devices/pci/q35-host.h"
 
 static bool q35_chipset_init(struct machine *m, struct pc *q, const struct pam_wiring *pam,
@@ -18,7 +19,8 @@ static bool q35_chipset_init(struct machine *m, struct pc *q, const struct pam_w
 
     return q35_host_create(env, pam, error) &&
            (q->pm = acpi_pm_create(env, &env->isa_irq[Q35_SCI_IRQ], error)) &&
-           (q->lpc = ich9_lpc_create(env, q->pm, &gsi, error)) && ahci_create(env, error);
+           (q->lpc = ich9_lpc_create(env, q->pm, &gsi, error)) && ahci_create(env, error) &&
+           (m->config->no_smbus || ich9_smb_create(env, m->config->ram_bytes, error));
 }
 
 static bool q35_offers_s3(const struct pc *q)
