@@ -24,6 +24,9 @@ struct result {
 struct program {
     uint8_t bytes[2048];
     unsigned n;
+    unsigned near;   /* around this displacement many operands lie: they share lookups */
+    unsigned bumped; /* instructions until RBX is put back */
+    bool faults;
     GRand *rand;
 };
 
@@ -55,11 +58,44 @@ static void modrm_reg(struct program *p, unsigned reg, unsigned rm)
     p8(p, 0xc0 | (reg & 7) << 3 | (rm & 7));
 }
 
-/* [rbx + disp], sometimes over the end of a page */
+/* [rbx + disp], often near others, sometimes over the end of a page */
 static void modrm_data(struct program *p, unsigned reg)
 {
+    static const unsigned apart[] = {0, 1, 4, 8, 16, 40, 96};
+    unsigned kind = pick(p, 8);
     p8(p, 0x83 | (reg & 7) << 3);
-    p32(p, pick(p, 4) ? pick(p, 0x3f00) : 0x1000 - pick(p, 9));
+    p32(p, kind < 4    ? p->near + apart[pick(p, G_N_ELEMENTS(apart))]
+           : kind == 4 ? 0x1000 - pick(p, 9)
+                       : pick(p, 0x3f00));
+}
+
+/* RBX moves by a constant for some instructions. */
+static void bump(struct program *p, bool back)
+{
+    p->bumped = back ? 0 : 1 + pick(p, 3);
+    p8(p, 0x48);
+    if (pick(p, 2)) { /* add or sub rbx, 24 */
+        p8(p, 0x83);
+        p8(p, back ? 0xeb : 0xc3);
+        p8(p, 24);
+    } else { /* lea rbx, [rbx + 24 or - 24] */
+        p8(p, 0x8d);
+        p8(p, 0x5b);
+        p8(p, back ? -24 : 24);
+    }
+}
+
+/* movaps xmm, [data] or back, sometimes past an alignment: #GP */
+static void random_aligned(struct program *p)
+{
+    unsigned reg = pick(p, 8);
+    p8(p, 0x0f);
+    p8(p, 0x28 | pick(p, 2));
+    p8(p, 0x83 | reg << 3);
+    p32(p, (p->near & ~15u) + 16 * pick(p, 5) +
+               (p->faults && pick(p, 40) == 0 ? 4
+                : p->bumped                   ? 8
+                                              : 0));
 }
 
 static void random_alu(struct program *p)
@@ -160,7 +196,11 @@ static void random_other(struct program *p)
 
 static void random_insn(struct program *p)
 {
-    unsigned kind = pick(p, 10);
+    unsigned kind = pick(p, 11);
+    if (kind == 10) {
+        random_aligned(p);
+        return;
+    }
     if (kind < 4) {
         random_alu(p);
     } else if (kind < 6) {
@@ -174,7 +214,8 @@ static void random_insn(struct program *p)
  * its own instructions each time. */
 static void random_program(struct program *p, bool patches)
 {
-    p->n = 0;
+    p->n = p->bumped = 0;
+    p->near = pick(p, 2) ? pick(p, 0x3e00) : 0x1000 - pick(p, 200);
     p8(p, 0x41); /* mov r15d, count */
     p8(p, 0xbf);
     p32(p, 20 + pick(p, 60));
@@ -186,6 +227,11 @@ static void random_program(struct program *p, bool patches)
             patched = p->n;
             p32(p, 1);
         }
+        if (p->bumped && --p->bumped == 0) {
+            bump(p, true);
+        } else if (!p->bumped && pick(p, 8) == 0) {
+            bump(p, false);
+        }
         if (pick(p, 5) == 0) {
             unsigned at = p->n;
             p8(p, 0x70 | (pick(p, 2) ? pick(p, 10) : 12 + pick(p, 4)));
@@ -195,6 +241,9 @@ static void random_program(struct program *p, bool patches)
         } else {
             random_insn(p);
         }
+    }
+    if (p->bumped) {
+        bump(p, true);
     }
     if (patches) {
         p8(p, 0x44); /* mov [rip + ...], r15b */
@@ -273,6 +322,7 @@ static void random_programs(unsigned n, bool patches, bool hole)
 {
     g_autofree struct program *p = g_new0(struct program, 1);
     p->rand = g_rand_new_with_seed(7 + patches + 2 * hole);
+    p->faults = hole;
     for (unsigned i = 0; i < n; i++) {
         random_program(p, patches);
         compare(p, hole);
@@ -282,12 +332,12 @@ static void random_programs(unsigned n, bool patches, bool hole)
 
 static void test_loops(void)
 {
-    random_programs(60, false, false);
+    random_programs(150, false, false);
 }
 
 static void test_faults(void)
 {
-    random_programs(40, false, true);
+    random_programs(80, false, true);
 }
 
 static void test_patching(void)

@@ -2,7 +2,8 @@
  * Host code of a region.
  *
  * A memory operand becomes: its address in T0; the first-level TLB entry looked up with T1; T0 is
- * then the host address and the instruction is copied with [T0] as its operand. Instructions commit
+ * then the host address and the instruction is copied with [T0] as its operand, or with [T0 + n]
+ * where one lookup serves a group of neighbouring operands (xlat-group.c). Instructions commit
  * with their last host instruction, so that whatever fails before it, a TLB miss above all, has the
  * interpreter execute the whole instruction instead. That code, exits and polls that found
  * something stand behind the unit's main line.
@@ -11,13 +12,12 @@
  */
 #include "cpu/x86/soft/xlat-gen-priv.h"
 
-_Static_assert(sizeof(struct tlbe) == 32, "lookups scale by 32");
 _Static_assert(sizeof(struct jump_entry) == 32, "lookups scale by 32");
 _Static_assert(offsetof(struct cpu, tlb_gen) == offsetof(struct cpu, key) + 4, "one load");
 
 /* ---------------------------------------------------------------- ways out of the main line */
 
-static struct cold *cold_add(struct gen *k, enum cold_kind kind, uint8_t *place)
+struct cold *cold_add(struct gen *k, enum cold_kind kind, uint8_t *place)
 {
     struct cold *cold = &k->cold[k->n_cold++];
     *cold = (struct cold){.kind = kind, .place = place};
@@ -87,109 +87,6 @@ void gen_poll(struct gen *k, uint64_t rip, bool live)
         place = e_jcc(e, CC_NE);
     }
     cold_add(k, COLD_POLL, place)->rip = rip;
-}
-
-/* ---------------------------------------------------------------- addresses and lookups */
-
-/* The address of the memory operand in `to`; 32 bits of it unless w. */
-static void address(struct gen *k, unsigned to, bool w, bool segment)
-{
-    struct emitter *e = &k->e;
-    const struct op *o = &k->x->op;
-    unsigned base = o->base, index = o->index;
-    if (base == R_BLOCK) {
-        uint64_t a = k->g->page_rip + (int64_t)o->disp + (index == R_4K ? 4096 : 0);
-        e_mov_imm(e, to, w ? a : (uint32_t)a);
-    } else if (base == R_ZERO && index == R_ZERO) {
-        e_mov_imm(e, to, w ? (uint64_t)(int64_t)o->disp : (uint32_t)o->disp);
-    } else {
-        unsigned host_base = 0, host_index = 4;
-        if (base != R_ZERO) {
-            host_base = xlat_host_reg[base];
-            if (host_base == XLAT_IN_ENV) {
-                host_base = T0;
-                e_load_gs(e, T0, ENV_REG(base));
-            }
-        }
-        if (index != R_ZERO) {
-            host_index = xlat_host_reg[index];
-            if (host_index == XLAT_IN_ENV) {
-                host_index = T1;
-                e_load_gs(e, T1, ENV_REG(index));
-            }
-        }
-        unsigned direct = w ? to : T0;
-        if (base == R_ZERO) {
-            e_lea_index(e, direct, host_index, o->scale, o->disp);
-        } else {
-            e_lea(e, direct, host_base, host_index, o->scale, o->disp);
-        }
-        if (!w) {
-            e_rr(e, 0, 0x89, T0, to);
-        }
-    }
-    if (segment && (o->mflags & MF_SEG64)) {
-        e_load_gs(e, T1, (int32_t)(ENV(seg) + o->seg * sizeof(struct seg)));
-        e_lea(e, to, to, T1, 0, 0);
-    }
-}
-
-/* T0: a linear address, becomes the host's; or the handler is called. Flags and T1 are lost. */
-static void probe(struct gen *k, unsigned size, bool write, bool align)
-{
-    struct emitter *e = &k->e;
-    int32_t check = write ? offsetof(struct tlbe, wcheck) : offsetof(struct tlbe, rcheck);
-    int32_t addend = offsetof(struct tlbe, addend);
-    bool user = (k->g->key & KEY_CPL) == 3;
-    int32_t table = ENV(tlb_mode) + (int32_t)(TLB_USER * sizeof(k->c->tlb_mode[0]));
-    e_rr(e, 0, 0x89, T0, T1);
-    e8(e, 0xc1); /* shr ecx, 7 */
-    e8(e, 0xe8 | T1);
-    e8(e, GUEST_PAGE_BITS - 5);
-    e_alu_imm(e, 0, 4, T1, (TLB_SIZE - 1) << 5);
-    if (user) {
-        e_gs_base(e, 1, 0x03, T0, T1, table + addend);
-        e_gs_base(e, 1, 0x8b, T1, T1, table + check);
-    } else {
-        e_gs(e, 1, 0x03, T1, ENV(tlb));
-        e_rm(e, 1, 0x03, T0, T1, addend);
-        e_rm(e, 1, 0x8b, T1, T1, check);
-    }
-    e_rr(e, 1, 0x01, T0, T1);
-    if (align) {
-        e_rex(e, 1, 0, 0, T1); /* test T1, not FF0: page and alignment in one */
-        e8(e, 0xf7);
-        e8(e, 0xc0 | (T1 & 7));
-        e32(e, ~0xff0u);
-        to_handler(k, e_jcc(e, CC_NE));
-    } else {
-        e_alu_imm(e, 1, 7, T1, GUEST_PAGE_SIZE - size);
-        to_handler(k, e_jcc(e, CC_A));
-    }
-}
-
-/* Before an instruction that looks something up. */
-void flags_begin(struct gen *k)
-{
-    if (k->x->live_in) {
-        flags_park(&k->e, T0);
-        k->parked = true;
-    }
-}
-
-/* After its last lookup. T1 is lost. */
-void flags_end(struct gen *k)
-{
-    if (k->parked) {
-        flags_unpark(&k->e, T1);
-        k->parked = false;
-    }
-}
-
-static void operand_lookup(struct gen *k)
-{
-    address(k, T0, true, true);
-    probe(k, k->x->mem_size, k->x->mem_write, k->x->mem_align);
 }
 
 /* ---------------------------------------------------------------- re-encoding */
@@ -274,9 +171,10 @@ static void gen_modrm(struct gen *k)
     const struct xinsn *x = k->x;
     unsigned reg = x->reg_kind == OPERAND_DIGIT ? x->modrm >> 3 & 7 : x->reg;
     unsigned rm = x->rm;
+    int32_t at = 0;
     if (x->mem) {
         flags_begin(k);
-        operand_lookup(k);
+        at = operand_lookup(k);
         flags_end(k);
         rm = T0;
     } else if (x->rm_kind == OPERAND_GPR) {
@@ -289,7 +187,11 @@ static void gen_modrm(struct gen *k)
         e_mov(e, T1, GUEST_RCX);
     }
     opcode_bytes(k, reg, rm);
-    e8(e, (x->mem ? 0 : 0xc0) | (reg & 7) << 3 | (rm & 7));
+    if (x->mem) {
+        e_modrm_mem(e, reg, T0, at);
+    } else {
+        e8(e, 0xc0 | (reg & 7) << 3 | (rm & 7));
+    }
     immediate_bytes(k);
     if (x->reg_kind == OPERAND_GPR && x->reg_out) {
         store_back(k, x->reg, x->reg_byte, T1);
@@ -418,11 +320,10 @@ static void gen_push(struct gen *k)
         e_rm(e, 1, 0x8b, T0, T0, 0);
         e_store_gs(e, T0, ENV(xl_scratch));
     }
-    e_lea(e, T0, GUEST_RSP, 4, 0, -8);
-    probe(k, 8, true, false);
+    int32_t at = stack_lookup(k, -8, true);
     flags_end(k);
     if (x->class == XC_PUSH_IMM) {
-        e_rm(e, 1, 0xc7, 0, T0, 0);
+        e_rm(e, 1, 0xc7, 0, T0, at);
         e32(e, x->op.imm);
     } else {
         unsigned from = T1;
@@ -431,7 +332,7 @@ static void gen_push(struct gen *k)
         } else {
             from = host_register(k, x->rm, false, T1);
         }
-        e_rm(e, 1, 0x89, from, T0, 0);
+        e_rm(e, 1, 0x89, from, T0, at);
     }
     e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, -8);
 }
@@ -441,10 +342,9 @@ static void gen_pop(struct gen *k)
     struct emitter *e = &k->e;
     unsigned n = k->x->rm, to = xlat_host_reg[n] == XLAT_IN_ENV ? T1 : xlat_host_reg[n];
     flags_begin(k);
-    e_mov(e, T0, GUEST_RSP);
-    probe(k, 8, false, false);
+    int32_t at = stack_lookup(k, 0, false);
     flags_end(k);
-    e_rm(e, 1, 0x8b, to, T0, 0);
+    e_rm(e, 1, 0x8b, to, T0, at);
     if (n != RSP) {
         e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, 8);
     }
@@ -694,15 +594,30 @@ static void gen_insn(struct gen *k)
     }
 }
 
-/* The end of an instruction: where control falls to. */
-static void gen_next(struct gen *k, unsigned i)
+/* One instruction; its handler's calls come back behind it if it falls. */
+static void gen_one(struct gen *k, unsigned i)
 {
     const struct xinsn *x = &k->g->insn[i];
+    k->x = x;
+    k->op = NULL;
+    k->parked = false;
+    k->cold_from = k->n_cold;
+    gen_insn(k);
     for (unsigned n = k->cold_from; n < k->n_cold; n++) {
         if (k->cold[n].kind == COLD_OP && x->falls) {
             k->cold[n].back = k->e.p;
         }
     }
+    if (k->group && (int)i == k->g->insn[k->group->first].group_last) {
+        k->group->back = k->e.p;
+        k->group = NULL;
+    }
+}
+
+/* The end of an instruction: where control falls to. */
+static void gen_next(struct gen *k, unsigned i)
+{
+    const struct xinsn *x = &k->g->insn[i];
     if (x->falls && x->next != (int)i + 1) {
         jump_to(k, e_jmp(&k->e), x->next, rip_of(k, x) + x->len);
     }
@@ -763,6 +678,24 @@ static void gen_exit(struct gen *k, const struct cold *cold)
     e_jmp_to(e, parked ? k->xl->stub_exit_parked : k->xl->stub_exit);
 }
 
+/* The group's instructions one by one, from where its lookup failed. */
+static void gen_group_solo(struct gen *k, const struct cold *cold)
+{
+    unsigned last = k->g->insn[cold->first].group_last;
+    if (cold->place2) {
+        e_target(cold->place2, k->e.p);
+    }
+    if (cold->parked) {
+        flags_unpark(&k->e, T1);
+    }
+    k->solo = true;
+    for (unsigned i = cold->first; i <= last; i++) {
+        gen_one(k, i);
+    }
+    k->solo = false;
+    e_jmp_to(&k->e, cold->back);
+}
+
 static void gen_cold(struct gen *k, const struct cold *cold)
 {
     struct emitter *e = &k->e;
@@ -791,6 +724,9 @@ static void gen_cold(struct gen *k, const struct cold *cold)
         e_call(e, k->xl->stub_vec_load);
         e_jmp_to(e, cold->back);
         break;
+    case COLD_GROUP:
+        gen_group_solo(k, cold);
+        break;
     }
 }
 
@@ -803,6 +739,8 @@ void xlat_generate(struct cpu *c, struct xlat *xl, struct code_region *g, struct
     k->u = u;
     k->e = (struct emitter){.p = xl->rw + xl->used, .exec = xl->rx - xl->rw};
     k->n_cold = k->n_fixups = 0;
+    k->solo = false;
+    k->group = NULL;
     u->exits = (struct unit_exit *)(xl->table + xl->table_used);
     u->n_exits = 0;
     k->next_op = (struct op *)(u->exits + 2 * g->n + 2);
@@ -810,15 +748,11 @@ void xlat_generate(struct cpu *c, struct xlat *xl, struct code_region *g, struct
     gen_entry(k);
     for (unsigned i = 0; i < g->n; i++) {
         struct xinsn *x = &g->insn[i];
-        k->x = x;
-        k->op = NULL;
-        k->parked = false;
         x->label = k->e.p;
         if (x->head) {
             gen_poll(k, rip_of(k, x), x->live_in);
         }
-        k->cold_from = k->n_cold;
-        gen_insn(k);
+        gen_one(k, i);
         gen_next(k, i);
     }
     for (unsigned i = 0; i < k->n_fixups; i++) {

@@ -79,6 +79,14 @@ struct xinsn {
     bool labelled;        /* some branch goes here */
     bool falls;           /* goes on to the next instruction (in or out of the region) */
     const uint8_t *label; /* its code, writable mapping */
+    /* A group of memory operands with one lookup (xlat-group.c), at its first instruction: */
+    int16_t group_last;  /* index of its last one; 0: there is no group */
+    int32_t group_low;   /* the lowest operand's displacement */
+    uint16_t group_span; /* bytes from there to the highest one's end */
+    bool group_write;    /* some are written to */
+    bool group_align;    /* the lowest is to be at a multiple of 16 */
+    bool group_follower; /* at the others */
+    int32_t group_at;    /* of each: where it is from the lowest on */
 };
 
 struct code_region {
@@ -167,8 +175,11 @@ typedef int (*region_read)(void *ctx, unsigned offset, uint8_t *buf, unsigned n)
 bool region_collect(struct cpu *c, struct code_region *g, uint64_t page_rip, unsigned entry,
                     region_read read, void *ctx);
 
+/* xlat-group.c: finds the groups of memory operands. */
+void region_group(struct code_region *g);
+
 /* xlat-gen.c: code, exits and ops into u. Space was made sure of. */
-#define GEN_MAX_CODE (XLAT_MAX_INSNS * 512u + 4096u)
+#define GEN_MAX_CODE (XLAT_MAX_INSNS * 768u + 4096u)
 #define GEN_MAX_TABLE                                                                              \
     (XLAT_MAX_INSNS * (2 * sizeof(struct op) + 2 * sizeof(struct unit_exit)) + 4096u)
 void xlat_generate(struct cpu *c, struct xlat *xl, struct code_region *g, struct unit *u);

@@ -180,5 +180,6 @@ bool region_collect(struct cpu *c, struct code_region *g, uint64_t page_rip, uns
     }
     connect(g);
     find_live_flags(g);
+    region_group(g);
     return g->n > 0;
 }
