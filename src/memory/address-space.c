@@ -329,10 +329,20 @@ bool address_space_write_unlocked(struct address_space *as, gpa_t addr, uint64_t
     struct span span = span_at(as, addr, near);
     const struct region *region = span.range ? span.range->region : NULL;
 
-    return region && region->kind == REGION_IO && region->ops->write_unlocked &&
-           span.last - addr >= size - 1 &&
-           region->ops->write_unlocked(
-               region->opaque, span.range->offset + (addr - span.range->start), value, size);
+    if (span.last - addr < size - 1) {
+        return false;
+    }
+    return !region ||
+           (region->kind == REGION_IO && region->ops->write_unlocked &&
+            region->ops->write_unlocked(
+                region->opaque, span.range->offset + (addr - span.range->start), value, size));
+}
+
+bool address_space_is_hole(struct address_space *as, gpa_t addr, unsigned size, unsigned *near)
+{
+    struct span span = span_at(as, addr, near);
+
+    return !span.range && span.last - addr >= size - 1;
 }
 
 /* ---- doorbells */

@@ -140,11 +140,13 @@ static inline unsigned address_space_generation(const struct address_space *as)
     return atomic_load_explicit(&as->generation, memory_order_acquire);
 }
 
-/* A vCPU's write that needs no machine lock, see region_ops; false: nothing was done. *near, any
- * number at first, is where the last search ended: the next is faster when it ends there too; or
- * NULL. */
+/* A vCPU's write that needs no machine lock, see region_ops, or goes nowhere; false: nothing was
+ * done. *near, any number at first, is where the last search ended: the next is faster when it ends
+ * there too; or NULL. */
 bool address_space_write_unlocked(struct address_space *as, gpa_t addr, uint64_t value,
                                   unsigned size, unsigned *near);
+/* Whether nothing is mapped at all these bytes: they read as ones. */
+bool address_space_is_hole(struct address_space *as, gpa_t addr, unsigned size, unsigned *near);
 
 /* One device-sized access (1, 2, 4, 8 bytes), split or widened as the region wants; RAM works too.
  * Where nothing is mapped a read gives all ones and a write is dropped. */

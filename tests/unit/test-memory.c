@@ -94,6 +94,13 @@ static void test_priority(void)
     g_assert_cmpuint(address_space_find(as, 0x1030)->offset, ==, 0x30);
     g_assert_null(address_space_find(as, 0x1100));
     g_assert_null(address_space_find(as, 0xfff));
+    g_assert_true(address_space_is_hole(as, 0xffc, 4, NULL));
+    g_assert_false(address_space_is_hole(as, 0xffd, 4, NULL)); /* its end is in the region */
+    g_assert_false(address_space_is_hole(as, 0x10fe, 4, NULL));
+    g_assert_true(address_space_is_hole(as, 0x1100, 8, NULL));
+    g_assert_true(address_space_write_unlocked(as, 0xffc, 1, 4, NULL)); /* goes nowhere */
+    g_assert_false(address_space_write_unlocked(as, 0xffd, 1, 4, NULL));
+    g_assert_false(address_space_write_unlocked(as, 0x1000, 1, 4, NULL));
 
     address_space_map(as, 0x1004, &later, 0); /* equal priority: the later one wins */
     g_assert_true(address_space_find(as, 0x1004)->region == &later);

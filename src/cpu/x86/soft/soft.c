@@ -37,6 +37,9 @@ static void access_end(struct cpu *c)
 static uint64_t host_mmio_read(struct cpu *c, gpa_t gpa, unsigned size)
 {
     struct address_space *as = c->vcpu->cpus->mem;
+    if (address_space_is_hole(as, gpa, size, &c->near_mem)) {
+        return UINT64_MAX;
+    }
     access_begin(c, (struct vcpu_access){VCPU_ACCESS_MEMORY, false, size, gpa, 0});
     uint64_t value = address_space_io_read_near(as, gpa, size, &c->near_mem);
     access_end(c);
@@ -57,6 +60,9 @@ static void host_mmio_write(struct cpu *c, gpa_t gpa, uint64_t value, unsigned s
 static uint32_t host_io_read(struct cpu *c, uint16_t port, unsigned size)
 {
     struct address_space *as = c->vcpu->cpus->io;
+    if (address_space_is_hole(as, port, size, &c->near_io)) {
+        return UINT32_MAX;
+    }
     access_begin(c, (struct vcpu_access){VCPU_ACCESS_PORT, false, size, port, 0});
     uint32_t value = address_space_io_read_near(as, port, size, &c->near_io);
     access_end(c);

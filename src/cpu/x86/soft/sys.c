@@ -751,19 +751,29 @@ void io_write(struct cpu *c, const struct op *o, uint16_t port, uint32_t value, 
     }
 }
 
+/* After an access to a device: on to the next instruction, unless something was asked of the vCPU.
+ */
+static op_ret after_port(struct cpu *c, const struct op *o)
+{
+    if (unlikely((c->key & KEY_STEP) || atomic_load_explicit(c->req, memory_order_relaxed))) {
+        END_BLOCK;
+    }
+    NEXT;
+}
+
 static op_ret port_in(struct cpu *c, const struct op *o, uint16_t port)
 {
     unsigned size = MIN(o->osz, 4);
     uint64_t value = io_read(c, o, port, size);
     reg_set(c, o, RAX, size, value);
-    END_BLOCK;
+    return after_port(c, o);
 }
 
 static op_ret port_out(struct cpu *c, const struct op *o, uint16_t port)
 {
     unsigned size = MIN(o->osz, 4);
     io_write(c, o, port, reg_get(c, o, RAX, size), size);
-    END_BLOCK;
+    return after_port(c, o);
 }
 
 OP(op_in_imm)

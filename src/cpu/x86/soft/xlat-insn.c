@@ -387,6 +387,10 @@ static void classify_m1(struct xinsn *x, const struct prefixes *p)
     case 0xc9:
         x->class = p->opsize ? XC_HANDLER : XC_LEAVE;
         break;
+    case 0xe4 ... 0xe7:
+    case 0xec ... 0xef: /* IN, OUT: go on by themselves unless something is requested */
+        x->class = XC_HANDLER;
+        break;
     case 0xf5:
         x->class = XC_VERBATIM;
         flags(x, FL_C, FL_C);
