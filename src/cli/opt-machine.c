@@ -215,6 +215,25 @@ static bool accel_soft_params(struct accel_config *config, struct params *p, GEr
     return ok;
 }
 
+#define DIRTY_RING_MIN 1024 /* entries; KVM keeps some hundred of them free */
+
+static bool accel_kvm_params(struct accel_config *config, struct params *p, GError **error)
+{
+    unsigned n = 0;
+
+    if (!accel_count(p, "dirty-ring-size", 0, 65536, &n, error)) {
+        return false;
+    }
+    if (n & (n - 1) || (n && n < DIRTY_RING_MIN)) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "dirty-ring-size=%u: must be 0 or a power of two from %u to 65536", n,
+                    DIRTY_RING_MIN);
+        return false;
+    }
+    config->dirty_ring = n;
+    return true;
+}
+
 bool opt_accel(struct options *o, const char *arg, GError **error)
 {
     if (strcmp(arg, "help") == 0 || strcmp(arg, "?") == 0) {
@@ -234,7 +253,9 @@ bool opt_accel(struct options *o, const char *arg, GError **error)
     } else {
         bool soft = strcmp(name, "tcg") == 0 || strcmp(name, "soft") == 0;
         ok = accel_add(o, name, error) &&
-             (!soft || accel_soft_params(&o->config->accel, p, error)) && params_end(p, error);
+             (!soft || accel_soft_params(&o->config->accel, p, error)) &&
+             (strcmp(name, "kvm") != 0 || accel_kvm_params(&o->config->accel, p, error)) &&
+             params_end(p, error);
     }
     params_free(p);
     return ok;

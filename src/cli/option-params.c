@@ -12,13 +12,21 @@
 #define SIZE    COMMAND_LINE_PARAMETER_TYPE_SIZE
 
 static const struct option_param machine_params[] = {
-    {"type", STRING},           {"accel", STRING},
-    {"memory-backend", STRING}, {"pflash0", STRING},
-    {"pflash1", STRING},        {"usb", BOOLEAN},
-    {"graphics", BOOLEAN},      {"dump-guest-core", BOOLEAN},
-    {"vmport", BOOLEAN},        {"smm", BOOLEAN},
-    {"mem-merge", BOOLEAN},     {"hpet", BOOLEAN},
-    {"acpi", BOOLEAN},          {NULL},
+    {"type", STRING},
+    {"accel", STRING},
+    {"memory-backend", STRING},
+    {"pflash0", STRING},
+    {"pflash1", STRING},
+    {"usb", BOOLEAN},
+    {"graphics", BOOLEAN},
+    {"dump-guest-core", BOOLEAN},
+    {"vmport", BOOLEAN},
+    {"smm", BOOLEAN},
+    {"mem-merge", BOOLEAN},
+    {"hpet", BOOLEAN},
+    {"acpi", BOOLEAN},
+    {"smbus", BOOLEAN},
+    {NULL},
 };
 static const struct option_param accel_params[] = {
     {"accel", STRING},
@@ -27,6 +35,7 @@ static const struct option_param accel_params[] = {
     {"x-translate", BOOLEAN},
     {"x-translate-after", NUMBER},
     {"x-region", NUMBER},
+    {"dirty-ring-size", NUMBER},
     {NULL},
 };
 static const struct option_param smp_params[] = {

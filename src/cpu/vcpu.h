@@ -206,13 +206,14 @@ struct vcpu {
     int fatal_exception;   /* RUN_SHUTDOWN: the vector that could not be delivered at first */
 };
 
-/* How the software CPU is to work (-accel tcg,...); other accelerators ignore it. */
+/* How an accelerator is to work (-accel tcg,...); of the software CPU unless said. */
 struct accel_config {
     bool translate;        /* hot code to host code, where the host allows it */
     uint64_t cache_bytes;  /* for translations of all vCPUs */
     unsigned threshold;    /* executions of a block before it is translated */
     unsigned region_insns; /* most instructions of a translated region */
     bool one_insn; /* execute one instruction at a time; others than the software CPU refuse */
+    unsigned dirty_ring; /* KVM: entries of each vCPU's dirty ring; 0: bitmaps */
 };
 #define ACCEL_CONFIG_DEFAULT                                                                       \
     (struct accel_config)                                                                          \

@@ -301,7 +301,8 @@ static bool kvm_init(struct cpus *cpus, GError **error)
         return false;
     }
     k->cpus = cpus;
-    if (!vm_create(k, error) || !kvm_filter_model(k, error)) {
+    if (!vm_create(k, error) || !kvm_rings_enable(k, cpus->config.dirty_ring, error) ||
+        !kvm_filter_model(k, error)) {
         kvm_free(k);
         return false;
     }

@@ -271,6 +271,11 @@ static enum run_exit handle_exit(struct kvm_vcpu *v)
     case KVM_EXIT_IOAPIC_EOI:
         exit_eoi(v);
         return RUN_KICKED;
+    case KVM_EXIT_DIRTY_RING_FULL:
+        vcpu_lock_machine(v->vcpu);
+        kvm_rings_collect(v->kvm);
+        vcpu_unlock_machine(v->vcpu);
+        return RUN_KICKED;
     case KVM_EXIT_IRQ_WINDOW_OPEN:
     case KVM_EXIT_INTR:
         return RUN_KICKED;
@@ -519,6 +524,9 @@ static bool kvm_create(struct vcpu *vcpu, GError **error)
     if (k->coalesced_page && (k->coalesced_page + 1) * 4096 <= k->run_bytes) {
         v->ring = (void *)((uint8_t *)run + (size_t)k->coalesced_page * 4096);
     }
+    if (!kvm_ring_map(v)) {
+        return create_failed(v, "mmap of its dirty ring", errno, error);
+    }
     if (!tsc_find(v, error) || !kvm_vcpu_set_cpuid(v, error)) {
         return false;
     }
@@ -533,6 +541,7 @@ static void kvm_destroy(struct vcpu *vcpu)
     struct kvm_vcpu *v = vcpu->accel;
 
     if (v) {
+        kvm_ring_unmap(v);
         if (v->run) {
             munmap(v->run, v->kvm->run_bytes);
         }

@@ -9,7 +9,6 @@
  * a microsecond. KVM can gather such writes in a ring (coalesced MMIO) instead of leaving the guest
  * for each; the ring is emptied unread.
  *
- * Left out: the dirty ring.
  */
 #include "base/log.h"
 #include "cpu/x86/kvm/kvm-priv.h"
@@ -133,6 +132,10 @@ static void log_collect(struct map_listener *listener, struct ram_block *ram)
 {
     struct kvm *k = of_listener(listener);
 
+    if (k->ring_entries) {
+        kvm_rings_collect(k);
+        return;
+    }
     for (unsigned i = 0; i < k->n_slots; i++) {
         if (k->slot[i].bytes && k->slot[i].ram == ram && k->slot[i].logged) {
             slot_collect(k, i);
@@ -262,6 +265,7 @@ static void map_changed(struct map_listener *listener, const struct flat_view *v
     g_autofree struct kvm_slot *fresh = g_new(struct kvm_slot, view->n + 1);
     unsigned n = 0;
 
+    kvm_rings_collect(k); /* what they hold goes by slots */
     for (unsigned i = 0; i < k->n_slots; i++) {
         k->slot[i].wanted = false;
     }
@@ -274,7 +278,7 @@ static void map_changed(struct map_listener *listener, const struct flat_view *v
         struct kvm_slot *s = &k->slot[i];
 
         if (s->bytes != 0 && !s->wanted) {
-            if (s->logged) {
+            if (s->logged && !k->ring_entries) {
                 slot_collect(k, i);
             }
             s->bytes = 0;

@@ -1,0 +1,106 @@
+/*
+ * Dirty rings: pages of logged memory that a vCPU wrote, in the order in which it did (Linux
+ * Documentation/virt/kvm/api.rst, KVM_CAP_DIRTY_LOG_RING). By -accel kvm,dirty-ring-size=; else KVM
+ * keeps a bitmap of each slot, which costs as much as the guest has memory, not as it writes.
+ *
+ * An entry is ours from when KVM has set its flag DIRTY until KVM_RESET_DIRTY_RINGS, by which the
+ * pages are guarded again. A vCPU whose ring fills up leaves the guest and has all rings emptied.
+ */
+#include "base/log.h"
+#include "cpu/x86/kvm/kvm-priv.h"
+#include "memory/dirty.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define PAGE 4096ull
+
+bool kvm_rings_enable(struct kvm *k, unsigned entries, GError **error)
+{
+    struct kvm_enable_cap cap = {.cap = KVM_CAP_DIRTY_LOG_RING};
+    int most = kvm_call(k->fd, KVM_CHECK_EXTENSION, (void *)(uintptr_t)cap.cap), err;
+
+    if (entries == 0) {
+        return true;
+    }
+    if (most <= 0) {
+        log_info("kvm: this host's KVM lacks KVM_CAP_DIRTY_LOG_RING: bitmaps are used");
+        return true;
+    }
+    if (entries * sizeof(struct kvm_dirty_gfn) > (unsigned)most) {
+        g_set_error(error, KVM_ERROR, 0,
+                    "accelerator 'kvm': dirty-ring-size %u: this host's KVM has at most %zu",
+                    entries, (size_t)most / sizeof(struct kvm_dirty_gfn));
+        return false;
+    }
+    cap.args[0] = entries * sizeof(struct kvm_dirty_gfn);
+    err = kvm_call(k->vm_fd, KVM_ENABLE_CAP, &cap);
+    if (err < 0) {
+        g_set_error(error, KVM_ERROR, -err, "accelerator 'kvm': dirty-ring-size %u: %s", entries,
+                    strerror(-err));
+        return false;
+    }
+    k->ring_entries = entries;
+    return true;
+}
+
+bool kvm_ring_map(struct kvm_vcpu *v)
+{
+    size_t bytes = v->kvm->ring_entries * sizeof(struct kvm_dirty_gfn);
+    void *ring;
+
+    if (!bytes) {
+        return true;
+    }
+    ring = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd,
+                (off_t)(PAGE * KVM_DIRTY_LOG_PAGE_OFFSET));
+    v->dirty = ring == MAP_FAILED ? NULL : ring;
+    return v->dirty;
+}
+
+/* What of a ring is new; how many entries. */
+static unsigned ring_empty(struct kvm *k, struct kvm_vcpu *v)
+{
+    unsigned n = 0;
+
+    for (; n < k->ring_entries; n++) {
+        struct kvm_dirty_gfn *gfn = &v->dirty[v->dirty_at % k->ring_entries];
+
+        if (!(__atomic_load_n(&gfn->flags, __ATOMIC_ACQUIRE) & KVM_DIRTY_GFN_F_DIRTY)) {
+            break;
+        }
+        if (gfn->slot < k->n_slots && gfn->offset < k->slot[gfn->slot].bytes / PAGE) {
+            const struct kvm_slot *s = &k->slot[gfn->slot];
+
+            dirty_mark(s->ram, s->offset + gfn->offset * PAGE, PAGE);
+        }
+        __atomic_store_n(&gfn->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
+        v->dirty_at++;
+    }
+    return n;
+}
+
+void kvm_rings_collect(struct kvm *k)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < k->cpus->n; i++) {
+        struct kvm_vcpu *v = k->cpus->vcpu[i]->accel;
+
+        n += v && v->dirty ? ring_empty(k, v) : 0;
+    }
+    if (n) {
+        kvm_call(k->vm_fd, KVM_RESET_DIRTY_RINGS, NULL);
+    }
+}
+
+void kvm_ring_unmap(struct kvm_vcpu *v)
+{
+    if (v->dirty) {
+        if (ring_empty(v->kvm, v)) {
+            kvm_call(v->kvm->vm_fd, KVM_RESET_DIRTY_RINGS, NULL);
+        }
+        munmap(v->dirty, v->kvm->ring_entries * sizeof(struct kvm_dirty_gfn));
+        v->dirty = NULL;
+    }
+}
