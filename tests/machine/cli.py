@@ -42,6 +42,7 @@ BAD = [
      "firmware starts Linux bzImages and Multiboot images only"),
     (["-M", "q35,accel=foo"], "invalid accelerator 'foo'"),
     (["-accel", "foo"], "invalid accelerator 'foo'"),
+    (["-accel", "kvm,dirty-ring-size=1000"], "must be 0 or a power of two from 1024 to 65536"),
     (["-accel", "tcg,foo=1"], "invalid parameter 'foo'"),
     (["-accel", "tcg,thread=single"], "thread=single is not supported"),
     (["-accel", "tcg,thread=foo"], "invalid 'thread' setting 'foo'"),
