@@ -78,6 +78,12 @@ class Img(unittest.TestCase):
             self.same_json("info", "--output=json", name)
         self.same_json("info", "--output=json", "--backing-chain", "top.qcow2")
         self.same("info", "--backing-chain", "top.qcow2")
+        self.theirs("create", "-q", "-f", "qcow2", "-b", "top.qcow2", "-F", "qcow2", "loop.qcow2")
+        self.theirs("rebase", "-u", "-f", "qcow2", "-b", "loop.qcow2", "-F", "qcow2", "base.qcow2")
+        self.same("info", "--backing-chain", "top.qcow2", errors=False)
+        self.same("info", "top.qcow2")
+        os.unlink(self.dir + "/loop.qcow2")
+        self.same("info", "--backing-chain", "top.qcow2", errors=False)
         self.same("info", "nope")
         self.same("info", "-f", "qcow2", "base.raw", errors=False)
 

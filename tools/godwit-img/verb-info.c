@@ -73,46 +73,81 @@ static struct json_object *info_json(const struct image_info *info)
     return json_tokener_parse(text->str);
 }
 
-/* Opens each image of the chain by itself, so that a missing one is told after those above. */
-static int show_chain(struct img *img, const char *path, const char *format, unsigned flags,
-                      bool chain, bool json)
+/* Opens the image, and those it stands on where `chain`, each by itself. */
+static bool open_chain(struct img *img, const char *path, const char *format, unsigned flags,
+                       bool chain, GPtrArray *images)
 {
-    struct json_object *list = json_object_new_array();
+    g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     g_autofree char *next = g_strdup(path), *next_format = g_strdup(format);
-    int status = 0;
 
-    for (unsigned i = 0; next && status == 0; i++) {
-        struct block_image *image =
-            img_open(img, next, next_format, flags | BLOCK_IMAGE_NO_BACKING);
-        struct image_info *info = image ? block_node_image(block_image_node(image), false) : NULL;
+    while (next) {
+        struct block_image *image;
+        struct image_info *info;
 
+        if (!g_hash_table_add(seen, g_strdup(next))) {
+            img_fail("Backing file '%s' creates an infinite loop.", next);
+            return false;
+        }
+        image = img_open(img, next, next_format, flags | BLOCK_IMAGE_NO_BACKING);
+        if (!image) {
+            return false;
+        }
+        g_ptr_array_add(images, image);
         g_clear_pointer(&next, g_free);
         g_clear_pointer(&next_format, g_free);
-        if (!info) {
-            status = 1;
-            break;
-        }
-        if (json) {
-            struct json_object *one = info_json(info);
-
-            img_add_snapshots(one, block_image_node(image));
-            json_object_array_add(list, one);
-        } else {
-            fputs(i ? "\n" : "", stdout);
-            print_info(block_image_node(image), info);
-        }
-        if (chain && info->full_backing_filename && i < 200) {
+        info = block_node_image(block_image_node(image), false);
+        if (chain && info->full_backing_filename) {
             next = g_strdup(info->full_backing_filename);
             next_format = g_strdup(info->backing_filename_format);
         }
         image_info_free(info);
-        block_image_close(image);
     }
-    if (json && status == 0) {
-        img_print_json(chain ? list : json_object_array_get_idx(list, 0));
+    return true;
+}
+
+static void print_images(const GPtrArray *images)
+{
+    for (guint i = 0; i < images->len; i++) {
+        struct block_node *node = block_image_node(images->pdata[i]);
+        struct image_info *info = block_node_image(node, false);
+
+        fputs(i ? "\n" : "", stdout);
+        print_info(node, info);
+        image_info_free(info);
     }
+}
+
+static void print_images_json(const GPtrArray *images, bool chain)
+{
+    struct json_object *list = json_object_new_array();
+
+    for (guint i = 0; i < images->len; i++) {
+        struct block_node *node = block_image_node(images->pdata[i]);
+        struct image_info *info = block_node_image(node, false);
+        struct json_object *one = info_json(info);
+
+        img_add_snapshots(one, node);
+        json_object_array_add(list, one);
+        image_info_free(info);
+    }
+    img_print_json(chain ? list : json_object_array_get_idx(list, 0));
     json_object_put(list);
-    return status;
+}
+
+static int show_chain(struct img *img, const char *path, const char *format, unsigned flags,
+                      bool chain, bool json)
+{
+    g_autoptr(GPtrArray) images = g_ptr_array_new_with_free_func((GDestroyNotify)block_image_close);
+
+    if (!open_chain(img, path, format, flags, chain, images)) {
+        return 1;
+    }
+    if (json) {
+        print_images_json(images, chain);
+    } else {
+        print_images(images);
+    }
+    return 0;
 }
 
 int verb_info(struct img *img, int argc, char **argv)
