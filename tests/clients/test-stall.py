@@ -128,6 +128,36 @@ class Stall(unittest.TestCase):
             self.assertIn(b"the thread 'main' does not move for", m.errors)
             own.close()
 
+    def test_all_are_told(self):
+        """Every session that wants it gets the event while the main thread hangs, be it idle, in the
+        middle of a command or new."""
+        with fire("stall-main", "-stall-ms", "50", "-S") as m:
+            idle = [Qmp(m.socket, enable=["godwit-events"]) for _ in range(4)]
+            busy = Qmp(m.socket, enable=["godwit-events"])
+            filtered = Qmp(m.socket, enable=["godwit-events"])
+            filtered.command("godwit-subscribe", events=["GODWIT_STALL", "SHUTDOWN"])
+            deaf = Qmp(m.socket, enable=["godwit-events"])
+            deaf.command("godwit-subscribe", events=["SHUTDOWN"])
+            m.qmp.command("cont")
+            while self.threads(m.qmp, stacks=False)[1]["main"].get("doing") != "posted function godwit-stall":
+                pass
+            raw(busy, "query-chardev")
+            for session in (*idle, busy, filtered):
+                data = session.event("GODWIT_STALL")["data"]
+                self.assertEqual((data["stalled"], data["thread"]["name"]), ("main", "main"))
+            self.assertEqual(self.threads(m.qmp, stacks=False)[1]["main"]["doing"],
+                             "posted function godwit-stall")
+            late = Qmp(m.socket, enable=["godwit-events"])
+            self.assertIn("GODWIT_STALL", [e["event"] for e in
+                                           late.command("godwit-query-events", since=1)["events"]])
+            m.qmp.command("quit")
+            for session in (*idle, busy, filtered, deaf, late):
+                self.assertEqual(session.event("SHUTDOWN")["data"]["reason"], "host-qmp-quit")
+                session.close()
+            self.assertEqual([e["event"] for e in m.qmp.events], ["RESUME", "SHUTDOWN"])
+            self.assertEqual([e["event"] for e in deaf.events], [])
+            self.finish(m)
+
     def test_stall_ends(self):
         with fire("stall-briefly", "-stall-ms", "20") as m:
             own = Qmp(m.socket, enable=["godwit-events"])
