@@ -1,4 +1,6 @@
 """Rows about what comes together: requests that merge, rate limits, a debugger, what would kill QEMU."""
+import json
+
 from rowtest import IS_GODWIT, Row
 
 NEEDS_RESET = "!Resetting the Virtual Machine is required"
@@ -387,3 +389,61 @@ ROWS += [
         < RESET:guest-reset
         """), kernel="fall", does="odd", only="godwit", why_only="QEMU's firmware resets the machine too"),
 ]
+
+# ---- restore-vm
+
+
+def human(line, reply, events=""):
+    return (f"> human-monitor-command {json.dumps({'command-line': line})} : "
+            f"{events} R={json.dumps(reply)}")
+
+
+ROWS.append(Row("restore-vm: a load that fails halfway", f"""
+    > cont : RESUME R
+    $ done
+    {human("savevm one", "", "STOP RESUME")}
+    # Godwit's machine is half loaded then, and nothing but a reset ends that.
+    godwit| spoil d GODWITSN 68536
+    godwit| > human-monitor-command {{"command-line": "loadvm one"}} : STOP R...
+    godwit| = restore-vm
+    godwit| > cont : !Resetting the Virtual Machine is required
+    godwit| > stop : R
+    godwit| > system_powerdown : POWERDOWN R
+    godwit| > system_wakeup : !Unable to wake up: guest is not in suspended state
+    godwit| = restore-vm
+    # QEMU stays there whatever went wrong.
+    qemu| > human-monitor-command {{"command-line": "loadvm nope"}} : STOP R...
+    qemu| = restore-vm
+    > system_reset : RESET:host-qmp-system-reset R
+    = prelaunch
+    > cont : RESUME R
+    = running
+    """, images={"d": "1M"}, args="-blockdev driver=qcow2,node-name=d,file.driver=file,file.filename=DIR/d",
+    differs="a snapshot load that fails"))
+ROWS.append(Row("restore-vm: no such snapshot", f"""
+    > cont : RESUME R
+    $ done
+    godwit| > human-monitor-command {{"command-line": "loadvm nope"}} : STOP RESUME R...
+    godwit| = running
+    qemu| > human-monitor-command {{"command-line": "loadvm nope"}} : STOP R...
+    qemu| = restore-vm
+    qemu| > cont : RESUME R
+    = running
+    """, images={"d": "1M"}, args="-blockdev driver=qcow2,node-name=d,file.driver=file,file.filename=DIR/d",
+    differs="a snapshot load that fails"))
+
+# ---- memory that the guest keeps: _OST by the registers of memory slots
+
+OST = {"info": {"device": "d", "source": 3, "status": 0x82, "slot": "0", "slot-type": "DIMM"}}
+ROWS.append(Row("MEM_UNPLUG_ERROR: the guest refuses to give memory up", f"""
+    > cont : RESUME R
+    $ done
+    > device_del {{"id": "d"}} : R
+    door outl 0xa00 0; outl 0xa04 3; outl 0xa08 0x82
+    < ACPI_DEVICE_OST{json.dumps(OST)}
+    godwit| < MEM_UNPLUG_ERROR{{"device": "d", "msg": "the guest keeps it (_OST status 130)"}}
+    godwit| < DEVICE_UNPLUG_GUEST_ERROR{{"device": "d", "path": "/machine/peripheral/d"}}
+    quiet 0.2
+    = running
+    """, args="-machine pc -m 32,slots=2,maxmem=1G -object memory-backend-ram,id=m0,size=64M "
+              "-device pc-dimm,id=d,memdev=m0", differs="pc-dimm"))

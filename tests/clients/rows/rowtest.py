@@ -14,6 +14,7 @@ A row is a machine (options, a tiny guest, what that guest does) and steps, one 
     door LINE; LINE...              register accesses by the qtest protocol, all at once
     cut FILE SIZE                   cuts off a file there, the one behind the guest's memory
     poke FILE OFFSET TEXT           puts that there
+    spoil FILE MARK OFFSET          flips a bit there, counted from where the file says MARK
     grow SIZE                       gives the file system behind the folder "small" that size
     fifo NAME                       makes a pipe of that name, with a reader that does not read
     drain NAME                      reads it to its end; at least one byte has come
@@ -25,7 +26,7 @@ A row is a machine (options, a tiny guest, what that guest does) and steps, one 
     . STATUS                        the connection ends without another word, so does the process
 
 WIRE is a list of events in order, in a command's step with the reply at its end: R for an empty success,
-R=VALUE for another, !TEXT for an error of class GenericError. An event stands as its name with its data
+R=VALUE for another (R... for any), !TEXT for an error of class GenericError. An event stands as its name with its data
 behind a colon in the short form of SHORT below, as JSON, or as ... (anything): STOP, SHUTDOWN:guest-reset,
 WATCHDOG:pause, GUEST_PANICKED{"action": "run"}, RTC_CHANGE...
 
@@ -84,11 +85,12 @@ class Skip(Exception):
 class Row:
     def __init__(self, name, steps, *, args="", kernel="script", does="", start="-S", only=None,
                  differs=None, why_only=None, memory=32, within_a_second=False, files=None,
-                 tmpfs=None, accel=ACCEL):
+                 images=None, tmpfs=None, accel=ACCEL):
         self.name, self.args, self.kernel, self.does = name, args.split(), kernel, does
         self.start, self.only, self.differs, self.memory = start, only, differs, memory
         self.why_only, self.within_a_second = why_only, within_a_second
         self.files = files or {}  # name in DIR: size
+        self.images = images or {}  # the same for qcow2
         self.accel = accel  # of a row about one accelerator
         self.tmpfs = tmpfs  # the size of a file system of its own at DIR/small
         self.steps = [line.strip() for line in steps.strip().splitlines()
@@ -171,6 +173,11 @@ class Run:
         for name, size in self.row.files.items():
             with open(os.path.join(folder, name), "wb") as file:
                 file.truncate(size)
+        if self.row.images and not shutil.which("qemu-img"):
+            raise Skip("there is no qemu-img")
+        for name, size in self.row.images.items():
+            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", os.path.join(folder, name), str(size)],
+                           check=True)
 
     def go(self):
         try:
@@ -234,9 +241,9 @@ class Run:
                 break
         name, value = expected
         if name == "R":
-            if message.get("return", None) != value or "error" in message:
+            if "return" not in message or value not in (ANY, message["return"]):
                 self.fail(f"{expected}: got {message}")
-            self.coverage.command(command, arguments, value)
+            self.coverage.command(command, arguments, message["return"])
         elif name == "!":
             if message.get("error") != {"class": "GenericError", "desc": value}:
                 self.fail(f"{expected}: got {message}")
@@ -339,6 +346,15 @@ class Run:
         with open(os.path.join(self.m.dir, name), "r+b") as file:
             file.seek(int(offset))
             file.write(data.encode())
+
+    def do_spoil(self, text):
+        name, mark, offset = text.split()
+        with open(os.path.join(self.m.dir, name), "r+b") as file:
+            at = file.read().index(mark.encode()) + int(offset)
+            file.seek(at)
+            value = file.read(1)[0]
+            file.seek(at)
+            file.write(bytes([value ^ 0x10]))
 
     def do_fifo(self, name):
         os.mkfifo(os.path.join(self.m.dir, name))
