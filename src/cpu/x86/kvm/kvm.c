@@ -7,9 +7,13 @@
  * level-triggered messages sent last: as many as the I/O APIC has pins, since each pin has at most
  * one whose EOI is outstanding.
  *
- * Left out: irqfd (devices here send messages themselves), SMM, APIC ids above 254. RAM that does
- * not begin and end on page boundaries is reached by MMIO exits there (slow; nothing executes from
- * it).
+ * Messages are not sent by irqfds: where the sender is this process a write to an eventfd costs as
+ * much as KVM_SIGNAL_MSI, while each change of a vector, of which guests make many, would cost a
+ * new routing table, some thousand times as much. They are for senders outside, which there are
+ * none of.
+ *
+ * Left out: SMM, APIC ids above 254. RAM that does not begin and end on page boundaries is reached
+ * by MMIO exits there (slow; nothing executes from it).
  */
 #include "base/log.h"
 #include "cpu/x86/kvm/kvm-priv.h"
