@@ -58,6 +58,15 @@ void migration_set_status(struct migration *mig, enum migration_status status)
     }
 }
 
+/* Of a guest that is to come the first status is told even to who did not ask for events, as by
+ * QEMU 7.2. */
+static void announce_incoming(struct migration *mig)
+{
+    mig->status = MIGRATION_STATUS_SETUP;
+    mig->has_status = true;
+    qapi_event_send_migration(mig->machine->events, mig->status);
+}
+
 void migration_set_error(struct migration *mig, const char *text)
 {
     char *copy = g_strdup(text);
@@ -227,7 +236,7 @@ bool migration_incoming_setup(struct machine *m, const char *uri, GError **error
 
     mig->incoming_allowed = true;
     if (strcmp(uri, "defer") != 0) {
-        migration_set_status(mig, MIGRATION_STATUS_SETUP);
+        announce_incoming(mig);
         ok = begin_incoming(mig, uri, inherited_fd(uri), error);
     }
     if (!ok) {
@@ -246,7 +255,7 @@ bool migration_incoming_start(struct machine *m, const char *uri, int fd, GError
     if (mig->incoming_started || runstate_get(m->run) != RUN_STATE_INMIGRATE) {
         return refuse(error, "The incoming migration has already been started");
     }
-    migration_set_status(mig, MIGRATION_STATUS_SETUP);
+    announce_incoming(mig);
     return begin_incoming(mig, uri, fd >= 0 ? fd : inherited_fd(uri), error);
 }
 

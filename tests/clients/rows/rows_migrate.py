@@ -23,6 +23,13 @@ ROWS = [
         > migrate {"uri": "exec:cat >/dev/null"} : !Guest is waiting for an incoming migration
         ? query-migrate => {}
         """, start="-incoming defer", kernel="hello"),
+    Row("inmigrate: the first status is told to who has not asked for events, too", f"""
+        > migrate-incoming {{"uri": "bogus"}} : {status("setup")} !unknown migration protocol: bogus
+        > migrate-incoming {{"uri": "unix:DIR/in"}} : {status("setup")} R
+        = inmigrate
+        > quit : SHUTDOWN:host-qmp-quit R
+        . 0
+        """, start="-incoming defer", kernel="hello"),
     Row("finish-migrate, postmigrate: a guest that runs goes into a command", f"""
         > cont : RESUME R
         > {EVENTS} : R
