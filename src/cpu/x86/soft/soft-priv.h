@@ -170,7 +170,8 @@ enum {
     KEY_FPEXC = 1u << 15, /* an SSE floating-point exception is unmasked in MXCSR */
     KEY_LMA = 1u << 16,
     KEY_CS_FLAT = 1u << 17,
-    KEY_AVX = 1u << 20, /* CR4.OSXSAVE, and XCR0 enables SSE and AVX state */
+    KEY_SMAP = 1u << 18, /* CR4.SMAP, and CPL below 3: EFLAGS.AC decides which TLB counts */
+    KEY_AVX = 1u << 20,  /* CR4.OSXSAVE, and XCR0 enables SSE and AVX state */
     KEY_CS_LIMIT = 0xffu << KEY_CS_LIMIT_SHIFT, /* number of CS's limit when it is not flat: blocks
                                                  * end there (block_limit_number) */
 };

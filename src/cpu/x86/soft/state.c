@@ -50,6 +50,7 @@ void mode_update(struct cpu *c)
     key |= c->cr0 & CR0_MP ? KEY_MP : 0;
     key |= c->cr4 & CR4_OSFXSR ? KEY_OSFXSR : 0;
     key |= c->cr4 & CR4_OSXSAVE ? KEY_OSXSAVE : 0;
+    key |= (c->cr4 & CR4_SMAP) && c->cpl != 3 ? KEY_SMAP : 0;
     key |= (c->cr4 & CR4_OSXSAVE) && (c->xcr0 & 6) == 6 ? KEY_AVX : 0;
     if ((c->sysflags & RFLAGS_TF) || c->shadow || c->pending_db != 0 || c->trap_armed ||
         (c->dr[7] & 0xff)) {

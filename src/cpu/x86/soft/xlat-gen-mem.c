@@ -71,14 +71,15 @@ void probe(struct gen *k, unsigned size, bool write, bool align)
     struct emitter *e = &k->e;
     int32_t check = write ? offsetof(struct tlbe, wcheck) : offsetof(struct tlbe, rcheck);
     int32_t addend = offsetof(struct tlbe, addend);
-    bool user = (k->g->key & KEY_CPL) == 3;
-    int32_t table = ENV(tlb_mode) + (int32_t)(TLB_USER * sizeof(k->c->tlb_mode[0]));
+    bool user = (k->g->key & KEY_CPL) == 3, fixed = !(k->g->key & KEY_SMAP);
+    unsigned mode = user ? TLB_USER : TLB_KERNEL;
+    int32_t table = ENV(tlb_mode) + (int32_t)(mode * sizeof(k->c->tlb_mode[0]));
     e_rr(e, 0, 0x89, T0, T1);
     e8(e, 0xc1); /* shr ecx, 7 */
     e8(e, 0xe8 | T1);
     e8(e, GUEST_PAGE_BITS - 5);
     e_alu_imm(e, 0, 4, T1, (TLB_SIZE - 1) << 5);
-    if (user) {
+    if (fixed) {
         e_gs_base(e, 1, 0x03, T0, T1, table + addend);
         e_gs_base(e, 1, 0x8b, T1, T1, table + check);
     } else {

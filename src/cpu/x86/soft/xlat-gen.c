@@ -165,6 +165,35 @@ static void immediate_bytes(struct gen *k)
     }
 }
 
+/* XADD and CMPXCHG of memory that need not be atomic, the operand at T0 + at, as what they consist
+ * of: for processors that take long over them. */
+static bool gen_exchange(struct gen *k, int32_t at)
+{
+    struct emitter *e = &k->e;
+    const struct xinsn *x = k->x;
+    unsigned reg = xlat_host_reg[x->reg];
+    bool w = x->size == 8, add = x->opcode == 0xc1;
+    if (x->map != M0F || !(add || (x->opcode == 0xb1 && w)) || x->size < 4 || needs_lock(k) ||
+        reg == XLAT_IN_ENV) {
+        return false;
+    }
+    e_rm(e, w, 0x8b, T1, T0, at);
+    if (add) {
+        e_rr(e, w, 0x01, T1, reg);
+        e_rm(e, w, 0x89, reg, T0, at);
+        e_rr(e, w, 0x89, T1, reg);
+    } else {
+        e_rr(e, 1, 0x39, T1, HOST_RAX);
+        e_mov(e, HOST_RAX, T1);
+        e_rex(e, 1, T1, 0, reg); /* cmove T1, reg */
+        e8(e, 0x0f);
+        e8(e, 0x44);
+        e8(e, 0xc0 | T1 << 3 | (reg & 7));
+        e_rm(e, 1, 0x89, T1, T0, at);
+    }
+    return true;
+}
+
 static void gen_modrm(struct gen *k)
 {
     struct emitter *e = &k->e;
@@ -177,6 +206,9 @@ static void gen_modrm(struct gen *k)
         at = operand_lookup(k);
         flags_end(k);
         rm = T0;
+        if (gen_exchange(k, at)) {
+            return;
+        }
     } else if (x->rm_kind == OPERAND_GPR) {
         rm = host_register(k, x->rm, x->rm_byte, T0);
     }
