@@ -1,53 +1,33 @@
 /*
- * The machine lock: a plain mutex plus the identity of its holder.
- *
- * The owner is thread_token(), an address that each thread has once. It is written only by the
- * thread that holds the mutex, so comparing it with one's own address needs no ordering: a thread
- * sees its own address only if it stored it itself.
+ * The machine lock: what happens when two want it. futex(2); the lock's word says whether somebody
+ * may sleep, and whoever has slept leaves it so, as there may be others.
  */
 #include "base/lock.h"
-#include "base/threads.h"
-#include <glib.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 void big_lock_init(struct big_lock *lock)
 {
-    pthread_mutex_init(&lock->mutex, NULL);
+    atomic_init(&lock->state, BIG_LOCK_FREE);
     atomic_init(&lock->owner, NULL);
 }
 
-void big_lock_finish(struct big_lock *lock)
+void big_lock_wake(struct big_lock *lock)
 {
-    pthread_mutex_destroy(&lock->mutex);
-}
-
-bool big_lock_try_acquire(struct big_lock *lock)
-{
-    g_assert(!big_lock_held(lock));
-    if (pthread_mutex_trylock(&lock->mutex) != 0) {
-        return false;
-    }
-    atomic_store_explicit(&lock->owner, thread_token(), memory_order_relaxed);
-    return true;
+    syscall(SYS_futex, &lock->state, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
 void big_lock_acquire(struct big_lock *lock)
 {
-    if (!big_lock_try_acquire(lock)) {
-        thread_wait_begin("machine lock", &lock->owner);
-        pthread_mutex_lock(&lock->mutex);
-        thread_wait_end();
-        atomic_store_explicit(&lock->owner, thread_token(), memory_order_relaxed);
+    if (big_lock_try_acquire(lock)) {
+        return;
     }
-}
-
-void big_lock_release(struct big_lock *lock)
-{
-    g_assert(big_lock_held(lock));
-    atomic_store_explicit(&lock->owner, NULL, memory_order_relaxed);
-    pthread_mutex_unlock(&lock->mutex);
-}
-
-bool big_lock_held(const struct big_lock *lock)
-{
-    return atomic_load_explicit(&lock->owner, memory_order_relaxed) == thread_token();
+    thread_wait_begin("machine lock", &lock->owner);
+    while (atomic_exchange_explicit(&lock->state, BIG_LOCK_WANTED, memory_order_acquire) !=
+           BIG_LOCK_FREE) {
+        syscall(SYS_futex, &lock->state, FUTEX_WAIT_PRIVATE, BIG_LOCK_WANTED, NULL, NULL, 0);
+    }
+    thread_wait_end();
+    atomic_store_explicit(&lock->owner, thread_token(), memory_order_relaxed);
 }

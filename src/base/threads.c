@@ -39,17 +39,12 @@ static struct {
 
 static _Thread_local struct thread self;
 static _Thread_local bool registered;
-static _Thread_local char token;
-
-const void *thread_token(void)
-{
-    return &token;
-}
+_Thread_local char thread_own_byte;
 
 void thread_begin(const char *name, enum thread_kind kind)
 {
     g_assert(!registered);
-    self = (struct thread){.kind = kind, .tid = (int)syscall(SYS_gettid), .token = &token};
+    self = (struct thread){.kind = kind, .tid = (int)syscall(SYS_gettid), .token = thread_token()};
     g_strlcpy(self.name, name, sizeof(self.name));
     registered = true;
     g_mutex_lock(&registry.mutex);

@@ -42,7 +42,11 @@ void thread_wait_begin(const char *what, const _Atomic(const void *) *owner);
 void thread_wait_end(void);
 
 /* An address that is the calling thread's own. */
-const void *thread_token(void);
+extern _Thread_local char thread_own_byte;
+static inline const void *thread_token(void)
+{
+    return &thread_own_byte;
+}
 
 struct thread_info {
     char name[THREAD_NAME_BYTES];

@@ -409,7 +409,6 @@ void machine_free(struct machine *m)
     causes_free(m->causes);
     runstate_free(m->run);
     loop_free(m->loop);
-    big_lock_finish(&m->lock);
     machine_config_free(m->config);
     g_free(m);
 }

@@ -134,7 +134,6 @@ static void fixture_finish(struct fixture *f)
     address_space_free(f->io);
     ram_block_free(f->ram);
     vclock_free(f->clock);
-    big_lock_finish(&f->lock);
 }
 
 static void receive(struct fixture *f, const uint8_t *bytes, size_t length)

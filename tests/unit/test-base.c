@@ -49,7 +49,6 @@ static void test_post_order(void)
     g_assert_cmpstr(o.text->str, ==, "aAb");
     g_assert_false(big_lock_held(&lock));
     loop_free(o.loop);
-    big_lock_finish(&lock);
     g_string_free(o.text, TRUE);
 }
 
@@ -93,7 +92,6 @@ static void test_call(void)
     loop_quit(loop);
     g_thread_join(thread);
     loop_free(loop);
-    big_lock_finish(&lock);
 }
 
 static bool pipe_ready(int fd, GIOCondition condition, void *arg)

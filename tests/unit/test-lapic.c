@@ -92,7 +92,6 @@ static void teardown(struct fixture *f, gconstpointer data)
     address_space_free(f->mem);
     address_space_free(f->io);
     vclock_free(f->clock);
-    big_lock_finish(&f->lock);
 }
 
 static struct lapic *apic(struct fixture *f, unsigned i)

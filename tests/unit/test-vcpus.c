@@ -93,7 +93,6 @@ static void teardown(struct fixture *f, gconstpointer data)
     address_space_free(f->io);
     ram_block_free(f->ram);
     vclock_free(f->clock);
-    big_lock_finish(&f->lock);
 }
 
 /* Flat 32-bit protected mode at rip, ECX the loop count. */
