@@ -314,6 +314,37 @@ static void test_stale_until_flushed(void)
     machine_end();
 }
 
+/* What is remembered of the tables above the last one goes with any INVLPG, and with CR3. */
+static void test_table_moves(void)
+{
+    enum { NEW = 0x50000, OTHER = 0x60000 };
+    machine_start();
+    struct cpu *c = present->c;
+    present->ram->host[OTHER] = 0x60;
+    for (uint64_t page = 0; page < 1 << 21; page += 0x1000) {
+        put64(NEW + (page >> 12) * 8, page | 3);
+    }
+    put64(NEW + ((AT + 0x1000) >> 12) * 8, OTHER | 3);
+    put64(NEW + ((AT + 0x2000) >> 12) * 8, OTHER | 3);
+
+    g_assert_cmpint(touch(AT, ACCESS_WRITE), ==, -1);
+    put64(PD, NEW | 3);
+    tlb_flush_page(c, AT + 0x5000);
+    g_assert_cmphex(sys_read(c, NULL, AT + 0x1000, 1), ==, 0x60);
+    put64(PD, PT | 3);
+    tlb_flush_nonglobal(c);
+    g_assert_cmphex(sys_read(c, NULL, AT + 0x2000, 1), ==, 0);
+    put64(PD, PT | P); /* W of an upper entry counts, remembered or not */
+    tlb_flush_nonglobal(c);
+    for (unsigned i = 0; i < 3; i++) {
+        g_assert_cmpint(touch(AT + i * 0x1000, ACCESS_READ), ==, -1);
+        g_assert_cmphex(touch(AT + i * 0x1000, ACCESS_WRITE), ==, E_P | E_W);
+    }
+    /* another region of 2 MiB is not taken for it */
+    g_assert_cmpint(touch(AT + (1 << 21), ACCESS_WRITE), ==, -1);
+    machine_end();
+}
+
 static void test_rights_are_walked_again(void)
 {
     machine_start();
@@ -527,6 +558,7 @@ int main(int argc, char **argv)
     g_test_add_func("/soft-mmu/32-bit", test_32_bit);
     g_test_add_func("/soft-mmu/pae", test_pae);
     g_test_add_func("/soft-mmu/stale-until-flushed", test_stale_until_flushed);
+    g_test_add_func("/soft-mmu/table-moves", test_table_moves);
     g_test_add_func("/soft-mmu/rights-are-walked-again", test_rights_are_walked_again);
     g_test_add_func("/soft-mmu/pcid", test_pcid);
     g_test_add_func("/soft-mmu/large-page-invlpg", test_large_page_invlpg);
