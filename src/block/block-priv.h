@@ -131,8 +131,8 @@ struct block_graph {
     struct block_request *waiting, **waiting_tail; /* until the drained section ends */
 };
 
-extern const struct block_driver block_blkdebug, block_file, block_host_device, block_null,
-    block_qcow2, block_quorum, block_raw, block_throttle;
+extern const struct block_driver block_blkdebug, block_file, block_host_device, block_nbd,
+    block_null, block_qcow2, block_quorum, block_raw, block_throttle;
 
 /* raw.c: the format of this raw node was guessed. */
 void block_raw_set_guessed(struct block_node *node);

@@ -18,7 +18,7 @@
 #define NAME_MAX_CHARS 31
 
 static const struct block_driver *const drivers[] = {
-    &block_blkdebug, &block_file,   &block_host_device, &block_null,
+    &block_blkdebug, &block_file,   &block_host_device, &block_nbd,      &block_null,
     &block_qcow2,    &block_quorum, &block_raw,         &block_throttle,
 };
 
