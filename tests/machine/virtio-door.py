@@ -9,7 +9,7 @@ import unittest
 
 from godwit import run
 from qtest import Door
-from virtio import Disk
+from virtio import USED, Disk, Queue
 
 SLOT = 5
 
@@ -150,6 +150,68 @@ class Storage(unittest.TestCase):
         self.assertEqual(disk.write(4000, b"y" * 512), 0)
         self.assertEqual(os.path.getsize(self.image), 2 << 20)
         self.assertIn("error", door.qmp.request("block_resize", node_name="nope", size=1))
+
+    def test_queue_reset(self):
+        """One queue is reset by its register (VIRTIO 1.2, 2.6.1); the other goes on."""
+        for _ in range(3):
+            door, disk = self.door("num-queues=2")
+            disk.put(0x14, 0, 1)
+            disk.start(features=1 << 40 | 1 << 9, queues=2, size=16)
+            self.assertEqual(disk.read(0, 1)[0], 0)
+            queue = disk.queues[0]
+            for _ in range(6):
+                queue.offer([disk.header(0, 0)], [512, 1])
+            disk.put(0x16, 0, 2)
+            disk.put(0x3a, 1, 2)
+            self.assertEqual((disk.get(0x3a, 2), disk.get(0x1c, 2)), (0, 0))
+            self.assertEqual((disk.get(0x18, 2), disk.get(0x20, 4), disk.get(0x1a, 2)),
+                             (256, 0, 0xffff))
+            used = door.read(queue.memory + USED, 64)
+            (_, status), _ = disk.queues[1].request([disk.header(0, 0)], [512, 1])
+            self.assertEqual(status, b"\0")
+            self.assertEqual(door.read(queue.memory + USED, 64), used)
+            disk.queues[0] = Queue(disk, 0, 32, 0x80000)  # elsewhere, and longer
+            self.assertEqual(disk.write(5, b"q" * 512), 0)
+            self.assertEqual(disk.read(5, 1), (0, b"q" * 512))
+            door.close()
+
+    def test_no_queue_reset(self):
+        door, disk = self.door("queue_reset=off")
+        disk.put(0x08 - 8, 1, 4)
+        self.assertEqual(disk.get(0x04, 4) & 1 << 8, 0)
+        disk.put(0x16, 0, 2)
+        disk.put(0x3a, 1, 2)
+        self.assertEqual(disk.get(0x1c, 2), 1)
+        self.assertEqual(disk.read(0, 1)[0], 0)
+
+    def test_registers(self):
+        door, disk = self.door("logical_block_size=4096", "physical_block_size=4096")
+        config = door.read(disk.bar + 0x2000, 68)
+        self.assertEqual(config[0x24:0x28], (0x3fffff).to_bytes(4, "little"))  # most to discard
+        self.assertEqual(config[0x30:0x34], (0x3fffff).to_bytes(4, "little"))
+        self.assertEqual(config[19], 56)  # a track is whole blocks
+        self.assertEqual(config[60:], b"\xff" * 8)  # nothing is there
+        disk.put(0x14, 0, 1)
+        disk.put(0x16, 0, 2)
+        for size, taken in ((64, 64), (0, 64), (2048, 64), (128, 128)):
+            disk.put(0x18, size, 2)
+            self.assertEqual(disk.get(0x18, 2), taken)
+
+    def test_driver_that_takes_everything(self):
+        """By the legacy interface bit 30 says of a driver that it knows none of what it takes."""
+        door = Door("-blockdev", f"file,node-name=d0,filename={self.image}", "-device",
+                    f"virtio-blk-pci,addr={SLOT:x},drive=d0", machine="pc")
+        self.addCleanup(door.close)
+        door.outl(0xcf8, 0x80000010 | SLOT << 11)
+        door.outl(0xcfc, 0xc001)
+        door.outl(0xcf8, 0x80000004 | SLOT << 11)
+        door.outl(0xcfc, 7)
+        offered = door.inl(0xc000)
+        self.assertTrue(offered & 1 << 30)
+        door.outl(0xc004, offered)
+        self.assertEqual(door.inl(0xc004), 0)
+        door.outl(0xc004, offered & ~(1 << 30))
+        self.assertEqual(door.inl(0xc004), offered & ~(1 << 30))
 
     def test_locked(self):
         """While the guest has the disk, nobody else gets it."""

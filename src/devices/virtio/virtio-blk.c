@@ -62,7 +62,7 @@
 
 /* So many rounds through a queue, then others of the I/O thread have their turn. */
 #define MAX_ROUNDS       8
-#define MAX_ZERO_SECTORS (BLOCK_MAX_BYTES / BLOCK_SECTOR_BYTES)
+#define MAX_ZERO_SECTORS 0x3fffffu /* QEMU's: INT_MAX bytes */
 
 struct virtio_blk_state {
     struct virtio_pci_state proxy;
@@ -198,7 +198,8 @@ static bool range_is_sane(struct virtio_blk *d, const struct wanted *w)
     uint64_t n = w->bytes / BLOCK_SECTOR_BYTES;
 
     if (w->bytes % d->cfg.logical_bytes || w->sector % (d->cfg.logical_bytes / 512) ||
-        w->sector > sectors || n > sectors - w->sector || w->bytes > BLOCK_MAX_BYTES) {
+        w->sector > sectors || n > sectors - w->sector ||
+        ((w->op == BLOCK_READ || w->op == BLOCK_WRITE) && w->bytes > BLOCK_MAX_BYTES)) {
         block_backend_account_invalid(d->backend, w->op);
         return false;
     }
@@ -454,7 +455,7 @@ static void put(uint8_t *at, uint64_t value, unsigned bytes)
 static void blk_get_config(struct virtio *v, uint8_t *config)
 {
     const struct virtio_blk *d = (const struct virtio_blk *)v->dev;
-    uint64_t sectors = block_backend_bytes(d->backend) / BLOCK_SECTOR_BYTES;
+    uint64_t bytes = block_backend_bytes(d->backend), sectors = bytes / BLOCK_SECTOR_BYTES;
     uint32_t logical = d->cfg.logical_bytes;
     unsigned exponent = 0;
 
@@ -465,7 +466,7 @@ static void blk_get_config(struct virtio *v, uint8_t *config)
     put(config + CONFIG_SEG_MAX, d->cfg.queue_size - 2u, 4);
     put(config + CONFIG_CYLINDERS, MIN(sectors / (16 * 63), 16383), 2);
     config[CONFIG_HEADS] = 16;
-    config[CONFIG_SECTORS] = 63;
+    config[CONFIG_SECTORS] = (uint8_t)(bytes / 16 / 63 % logical ? 63 & ~(logical / 512 - 1) : 63);
     put(config + CONFIG_BLK_SIZE, logical, 4);
     config[CONFIG_PHYSICAL] = (uint8_t)exponent;
     put(config + CONFIG_MIN_IO, d->cfg.min_io_bytes / logical, 2);
@@ -517,6 +518,13 @@ static void blk_reset_requests(struct virtio *v)
     }
 }
 
+/* Other queues' requests are waited for too: there is one drained section for all. */
+static void blk_queue_reset(struct virtio *v, struct virtqueue *vq)
+{
+    block_drain_begin(v->dev->env->block);
+    block_drain_end(v->dev->env->block);
+}
+
 static const struct virtio_ops blk_ops = {
     .name = "virtio-blk",
     .id = 2,
@@ -527,6 +535,7 @@ static const struct virtio_ops blk_ops = {
     .started = blk_started,
     .queue = blk_queue,
     .reset = blk_reset_requests,
+    .queue_reset = blk_queue_reset,
 };
 
 static void blk_resized(void *opaque)

@@ -49,7 +49,8 @@
 #define COMMON_QUEUE_DESC    0x20
 #define COMMON_QUEUE_DRIVER  0x28
 #define COMMON_QUEUE_DEVICE  0x30
-#define COMMON_END           0x38
+#define COMMON_QUEUE_RESET   0x3a /* at 0x38: notification data, not offered */
+#define COMMON_END           0x3c
 
 /* the legacy interface's ports (4.1.4.10) */
 #define LEGACY_DEVICE        0x00
@@ -212,6 +213,12 @@ static void common_write_queue(struct virtio_pci *p, uint64_t offset, uint64_t v
         __atomic_store_n(&vq->s->vector, fit_vector(p, value), __ATOMIC_RELAXED);
         return;
     }
+    if (offset == COMMON_QUEUE_RESET) {
+        if (value == 1 && virtio_has(&p->virtio, VIRTIO_F_RING_RESET)) {
+            virtio_queue_reset(&p->virtio, vq->index);
+        }
+        return; /* it is done at once, so the register reads 0 */
+    }
     if (offset == COMMON_QUEUE_ENABLE) {
         if (value == 1) {
             virtio_queue_enable(&p->virtio, vq->index);
@@ -222,8 +229,8 @@ static void common_write_queue(struct virtio_pci *p, uint64_t offset, uint64_t v
         return; /* what is in use does not move */
     }
     switch (offset) {
-    case COMMON_QUEUE_SIZE:
-        vq->s->size = (uint16_t)MIN(value, UINT16_MAX);
+    case COMMON_QUEUE_SIZE: /* what is no size is not taken */
+        vq->s->size = value && value <= VIRTIO_QUEUE_MAX_SIZE ? (uint16_t)value : vq->s->size;
         break;
     case COMMON_QUEUE_DESC:
     case COMMON_QUEUE_DESC + 4:
@@ -638,6 +645,7 @@ void virtio_offer_core_features(struct virtio_pci *p, bool modern)
     } feature[] = {{modern, VIRTIO_F_VERSION_1},
                    {p->cfg.event_idx, VIRTIO_F_EVENT_IDX},
                    {p->cfg.indirect, VIRTIO_F_INDIRECT_DESC},
+                   {p->cfg.queue_reset && modern, VIRTIO_F_RING_RESET},
                    {p->cfg.packed && modern, VIRTIO_F_RING_PACKED}};
 
     p->virtio.offered = 0;

@@ -26,7 +26,7 @@ struct virtio_pci {
     struct pci_device pci; /* first */
     struct virtio virtio;
     struct {
-        bool disable_modern, event_idx, indirect, packed;
+        bool disable_modern, event_idx, indirect, packed, queue_reset;
         uint32_t disable_legacy; /* enum on_off_auto */
         uint32_t vectors;        /* UINT32_MAX: as many as there are queues, and one */
     } cfg;
@@ -58,6 +58,8 @@ struct virtio_pci {
      .help = "no interface for drivers from before VIRTIO 1.0"},                                   \
         {"disable-modern", PROP_BOOL, offsetof(type, proxy.cfg.disable_modern),                    \
          .help = "only that interface"},                                                           \
+        {"queue_reset", PROP_BOOL, offsetof(type, proxy.cfg.queue_reset), .def = 1,                \
+         .help = "offer VIRTIO_F_RING_RESET"},                                                     \
         VIRTIO_PROPERTIES(type),                                                                   \
     {                                                                                              \
         "vectors", PROP_U32, offsetof(type, proxy.cfg.vectors),                                    \

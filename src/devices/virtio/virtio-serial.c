@@ -32,7 +32,7 @@
 
 #define MAX_PORTS      31
 #define QUEUE_SIZE     128
-#define CONTROL_SIZE   64
+#define CONTROL_SIZE   32
 #define CHUNK_BYTES    4096
 #define MAX_WAITING    1024 /* control messages for which the guest has no buffers */
 

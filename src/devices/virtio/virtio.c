@@ -296,7 +296,9 @@ void virtio_config_changed(struct virtio *v)
 /* ---- registers */
 
 /* Bits that only one of the two interfaces has. */
-#define LEGACY_BITS (VIRTIO_BIT(VIRTIO_F_NOTIFY_ON_EMPTY) | VIRTIO_BIT(VIRTIO_F_ANY_LAYOUT))
+#define LEGACY_BITS                                                                                \
+    (VIRTIO_BIT(VIRTIO_F_NOTIFY_ON_EMPTY) | VIRTIO_BIT(VIRTIO_F_ANY_LAYOUT) |                      \
+     VIRTIO_BIT(VIRTIO_F_BAD_FEATURE))
 
 uint64_t virtio_offered(const struct virtio *v)
 {
@@ -314,6 +316,9 @@ void virtio_set_features(struct virtio *v, uint32_t select, uint32_t bits)
     }
     v->s->driver_features &= ~(mask << (32 * select));
     v->s->driver_features |= (uint64_t)bits << (32 * select);
+    if (v->s->legacy && v->s->driver_features & VIRTIO_BIT(VIRTIO_F_BAD_FEATURE)) {
+        v->s->driver_features = 0; /* it knows none of what it takes */
+    }
 }
 
 /* FEATURES_OK stays off when the driver wants what it may not have (3.1.1). */
@@ -363,8 +368,8 @@ uint64_t virtio_config_read(struct virtio *v, uint64_t offset, unsigned size)
     uint8_t config[VIRTIO_CONFIG_MAX + 8] = {0};
     uint64_t value = 0;
 
-    if (offset >= v->ops->config_bytes) {
-        return 0;
+    if (offset + size > v->ops->config_bytes) {
+        return UINT64_MAX; /* nothing is there */
     }
     v->ops->get_config(v, config);
     memcpy(&value, config + offset, size);
@@ -433,6 +438,15 @@ void virtio_queue_disable(struct virtio *v, unsigned n)
         on_home(v, queue_stop, vq);
         queue_defaults(vq);
     }
+}
+
+void virtio_queue_reset(struct virtio *v, unsigned n)
+{
+    virtio_queue_disable(v, n);
+    if (v->ops->queue_reset) {
+        v->ops->queue_reset(v, &v->queue[n]);
+    }
+    queue_defaults(&v->queue[n]);
 }
 
 bool virtio_post_load(struct virtio *v, GError **error)

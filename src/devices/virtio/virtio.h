@@ -36,10 +36,12 @@
 /* feature bits of the core (6) */
 #define VIRTIO_F_NOTIFY_ON_EMPTY  24
 #define VIRTIO_F_ANY_LAYOUT       27
+#define VIRTIO_F_BAD_FEATURE      30 /* legacy: a driver that takes it takes everything */
 #define VIRTIO_F_INDIRECT_DESC    28
 #define VIRTIO_F_EVENT_IDX        29
 #define VIRTIO_F_VERSION_1        32
 #define VIRTIO_F_RING_PACKED      34
+#define VIRTIO_F_RING_RESET       40
 
 #define VIRTIO_BIT(n)             (1ull << (n))
 
@@ -106,6 +108,9 @@ struct virtio_ops {
     /* Ends all requests: after it none of the old elements is used. Machine lock held; home does
      * not look at queues. NULL is fine. */
     void (*reset)(struct virtio *);
+    /* The same for one queue: home does not look at it, and forgets what it had. NULL: there is
+     * nothing under way that would touch the guest's memory. */
+    void (*queue_reset)(struct virtio *, struct virtqueue *);
 };
 
 struct virtio {
@@ -200,6 +205,7 @@ void virtio_set_features(struct virtio *v, uint32_t select, uint32_t bits);
 uint64_t virtio_offered(const struct virtio *v); /* as the driver's interface shows them */
 void virtio_queue_enable(struct virtio *v, unsigned n);
 void virtio_queue_disable(struct virtio *v, unsigned n);
+void virtio_queue_reset(struct virtio *v, unsigned n); /* by the driver, 2.6.1 */
 /* After state was loaded: queues run on. */
 bool virtio_post_load(struct virtio *v, GError **error);
 
