@@ -33,6 +33,8 @@ struct stream {
     GByteArray *queue;
     guint queue_start; /* bytes of it already written */
     GSource *in_watch, *out_watch, *gather;
+    const struct chardev_mux_ops *mux_ops; /* NULL: nobody shares it */
+    bool escaped;                          /* the escape key was the last */
     /* Bytes from the input before the front end gets them; may filter in place, returns the new
      * length. NULL: none. */
     size_t (*filter)(struct stream *, uint8_t *buf, size_t length);
@@ -50,6 +52,9 @@ size_t stream_write(struct chardev *chr, const uint8_t *buf, size_t length);
 void stream_accept_input(struct chardev *chr);
 void stream_flush(struct chardev *chr);
 void stream_push(struct chardev *chr);
+/* mux.c: Ctrl-A is the escape key from now on. drop: what does not fit is lost, rather than waits.
+ */
+void stream_set_mux(struct stream *s, bool drop);
 
 /* For back ends: what the front end can take, and delivery to it. */
 int chardev_can_receive(struct chardev *chr);

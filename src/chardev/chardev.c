@@ -207,6 +207,25 @@ static bool open_log(struct chardev *chr, struct chardev_options *o, GError **er
     return chr->log_fd >= 0;
 }
 
+/* mux=on, but for stdio, which has seen to it. */
+static bool make_mux(struct chardev *chr, struct chardev_options *o, GError **error)
+{
+    bool mux = false;
+
+    if (!chardev_option_bool(o, "mux", &mux, error)) {
+        return false;
+    }
+    if (mux && !chardev_can_mux(chr)) {
+        g_set_error(error, CHARDEV_ERROR, 0, "mux=on: back end '%s' has no input to share",
+                    o->type);
+        return false;
+    }
+    if (mux) {
+        stream_set_mux((struct stream *)chr, false);
+    }
+    return true;
+}
+
 struct chardev *chardev_make(struct chardev_options *o, struct loop *loop, GError **error)
 {
     struct chardev *chr = NULL;
@@ -221,7 +240,8 @@ struct chardev *chardev_make(struct chardev_options *o, struct loop *loop, GErro
             return NULL;
         }
         chr = makers[i].make(o, loop, error);
-        if (chr && (!open_log(chr, o, error) || !chardev_options_all_taken(o, error))) {
+        if (chr && (!make_mux(chr, o, error) || !open_log(chr, o, error) ||
+                    !chardev_options_all_taken(o, error))) {
             g_clear_pointer(&chr, chardev_free);
         }
         return chr;
@@ -281,7 +301,11 @@ struct chardev *chardev_new(const char *id, const char *spec, struct loop *loop,
 
     if (g_str_has_prefix(text, "unix:") || g_str_has_prefix(text, "tcp:") ||
         g_str_has_prefix(text, "fd:")) {
-        return chardev_new_address(id, text, loop, error);
+        chr = chardev_new_address(id, text, loop, error);
+        if (chr && mux) {
+            stream_set_mux((struct stream *)chr, false);
+        }
+        return chr;
     }
     if (g_str_has_prefix(text, "file:") || g_str_has_prefix(text, "pipe:")) {
         o = chardev_options_new("");

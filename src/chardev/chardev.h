@@ -81,15 +81,17 @@ void chardev_accept_input(struct chardev *chr);
 /* Output is gathered for half a millisecond; this sends it on its way now, without waiting. */
 void chardev_push(struct chardev *chr);
 
-/* stdio with Ctrl-A as the escape character (Ctrl-A x: end, h: help, c: switch to the monitor, b:
- * break, Ctrl-A Ctrl-A: a literal one). The terminal goes to raw mode and is restored by
+/* With mux=on Ctrl-A is the escape character (Ctrl-A x: end, h: help, c: switch to the monitor, b:
+ * break, Ctrl-A Ctrl-A: a literal one). A terminal goes to raw mode and is restored by
  * terminal_restore(), which is also safe in a signal handler and at exit. */
 struct chardev_mux_ops {
     void (*quit)(void *opaque);    /* Ctrl-A x */
     void (*monitor)(void *opaque); /* Ctrl-A c; NULL: a line that says there is none */
     void *opaque;
 };
-void chardev_stdio_set_mux(struct chardev *chr, const struct chardev_mux_ops *ops);
+/* Whether it is of a kind that can. */
+bool chardev_can_mux(const struct chardev *chr);
+void chardev_set_mux(struct chardev *chr, const struct chardev_mux_ops *ops);
 void terminal_restore(void);
 
 #endif

@@ -270,7 +270,7 @@ struct chardev *chardev_socket_new(struct chardev_options *o, struct loop *loop,
 {
     struct sock_address address;
 
-    if (!socket_address_from(o, &address, error) || !chardev_options_all_taken(o, error)) {
+    if (!socket_address_from(o, &address, error)) {
         sock_address_clear(&address);
         return NULL;
     }

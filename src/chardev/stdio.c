@@ -18,85 +18,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ESCAPE 1 /* Ctrl-A */
-
 struct stdio {
     struct stream stream; /* first */
-    const struct chardev_mux_ops *mux_ops;
-    bool mux, escaped;
-    int own_fd; /* our own description of standard output, or -1 */
+    int own_fd;           /* our own description of standard output, or -1 */
 };
-
-static const char help_text[] = "\r\n"
-                                "C-a h    print this help\r\n"
-                                "C-a x    end the emulator\r\n"
-                                "C-a b    send break (magic sysrq)\r\n"
-                                "C-a c    switch between console and monitor\r\n"
-                                "C-a C-a  send C-a\r\n";
-
-static void stdio_escape(struct stdio *d, uint8_t key)
-{
-    struct chardev *chr = &d->stream.chr;
-
-    switch (g_ascii_tolower((char)key)) {
-    case 'x':
-        if (d->mux_ops && d->mux_ops->quit) {
-            d->mux_ops->quit(d->mux_ops->opaque);
-        }
-        break;
-    case 'b':
-        chardev_event(chr, CHARDEV_BREAK);
-        break;
-    case 'c':
-        if (d->mux_ops && d->mux_ops->monitor) {
-            d->mux_ops->monitor(d->mux_ops->opaque);
-        } else {
-            stream_write(chr, (const uint8_t *)"\r\nno monitor here\r\n", 19);
-        }
-        break;
-    case 'h':
-    case '?':
-        stream_write(chr, (const uint8_t *)help_text, sizeof(help_text) - 1);
-        break;
-    default:
-        break;
-    }
-}
-
-static size_t stdio_filter(struct stream *s, uint8_t *buf, size_t length)
-{
-    struct stdio *d = (struct stdio *)s;
-    size_t kept = 0;
-
-    if (!d->mux) {
-        return length;
-    }
-    for (size_t i = 0; i < length; i++) {
-        if (d->escaped) {
-            d->escaped = false;
-            if (buf[i] == ESCAPE) {
-                buf[kept++] = ESCAPE;
-            } else {
-                stdio_escape(d, buf[i]);
-            }
-        } else if (buf[i] == ESCAPE) {
-            d->escaped = true;
-        } else {
-            buf[kept++] = buf[i];
-        }
-    }
-    return kept;
-}
-
-/* The escape key must work while the guest takes no input. A typist's surplus may be lost then;
- * what comes from a file or pipe waits. */
-static void stdio_set_mux(struct stdio *d, bool mux)
-{
-    d->mux = mux;
-    d->stream.filter = stdio_filter;
-    d->stream.eager = mux;
-    d->stream.drop = mux && isatty(STDIN_FILENO);
-}
 
 static void stdio_finish(struct chardev *chr)
 {
@@ -152,18 +77,10 @@ struct chardev *chardev_stdio_new(struct chardev_options *o, struct loop *loop, 
     }
     d = (struct stdio *)chardev_alloc(&stdio_ops, o->id, loop);
     stream_init(&d->stream);
-    stdio_set_mux(d, mux);
+    if (mux) { /* a typist's surplus may be lost; what comes from a file or pipe waits */
+        stream_set_mux(&d->stream, isatty(STDIN_FILENO));
+    }
     terminal_raw(STDIN_FILENO, signals);
     stdio_open_output(d);
     return &d->stream.chr;
-}
-
-void chardev_stdio_set_mux(struct chardev *chr, const struct chardev_mux_ops *ops)
-{
-    if (chr->ops == &stdio_ops) {
-        ((struct stdio *)chr)->mux_ops = ops;
-        stdio_set_mux((struct stdio *)chr, true);
-        terminal_raw(STDIN_FILENO, false);
-        stream_accept_input(chr);
-    }
 }

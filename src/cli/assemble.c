@@ -107,7 +107,7 @@ static bool add_chardevs(struct machine *m, const struct options *o, GError **er
     return true;
 }
 
-/* Gives a multiplexed stdio its Ctrl-A x and Ctrl-A c. */
+/* Gives a multiplexed line its Ctrl-A x and Ctrl-A c. */
 static bool add_mux(struct machine *m, struct assembly *a, struct chardev *chr, GError **error)
 {
     struct console *console = console_new(m, chr, true, error);
@@ -118,7 +118,7 @@ static bool add_mux(struct machine *m, struct assembly *a, struct chardev *chr, 
     mux->m = m;
     mux->console = console;
     mux->ops = (struct chardev_mux_ops){.quit = mux_quit, .monitor = mux_monitor, .opaque = mux};
-    chardev_stdio_set_mux(chr, &mux->ops);
+    chardev_set_mux(chr, &mux->ops);
     return true;
 }
 
@@ -136,7 +136,7 @@ static struct chardev *chardev_for(struct machine *m, struct assembly *a, const 
     struct chardev *chr = chardev_new(id, spec, m->loop, error);
     if (chr) {
         g_ptr_array_add(m->chardevs, chr);
-        if (strcmp(spec, "mon:stdio") == 0) {
+        if (g_str_has_prefix(spec, "mon:") && chardev_can_mux(chr)) {
             add_mux(m, a, chr, error);
         }
     }
@@ -352,14 +352,13 @@ static bool add_ide_drives(struct machine *m, GError **error)
     return true;
 }
 
-/* -chardev stdio,mux=on: the device and the human monitor take turns. */
+/* mux=on: the device and the human monitor take turns. */
 static bool chardev_is_mux(const struct options *o, const char *id)
 {
     const struct option_text *option = chardev_option_find(o, id);
     struct params *p = option ? params_parse(option->text, "backend", NULL) : NULL;
     bool mux = false;
-    bool is_mux = p && g_strcmp0(params_take(p, "backend"), "stdio") == 0 &&
-                  params_take_bool(p, "mux", &mux, NULL) && mux;
+    bool is_mux = p && params_take_bool(p, "mux", &mux, NULL) && mux;
 
     params_free(p);
     return is_mux;

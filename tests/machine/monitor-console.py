@@ -6,6 +6,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import subprocess
 import termios
 import time
@@ -105,6 +106,41 @@ class MonitorOption(unittest.TestCase):
             t.expect(r"\(qemu\) ")
             t.send("quit\r")
             self.assertEqual(t.wait(), 0)
+
+    def test_mux_socket(self):
+        """A device and the monitor take turns on a socket as they do on a terminal."""
+        with Machine("-S", "-chardev", "socket,path=DIR/mux,server=on,wait=off,mux=on,id=c", "-serial",
+                     "chardev:c", "-mon", "chardev=c,mode=readline", "-kernel", guest("reset"),
+                     "-append", "hang", serial=False) as m, socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(20 * TIME_FACTOR)
+            line.connect(os.path.join(m.dir, "mux"))
+
+            seen = bytearray()
+
+            def expect(text):
+                """It came, or comes; and is looked for only once."""
+                while text not in seen:
+                    piece = line.recv(4096)
+                    self.assertTrue(piece, seen)
+                    seen.extend(piece)
+                at = seen.index(text)
+                del seen[at:at + len(text)]
+
+            line.sendall(b"\x01h")
+            expect(b"C-a C-a  send C-a")
+            line.sendall(b"\x01c")
+            expect(b"(qemu) ")
+            line.sendall(b"cont\r")
+            expect(b"(qemu) ")
+            line.sendall(b"\x01c")
+            expect(b"boot hang")
+            line.sendall(b"\x01")
+            line.sendall(b"c")
+            expect(b"(qemu) ")
+            line.sendall(b"info status\r")
+            expect(b"VM status: running")
+            line.sendall(b"\x01x")
+            self.assertEqual(m.wait(), 0)
 
     def test_monitor_stdio(self):
         with Machine("-S", "-monitor", "stdio", serial=False) as m:
