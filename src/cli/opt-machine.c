@@ -209,9 +209,16 @@ static bool accel_soft_params(struct accel_config *config, struct params *p, GEr
     bool ok = accel_thread(params_take(p, "thread"), error) &&
               accel_count(p, "tb-size", 1, 4096, &mib, error) &&
               params_take_bool(p, "x-translate", &config->translate, error) &&
+              params_take_bool(p, "x-lockstep", &config->lockstep, error) &&
               accel_count(p, "x-translate-after", 0, 60000, &config->threshold, error) &&
               accel_count(p, "x-region", 1, 128, &config->region_insns, error);
     config->cache_bytes = (uint64_t)mib << 20;
+    if (ok && config->lockstep && !config->translate) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "x-lockstep=on compares translated code with the interpreter: it needs "
+                    "x-translate=on");
+        return false;
+    }
     return ok;
 }
 

@@ -34,6 +34,7 @@ static const struct option_param accel_params[] = {
     {"tb-size", NUMBER},
     {"x-translate", BOOLEAN},
     {"x-translate-after", NUMBER},
+    {"x-lockstep", BOOLEAN},
     {"x-region", NUMBER},
     {"dirty-ring-size", NUMBER},
     {NULL},

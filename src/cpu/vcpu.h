@@ -127,6 +127,9 @@ struct translation_stats {
     uint64_t flushes;       /* the whole cache dropped */
     uint64_t refused;       /* entries that could not be translated */
     uint64_t used_bytes;    /* of the cache now: code and tables */
+    uint64_t lockstep;      /* vCPUs whose translated code is compared with the interpreter */
+    uint64_t lockstep_steps, lockstep_insns; /* compared: runs, and instructions in them */
+    uint64_t lockstep_retries;               /* differences that did not show again */
 };
 
 struct accel_ops {
@@ -212,6 +215,7 @@ struct accel_config {
     uint64_t cache_bytes;  /* for translations of all vCPUs */
     unsigned threshold;    /* executions of a block before it is translated */
     unsigned region_insns; /* most instructions of a translated region */
+    bool lockstep;         /* compare translated code with the interpreter */
     bool one_insn; /* execute one instruction at a time; others than the software CPU refuse */
     unsigned dirty_ring; /* KVM: entries of each vCPU's dirty ring; 0: bitmaps */
 };

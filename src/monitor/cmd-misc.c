@@ -107,6 +107,8 @@ struct godwit_jit_info *qmp_godwit_query_jit(struct qmp_call *call, GError **err
     info->invalidations = s.invalidations;
     info->flushes = s.flushes;
     info->refused = s.refused;
+    info->lockstep = s.lockstep > 0;
+    info->compared = s.lockstep_insns;
     return info;
 }
 

@@ -76,6 +76,13 @@ static void info_jit(struct hmp *h, const struct hmp_command *command, const cha
     for (unsigned i = 0; i < G_N_ELEMENTS(line); i++) {
         g_string_append_printf(h->out, "%-40s %" G_GUINT64_FORMAT "\n", line[i].what, line[i].n);
     }
+    if (s.lockstep) {
+        g_string_append_printf(h->out,
+                               "Compared with the interpreter: %" G_GUINT64_FORMAT
+                               " instructions in %" G_GUINT64_FORMAT " steps, %" G_GUINT64_FORMAT
+                               " of them more than once\n",
+                               s.lockstep_insns, s.lockstep_steps, s.lockstep_retries);
+    }
 }
 
 static void info_status(struct hmp *h, const struct hmp_command *command, const char *args)

@@ -45,6 +45,8 @@ BAD = [
     (["-accel", "kvm,dirty-ring-size=1000"], "must be 0 or a power of two from 1024 to 65536"),
     (["-accel", "tcg,foo=1"], "invalid parameter 'foo'"),
     (["-accel", "tcg,thread=single"], "thread=single is not supported"),
+    (["-accel", "tcg,x-translate=off,x-lockstep=on"], "it needs x-translate=on"),
+    (["-accel", "tcg,x-lockstep=on", "-smp", "2"], "x-lockstep=on works with one vCPU, not with 2"),
     (["-accel", "tcg,thread=foo"], "invalid 'thread' setting 'foo'"),
     (["-smp", "0"], "expects a number from 1"),
     (["-smp", "x"], "expects a number from 1"),

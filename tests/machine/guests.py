@@ -3,6 +3,7 @@
 $ACCEL is the accelerator, tcg when not given: the list is the same for all. Where KVM cannot be used, the
 reason is printed and the tests count as skipped.
 """
+import mmap
 import os
 import re
 import sys
@@ -31,6 +32,8 @@ needs_iret = unittest.skipIf(
 soft_only = unittest.skipIf(ACCEL == "kvm", "of the software CPU only")
 
 
+LOCKSTEP = "x-lockstep=on" in ACCEL
+one_vcpu_only = unittest.skipIf(LOCKSTEP, "lockstep works with one vCPU")
 TRANSLATES = ACCEL.startswith("tcg") and "x-translate=off" not in ACCEL
 
 
@@ -55,7 +58,7 @@ class Hot(unittest.TestCase):
 
     @soft_only
     def test_results(self):
-        for cpus in "1", "2":  # locked operations are others when nobody else is there
+        for cpus in ("1",) if LOCKSTEP else ("1", "2"):  # locked operations differ when others are there
             with Machine("-kernel", guest("hot64"), "-smp", cpus, "-no-shutdown") as m:
                 m.expect(r"good")
 
@@ -64,6 +67,61 @@ class Hot(unittest.TestCase):
         with Machine("-kernel", guest("hot64"), "-no-shutdown") as m:
             m.expect(r"good")
             self.assertEqual(m.qmp.command("godwit-query-jit")["regions"] > 0, TRANSLATES)
+
+
+class Lockstep(unittest.TestCase):
+    """Translated code compared with the interpreter, and an error planted in what was translated."""
+
+    RIGHT, WRONG = b"\x05\x44\x33\x22\x11", b"\x05\x45\x33\x22\x11"  # add eax, ...
+
+    def start(self):
+        m = godwit.Machine("-accel", "tcg,x-lockstep=on,x-translate-after=2", "-kernel",
+                           guest("loop64"), "-no-shutdown")
+        m.expect("loop")
+        self.wait_until(lambda: self.compared(m) > 10000)
+        return m
+
+    def wait_until(self, condition):
+        end = time.monotonic() + 60 * godwit.TIME_FACTOR
+        while not condition():
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.01)
+
+    def compared(self, m):
+        info = m.qmp.command("godwit-query-jit")
+        self.assertTrue(info["lockstep"])
+        return info["compared"]
+
+    def plant(self, m):
+        folder = f"/proc/{m.process.pid}/fd"
+        code = [fd for fd in os.listdir(folder) if "godwit-code" in os.readlink(f"{folder}/{fd}")]
+        self.assertEqual(len(code), 1)
+        with open(f"{folder}/{code[0]}", "r+b") as f:
+            with mmap.mmap(f.fileno(), 0) as memory:
+                places = [found.start() for found in re.finditer(re.escape(self.RIGHT), memory)]
+                self.assertGreater(len(places), 0)
+                for at in places:  # the loop may have been translated more than once
+                    memory[at:at + len(self.WRONG)] = self.WRONG
+
+    @soft_only
+    def test_agrees(self):
+        with self.start() as m:
+            before = self.compared(m)
+            self.wait_until(lambda: self.compared(m) > before + 100000)
+            self.assertEqual(m.qmp.command("query-status")["status"], "running")
+            text = m.qmp.command("x-query-jit")["human-readable-text"]
+            self.assertRegex(text, r"Compared with the interpreter: \d+ instructions")
+
+    @soft_only
+    def test_difference(self):
+        with self.start() as m:
+            self.plant(m)
+            m.qmp.event("STOP", 60)
+            self.assertEqual(m.qmp.command("query-status")["status"], "internal-error")
+            self.wait_until(lambda: b"interpreted: rip" in m.errors)
+            self.assertIn(b"translated code and the interpreter differ", m.errors)
+            self.assertIn(b"code: 05 44 33 22 11", m.errors)
+            self.assertRegex(m.errors, rb" rax: translated \w+, interpreted \w+")
 
 
 def reason_to_skip():
@@ -200,9 +258,11 @@ class Interrupts(unittest.TestCase):
     def test_smp_1(self):
         self.smp(1)
 
+    @one_vcpu_only
     def test_smp_2(self):
         self.smp(2)
 
+    @one_vcpu_only
     def test_smp_4(self):
         self.smp(4)
 
@@ -321,6 +381,7 @@ class MachineCheck(unittest.TestCase):
             self.assertIn("help mce", self.mce(m, "0 9"))
             self.assertEqual([e for e in m.qmp.events if e["event"] == "MEMORY_FAILURE"], [])
 
+    @one_vcpu_only
     def test_broadcast(self):
         with self.start("", "-smp", "2") as m:
             # the other vCPU waits for its start, so it can take none

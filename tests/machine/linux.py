@@ -66,6 +66,18 @@ class Linux(initramfs.Shell, unittest.TestCase):
             self.assertEqual(info["regions"] > 1000, info["enabled"])
             self.assertEqual(info["enters"] > 0, info["enabled"])
 
+    @unittest.skipUnless("Linux.test_lockstep" in sys.argv, "takes minutes: the test linux-lockstep does it")
+    def test_lockstep(self):
+        """A whole boot on translated code and the interpreter at once."""
+        with Machine("-accel", "tcg,x-lockstep=on", "-m", "256", "-kernel", self.image, "-initrd",
+                     self.initrd, "-append", "console=ttyS0 quiet") as m:
+            end = time.monotonic() + 1500 * TIME_FACTOR
+            while b"godwit# " not in m.output and time.monotonic() < end:
+                self.assertEqual(m.qmp.command("query-status")["status"], "running", m.errors)
+                time.sleep(1)
+            self.assertIn(b"godwit# ", m.output)
+            self.assertGreater(m.qmp.command("godwit-query-jit")["compared"], 100000000)
+
     def test_two_cpus(self):
         self.look_around(2)
 

@@ -5,7 +5,7 @@
  */
 #include "../lib/soft-machine.h"
 #include "cpu/x86/soft/flags.h"
-#include "cpu/x86/soft/xlat.h"
+#include "cpu/x86/soft/xlat-lockstep.h"
 #include <stdio.h>
 
 enum {
@@ -260,8 +260,8 @@ static void random_program(struct program *p, bool patches)
     p8(p, 0xf4);
 }
 
-static void run_program(const struct program *p, const struct xlat_config *config, bool hole,
-                        struct result *out)
+static void run_program(const struct program *p, const struct xlat_config *config, bool lockstep,
+                        bool hole, struct result *out)
 {
     machine_start();
     struct cpu *c = present->c;
@@ -269,6 +269,9 @@ static void run_program(const struct program *p, const struct xlat_config *confi
     if (config && !xlat_init(c, config, &error)) {
         g_test_skip(error->message);
         g_error_free(error);
+    }
+    if (lockstep) {
+        lockstep_init(c);
     }
     put_code(PROGRAM, p->bytes, p->n);
     for (unsigned i = 0; i < DATA_BYTES; i++) {
@@ -284,6 +287,7 @@ static void run_program(const struct program *p, const struct xlat_config *confi
     }
     memset(out, 0, sizeof(*out));
     out->rip = run_from(PROGRAM);
+    g_assert_cmpstr(lockstep_difference(c), ==, NULL);
     memcpy(out->r, c->r, sizeof(out->r));
     out->flags = hole ? 0 : flags_arith_get(c) & ~RFLAGS_AF;
     out->cr2 = (uint32_t)c->cr2;
@@ -303,9 +307,11 @@ static const struct xlat_config configs[] = {
 static void compare(const struct program *p, bool hole)
 {
     g_autofree struct result *want = g_new(struct result, 1), *got = g_new(struct result, 1);
-    run_program(p, NULL, hole, want);
-    for (unsigned i = 0; i < G_N_ELEMENTS(configs); i++) {
-        run_program(p, &configs[i], hole, got);
+    run_program(p, NULL, false, hole, want);
+    for (unsigned i = 0; i < 2 * G_N_ELEMENTS(configs); i++) {
+        const struct xlat_config *config = &configs[i / 2];
+        bool lockstep = i & 1;
+        run_program(p, config, lockstep, hole, got);
         g_assert_cmphex(got->rip, ==, want->rip);
         g_assert_cmphex(got->cr2, ==, want->cr2);
         for (unsigned n = 0; n < 16; n++) {
@@ -314,7 +320,8 @@ static void compare(const struct program *p, bool hole)
         g_assert_cmphex(got->flags, ==, want->flags);
         g_assert_cmpmem(got->data, DATA_BYTES, want->data, DATA_BYTES);
         g_assert_cmpmem(got->code, CODE_BYTES, want->code, CODE_BYTES);
-        g_assert_true(got->stats.units > 0 || configs[i].threshold > 0);
+        g_assert_true(got->stats.units > 0 || config->threshold > 0);
+        g_assert_true(got->stats.lockstep_insns > 0 || !lockstep || config->threshold > 0);
     }
 }
 
@@ -434,6 +441,104 @@ static void test_eviction(void)
     machine_end();
 }
 
+/* ---------------------------------------------------------------- lockstep */
+
+/* 1: add eax, 0x11223344; mov dword [rbx], 0x55667788; mov [rbx+64], al; cmovz r12, r13;
+ *    paddq xmm0, xmm1; add rax, [rbx+128]; dec ecx; jne 1b; hlt */
+static const uint8_t loop[] = {0x05, 0x44, 0x33, 0x22, 0x11, 0xc7, 0x03, 0x88, 0x77,
+                               0x66, 0x55, 0x88, 0x43, 0x40, 0x4d, 0x0f, 0x44, 0xe5,
+                               0x66, 0x0f, 0xd4, 0xc1, 0x48, 0x03, 0x83, 0x80, 0x00,
+                               0x00, 0x00, 0xff, 0xc9, 0x75, 0xdf, 0xf4};
+
+/* What a translator with an error would have written in place of some host code. */
+static const struct {
+    const char *finds; /* in the report */
+    unsigned n;
+    uint8_t right[8], wrong[8];
+    unsigned at; /* the instruction's offset within the loop */
+} faults[] = {
+    {"rax: ", 5, {0x05, 0x44, 0x33, 0x22, 0x11}, {0x05, 0x45, 0x33, 0x22, 0x11}, 0},
+    {"rax: ", 5, {0x05, 0x44, 0x33, 0x22, 0x11}, {0x2d, 0x44, 0x33, 0x22, 0x11}, 0},
+    {"memory", 4, {0x88, 0x77, 0x66, 0x55}, {0x88, 0x77, 0x67, 0x55}, 5},
+    {"memory",
+     4,
+     {0x41, 0x88, 0x43, 0x40},
+     {0x41, 0x89, 0x43, 0x40},
+     11}, /* mov [r11+64], al: eax */
+    {"r12: ", 4, {0x4d, 0x0f, 0x44, 0xe5}, {0x4d, 0x0f, 0x45, 0xe5}, 14},  /* cmovnz */
+    {"ymm0: ", 4, {0x66, 0x0f, 0xd4, 0xc1}, {0x66, 0x0f, 0xfb, 0xc1}, 18}, /* psubq */
+};
+
+static void start_loop(void)
+{
+    machine_start();
+    translate_at_once();
+    lockstep_init(present->c);
+    put_code(CODE, loop, sizeof(loop));
+}
+
+static enum run_exit run_loop_once(void)
+{
+    struct cpu *c = present->c;
+    for (unsigned i = 0; i < 16; i++) {
+        c->r[i] = 0x0123456789abcdefull * (i + 1);
+        c->xmm[i].u64[0] = i + 1;
+    }
+    c->r[RBX] = DATA;
+    c->r[RCX] = 1000;
+    rflags_set(c, RFLAGS_ZF | 2);
+    c->rip = CODE;
+    c->halted = false;
+    return soft_execute(c, 0);
+}
+
+/* Puts other bytes in the place of code that the translator made. */
+static void change_code(struct xlat *xl, unsigned fault)
+{
+    uint8_t *at =
+        memmem(xl->rw + xl->stubs, xl->used - xl->stubs, faults[fault].right, faults[fault].n);
+    g_assert_nonnull(at);
+    memcpy(at, faults[fault].wrong, faults[fault].n);
+}
+
+static void test_lockstep_agrees(void)
+{
+    start_loop();
+    struct cpu *c = present->c;
+    g_assert_cmpint(run_loop_once(), ==, RUN_HALT);
+    struct translation_stats stats;
+    xlat_stats_get(c, &stats);
+    g_assert_cmpstr(lockstep_difference(c), ==, NULL);
+    g_assert_cmpuint(c->r[RCX], ==, 0);
+    g_assert_cmpuint(stats.lockstep, ==, 1);
+    g_assert_cmpuint(stats.lockstep_insns, >=, 7000);
+    g_assert_cmpuint(stats.lockstep_retries, ==, 0);
+    machine_end();
+}
+
+static void test_lockstep_finds(gconstpointer which)
+{
+    unsigned fault = GPOINTER_TO_UINT(which);
+    start_loop();
+    struct cpu *c = present->c;
+    g_assert_cmpint(run_loop_once(), ==, RUN_HALT);
+    g_assert_cmpstr(lockstep_difference(c), ==, NULL);
+    change_code(c->xlat, fault);
+    g_assert_cmpint(run_loop_once(), ==, RUN_ERROR);
+    const char *text = lockstep_difference(c);
+    g_assert_nonnull(text);
+    g_autofree char *where = g_strdup_printf("rip %016x ", CODE + faults[fault].at);
+    g_autofree char *code =
+        g_strdup_printf("code: %02x %02x ", loop[faults[fault].at], loop[faults[fault].at + 1]);
+    g_assert_nonnull(strstr(text, where));
+    g_assert_nonnull(strstr(text, code));
+    g_assert_nonnull(strstr(text, faults[fault].finds));
+    g_assert_nonnull(strstr(text, "translated: rip"));
+    g_assert_nonnull(strstr(text, "interpreted: rip"));
+    g_assert_cmphex(c->rip, ==, CODE + faults[fault].at);
+    machine_end();
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -451,5 +556,10 @@ int main(int argc, char **argv)
     g_test_add_func("/xlat/invlpg", test_invlpg);
     g_test_add_func("/xlat/cr3", test_cr3);
     g_test_add_func("/xlat/eviction", test_eviction);
+    g_test_add_func("/xlat/lockstep/agrees", test_lockstep_agrees);
+    for (unsigned i = 0; i < G_N_ELEMENTS(faults); i++) {
+        g_autofree char *path = g_strdup_printf("/xlat/lockstep/finds/%u", i);
+        g_test_add_data_func(path, GUINT_TO_POINTER(i), test_lockstep_finds);
+    }
     return g_test_run();
 }

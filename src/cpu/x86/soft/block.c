@@ -235,8 +235,7 @@ static bool overlaps(const struct block *b, const uint8_t *first, const uint8_t 
     return b->host <= last && end >= first;
 }
 
-/* Drops the blocks with bytes in [first, last], which lie in one page. */
-static void invalidate_host(struct cpu *c, const uint8_t *first, const uint8_t *last)
+void blocks_invalidate_host(struct cpu *c, const uint8_t *first, const uint8_t *last)
 {
     struct block_cache *bc = c->blocks;
     unsigned h = page_hash(first);
@@ -260,7 +259,7 @@ static void invalidate_ram(struct cpu *c, const struct ram_block *ram, uint64_t 
 {
     while (len) {
         uint64_t n = MIN(len, GUEST_PAGE_SIZE - offset % GUEST_PAGE_SIZE);
-        invalidate_host(c, ram->host + offset, ram->host + offset + n - 1);
+        blocks_invalidate_host(c, ram->host + offset, ram->host + offset + n - 1);
         offset += n;
         len -= n;
     }
@@ -275,7 +274,7 @@ void blocks_invalidate(struct cpu *c, gpa_t gpa, uint64_t len)
         uint8_t *host = c->host->ram_page(c, gpa & GUEST_PAGE_MASK, &writable, &ram, &offset);
         if (host) {
             host += gpa % GUEST_PAGE_SIZE;
-            invalidate_host(c, host, host + n - 1);
+            blocks_invalidate_host(c, host, host + n - 1);
         }
         gpa += n;
         len -= n;

@@ -101,6 +101,8 @@ op_fn fused_with_branch(op_fn first, unsigned condition);
 /* Marks bytes [first, last] of the page that b lies in as code, before they are read. false: other
  * vCPUs ran meanwhile, what was looked up is stale. */
 bool block_mark_code(struct cpu *c, const struct block *b, unsigned first, unsigned last);
+/* Drops this vCPU's blocks with bytes in [first, last], which lie in one page of memory. */
+void blocks_invalidate_host(struct cpu *c, const uint8_t *first, const uint8_t *last);
 /* soft_run, with the block found at c->rip right after op `link_from` asked for it. */
 void block_link(struct cpu *c, struct block *b);
 

@@ -227,6 +227,9 @@ static bool walk_set_bits(struct cpu *c, struct walk *w, enum access how)
             return false;
         }
         if ((w->pte[i] & bits) != bits) {
+            if (unlikely(c->side)) {
+                lockstep_tables_changed(c);
+            }
             mmu_note_dirty(page_ref_get(c, w->at[i] & GUEST_PAGE_MASK));
         }
     }

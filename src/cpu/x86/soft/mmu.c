@@ -189,6 +189,9 @@ struct itlbe *code_page_lookup(struct cpu *c, uint64_t lin)
 
 static uint64_t device_read(struct cpu *c, uint64_t gpa, unsigned size)
 {
+    if (unlikely(c->side)) {
+        lockstep_outside(c);
+    }
     if (c->lapic != NULL && lapic_claims(c->lapic, gpa & GUEST_PAGE_MASK)) {
         return lapic_read(c->lapic, gpa & ~GUEST_PAGE_MASK);
     }
@@ -200,6 +203,9 @@ static uint64_t device_read(struct cpu *c, uint64_t gpa, unsigned size)
 
 static void device_write(struct cpu *c, uint64_t gpa, uint64_t value, unsigned size)
 {
+    if (unlikely(c->side)) {
+        lockstep_outside(c);
+    }
     if (c->lapic != NULL && lapic_claims(c->lapic, gpa & GUEST_PAGE_MASK)) {
         lapic_write(c->lapic, gpa & ~GUEST_PAGE_MASK, value);
     } else if (c->host != NULL && c->host->mmio_write != NULL) {
@@ -234,6 +240,13 @@ static void copy_sized(void *to, const void *from, unsigned size)
     }
 }
 
+static void note_write(struct cpu *c, const void *host, unsigned size)
+{
+    if (unlikely(c->side)) {
+        lockstep_note(c, host, size);
+    }
+}
+
 static bool is_device(const struct cpu *c, const struct xlate *x)
 {
     return x->ref->host == NULL || (c->lapic != NULL && lapic_claims(c->lapic, x->gpa));
@@ -262,6 +275,7 @@ static void piece_write(struct cpu *c, const struct xlate *x, unsigned offset, c
 {
     if (likely(!is_device(c, x) && x->ref->writable)) {
         struct page_ref ref = *x->ref; /* code_written() may let the map change */
+        note_write(c, ref.host + offset, size);
         copy_sized(ref.host + offset, buf, size);
         if (ref.ram != NULL) {
             code_written(c, ref.ram, ref.offset + offset, x->gpa + offset, size);
@@ -350,6 +364,7 @@ void mem_write_as(struct cpu *c, const struct op *o, uint64_t lin, const void *b
     const struct tlbe *e = l1_entry(c, lin, mode);
     uint8_t *host = tlb_host_write(e, lin, size);
     if (likely(host != NULL) && l1_usable(c, mode)) {
+        note_write(c, host, size);
         copy_sized(host, buf, size);
         return;
     }
@@ -363,9 +378,13 @@ void mem_write_as(struct cpu *c, const struct op *o, uint64_t lin, const void *b
         struct page_ref y_ref = *y.ref;
         x.ref = &x_ref;
         y.ref = &y_ref;
+        if (unlikely(c->side) && is_device(c, &y)) {
+            lockstep_outside(c); /* before the first piece is written */
+        }
         piece_write(c, &x, lin & ~GUEST_PAGE_MASK, buf, first);
         piece_write(c, &y, 0, (const uint8_t *)buf + first, size - first);
     } else if (likely((host = tlb_host_write(e, lin, size)) != NULL)) {
+        note_write(c, host, size);
         copy_sized(host, buf, size); /* entered just now: holds no code */
     } else {
         piece_write(c, &x, lin & ~GUEST_PAGE_MASK, buf, size);
@@ -397,7 +416,9 @@ void *mem_rmw_slow(struct cpu *c, const struct op *o, uint64_t lin, unsigned siz
         (x.ref->ram != NULL && !code_page_allow_write(x.ref->ram, x.ref->offset))) {
         return NULL;
     }
-    return x.ref->host + (lin & ~GUEST_PAGE_MASK);
+    uint8_t *host = x.ref->host + (lin & ~GUEST_PAGE_MASK);
+    note_write(c, host, size);
+    return host;
 }
 
 void mem_probe_as(struct cpu *c, const struct op *o, uint64_t lin, unsigned size, enum access how,

@@ -8,6 +8,7 @@
  */
 #include "cpu/x86/soft/block.h"
 #include "cpu/x86/soft/flags.h"
+#include "cpu/x86/soft/sys-priv.h"
 #include "cpu/x86/soft/xlat.h"
 #include <inttypes.h>
 
@@ -168,7 +169,7 @@ enum run_exit soft_run(struct vcpu *vcpu)
 
 /* ---------------------------------------------------------------- giving up */
 
-static void describe_code(struct cpu *c, GString *text, uint64_t rip)
+void cpu_describe_code(struct cpu *c, GString *text, uint64_t rip)
 {
     g_string_append(text, "code:");
     for (unsigned i = 0; i < 15; i++) {
@@ -190,7 +191,7 @@ static void describe_code(struct cpu *c, GString *text, uint64_t rip)
     g_string_append_c(text, '\n');
 }
 
-static void describe_registers(const struct cpu *c, GString *text)
+void cpu_describe_registers(const struct cpu *c, GString *text)
 {
     static const char names[16][4] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
                                       "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
@@ -211,6 +212,35 @@ static void describe_registers(const struct cpu *c, GString *text)
         rflags_get(c), c->cr0, c->cr2, c->cr3, c->cr4, c->efer, c->gdt.base, c->idt.base);
 }
 
+void cpu_describe_vectors(const struct cpu *c, GString *text)
+{
+    for (unsigned i = 0; i < 16; i++) {
+        g_string_append_printf(
+            text, " ymm%-2u %016" PRIx64 " %016" PRIx64 " %016" PRIx64 " %016" PRIx64 "\n", i,
+            c->ymm_hi[i].u64[1], c->ymm_hi[i].u64[0], c->xmm[i].u64[1], c->xmm[i].u64[0]);
+    }
+    g_string_append_printf(text, "mxcsr %08x\n", c->mxcsr);
+    for (unsigned i = 0; i < 8; i++) {
+        unsigned at = (c->fpu.top + i) & 7;
+        g_string_append_printf(text, "st%u %04x %016" PRIx64 "%s", i, c->fpu.st[at].exponent,
+                               c->fpu.st[at].mantissa, i % 4 == 3 ? "\n" : "  ");
+    }
+    g_string_append_printf(text, "fcw %04x  fsw %04x  top %u  empty %02x\n", c->fpu.control,
+                           c->fpu.status, c->fpu.top, c->fpu.empty);
+}
+
+void cpu_internal_error(struct cpu *c, const char *text)
+{
+    if (c->vcpu) {
+        const struct cpus *cpus = c->vcpu->cpus;
+        cpus->hooks->internal_error(cpus->hooks_opaque, c->vcpu, text);
+    } else {
+        g_printerr("%s", text);
+    }
+    c->exit = RUN_ERROR;
+    c->leave = true;
+}
+
 void raise_internal(struct cpu *c, const struct op *o, const char *why)
 {
     uint64_t rip = o ? rip_wrap(c, OP_RIP(c, o)) : c->rip;
@@ -225,16 +255,9 @@ void raise_internal(struct cpu *c, const struct op *o, const char *why)
                            : c->key & KEY_VM86  ? "virtual-8086"
                            : c->key & KEY_CS_D  ? "32-bit"
                                                 : "16-bit");
-    describe_code(c, text, rip);
-    describe_registers(c, text);
-    if (c->vcpu) {
-        const struct cpus *cpus = c->vcpu->cpus;
-        cpus->hooks->internal_error(cpus->hooks_opaque, c->vcpu, text->str);
-    } else {
-        g_printerr("%s", text->str);
-    }
+    cpu_describe_code(c, text, rip);
+    cpu_describe_registers(c, text);
+    cpu_internal_error(c, text->str);
     g_string_free(text, true);
-    c->exit = RUN_ERROR;
-    c->leave = true;
     __builtin_longjmp(c->jump, 1);
 }

@@ -389,7 +389,24 @@ struct cpu {
     uint8_t xl_raw;        /* xl_flags is what counts, not res and aux */
     uint8_t xl_novec;      /* xmm[] is right; else the host's registers are */
     bool xl_running, xl_fell;
+
+    /* Lockstep (xlat-lockstep.h): NULL and unused without. */
+    struct lockstep *lockstep;
+    uint64_t xl_budget; /* instructions that translated code may still execute */
+    uint8_t *xl_note;   /* where the next store is noted */
+    uint8_t xl_live;    /* arithmetic flags that count where it left (FL_*) */
+    uint8_t side;       /* enum side: which one is running a step */
 };
+
+enum side { SIDE_NONE, SIDE_TRANSLATED, SIDE_INTERPRETED };
+
+/* During a step: bytes that are about to be written; something that cannot be repeated is about to
+ * be done by an instruction that has changed nothing (does not return then); a page walk has set
+ * bits. */
+#define NOTE_BYTES 32 /* an aligned piece of memory that is noted as a whole */
+void lockstep_note(struct cpu *c, const void *host, size_t bytes);
+void lockstep_outside(struct cpu *c);
+void lockstep_tables_changed(struct cpu *c);
 
 static inline bool cpu_has(const struct cpu *c, enum cpu_feature f)
 {

@@ -10,7 +10,7 @@
 #include "cpu/x86/cpu-features.h"
 #include "cpu/x86/lapic.h"
 #include "cpu/x86/soft/sys-priv.h"
-#include "cpu/x86/soft/xlat.h"
+#include "cpu/x86/soft/xlat-lockstep.h"
 #include <cpuid.h>
 
 struct soft {
@@ -130,8 +130,8 @@ static bool is_alone(const struct cpus *cpus)
     return cpus->max <= 1;
 }
 
-/* Each vCPU has its share of the code cache. */
-static void translator_start(struct cpu *c)
+/* Each vCPU has its share of the code cache. Without a translator there is nothing to compare. */
+static bool translator_start(struct cpu *c, GError **error)
 {
     const struct cpus *cpus = c->vcpu->cpus;
     const struct xlat_config config = {
@@ -139,10 +139,19 @@ static void translator_start(struct cpu *c)
         .threshold = cpus->config.threshold,
         .max_insns = cpus->config.region_insns,
     };
-    g_autoptr(GError) error = NULL;
-    if (cpus->config.translate && !xlat_init(c, &config, &error) && c->vcpu->index == 0) {
-        log_warn("%s; guest code is interpreted", error->message);
+    g_autoptr(GError) why = NULL;
+    bool works = cpus->config.translate && xlat_init(c, &config, &why);
+    if (cpus->config.lockstep && !works) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOSYS, "x-lockstep: %s",
+                    why ? why->message : "nothing is translated");
+        return false;
     }
+    if (cpus->config.lockstep) {
+        lockstep_init(c);
+    } else if (why && c->vcpu->index == 0) {
+        log_warn("%s; guest code is interpreted", why->message);
+    }
+    return true;
 }
 
 static bool soft_create(struct vcpu *vcpu, GError **error)
@@ -160,8 +169,7 @@ static bool soft_create(struct vcpu *vcpu, GError **error)
     if (vcpu->cpus->tsc_khz * 1000ull == NS_PER_SEC) {
         c->tsc_line = vclock_line(vcpu->cpus->clock);
     }
-    translator_start(c);
-    return true;
+    return translator_start(c, error);
 }
 
 static void soft_destroy(struct vcpu *vcpu)
@@ -341,6 +349,11 @@ static bool soft_init(struct cpus *cpus, GError **error)
 {
     struct cpu_support support;
 
+    if (cpus->config.lockstep && cpus->max > 1) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "x-lockstep=on works with one vCPU, not with %u", cpus->max);
+        return false;
+    }
     if (!soft_probe(&support, error) || !cpu_model_filter(cpus->model, &support, error)) {
         return false;
     }

@@ -238,6 +238,16 @@ G_GNUC_NORETURN void raise_debug(struct cpu *c, const struct op *o, uint32_t dr6
  * calls mode_update. */
 void rflags_load(struct cpu *c, uint64_t value, uint64_t mask);
 
+/* ---------------------------------------------------------------- run.c */
+
+/* Lines for reports of internal errors: 15 bytes at rip; general, segment and control registers;
+ * vector and x87 registers. */
+void cpu_describe_code(struct cpu *c, GString *text, uint64_t rip);
+void cpu_describe_registers(const struct cpu *c, GString *text);
+void cpu_describe_vectors(const struct cpu *c, GString *text);
+/* Stops the machine with internal-error, once soft_run() is back in its loop. */
+void cpu_internal_error(struct cpu *c, const char *text);
+
 /* ---------------------------------------------------------------- sys.c, msr.c, state.c */
 
 /* Recomputes c->watch and empties the first TLB level after a change of DR0-3 or DR7. */

@@ -66,6 +66,19 @@ static void lookup_failed(struct gen *k, uint8_t *place)
     }
 }
 
+/* Lockstep: `size` bytes at T0 may be written to. Flags and T1 are lost. */
+static void note_writes(struct gen *k, unsigned size)
+{
+    e_call(&k->e, k->xl->stub_note);
+    for (unsigned at = NOTE_BYTES; at < size; at += NOTE_BYTES) {
+        e_lea(&k->e, T0, T0, 4, 0, NOTE_BYTES);
+        e_call(&k->e, k->xl->stub_note);
+    }
+    if (size > NOTE_BYTES) {
+        e_lea(&k->e, T0, T0, 4, 0, -(int32_t)((size - 1) / NOTE_BYTES * NOTE_BYTES));
+    }
+}
+
 void probe(struct gen *k, unsigned size, bool write, bool align)
 {
     struct emitter *e = &k->e;
@@ -98,6 +111,9 @@ void probe(struct gen *k, unsigned size, bool write, bool align)
     if (!align || size > 16) {
         e_alu_imm(e, 1, 7, T1, GUEST_PAGE_SIZE - size);
         lookup_failed(k, e_jcc(e, CC_A));
+    }
+    if (write && k->c->lockstep) {
+        note_writes(k, size);
     }
 }
 

@@ -24,6 +24,7 @@ struct cold {
     uint64_t rip;        /* where to go on, of exits and polls */
     const struct op *op; /* of COLD_OP */
     bool parked;
+    uint8_t live;        /* flags that count at a poll */
     const uint8_t *back; /* NULL: does not come back */
 };
 
@@ -40,7 +41,7 @@ struct gen {
     struct emitter e;
     struct op *next_op; /* table space left */
     unsigned n_cold, n_fixups;
-    struct cold cold[XLAT_MAX_INSNS * 8 + 8];
+    struct cold cold[XLAT_MAX_INSNS * 9 + 8];
     struct fixup fixup[XLAT_MAX_INSNS * 2 + 8];
     /* the instruction at hand */
     const struct xinsn *x;
@@ -56,13 +57,16 @@ void flags_park(struct emitter *e, unsigned temp);
 void flags_unpark(struct emitter *e, unsigned temp);
 /* cmp byte gs:[disp], 0 */
 void e_test_gs_byte(struct emitter *e, int32_t disp);
+/* mov byte gs:[disp], value */
+void e_set_gs_byte(struct emitter *e, int32_t disp, uint8_t value);
 
 /* xlat-gen.c */
 
 /* The jump at `place` leads to the instruction's handler. */
 void to_handler(struct gen *k, uint8_t *place);
-/* Leaves at rip if something is requested. T0 and T1 are lost, and the flags unless live. */
-void gen_poll(struct gen *k, uint64_t rip, bool live);
+/* Leaves at rip if something is requested. T0 and T1 are lost, and the flags unless some are live.
+ */
+void gen_poll(struct gen *k, uint64_t rip, uint8_t live);
 /* Code behind the main line, which a jump at `place` leads to. */
 struct cold *cold_add(struct gen *k, enum cold_kind kind, uint8_t *place);
 

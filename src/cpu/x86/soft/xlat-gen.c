@@ -11,6 +11,7 @@
  * Where flags are live across a lookup they are parked: AH has SF ZF AF PF CF, AL has OF.
  */
 #include "cpu/x86/soft/xlat-gen-priv.h"
+#include "cpu/x86/soft/xlat-lockstep.h"
 
 _Static_assert(sizeof(struct jump_entry) == 32, "lookups scale by 32");
 _Static_assert(offsetof(struct cpu, tlb_gen) == offsetof(struct cpu, key) + 4, "one load");
@@ -36,6 +37,10 @@ static const struct op *op_of(struct gen *k)
             .bits =
                 (k->x->live_in ? 1 : 0) | (k->x->live_out ? 2 : 0) | (k->x->keeps_flags ? 4 : 0),
             .imm = (intptr_t)k->u,
+            .dst = k->x->live_in,
+            .src = k->x->live_out,
+            .base = lockstep_is_alone(k->x),
+            .index = k->x->map == M1 && ((k->x->opcode & 0xf8) == 0xd8 || k->x->opcode == 0x9b),
         };
     }
     return k->op;
@@ -71,7 +76,7 @@ static void jump_to(struct gen *k, uint8_t *place, int target, uint64_t rip)
     }
 }
 
-void gen_poll(struct gen *k, uint64_t rip, bool live)
+void gen_poll(struct gen *k, uint64_t rip, uint8_t live)
 {
     struct emitter *e = &k->e;
     uint8_t *place;
@@ -86,7 +91,25 @@ void gen_poll(struct gen *k, uint64_t rip, bool live)
         e8(e, 0);
         place = e_jcc(e, CC_NE);
     }
-    cold_add(k, COLD_POLL, place)->rip = rip;
+    struct cold *cold = cold_add(k, COLD_POLL, place);
+    cold->rip = rip;
+    cold->live = live;
+}
+
+/* Lockstep: leaves before the instruction when as many as allowed were executed. T1 is lost. */
+static void gen_count(struct gen *k, uint64_t rip, uint8_t live)
+{
+    struct emitter *e = &k->e;
+    e_load_gs(e, T1, ENV(xl_budget));
+    e8(e, 0xe3); /* jrcxz to the jump, else over it */
+    e8(e, 2);
+    e8(e, 0xeb);
+    e8(e, 5);
+    struct cold *cold = cold_add(k, COLD_POLL, e_jmp(e));
+    cold->rip = rip;
+    cold->live = live;
+    e_lea(e, T1, T1, 4, 0, -1);
+    e_store_gs(e, T1, ENV(xl_budget));
 }
 
 /* ---------------------------------------------------------------- re-encoding */
@@ -615,7 +638,11 @@ static void gen_insn(struct gen *k)
         gen_call_ind(k);
         break;
     case XC_RDTSC:
-        gen_rdtsc(k);
+        if (k->c->lockstep) {
+            gen_handler(k);
+        } else {
+            gen_rdtsc(k);
+        }
         break;
     case XC_CPUID:
         gen_cpuid(k);
@@ -722,6 +749,9 @@ static void gen_group_solo(struct gen *k, const struct cold *cold)
     }
     k->solo = true;
     for (unsigned i = cold->first; i <= last; i++) {
+        if (k->c->lockstep && i > cold->first) {
+            gen_count(k, rip_of(k, &k->g->insn[i]), k->g->insn[i].live_in);
+        }
         gen_one(k, i);
     }
     k->solo = false;
@@ -748,6 +778,9 @@ static void gen_cold(struct gen *k, const struct cold *cold)
         gen_exit(k, cold);
         break;
     case COLD_POLL:
+        if (k->c->lockstep) {
+            e_set_gs_byte(e, ENV(xl_live), cold->live);
+        }
         e_mov_imm(e, T0, cold->rip);
         e_store_gs(e, T0, ENV(rip));
         e_jmp_to(e, k->xl->stub_leave);
@@ -783,6 +816,9 @@ void xlat_generate(struct cpu *c, struct xlat *xl, struct code_region *g, struct
         x->label = k->e.p;
         if (x->head) {
             gen_poll(k, rip_of(k, x), x->live_in);
+        }
+        if (c->lockstep) {
+            gen_count(k, rip_of(k, x), x->live_in);
         }
         gen_one(k, i);
         gen_next(k, i);

@@ -132,6 +132,13 @@ struct unit {
 #define XOP_FLAGS_OUT(o)  ((o)[1].bits & 2)
 #define XOP_FLAGS_KEPT(o) ((o)[1].bits & 4) /* they stay in xl_flags while it runs */
 
+/* For lockstep: flags that count before and after it; it is executed by one side alone; an x87
+ * instruction. */
+#define XOP_LIVE_IN(o)    ((o)[1].dst)
+#define XOP_LIVE_OUT(o)   ((o)[1].src)
+#define XOP_ALONE(o)      ((o)[1].base)
+#define XOP_X87(o)        ((o)[1].index)
+
 enum { STUB_PARKED = 1, STUB_VEC = 2 };
 
 struct xlat {
@@ -155,6 +162,7 @@ struct xlat {
     uint8_t *stub_op[4]; /* STUB_* : calls the handler of the op in T0 */
     uint8_t *stub_exit, *stub_exit_parked, *stub_miss;
     uint8_t *stub_vec_load;
+    uint8_t *stub_note; /* lockstep: a store to the host address in T0 is about to happen */
     void (*enter)(struct cpu *, const uint8_t *code);
 };
 
@@ -190,6 +198,9 @@ void xlat_make_stubs(struct cpu *c, struct xlat *xl);
 const uint8_t *xlat_op(struct cpu *c, const struct op *o);
 const uint8_t *xlat_exit(struct cpu *c, struct unit_exit *exit);
 const uint8_t *xlat_miss(struct cpu *c);
+
+/* Runs a unit from its entry until it leaves; everything is in struct cpu then. */
+void xlat_run(struct cpu *c, struct unit *u);
 
 OP(op_xlat_end);
 OP(op_heat);

@@ -80,7 +80,7 @@ void e_test_gs_byte(struct emitter *e, int32_t disp)
     e8(e, 0);
 }
 
-static void e_set_gs_byte(struct emitter *e, int32_t disp, uint8_t value)
+void e_set_gs_byte(struct emitter *e, int32_t disp, uint8_t value)
 {
     e8(e, 0x65);
     e8(e, 0xc6);
@@ -200,6 +200,40 @@ static void make_call_out(struct emitter *e, bool parked, const void *fn)
     resume(e);
 }
 
+/* mov rdx, [rax + i]; mov [T1 + 8 + i], rdx: the piece of memory at RAX into the note at T1. */
+static void copy_note(struct emitter *e)
+{
+    e_rm(e, 1, 0x89, HOST_RAX, T1, 0);
+    for (unsigned i = 0; i < NOTE_BYTES; i += 8) {
+        e_rm(e, 1, 0x8b, HOST_RDX, HOST_RAX, i);
+        e_rm(e, 1, 0x89, HOST_RDX, T1, 8 + i);
+    }
+    e_lea(e, T1, T1, 4, 0, 8 + NOTE_BYTES);
+}
+
+/* Notes the aligned piece that a store to T0 begins in, and the next one unless that is another
+ * page's: such a store would not have come here. Flags and T1 are lost. */
+static void make_note(struct emitter *e, struct xlat *xl)
+{
+    xl->stub_note = e->p;
+    e8(e, 0x50); /* push rax; push rdx */
+    e8(e, 0x52);
+    e_load_gs(e, T1, ENV(xl_note));
+    e_mov(e, HOST_RAX, T0);
+    e_alu_imm(e, 1, 4, HOST_RAX, -NOTE_BYTES);
+    copy_note(e);
+    e_alu_imm(e, 1, 0, HOST_RAX, NOTE_BYTES);
+    e8(e, 0xa9); /* test eax, 0xfff */
+    e32(e, GUEST_PAGE_SIZE - 1);
+    uint8_t *last = e_jcc(e, CC_E);
+    copy_note(e);
+    e_target(last, e->p);
+    e_store_gs(e, T1, ENV(xl_note));
+    e8(e, 0x5a);
+    e8(e, 0x58);
+    e8(e, 0xc3);
+}
+
 void xlat_make_stubs(struct cpu *c, struct xlat *xl)
 {
     struct emitter e = {.p = xl->rw, .exec = xl->rx - xl->rw};
@@ -218,5 +252,6 @@ void xlat_make_stubs(struct cpu *c, struct xlat *xl)
     vec_load(&e, T1);
     flags_unpark(&e, T1);
     e8(&e, 0xc3);
+    make_note(&e, xl);
     xl->stubs = (e.p - xl->rw + 63) & ~63ull;
 }

@@ -14,6 +14,7 @@
  * hold code have no fast write entries.
  */
 #include "cpu/x86/soft/flags.h"
+#include "cpu/x86/soft/xlat-lockstep.h"
 #include "cpu/x86/soft/xlat-priv.h"
 #include <errno.h>
 #include <sys/auxv.h>
@@ -138,6 +139,7 @@ bool xlat_init(struct cpu *c, const struct xlat_config *config, GError **error)
 void xlat_finish(struct cpu *c)
 {
     if (c->xlat) {
+        lockstep_finish(c);
         xlat_free(c->xlat);
         c->xlat = NULL;
     }
@@ -366,7 +368,7 @@ static struct block *block_of_head(const struct op *head)
     return (struct block *)((uint8_t *)head - offsetof(struct block, op));
 }
 
-static void unit_enter(struct cpu *c, struct unit *u)
+void xlat_run(struct cpu *c, struct unit *u)
 {
     struct xlat *xl = c->xlat;
     xl->stats.enters++;
@@ -437,7 +439,14 @@ OP(op_unit)
         op_fn fn = head->fn;
         MUST_TAIL return fn(c, o);
     }
-    unit_enter(c, b->unit);
+    if (unlikely(c->lockstep != NULL)) {
+        if (!lockstep_step(c, b->unit)) {
+            op_fn fn = head->fn;
+            MUST_TAIL return fn(c, o);
+        }
+        LEAVE;
+    }
+    xlat_run(c, b->unit);
     LEAVE;
 }
 
@@ -512,7 +521,16 @@ const uint8_t *xlat_op(struct cpu *c, const struct op *o)
         flags_from_raw(c);
     }
     c->r[R_BLOCK] = u->page_rip;
-    if (!op_step(c, o)) {
+    if (unlikely(c->lockstep != NULL) && !lockstep_op_begin(c, o)) {
+        c->rip = OP_RIP(c, o);
+        c->xl_raw = 1;
+        return leave_done(c);
+    }
+    bool fell = op_step(c, o);
+    if (unlikely(c->lockstep != NULL)) {
+        lockstep_op_end(c, o);
+    }
+    if (!fell) {
         return go_on(c);
     }
     if (unlikely(u->dead)) {
@@ -531,6 +549,7 @@ const uint8_t *xlat_exit(struct cpu *c, struct unit_exit *exit)
 {
     struct unit *from = exit->from;
     c->rip = exit->rip;
+    c->xl_live = FL_ALL;
     c->xl_raw = 1; /* the fetch may fault */
     const void *code = code_ready(c);
     if (!code) {
@@ -554,6 +573,7 @@ const uint8_t *xlat_exit(struct cpu *c, struct unit_exit *exit)
 
 const uint8_t *xlat_miss(struct cpu *c)
 {
+    c->xl_live = FL_ALL;
     c->xl_raw = 1; /* the fetch may fault */
     const void *code = code_ready(c);
     if (!code) {

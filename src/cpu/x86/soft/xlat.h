@@ -11,6 +11,7 @@
  *   xlat-region.c  which instructions a unit has, and which flags are live between them
  *   xlat-gen.c     host code of a region; xlat-gen-sys.c: of system instructions
  *   xlat-stubs.c   code that all units share
+ *   xlat-lockstep.c  translated code and the interpreter side by side
  *
  * Registers of translated code: 13 guest registers live in host registers (xlat_host_reg), R9, R10
  * and R11 in struct cpu; the host's RCX and R11 are temporaries. XMM registers are the host's in
