@@ -171,16 +171,15 @@ bool opt_machine(struct options *o, const char *arg, GError **error)
     return ok;
 }
 
-static bool accel_thread(const char *value, GError **error)
+static bool accel_thread(const char *value, bool *single, GError **error)
 {
-    if (value && strcmp(value, "single") == 0) {
+    if (value && strcmp(value, "single") != 0 && strcmp(value, "multi") != 0) {
         g_set_error(error, CLI_ERROR, 0,
-                    "thread=single is not supported: each vCPU has a thread of its own (multi)");
+                    "invalid 'thread' setting '%s' (there are 'multi' and 'single')", value);
         return false;
     }
-    if (value && strcmp(value, "multi") != 0) {
-        g_set_error(error, CLI_ERROR, 0, "invalid 'thread' setting '%s'", value);
-        return false;
+    if (value) {
+        *single = strcmp(value, "single") == 0;
     }
     return true;
 }
@@ -206,7 +205,7 @@ static bool accel_count(struct params *p, const char *key, unsigned least, unsig
 static bool accel_soft_params(struct accel_config *config, struct params *p, GError **error)
 {
     unsigned mib = (unsigned)(config->cache_bytes >> 20);
-    bool ok = accel_thread(params_take(p, "thread"), error) &&
+    bool ok = accel_thread(params_take(p, "thread"), &config->single, error) &&
               accel_count(p, "tb-size", 1, 4096, &mib, error) &&
               params_take_bool(p, "x-translate", &config->translate, error) &&
               params_take_bool(p, "x-lockstep", &config->lockstep, error) &&

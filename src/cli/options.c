@@ -536,7 +536,7 @@ static const struct option options[] = {
     {"M", "[type=]NAME", opt_machine, NULL},
     {"no-hpet", NULL, opt_no_hpet, "the same as -machine hpet=off: no HPET"},
     {"no-acpi", NULL, opt_no_acpi, "the same as -machine acpi=off: no ACPI tables"},
-    {"accel", "NAME[,thread=multi][,tb-size=MiB][,x-translate=on|off]", opt_accel,
+    {"accel", "NAME[,thread=multi|single][,tb-size=MiB][,x-translate=on|off]", opt_accel,
      "tcg or soft (the software CPU), kvm, qtest; several: the first that works"},
     {"singlestep", NULL, opt_singlestep, "the software CPU executes one instruction at a time"},
     {"cpu", "MODEL[,+FEATURE][,-FEATURE]", opt_cpu, "the CPU model"},

@@ -16,9 +16,11 @@
  * consistent), so one of them sees the other. sleeping and req are another: the sleeper sets
  * sleeping, then looks at req; a requester sets req, then looks at sleeping.
  *
+ * With thread=single all vCPUs share a thread: vcpu-turns.c.
+ *
  * One program serves one guest architecture: APIC ids come from cpu/x86/.
  */
-#include "cpu/vcpu.h"
+#include "cpu/vcpu-priv.h"
 
 #include "base/host-fault.h"
 
@@ -26,6 +28,7 @@
 #include "base/threads.h"
 #include "cpu/x86/cpuid.h"
 #include "cpu/x86/state.h"
+#include <sched.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -135,15 +138,24 @@ const struct accel_ops accel_qtest = {
 
 /* ---------------------------------------------------------------- requests */
 
+/* What the vCPU's thread waits on, with cpus->mutex. */
+static GCond *wake_of(struct vcpu *vcpu)
+{
+    return vcpu->cpus->turns ? turns_wake(vcpu->cpus->turns) : &vcpu->wake;
+}
+
 void vcpu_request(struct vcpu *vcpu, uint32_t bits)
 {
     atomic_fetch_or(&vcpu->req, bits);
     if (vcpu->ops->kick) {
         vcpu->ops->kick(vcpu);
     }
+    if (vcpu->cpus->turns) {
+        turns_yield(vcpu->cpus->turns, vcpu);
+    }
     if (atomic_load(&vcpu->sleeping)) {
         g_mutex_lock(&vcpu->cpus->mutex);
-        g_cond_signal(&vcpu->wake);
+        g_cond_signal(wake_of(vcpu));
         g_mutex_unlock(&vcpu->cpus->mutex);
     }
 }
@@ -172,7 +184,7 @@ void vcpu_run_on(struct vcpu *vcpu, void (*fn)(struct vcpu *, void *), void *arg
     g_mutex_unlock(&cpus->mutex);
     vcpu_request(vcpu, VCPU_REQ_RUN);
     g_mutex_lock(&cpus->mutex);
-    g_cond_signal(&vcpu->wake); /* parked threads sleep on it too */
+    g_cond_signal(wake_of(vcpu)); /* parked threads sleep on it too */
     while (!call.done) {
         thread_wait_begin("a function on a vCPU", &vcpu->token);
         g_cond_wait(&call.cond, &cpus->mutex);
@@ -180,6 +192,15 @@ void vcpu_run_on(struct vcpu *vcpu, void (*fn)(struct vcpu *, void *), void *arg
     }
     g_mutex_unlock(&cpus->mutex);
     g_cond_clear(&call.cond);
+}
+
+void vcpu_yield(struct vcpu *vcpu)
+{
+    if (vcpu->cpus->turns) {
+        turns_yield(vcpu->cpus->turns, NULL);
+    } else {
+        sched_yield();
+    }
 }
 
 void vcpu_ask_beat(struct vcpu *vcpu)
@@ -198,8 +219,7 @@ bool vcpu_beat_due(struct vcpu *vcpu)
     return !rests && atomic_load(&vcpu->beat_asked);
 }
 
-/* The vCPU's thread, cpus->mutex held. */
-static void serve_run_queue(struct vcpu *vcpu)
+void vcpu_serve_queue(struct vcpu *vcpu)
 {
     struct run_on *call;
 
@@ -242,7 +262,7 @@ static void guest_enter(struct vcpu *vcpu)
         g_mutex_lock(&cpus->mutex);
         while (atomic_load(&cpus->exclusive)) {
             thread_wait_begin("an exclusive section", &cpus->exclusive_owner);
-            g_cond_wait(&vcpu->wake, &cpus->mutex);
+            g_cond_wait(wake_of(vcpu), &cpus->mutex);
             thread_wait_end();
         }
         g_mutex_unlock(&cpus->mutex);
@@ -304,7 +324,7 @@ static void exclusive_end(struct cpus *cpus)
     atomic_store(&cpus->exclusive_owner, NULL);
     for (unsigned i = 0; i < cpus->n; i++) {
         atomic_fetch_and(&cpus->vcpu[i]->req, ~(uint32_t)VCPU_REQ_EXCLUSIVE);
-        g_cond_signal(&cpus->vcpu[i]->wake);
+        g_cond_signal(wake_of(cpus->vcpu[i]));
     }
     g_mutex_unlock(&cpus->mutex);
 }
@@ -334,6 +354,9 @@ void vcpu_exclusive_end(struct vcpu *vcpu)
 
 struct vcpu *vcpu_current(struct cpus *cpus)
 {
+    if (cpus->turns) {
+        return turns_current(cpus->turns);
+    }
     for (unsigned i = 0; i < cpus->n; i++) {
         if (cpus->vcpu[i]->thread_started && pthread_equal(cpus->vcpu[i]->thread, pthread_self())) {
             return cpus->vcpu[i];
@@ -373,10 +396,14 @@ static void vcpu_sleep(struct vcpu *vcpu)
     struct cpus *cpus = vcpu->cpus;
     uint32_t wanted = vcpu->stuck ? PARKING | VCPU_REQ_RUN : ~(uint32_t)VCPU_REQ_EXCLUSIVE;
 
+    if (cpus->turns) { /* others have their turn meanwhile */
+        atomic_store(&vcpu->sleeping, true);
+        return;
+    }
     g_mutex_lock(&cpus->mutex);
     atomic_store(&vcpu->sleeping, true);
     while (!vcpu->look && !(atomic_load(&vcpu->req) & wanted)) {
-        g_cond_wait(&vcpu->wake, &cpus->mutex);
+        g_cond_wait(wake_of(vcpu), &cpus->mutex);
     }
     vcpu->look = false;
     atomic_store(&vcpu->sleeping, false);
@@ -392,16 +419,16 @@ static void vcpu_park(struct vcpu *vcpu)
     g_cond_broadcast(&cpus->all_parked);
     while ((atomic_load(&vcpu->req) & PARKING) == VCPU_REQ_PAUSE) {
         if (!g_queue_is_empty(&vcpu->run_queue)) {
-            serve_run_queue(vcpu);
+            vcpu_serve_queue(vcpu);
             continue;
         }
-        g_cond_wait(&vcpu->wake, &cpus->mutex);
+        g_cond_wait(wake_of(vcpu), &cpus->mutex);
     }
     vcpu->parked = false;
     g_mutex_unlock(&cpus->mutex);
 }
 
-static void vcpu_run_once(struct vcpu *vcpu)
+void vcpu_run_once(struct vcpu *vcpu)
 {
     struct cpus *cpus = vcpu->cpus;
     enum run_exit exit;
@@ -451,7 +478,7 @@ static void *vcpu_thread(void *arg)
         }
         if (req & VCPU_REQ_RUN) {
             g_mutex_lock(&vcpu->cpus->mutex);
-            serve_run_queue(vcpu);
+            vcpu_serve_queue(vcpu);
             g_mutex_unlock(&vcpu->cpus->mutex);
         } else if (req & VCPU_REQ_PAUSE) {
             vcpu_park(vcpu);
@@ -499,7 +526,7 @@ static void unpark(struct vcpu *vcpu)
         vcpu->look = true; /* a reset, say */
     }
     if (!vcpu_rests(vcpu) || vcpu->look || atomic_load(&vcpu->req)) {
-        g_cond_signal(&vcpu->wake);
+        g_cond_signal(wake_of(vcpu));
     }
 }
 
@@ -597,6 +624,9 @@ bool cpus_set_one_insn(struct cpus *cpus, bool on, GError **error)
 
 static bool vcpu_start(struct vcpu *vcpu, GError **error)
 {
+    if (vcpu->cpus->turns) {
+        return turns_join(vcpu->cpus->turns, vcpu, error);
+    }
     int err = pthread_create(&vcpu->thread, NULL, vcpu_thread, vcpu);
 
     if (err) {
@@ -733,9 +763,15 @@ static void vcpu_end_thread(struct vcpu *vcpu)
 {
     struct cpus *cpus = vcpu->cpus;
 
+    if (cpus->turns) {
+        big_lock_release(cpus->lock);
+        turns_leave(cpus->turns, vcpu);
+        big_lock_acquire(cpus->lock);
+        return;
+    }
     vcpu_request(vcpu, VCPU_REQ_EXIT);
     g_mutex_lock(&cpus->mutex);
-    g_cond_signal(&vcpu->wake);
+    g_cond_signal(wake_of(vcpu));
     g_mutex_unlock(&cpus->mutex);
     big_lock_release(cpus->lock);
     pthread_join(vcpu->thread, NULL);
@@ -790,6 +826,9 @@ struct cpus *cpus_new(const struct accel_ops *accel, const struct accel_config *
         cpus_free(cpus);
         return NULL;
     }
+    if (cpus->config.single && accel->one_thread) {
+        cpus->turns = turns_new(cpus);
+    }
     mem->guard = (struct map_guard){map_park, map_unpark, cpus};
     io->guard = (struct map_guard){map_park, map_unpark, cpus};
     for (unsigned i = 0; i < topology->cpus; i++) {
@@ -815,14 +854,16 @@ static void end_threads(struct cpus *cpus)
     for (unsigned i = 0; i < cpus->n; i++) {
         vcpu_request(cpus->vcpu[i], VCPU_REQ_EXIT);
         g_mutex_lock(&cpus->mutex);
-        g_cond_signal(&cpus->vcpu[i]->wake);
+        g_cond_signal(wake_of(cpus->vcpu[i]));
         g_mutex_unlock(&cpus->mutex);
     }
     if (locked) {
         big_lock_release(cpus->lock);
     }
     for (unsigned i = 0; i < cpus->n; i++) {
-        if (cpus->vcpu[i]->thread_started) {
+        if (cpus->turns && cpus->vcpu[i]->thread_started) {
+            turns_leave(cpus->turns, cpus->vcpu[i]);
+        } else if (cpus->vcpu[i]->thread_started) {
             pthread_join(cpus->vcpu[i]->thread, NULL);
             cpus->vcpu[i]->thread_started = false;
         }
@@ -838,6 +879,8 @@ void cpus_free(struct cpus *cpus)
         return;
     }
     end_threads(cpus);
+    turns_free(cpus->turns);
+    cpus->turns = NULL;
     for (unsigned i = 0; i < cpus->n; i++) {
         cpus->vcpu[i]->ops->destroy(cpus->vcpu[i]);
     }

@@ -27,6 +27,7 @@
 struct cpu_state;
 struct cpu_model;
 struct cpu_support;
+struct turns;
 struct vcpu;
 struct cpus;
 
@@ -139,6 +140,7 @@ struct accel_ops {
     bool (*init)(struct cpus *, GError **);
     void (*finish)(struct cpus *);
     const struct vcpu_ops *vcpu;
+    bool one_thread;   /* all vCPUs can be run on one thread: accel_config.single */
     bool one_insn;     /* can execute one instruction at a time: cpus_set_one_insn() */
     bool patches_code; /* a software breakpoint is INT3 in the guest's memory: cpu/debug.h */
     /* Delivers a message-signalled interrupt to the local APICs. Any thread. */
@@ -215,6 +217,7 @@ struct accel_config {
     uint64_t cache_bytes;  /* for translations of all vCPUs */
     unsigned threshold;    /* executions of a block before it is translated */
     unsigned region_insns; /* most instructions of a translated region */
+    bool single;           /* all vCPUs on one thread, in turns */
     bool lockstep;         /* compare translated code with the interpreter */
     bool one_insn; /* execute one instruction at a time; others than the software CPU refuse */
     unsigned dirty_ring; /* KVM: entries of each vCPU's dirty ring; 0: bitmaps */
@@ -228,6 +231,7 @@ struct accel_config {
 struct cpus {
     const struct accel_ops *accel;
     struct accel_config config;
+    struct turns *turns; /* all vCPUs are on one thread (vcpu-turns.c); else NULL */
     void *accel_data;
     struct address_space *mem, *io;
     struct vclock *clock;
@@ -313,7 +317,9 @@ static inline void cpus_inject_nmi(struct cpus *cpus)
 }
 
 void vcpu_request(struct vcpu *vcpu, uint32_t bits); /* any thread; wakes and kicks */
-void vcpu_nmi(struct vcpu *vcpu);                    /* any thread: a non-maskable interrupt */
+/* The vCPU's own thread: it is waiting for another one in a loop; that is to run soon. */
+void vcpu_yield(struct vcpu *vcpu);
+void vcpu_nmi(struct vcpu *vcpu); /* any thread: a non-maskable interrupt */
 /* Runs fn(vcpu, arg) on the vCPU's thread at a boundary and waits. Not with the machine lock held.
  */
 void vcpu_run_on(struct vcpu *vcpu, void (*fn)(struct vcpu *, void *), void *arg);

@@ -32,8 +32,6 @@ needs_iret = unittest.skipIf(
 soft_only = unittest.skipIf(ACCEL == "kvm", "of the software CPU only")
 
 
-LOCKSTEP = "x-lockstep=on" in ACCEL
-one_vcpu_only = unittest.skipIf(LOCKSTEP, "lockstep works with one vCPU")
 TRANSLATES = ACCEL.startswith("tcg") and "x-translate=off" not in ACCEL
 
 
@@ -58,7 +56,7 @@ class Hot(unittest.TestCase):
 
     @soft_only
     def test_results(self):
-        for cpus in ("1",) if LOCKSTEP else ("1", "2"):  # locked operations differ when others are there
+        for cpus in "1", "2":  # locked operations are others when nobody else is there
             with Machine("-kernel", guest("hot64"), "-smp", cpus, "-no-shutdown") as m:
                 m.expect(r"good")
 
@@ -67,6 +65,27 @@ class Hot(unittest.TestCase):
         with Machine("-kernel", guest("hot64"), "-no-shutdown") as m:
             m.expect(r"good")
             self.assertEqual(m.qmp.command("godwit-query-jit")["regions"] > 0, TRANSLATES)
+
+
+class Threads(unittest.TestCase):
+    """-accel tcg,thread=: a thread for each vCPU, or one for all."""
+
+    def threads(self, thread):
+        with godwit.Machine("-accel", "tcg,thread=" + thread, "-kernel", guest("smp"), "-append", "4",
+                            "-smp", "4") as m:
+            ids = {cpu["thread-id"] for cpu in m.qmp.command("query-cpus-fast")}
+            for tid in ids:
+                self.assertTrue(os.path.exists(f"/proc/{m.process.pid}/task/{tid}"))
+            self.assertEqual(m.wait(), 0)  # all four were seen, and the guest powered off
+            return len(ids)
+
+    @soft_only
+    def test_single(self):
+        self.assertEqual(self.threads("single"), 1)
+
+    @soft_only
+    def test_multi(self):
+        self.assertEqual(self.threads("multi"), 4)
 
 
 class Lockstep(unittest.TestCase):
@@ -258,11 +277,9 @@ class Interrupts(unittest.TestCase):
     def test_smp_1(self):
         self.smp(1)
 
-    @one_vcpu_only
     def test_smp_2(self):
         self.smp(2)
 
-    @one_vcpu_only
     def test_smp_4(self):
         self.smp(4)
 
@@ -381,7 +398,6 @@ class MachineCheck(unittest.TestCase):
             self.assertIn("help mce", self.mce(m, "0 9"))
             self.assertEqual([e for e in m.qmp.events if e["event"] == "MEMORY_FAILURE"], [])
 
-    @one_vcpu_only
     def test_broadcast(self):
         with self.start("", "-smp", "2") as m:
             # the other vCPU waits for its start, so it can take none

@@ -9,7 +9,6 @@
  * Intel's behaviour: 66 is ignored on near branches in 64-bit mode.
  */
 #include "cpu/x86/soft/op-int.h"
-#include <sched.h>
 
 OP(op_nop)
 {
@@ -592,7 +591,7 @@ OP(op_pause)
         /* The lock's holder may be waiting for this host processor. Where there is none, yielding
          * would only give a busy host's other programs what is ours. */
         if (++c->blocks->pauses % 64 == 0 && others_run(c->vcpu)) {
-            sched_yield();
+            vcpu_yield(c->vcpu);
         }
     }
     NEXT;

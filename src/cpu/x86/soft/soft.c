@@ -349,9 +349,11 @@ static bool soft_init(struct cpus *cpus, GError **error)
 {
     struct cpu_support support;
 
-    if (cpus->config.lockstep && cpus->max > 1) {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
-                    "x-lockstep=on works with one vCPU, not with %u", cpus->max);
+    if (cpus->config.lockstep && cpus->max > 1 && !cpus->config.single) {
+        g_set_error(
+            error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+            "x-lockstep=on with %u vCPUs needs thread=single: others must not run meanwhile",
+            cpus->max);
         return false;
     }
     if (!soft_probe(&support, error) || !cpu_model_filter(cpus->model, &support, error)) {
@@ -416,6 +418,7 @@ static bool soft_translation_stats(struct cpus *cpus, struct translation_stats *
 const struct accel_ops accel_soft = {
     .name = "tcg",
     .one_insn = true,
+    .one_thread = true,
     .probe = soft_probe,
     .init = soft_init,
     .finish = soft_finish,
