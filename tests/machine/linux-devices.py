@@ -52,6 +52,30 @@ class Watchdogs(initramfs.Shell, unittest.TestCase):
         self.assertEqual(m.wait(), 0)
 
 
+class Smbus(initramfs.Shell, unittest.TestCase):
+    """By the drivers of both controllers: what the memory modules tell, blocks read and written."""
+
+    def test_eeproms(self):
+        for board, method in ("q35", "SMBus using PCI interrupt"), ("pc", "SMBus Host Controller at 0xb100"):
+            with self.subTest(board):
+                m = Machine("-M", board, "-m", "384", "-kernel", self.kernel.image, "-initrd",
+                            self.initrd, "-append", "console=ttyS0 quiet")
+                self.addCleanup(m.close)
+                self.shell(m)
+                self.command(m, "load i2c_i801 i2c_piix4 i2c_dev")
+                self.assertIn(method, self.command(m, "dmesg"))
+                self.assertIn("50 51 52 53 54 55 56 57", self.command(m, "i2cdetect -y -a 0"))
+                rows = self.command(m, "i2cdump -y 0 0x50 b").splitlines()
+                self.assertRegex(rows[1], "^00: 80 08 08 0e")
+                self.assertRegex(rows[2], "^10: .* 40 ")  # 256 MiB, the first of two
+                if board == "q35":
+                    self.assertEqual(self.command(m, "i2cdump -y 0 0x50 i").splitlines(), rows)
+                self.command(m, "i2cset -y 0 0x57 0x40 1 2 3 4 5 s")
+                self.assertRegex(self.command(m, "i2cdump -y 0 0x57 b").splitlines()[5],
+                                 "^40: 01 02 03 04 05 00")
+                self.assertEqual(self.command(m, "i2cget -y 0 0x57 0x41 w"), "0x0302\n")
+
+
 class Panics(initramfs.Shell, unittest.TestCase):
     """By the panic device that ACPI tells of; that on PCI is linux-black-box.py's."""
 
@@ -143,9 +167,10 @@ def prepare(folder):
     kernel, cloud = initramfs.Kernel("generic"), initramfs.Kernel("cloud")
     page, crash = compile_static(folder, "page"), compile_static(folder, "crash-kernel")
     initrd = initramfs.make(os.path.join(folder, "generic"), kernel,
-                            ["i6300esb", "ib700wdt", "lpc_ich", "iTCO_wdt"], {"/bin/page": page})
-    Watchdogs.kernel = MemoryFailure.kernel = kernel
-    Watchdogs.initrd = MemoryFailure.initrd = initrd
+                            ["i6300esb", "ib700wdt", "lpc_ich", "iTCO_wdt", "i2c_i801", "i2c_piix4",
+                             "i2c_dev"], {"/bin/page": page})
+    Watchdogs.kernel = MemoryFailure.kernel = Smbus.kernel = kernel
+    Watchdogs.initrd = MemoryFailure.initrd = Smbus.initrd = initrd
     Panics.cloud = cloud
     Panics.cloud_initrd = initramfs.make(os.path.join(folder, "cloud"), cloud, ["pvpanic_mmio", "pvpanic_pci"],
                                          {"/bin/crash-kernel": crash, "/kernel": cloud.image})

@@ -860,9 +860,9 @@ static void test_smbus_blocks(struct bare_bus *bus)
     bus_outb(bus, 0x704, 0xaf);
     bus_outb(bus, 0x702, 6 << 2 | 0x40);
     for (unsigned i = 1; i < 4; i++) {
-        g_assert_cmphex(bus_inb(bus, 0x700) & 0x83, ==, 0x81);
-        if (i == 3) {
-            bus_outb(bus, 0x702, 6 << 2 | 0x20); /* the last */
+        g_assert_cmphex(bus_inb(bus, 0x700) & 0x83, ==, i < 3 ? 0x81 : 0x82);
+        if (i == 2) {
+            bus_outb(bus, 0x702, 6 << 2 | 0x20); /* the next is the last */
         }
         g_assert_cmpuint(bus_inb(bus, 0x707), ==, data[i]);
         bus_outb(bus, 0x700, 0x80);

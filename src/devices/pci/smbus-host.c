@@ -174,18 +174,26 @@ static void block_buffered(struct smbus_host *h, struct smbus_eeprom_state *e, b
     finish(h, STS_INTR);
 }
 
-/* One byte of a block; the guest takes it, or gives the next, and clears BYTE_DONE. */
-static void byte_step(struct smbus_host *h, struct smbus_eeprom_state *e)
+/* One byte of a block; the guest takes it, or gives the next, and clears BYTE_DONE. A reader that
+ * wants no more than the next byte has said so by then (LAST_BYTE). */
+static void byte_step(struct smbus_host *h, struct smbus_eeprom_state *e, bool i2c)
 {
     struct smbus_state *s = h->s;
+    bool read = s->address & 1, last = read && (s->control & CNT_LAST_BYTE);
 
-    if (s->address & 1) {
+    if (read) {
         s->block[0] = eeprom_read(e);
     } else {
         eeprom_write(e, s->block[0]);
     }
-    s->left--;
+    if (!i2c) {
+        s->left--;
+        last |= s->left == 0;
+    }
     s->status |= STS_BYTE_DONE;
+    if (last) {
+        finish(h, STS_INTR);
+    }
 }
 
 static void bytewise_start(struct smbus_host *h, struct smbus_eeprom_state *e, bool i2c)
@@ -195,11 +203,10 @@ static void bytewise_start(struct smbus_host *h, struct smbus_eeprom_state *e, b
     e->at = i2c ? s->data[1] : s->command;
     if (i2c) {
         s->address |= 1;
-        s->left = BLOCK_BYTES; /* until LAST_BYTE */
     } else {
         s->left = s->address & 1 ? (s->data[0] = eeprom_read(e)) : s->data[0];
     }
-    if (s->left == 0 || s->left > BLOCK_BYTES) {
+    if (!i2c && (s->left == 0 || s->left > BLOCK_BYTES)) {
         s->left = 0;
         finish(h, STS_DEV_ERR);
         return;
@@ -207,7 +214,7 @@ static void bytewise_start(struct smbus_host *h, struct smbus_eeprom_state *e, b
     s->block_at = 0;
     s->bytewise = true;
     s->status |= STS_BUSY;
-    byte_step(h, e);
+    byte_step(h, e, i2c);
 }
 
 static void byte_done_cleared(struct smbus_host *h)
@@ -216,13 +223,10 @@ static void byte_done_cleared(struct smbus_host *h)
     struct smbus_eeprom_state *e = addressed(h);
     bool i2c = CNT_COMMAND(s->control) == CMD_I2C_READ;
 
-    if (!e) {
+    if (!e || (!i2c && s->left == 0)) { /* the guest has changed the registers meanwhile */
         finish(h, STS_DEV_ERR);
-    } else if ((s->address & 1 && s->control & CNT_LAST_BYTE) || (!i2c && s->left == 0)) {
-        finish(h, STS_INTR);
     } else {
-        s->left = i2c ? BLOCK_BYTES : s->left;
-        byte_step(h, e);
+        byte_step(h, e, i2c);
     }
 }
 
