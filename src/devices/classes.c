@@ -34,6 +34,7 @@
 #include "devices/pflash.h"
 #include "devices/virtio/virtio-balloon.h"
 #include "devices/virtio/virtio-blk.h"
+#include "devices/virtio/virtio-mem.h"
 #include "devices/virtio/virtio-net.h"
 #include "devices/virtio/virtio-rng.h"
 #include "devices/virtio/virtio-serial.h"
@@ -85,6 +86,7 @@ const struct device_class *const device_classes[] = {
     &vga_class,
     &virtio_balloon_pci_class,
     &virtio_blk_pci_class,
+    &virtio_mem_pci_class,
     &virtio_net_pci_class,
     &virtio_rng_pci_class,
     &virtio_serial_pci_class,

@@ -1,5 +1,5 @@
 /*
- * Where memory may be plugged in: a range of addresses and a number of slots, the board's. Machine
+ * Where memory may be plugged in: a range of addresses, and a number of slots, the board's. Machine
  * lock held.
  */
 #ifndef DEVICES_MEMORY_SLOTS_H
@@ -8,10 +8,19 @@
 #include "devices/core/device.h"
 
 #define MEMORY_SLOTS_MAX  256
+#define MEMORY_RANGES_MAX 512
 
 /* Alignment of what is plugged in, as clients of QEMU know it, and room that each slot has beside
  * its memory so that any alignment can be had. */
 #define MEMORY_SLOT_ALIGN 0x200000ull
+
+/* Addresses that a device has for its memory, part of the device. */
+struct memory_range {
+    struct device *dev;
+    gpa_t addr; /* before memory_place(): 0 is any */
+    uint64_t bytes;
+    uint64_t plugged; /* so many of them are memory that the guest can use */
+};
 
 struct memory_slots {
     gpa_t base;     /* of the range */
@@ -20,8 +29,18 @@ struct memory_slots {
     unsigned n;     /* slots */
     unsigned n_nodes;
     struct device *dimm[MEMORY_SLOTS_MAX];
+    struct memory_range *range[MEMORY_RANGES_MAX]; /* n_ranges of them */
+    unsigned n_ranges;
     struct device *controller; /* acpi-memhp.h; NULL: nobody is told */
 };
+
+/* Gives it a place, at a multiple of align. */
+bool memory_place(struct memory_slots *slots, struct memory_range *range, uint64_t align,
+                  GError **error);
+void memory_unplace(struct memory_slots *slots,
+                    struct memory_range *range); /* not placed is fine */
+/* The object named memdev that nobody else uses, of env; NULL and *error. */
+struct object *memory_take_backend(struct device_env *env, const char *memdev, GError **error);
 
 extern const struct device_class pc_dimm_class, acpi_memhp_class;
 
@@ -32,7 +51,7 @@ struct dimm_info {
     const char *memdev; /* the id */
 };
 void pc_dimm_info(const struct device *dimm, struct dimm_info *info);
-/* Of all DIMMs. */
+/* Of all devices. */
 uint64_t memory_slots_plugged_bytes(const struct memory_slots *slots); /* NULL: 0 */
 
 /* The ACPI registers. pm: whose general purpose event 3 tells. */

@@ -7,12 +7,6 @@
 #include "devices/core/object.h"
 #include "devices/memory-slots.h"
 
-#include <inttypes.h>
-
-#define MEMORY_KINDS                                                                               \
-    (1u << OBJECT_TYPE_MEMORY_BACKEND_RAM | 1u << OBJECT_TYPE_MEMORY_BACKEND_FILE |                \
-     1u << OBJECT_TYPE_MEMORY_BACKEND_MEMFD)
-
 struct pc_dimm {
     struct device dev;
     struct {
@@ -23,25 +17,11 @@ struct pc_dimm {
     } cfg;
     struct object *memory;
     struct region region;
+    struct memory_range range;
     bool placed;
 };
 
 /* ---- a place */
-
-static uint64_t bytes_of(const struct device *dimm)
-{
-    return dimm ? ((const struct pc_dimm *)dimm)->region.size : 0;
-}
-
-uint64_t memory_slots_plugged_bytes(const struct memory_slots *slots)
-{
-    uint64_t sum = 0;
-
-    for (unsigned i = 0; slots && i < slots->n; i++) {
-        sum += bytes_of(slots->dimm[i]);
-    }
-    return sum;
-}
 
 static bool choose_slot(struct pc_dimm *d, const struct memory_slots *slots, GError **error)
 {
@@ -67,117 +47,24 @@ static bool choose_slot(struct pc_dimm *d, const struct memory_slots *slots, GEr
     return false;
 }
 
-/* Another DIMM that a range meets; NULL: none. */
-static const struct pc_dimm *in_the_way(const struct memory_slots *slots, gpa_t addr,
-                                        uint64_t bytes)
-{
-    for (unsigned i = 0; i < slots->n; i++) {
-        const struct pc_dimm *other = (const struct pc_dimm *)slots->dimm[i];
-
-        if (other && addr < other->cfg.addr + other->region.size &&
-            other->cfg.addr < addr + bytes) {
-            return other;
-        }
-    }
-    return NULL;
-}
-
-static bool check_addr(const struct pc_dimm *d, const struct memory_slots *slots, uint64_t bytes,
-                       GError **error)
-{
-    gpa_t addr = d->cfg.addr;
-    const struct pc_dimm *other;
-
-    if (addr % MEMORY_SLOT_ALIGN) {
-        g_set_error(error, DEVICE_ERROR, 0, "address must be aligned to 0x%llx bytes",
-                    MEMORY_SLOT_ALIGN);
-        return false;
-    }
-    if (addr < slots->base || bytes > slots->bytes || addr - slots->base > slots->bytes - bytes) {
-        g_set_error(error, DEVICE_ERROR, 0,
-                    "can't add memory device [0x%" PRIx64 ":0x%" PRIx64
-                    "], usable range for memory devices [0x%" PRIx64 ":0x%" PRIx64 "]",
-                    addr, bytes, slots->base, slots->bytes);
-        return false;
-    }
-    other = in_the_way(slots, addr, bytes);
-    if (other) {
-        g_set_error(error, DEVICE_ERROR, 0, "address range conflicts with memory device id='%s'",
-                    other->dev.id ? other->dev.id : "(unnamed)");
-        return false;
-    }
-    return true;
-}
-
-static bool choose_addr(struct pc_dimm *d, const struct memory_slots *slots, uint64_t bytes,
-                        GError **error)
-{
-    gpa_t addr = slots->base;
-    const struct pc_dimm *other;
-
-    if (d->cfg.addr) {
-        return check_addr(d, slots, bytes, error);
-    }
-    while ((other = in_the_way(slots, addr, bytes))) {
-        addr = other->cfg.addr + other->region.size;
-    }
-    if (addr - slots->base > slots->bytes || bytes > slots->bytes - (addr - slots->base)) {
-        g_set_error(error, DEVICE_ERROR, 0,
-                    "could not find position in guest address space for memory device - memory "
-                    "fragmented due to alignments");
-        return false;
-    }
-    d->cfg.addr = addr;
-    return true;
-}
-
-static bool check_size(const struct memory_slots *slots, uint64_t bytes, GError **error)
-{
-    uint64_t used = memory_slots_plugged_bytes(slots);
-
-    if (bytes % MEMORY_SLOT_ALIGN) {
-        g_set_error(error, DEVICE_ERROR, 0, "backend memory size must be multiple of 0x%llx",
-                    MEMORY_SLOT_ALIGN);
-        return false;
-    }
-    if (bytes > slots->limit - used) {
-        g_set_error(error, DEVICE_ERROR, 0,
-                    "not enough space, currently 0x%" PRIx64
-                    " in use of total space for memory devices 0x%" PRIx64,
-                    used, slots->limit);
-        return false;
-    }
-    return true;
-}
-
 /* ---- the device */
-
-static bool take_memory(struct pc_dimm *d, GError **error)
-{
-    if (!d->cfg.memdev) {
-        g_set_error(error, DEVICE_ERROR, 0, "'memdev' property must be set");
-        return false;
-    }
-    d->memory = object_use(d->dev.env, d->cfg.memdev, MEMORY_KINDS, "memdev", error);
-    if (d->memory && d->memory->users > 1) {
-        g_set_error(error, DEVICE_ERROR, 0, "can't use already busy memdev: %s", d->cfg.memdev);
-        return false;
-    }
-    return d->memory != NULL;
-}
 
 static bool pc_dimm_realize(struct device *dev, GError **error)
 {
     struct pc_dimm *d = (struct pc_dimm *)dev;
     struct memory_slots *slots = dev->env->memory_slots;
-    uint64_t bytes;
 
     if (!slots || !slots->n) {
         g_set_error(error, DEVICE_ERROR, 0,
                     "no slots where allocated, please specify the 'slots' option");
         return false;
     }
-    if (!take_memory(d, error)) {
+    if (!d->cfg.memdev) {
+        g_set_error(error, DEVICE_ERROR, 0, "'memdev' property must be set");
+        return false;
+    }
+    d->memory = memory_take_backend(dev->env, d->cfg.memdev, error);
+    if (!d->memory) {
         return false;
     }
     if (d->cfg.node >= MAX(slots->n_nodes, 1)) {
@@ -186,13 +73,17 @@ static bool pc_dimm_realize(struct device *dev, GError **error)
                     d->cfg.node, MAX(slots->n_nodes, 1));
         return false;
     }
-    bytes = d->memory->ram->size;
-    if (!check_size(slots, bytes, error) || !choose_slot(d, slots, error) ||
-        !choose_addr(d, slots, bytes, error)) {
+    d->range = (struct memory_range){.dev = dev,
+                                     .addr = d->cfg.addr,
+                                     .bytes = d->memory->ram->size,
+                                     .plugged = d->memory->ram->size};
+    if (!choose_slot(d, slots, error) ||
+        !memory_place(slots, &d->range, MEMORY_SLOT_ALIGN, error)) {
         return false;
     }
-    d->region =
-        (struct region){.name = "dimm", .kind = REGION_RAM, .size = bytes, .ram = d->memory->ram};
+    d->cfg.addr = d->range.addr;
+    d->region = (struct region){
+        .name = "dimm", .kind = REGION_RAM, .size = d->range.bytes, .ram = d->memory->ram};
     address_space_map(dev->env->mem, d->cfg.addr, &d->region, 0);
     slots->dimm[d->cfg.slot] = dev;
     d->placed = true;
@@ -205,6 +96,7 @@ static void pc_dimm_unrealize(struct device *dev)
 
     if (d->placed) {
         address_space_unmap(dev->env->mem, &d->region);
+        memory_unplace(dev->env->memory_slots, &d->range);
         dev->env->memory_slots->dimm[d->cfg.slot] = NULL;
     }
     object_release(d->memory);

@@ -228,7 +228,7 @@ bool machine_unplug(struct machine *m, const char *id, GError **error)
     if (!may_hotplug(m, dev->class, dev->class->bus == BUS_PCI ? pci->bus->name : NULL, error)) {
         return false;
     }
-    if (dev->class->bus == BUS_PCI) {
+    if (dev->class->bus == BUS_PCI && !dev->class->unplug_request) {
         return pci->bus->hotplug->unplug_request(pci->bus->hotplug_opaque, pci, error);
     }
     if (dev->class->unplug_request) {

@@ -8,6 +8,7 @@
 #include "cpu/vcpu-stream.h"
 #include "devices/memory-slots.h"
 #include "devices/pci/pci.h"
+#include "devices/virtio/virtio-mem.h"
 #include "migration/record.h"
 #include "qapi/json.h"
 #include <inttypes.h>
@@ -117,6 +118,14 @@ static struct godwit_stream_device *describe_device(const struct device *dev, co
 
         pc_dimm_info(dev, &dimm);
         d->address = g_strdup_printf("0x%" PRIx64 " in slot %u", dimm.addr, dimm.slot);
+    }
+    if (device_is(dev, &virtio_mem_pci_class)) {
+        struct virtio_mem_info mem;
+        g_autofree char *slot = d->address;
+
+        virtio_mem_info(dev, &mem);
+        d->address = g_strdup_printf("%s, memory at 0x%" PRIx64 " in blocks of 0x%" PRIx64, slot,
+                                     mem.addr, mem.block_bytes);
     }
     return d;
 }

@@ -6,6 +6,7 @@
 #include "devices/acpi-cpuhp.h"
 #include "devices/core/object.h"
 #include "devices/memory-slots.h"
+#include "devices/virtio/virtio-mem.h"
 #include "qapi-commands.h"
 
 static void add_ost(struct acpiost_info_list *list, enum acpi_slot_type type, unsigned slot,
@@ -64,6 +65,26 @@ static struct memory_device_info *memory_device_new(const struct device *dimm)
     return info;
 }
 
+static struct memory_device_info *virtio_mem_new(const struct device *dev)
+{
+    struct memory_device_info *info = g_new0(struct memory_device_info, 1);
+    struct virtio_mem_device_info *data = g_new0(struct virtio_mem_device_info, 1);
+    struct virtio_mem_info m;
+
+    virtio_mem_info(dev, &m);
+    info->type = MEMORY_DEVICE_INFO_KIND_VIRTIO_MEM;
+    info->u.virtio_mem.data = data;
+    data->id = g_strdup(dev->id);
+    data->memaddr = m.addr;
+    data->requested_size = m.requested_bytes;
+    data->size = m.plugged_bytes;
+    data->max_size = m.max_bytes;
+    data->block_size = m.block_bytes;
+    data->node = m.node;
+    data->memdev = g_strdup_printf("/objects/%s", m.memdev);
+    return info;
+}
+
 struct memory_device_info_list *qmp_query_memory_devices(struct qmp_call *call, GError **errp)
 {
     struct memory_device_info_list *list = memory_device_info_list_new();
@@ -72,6 +93,11 @@ struct memory_device_info_list *qmp_query_memory_devices(struct qmp_call *call, 
     for (unsigned i = 0; slots && i < slots->n; i++) {
         if (slots->dimm[i]) {
             memory_device_info_list_append(list, memory_device_new(slots->dimm[i]));
+        }
+    }
+    for (unsigned i = 0; slots && i < slots->n_ranges; i++) {
+        if (device_is(slots->range[i]->dev, &virtio_mem_pci_class)) {
+            memory_device_info_list_append(list, virtio_mem_new(slots->range[i]->dev));
         }
     }
     return list;

@@ -11,6 +11,7 @@
 #include "devices/core/object.h"
 #include "devices/isa/mc146818rtc.h"
 #include "devices/virtio/virtio-balloon.h"
+#include "devices/virtio/virtio-mem.h"
 #include "machine/objects.h"
 #include "monitor/qom-types.h"
 #include "monitor/qom-user.h"
@@ -204,6 +205,54 @@ static bool is_balloon(struct machine *m, const struct qom_object *object)
     return object->device && device_is(object->device, &virtio_balloon_pci_class);
 }
 
+/* ---- of virtio-mem */
+
+static bool get_mem_size(struct machine *m, const struct qom_object *object,
+                         struct json_object **value, GError **errp)
+{
+    struct virtio_mem_info info;
+
+    virtio_mem_info(object->device, &info);
+    *value = json_object_new_uint64(info.plugged_bytes);
+    return true;
+}
+
+static bool get_mem_requested(struct machine *m, const struct qom_object *object,
+                              struct json_object **value, GError **errp)
+{
+    struct virtio_mem_info info;
+
+    virtio_mem_info(object->device, &info);
+    *value = json_object_new_uint64(info.requested_bytes);
+    return true;
+}
+
+static bool get_mem_addr(struct machine *m, const struct qom_object *object,
+                         struct json_object **value, GError **errp)
+{
+    struct virtio_mem_info info;
+
+    virtio_mem_info(object->device, &info);
+    *value = json_object_new_uint64(info.addr);
+    return true;
+}
+
+static bool set_mem_requested(struct machine *m, const struct qom_object *object,
+                              struct json_object *value, GError **errp)
+{
+    if (!json_object_is_type(value, json_type_int) || json_object_get_int64(value) < 0) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
+                    "Invalid parameter type for 'requested-size', expected: integer");
+        return false;
+    }
+    return virtio_mem_request((struct device *)object->device, json_object_get_uint64(value), errp);
+}
+
+static bool is_virtio_mem(struct machine *m, const struct qom_object *object)
+{
+    return object->device && device_is(object->device, &virtio_mem_pci_class);
+}
+
 static bool is_vcpu(struct machine *m, const struct qom_object *object)
 {
     return object->vcpu != NULL;
@@ -231,6 +280,9 @@ static const struct special {
     {"crash-information", "GuestPanicInformation", is_vcpu, get_crash},
     {"guest-stats", "guest statistics", is_balloon, get_stats},
     {"guest-stats-polling-interval", "int", is_balloon, get_stats_interval, set_stats_interval},
+    {"size", "size", is_virtio_mem, get_mem_size},
+    {"requested-size", "size", is_virtio_mem, get_mem_requested, set_mem_requested},
+    {"memaddr", "uint64", is_virtio_mem, get_mem_addr},
     {"date", "struct tm", is_rtc, get_date},
     {"rtc-time", "struct tm", is_machine_with_rtc, get_rtc_time},
 };
@@ -367,6 +419,19 @@ static void list_object_members(const char *name, struct object_property_info_li
     }
 }
 
+/* Whether the device's class lists a property of that name too. */
+static bool is_of_class(const struct qom_object *object, const char *name)
+{
+    const struct property *p;
+
+    for (unsigned i = 0; (p = property_nth(object, i)); i++) {
+        if (strcmp(p->name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void list_properties(struct machine *m, const struct qom_object *object,
                             struct object_property_info_list *list)
 {
@@ -375,7 +440,7 @@ static void list_properties(struct machine *m, const struct qom_object *object,
         add_info(list, "realized", g_strdup("bool"));
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(specials); i++) {
-        if (specials[i].applies(m, object)) {
+        if (specials[i].applies(m, object) && !is_of_class(object, specials[i].name)) {
             add_info(list, specials[i].name, g_strdup(specials[i].type));
         }
     }

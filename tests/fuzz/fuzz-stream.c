@@ -3,7 +3,8 @@
  * printed. An input is a sequence of records; their lengths and checksums are made right first, so
  * that what is behind them is reached.
  *
- * Without libFuzzer (-DFUZZ) it changes a good stream at random: fuzz-stream [ROUNDS].
+ * Without libFuzzer (-DFUZZ) it changes a good stream at random: fuzz-stream [ROUNDS]; with a path
+ * instead it writes the good one there, as a seed.
  */
 #include "migration/crc32c.h"
 #include "migration/migration-priv.h"
@@ -139,6 +140,9 @@ int main(int argc, char **argv)
     unsigned rounds = argc > 1 ? (unsigned)g_ascii_strtoull(argv[1], NULL, 10) : 3000;
     g_autoptr(GByteArray) good = good_stream(the_machine());
 
+    if (argc > 1 && !rounds) {
+        g_assert_true(g_file_set_contents(argv[1], (char *)good->data, good->len, NULL));
+    }
     for (unsigned round = 0; round < rounds; round++) {
         g_autoptr(GRand) rand = g_rand_new_with_seed(round);
         g_autofree uint8_t *bad = g_memdup2(good->data, good->len);

@@ -136,6 +136,27 @@ class Hotplug(unittest.TestCase):
                          {"device": "d", "path": "/machine/peripheral/d"})
         self.assertEqual(len(m.qmp.command("query-memory-devices")), 1)
 
+    def test_virtio_mem(self):
+        """As much more as the host asks for, while the guest works; then some of it back."""
+        m = self.boot("-m", "256,maxmem=1G", "-object", "memory-backend-ram,id=m0,size=512M",
+                      "-device", "virtio-mem-pci,id=vm0,memdev=m0",
+                      append="memhp_default_state=online_movable")
+        before = self.total(m)
+        for size in (256 << 20, 128 << 20):
+            m.qmp.command("qom-set", path="/machine/peripheral/vm0", property="requested-size",
+                          value=size)
+            while m.qmp.event("MEMORY_DEVICE_SIZE_CHANGE", 120)["data"]["size"] != size:
+                pass
+            self.assertEqual(m.qmp.command("query-memory-devices")[0]["data"]["size"], size)
+            self.command(m, "head -c 200000000 /dev/zero >/tmp/x; md5sum /tmp/x; rm /tmp/x")
+            self.assertEqual(self.total(m), before + size // 1024)
+        m.qmp.command("system_reset")
+        while m.qmp.event("MEMORY_DEVICE_SIZE_CHANGE", 120)["data"]["size"]:
+            pass
+        m.expect(PROMPT, BOOT_S)
+        while m.qmp.command("query-memory-devices")[0]["data"]["size"] != 128 << 20:
+            self.command(m, "usleep 99999")
+
     def test_cpus(self):
         """Two more in any order, then one out and in again; a reset keeps them."""
         m = self.boot("-smp", "1,maxcpus=3,sockets=1,cores=3")

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """A Linux guest that checks its memory and appends to a log on its disk goes from process to process: no line
-is lost or comes twice, and the sums are right."""
+is lost or comes twice, and the sums are right. MOVES=N has it go N times for each number of CPUs, with most of
+its memory in use."""
+import itertools
 import os
 import re
 import socket
@@ -14,10 +16,12 @@ import initramfs
 from godwit import Machine
 
 LIMIT = 120 * godwit.TIME_FACTOR
+MOVES = int(os.environ.get("MOVES", "0"))
+RAM, FILE = (128, 36) if MOVES else (192, 8)  # MiB; two of such files lie in memory
 MODULES = ["virtio_pci", "virtio_blk"]
 # A file of memory is copied and summed up, then a sector of the disk gets the number of the round.
-WORK = """#!/bin/sh
-dd if=/dev/urandom of=/tmp/a bs=1M count=8 2>/dev/null
+WORK = f"""#!/bin/sh
+dd if=/dev/urandom of=/tmp/a bs=1M count={FILE} 2>/dev/null
 want=$(md5sum </tmp/a)
 n=0
 while [ ! -e /tmp/stop ]; do
@@ -40,7 +44,7 @@ class Travels(initramfs.Shell, unittest.TestCase):
             file.truncate(8 << 20)
 
     def machine(self, *args):
-        m = Machine("-smp", str(self.cpus), "-cpu", "qemu64,-pni", "-m", "192", "-kernel",
+        m = Machine("-smp", str(self.cpus), "-cpu", "qemu64,-pni", "-m", str(RAM), "-kernel",
                     self.kernel.image, "-initrd", self.initrd, "-append", "console=ttyS0 quiet",
                     "-blockdev", f"driver=file,node-name=d0,filename={self.disk}",
                     "-device", "virtio-blk-pci,drive=d0", *args)
@@ -95,7 +99,7 @@ class Travels(initramfs.Shell, unittest.TestCase):
         self.shell(m)
         m.send("sh /work\n")
         m.expect(r"round 2\.", LIMIT)
-        for how in ways:
+        for how in itertools.islice(itertools.cycle(ways), MOVES) if MOVES else ways:
             m = self.move(m, how)
             m.expect(r"round \d+\.\r\nround \d+\.", LIMIT)
         m.send("\x03")
@@ -115,7 +119,7 @@ class Travels(initramfs.Shell, unittest.TestCase):
         self.travel(1, ("unix", "exec", "tcp", "fd"))
 
     def test_two_cpus(self):
-        self.travel(2, ("fd", "unix"))
+        self.travel(2, ("fd", "unix", "tcp", "exec") if MOVES else ("fd", "unix"))
 
 
 if __name__ == "__main__":
@@ -126,7 +130,7 @@ if __name__ == "__main__":
             with open(work, "w", encoding="ascii") as file:
                 file.write(WORK)
             Travels.initrd = initramfs.make(folder, Travels.kernel, MODULES, {"/work": work},
-                                            rc="mount -t tmpfs tmpfs /tmp 2>/dev/null\nload virtio_pci virtio_blk\n")
+                                            rc="mount -t tmpfs -o size=80% tmpfs /tmp 2>/dev/null\nload virtio_pci virtio_blk\n")
             unittest.main(verbosity=2)
     except initramfs.Missing as why:
         print(f"skipped: {why}")

@@ -15,6 +15,7 @@
 #include "qapi-visit.h"
 
 #include "devices/virtio/virtio-blk.h"
+#include "devices/virtio/virtio-mem.h"
 #include "devices/virtio/virtio-mmio.h"
 #include "devices/virtio/virtio-serial.h"
 
@@ -64,7 +65,7 @@ static struct bare_bus *class_bus(const struct device_class *class)
     if (!is_host_bridge(class)) {
         g_assert_nonnull(q35_host_create(&bus->env, NULL, NULL));
     }
-    if (class == &pc_dimm_class || class == &acpi_memhp_class) {
+    if (class == &pc_dimm_class || class == &acpi_memhp_class || class == &virtio_mem_pci_class) {
         memory_init(bus);
     }
     if (class == &vmcoreinfo_class || class == &vmgenid_class) {
@@ -107,7 +108,7 @@ static struct device *class_device(const struct device_class *class, struct bare
                       block_node_add(bus->env.block, &o, &error));
         g_assert_true(device_set_property(dev, "drive", "n0", &error));
     }
-    if (class == &pc_dimm_class) {
+    if (class == &pc_dimm_class || class == &virtio_mem_pci_class) {
         g_assert_true(device_set_property(dev, "memdev", "m0", &error));
     }
     if (class == &mc146818rtc_class) {

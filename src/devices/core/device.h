@@ -98,7 +98,8 @@ struct device_class {
      * caller. Classes with it have the property bootindex. NULL: it cannot be booted from. */
     char *(*boot_path)(struct device *);
     /* Without a bus: the device is there, tell the guest; ask the guest to give it up (what comes
-     * of it is system_device_unplugged() or system_note_unplug_failed()), NULL: it goes at once. */
+     * of it is system_device_unplugged() or system_note_unplug_failed()), NULL: it goes at once.
+     * With a bus: the device's own word on it comes before the bus's. */
     void (*plugged)(struct device *);
     bool (*unplug_request)(struct device *, GError **);
     const struct display_ops *display; /* of a display adapter (display/display.h), else NULL */

@@ -139,20 +139,20 @@ static bool ram_init(struct machine *m, struct pc *q, GError **error)
     return true;
 }
 
-/* Behind the RAM, whole GiB: room for what may be plugged in, and for each slot one GiB more, so
- * that nobody has to look for a place. */
+/* Behind the RAM, whole GiB: room for what may be plugged in, and for each slot and what has none
+ * one GiB more, so that nobody has to look for a place. */
 static bool memory_slots_init(struct machine *m, struct pc *q, GError **error)
 {
     const struct machine_config *config = m->config;
     const uint64_t gib = 1ull << 30;
     uint64_t top;
 
-    if (!config->ram_slots) {
+    if (config->max_ram_bytes <= config->ram_bytes) {
         return true;
     }
     q->memory.base = (Q35_HIGH_RAM + q->high_bytes + gib - 1) & ~(gib - 1);
     q->memory.limit = config->max_ram_bytes - config->ram_bytes;
-    q->memory.bytes = q->memory.limit + config->ram_slots * gib;
+    q->memory.bytes = q->memory.limit + (config->ram_slots + 1) * gib;
     q->memory.n = config->ram_slots;
     q->memory.n_nodes = MAX(config->numa.n, 1);
     top = q->memory.base + q->memory.bytes;
