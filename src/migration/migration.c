@@ -109,12 +109,13 @@ static const char *blocked(const struct machine *m)
 
 bool migration_may_start(struct machine *m, GError **error)
 {
+    if (runstate_get(m->run) == RUN_STATE_INMIGRATE) {
+        return refuse(error, "Guest is waiting for an incoming migration");
+    }
     if (!migration_is_idle(m, error)) {
         return false;
     }
     switch (runstate_get(m->run)) {
-    case RUN_STATE_INMIGRATE:
-        return refuse(error, "Guest is waiting for an incoming migration");
     case RUN_STATE_POSTMIGRATE:
         return refuse(error, "Can't migrate the vm that was paused due to previous migration");
     case RUN_STATE_RESTORE_VM:

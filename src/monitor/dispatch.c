@@ -78,9 +78,11 @@ static bool preconfig_permits(struct machine *m, const struct qmp_command *comma
 bool qmp_state_permits(struct machine *m, const char *command, GError **error)
 {
     enum run_state state = runstate_get(m->run);
-    bool moves = strcmp(command, "cont") == 0 || strcmp(command, "stop") == 0; /* main thread */
+    /* A guest between two machines stands already, as `stop` wants it. */
+    bool moves = strcmp(command, "cont") == 0 ||
+                 (strcmp(command, "stop") == 0 && state != RUN_STATE_FINISH_MIGRATE);
 
-    if (moves && machine_frozen(m)) {
+    if (moves && machine_frozen(m)) { /* main thread */
         g_set_error_literal(error, QMP_ERROR, QMP_ERROR_GENERIC, machine_frozen(m));
         return false;
     }
