@@ -258,6 +258,8 @@ class Good(unittest.TestCase):
         for option, parameters in told.items():
             for name in parameters + ["nobody"] * bool(parameters):
                 first = {"accel": "accel=tcg,", "memory": "size=64,", "mon": "chardev=c,"}.get(option, "")
+                if name == "dirty-ring-size":  # an accelerator takes its own
+                    first = "accel=kvm,"
                 first = "" if first.startswith(name + "=") else first
                 result = run("-pidfile", "/nonexistent/dir/pid", f"-{names.get(option, option)}",
                              f"{first}{name}=@").stderr
