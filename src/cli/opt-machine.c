@@ -533,8 +533,9 @@ bool opt_rtc(struct options *o, const char *arg, GError **error)
     if (base && !rtc_base_valid(base)) {
         g_set_error(error, CLI_ERROR, 0,
                     "invalid base '%s' (utc, localtime, 2006-06-17 or 2006-06-17T16:01:21)", base);
-    } else if (clock && strcmp(clock, "host") != 0 && strcmp(clock, "vm") != 0) {
-        g_set_error(error, CLI_ERROR, 0, "invalid clock '%s' (host or vm)", clock);
+    } else if (clock && strcmp(clock, "host") != 0 && strcmp(clock, "rt") != 0 &&
+               strcmp(clock, "vm") != 0) {
+        g_set_error(error, CLI_ERROR, 0, "invalid clock '%s' (host, rt or vm)", clock);
     } else if (driftfix && strcmp(driftfix, "none") != 0 && strcmp(driftfix, "slew") != 0) {
         g_set_error(error, CLI_ERROR, 0, "invalid driftfix '%s' (none or slew)", driftfix);
     } else {

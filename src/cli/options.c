@@ -597,7 +597,7 @@ static const struct option options[] = {
     {"s", NULL, opt_gdb_default, "the same as -gdb tcp::1234"},
     {"qtest", "DEV", opt_qtest, "the register door for device tests"},
     {"qtest-log", "FILE", opt_qtest_log, "where its log goes (stderr)"},
-    {"rtc", "[base=utc|localtime|DATE][,clock=host|vm][,driftfix=none|slew]", opt_rtc,
+    {"rtc", "[base=utc|localtime|DATE][,clock=host|rt|vm][,driftfix=none|slew]", opt_rtc,
      "the guest's wall clock"},
     {"name", "NAME", opt_name, "a name for query-name"},
     {"smbios", "type=N[,FIELD=VALUE]", opt_smbios,

@@ -1,5 +1,6 @@
 """The tree of objects: paths, properties, what a CPU says of its guest's crash, the clock's date."""
 import datetime
+import time
 import unittest
 
 from godwit import Machine, Qmp, guest
@@ -197,6 +198,19 @@ class Objects(unittest.TestCase):
         self.assertEqual(after, self.date(self.get(m, "/machine", "rtc-time")))
         self.assertGreaterEqual(after - before, datetime.timedelta(hours=1))
         self.assertLess(after - before, datetime.timedelta(hours=2))
+
+    def test_clock_in_pauses(self):
+        """It goes on, by either clock of the host."""
+        for clock in "host", "rt":
+            with self.subTest(clock):
+                m = self.start("-kernel", guest("counter"), "-rtc", "clock=" + clock)
+                m.qmp.command("stop")
+                before = self.date(self.get(m, "/machine", "rtc-time"))
+                time.sleep(2.2)
+                m.qmp.command("cont")
+                m.qmp.command("stop")
+                after = self.date(self.get(m, "/machine", "rtc-time"))
+                self.assertGreaterEqual(after - before, datetime.timedelta(seconds=2))
 
 
 if __name__ == "__main__":

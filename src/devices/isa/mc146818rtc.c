@@ -106,8 +106,9 @@ struct rtc {
     struct region region;
     struct vtimer timer;
     bool follow_host;
+    bool steady;       /* by the host's time since its start, which nobody sets */
     bool irq_off;      /* HPET legacy replacement has the line; the board's wiring, not our state */
-    int64_t paused_us; /* the host's clock at the pause */
+    int64_t paused_us; /* host_us() at the pause */
     GSource *wake;     /* asleep: goes off at the alarm, by the host's clock */
 };
 
@@ -615,10 +616,15 @@ void mc146818rtc_set_alarm(struct device *rtc, const struct irq_line *alarm)
 
 /* ---- while the machine stands still */
 
+static int64_t host_us(const struct rtc *d)
+{
+    return d->steady ? g_get_monotonic_time() : g_get_real_time();
+}
+
 /* Takes the host's time since the pause, or the last time here, into the guest's calendar. */
 static void rtc_catch_up(struct rtc *d)
 {
-    int64_t now_us = g_get_real_time(), then_s = rtc_second_at(d, d->s.checked_ns);
+    int64_t now_us = host_us(d), then_s = rtc_second_at(d, d->s.checked_ns);
 
     if (d->follow_host) {
         d->s.base_ns -= (now_us - d->paused_us) * 1000;
@@ -720,15 +726,16 @@ static bool rtc_realize(struct device *dev, GError **error)
     struct rtc *d = (struct rtc *)dev;
     const char *clock = d->cfg.clock ? d->cfg.clock : "host";
 
-    if (strcmp(clock, "host") != 0 && strcmp(clock, "vm") != 0) {
-        g_set_error(error, DEVICE_ERROR, 0, "clock=%s: the clock follows host or vm", clock);
+    if (strcmp(clock, "host") != 0 && strcmp(clock, "rt") != 0 && strcmp(clock, "vm") != 0) {
+        g_set_error(error, DEVICE_ERROR, 0, "clock=%s: the clock follows host, rt or vm", clock);
         return false;
     }
     if (!rtc_set_base(d, error)) {
         return false;
     }
-    d->follow_host = clock[0] == 'h' && !vclock_stepped(dev->env->clock);
-    d->paused_us = g_get_real_time();
+    d->follow_host = clock[0] != 'v' && !vclock_stepped(dev->env->clock);
+    d->steady = clock[0] == 'r';
+    d->paused_us = host_us(d);
     d->s.checked_ns = rtc_now(d);
     d->s.cmos[RTC_REG_A] = 0x26;
     d->s.cmos[RTC_REG_B] = B_24H;
@@ -771,7 +778,7 @@ static void rtc_pause(struct device *dev)
     struct rtc *d = (struct rtc *)dev;
 
     rtc_account(d);
-    d->paused_us = g_get_real_time();
+    d->paused_us = host_us(d);
 }
 
 static void rtc_resume(struct device *dev)
@@ -797,7 +804,7 @@ static bool rtc_post_load(struct device *dev, GError **error)
         g_set_error(error, DEVICE_ERROR, 0, "mc146818rtc: impossible time");
         return false;
     }
-    d->paused_us = g_get_real_time();
+    d->paused_us = host_us(d);
     rtc_update(d);
     return true;
 }
@@ -810,7 +817,8 @@ static bool rtc_post_load(struct device *dev, GError **error)
 
 static const struct property rtc_props[] = {
     PROP("base", base, "utc, localtime or a date as 2006-06-17T16:01:21"),
-    PROP("clock", clock, "host: follows the host's clock over pauses; vm: stands still in them"),
+    PROP("clock", clock,
+         "host, rt: goes on in pauses by the host's clock, or by its uptime; vm: stands still"),
     {"lost_tick_policy", PROP_ENUM, offsetof(struct rtc, cfg.policy),
      .def = LOST_TICK_POLICY_DISCARD, .values = &lost_tick_policy_type,
      .help = "what becomes of periodic interrupts that the guest took too late: discard, slew"},
