@@ -148,7 +148,7 @@ class Hotplug(unittest.TestCase):
             while m.qmp.event("MEMORY_DEVICE_SIZE_CHANGE", 120)["data"]["size"] != size:
                 pass
             self.assertEqual(m.qmp.command("query-memory-devices")[0]["data"]["size"], size)
-            self.command(m, "head -c 200000000 /dev/zero >/tmp/x; md5sum /tmp/x; rm /tmp/x")
+            self.command(m, "head -c 90000000 /dev/zero >/tmp/x; rm /tmp/x")
             self.assertEqual(self.total(m), before + size // 1024)
         m.qmp.command("system_reset")
         while m.qmp.event("MEMORY_DEVICE_SIZE_CHANGE", 120)["data"]["size"]:

@@ -17,7 +17,7 @@ from godwit import Machine
 
 LIMIT = 120 * godwit.TIME_FACTOR
 MOVES = int(os.environ.get("MOVES", "0"))
-RAM, FILE = (128, 36) if MOVES else (192, 8)  # MiB; two of such files lie in memory
+RAM, FILE = (192, 54) if MOVES else (192, 8)  # MiB; two of such files lie in memory
 MODULES = ["virtio_pci", "virtio_blk"]
 # A file of memory is copied and summed up, then a sector of the disk gets the number of the round.
 WORK = f"""#!/bin/sh
