@@ -15,7 +15,7 @@ void vcpu_run_once(struct vcpu *vcpu);
 
 struct turns *turns_new(struct cpus *cpus);
 void turns_free(struct turns *t); /* after all have left; NULL is fine */
-/* The vCPU takes part from now on, parked at first: waits until it is. And no longer: waits, too;
+/* The vCPU takes part from now on, parked at first. And no longer: waits until nothing executes it,
  * without the machine lock. */
 bool turns_join(struct turns *t, struct vcpu *vcpu, GError **error);
 void turns_leave(struct turns *t, struct vcpu *vcpu);

@@ -54,33 +54,6 @@ void turns_yield(struct turns *t, const struct vcpu *but)
 
 /* ---------------------------------------------------------------- slices */
 
-static void *slicer(void *opaque)
-{
-    struct turns *t = opaque;
-    GMutex *mutex = &t->cpus->mutex;
-
-    pthread_setname_np(pthread_self(), "vcpu slices");
-    thread_begin("vCPU slices", THREAD_OTHER);
-    g_mutex_lock(mutex);
-    while (!t->ended) {
-        unsigned n = t->slices;
-
-        if (!t->limited) {
-            t->slicer_idle = true;
-            g_cond_wait(&t->slice, mutex);
-            t->slicer_idle = false;
-            continue;
-        }
-        g_cond_wait_until(&t->slice, mutex, g_get_monotonic_time() + SLICE_US);
-        if (t->slices == n) {
-            turns_yield(t, NULL);
-        }
-    }
-    g_mutex_unlock(mutex);
-    thread_end();
-    return NULL;
-}
-
 /* Under cpus->mutex: has it something to do, or can it execute guest code? */
 static bool wants_turn(const struct vcpu *vcpu)
 {
@@ -113,10 +86,39 @@ static bool others_want(const struct turns *t, const struct vcpu *but)
     return false;
 }
 
-static void slice_begin(struct turns *t, const struct vcpu *vcpu)
+static void *slicer(void *opaque)
+{
+    struct turns *t = opaque;
+    GMutex *mutex = &t->cpus->mutex;
+
+    pthread_setname_np(pthread_self(), "vcpu slices");
+    thread_begin("vCPU slices", THREAD_OTHER);
+    g_mutex_lock(mutex);
+    while (!t->ended) {
+        unsigned n = t->slices;
+
+        if (!t->limited) {
+            t->slicer_idle = true;
+            g_cond_wait(&t->slice, mutex);
+            t->slicer_idle = false;
+            continue;
+        }
+        g_cond_wait_until(&t->slice, mutex, g_get_monotonic_time() + SLICE_US);
+        if (t->slices == n && others_want(t, atomic_load(&t->present))) {
+            turns_yield(t, NULL);
+        }
+    }
+    g_mutex_unlock(mutex);
+    thread_end();
+    return NULL;
+}
+
+/* Under cpus->mutex: the slicer looks from now on whether others want a turn, who may come to want
+ * one while this one goes on. */
+static void slice_begin(struct turns *t)
 {
     t->slices++;
-    t->limited = others_want(t, vcpu);
+    t->limited = t->members->len > 1;
     if (t->limited && t->slicer_idle) {
         g_cond_signal(&t->slice);
     }
@@ -166,7 +168,7 @@ static void take_turn(struct turns *t, struct vcpu *vcpu)
     g_mutex_lock(mutex);
     bool runs = serve(t, vcpu);
     if (runs) {
-        slice_begin(t, vcpu);
+        slice_begin(t);
     }
     g_mutex_unlock(mutex);
     if (runs) {
@@ -196,8 +198,8 @@ static struct vcpu *next_in_round(struct turns *t, unsigned *i)
 static bool wait_for_work(struct turns *t)
 {
     g_mutex_lock(&t->cpus->mutex);
-    t->limited = false;
     while (t->members->len > 0 && !others_want(t, NULL)) {
+        t->limited = false;
         g_cond_wait(&t->change, &t->cpus->mutex);
     }
     bool goes_on = t->members->len > 0;
@@ -214,6 +216,7 @@ static void *turns_thread(void *opaque)
     atomic_store(&t->token, thread_token());
     g_mutex_lock(&t->cpus->mutex);
     t->tid = (uint64_t)syscall(SYS_gettid);
+    g_cond_broadcast(&t->cpus->all_parked);
     g_mutex_unlock(&t->cpus->mutex);
     while (wait_for_work(t)) {
         struct vcpu *vcpu;
@@ -262,15 +265,18 @@ bool turns_join(struct turns *t, struct vcpu *vcpu, GError **error)
 {
     g_mutex_lock(&t->cpus->mutex);
     bool first = t->tid == 0;
+    vcpu->parked = true; /* nothing executes it yet */
+    vcpu->thread_started = true;
     g_ptr_array_add(t->members, vcpu);
+    slice_begin(t); /* the present one has company now */
     g_cond_signal(&t->change);
     g_mutex_unlock(&t->cpus->mutex);
     if (first && !threads_start(t, error)) {
+        vcpu->thread_started = false;
         return false;
     }
     g_mutex_lock(&t->cpus->mutex);
-    vcpu->thread_started = true;
-    while (!vcpu->parked) {
+    while (t->tid == 0) {
         g_cond_wait(&t->cpus->all_parked, &t->cpus->mutex);
     }
     vcpu->thread_id = t->tid;

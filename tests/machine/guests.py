@@ -87,6 +87,22 @@ class Threads(unittest.TestCase):
     def test_multi(self):
         self.assertEqual(self.threads("multi"), 4)
 
+    @soft_only
+    def test_single_plug(self):
+        """vCPUs come to a thread that is busy with another one, stop with it, and leave."""
+        with godwit.Machine("-accel", "tcg,thread=single", "-smp", "1,maxcpus=4", "-kernel",
+                            guest("counter"), "-no-shutdown") as m:
+            slots = m.qmp.command("query-hotpluggable-cpus")
+            for i, slot in enumerate(s for s in slots if "qom-path" not in s):
+                m.qmp.command("device_add", driver=slot["type"], id=f"cpu{i}", **slot["props"])
+            cpus = m.qmp.command("query-cpus-fast")
+            self.assertEqual((len(cpus), len({cpu["thread-id"] for cpu in cpus})), (4, 1))
+            for _ in range(20):
+                m.qmp.command("stop")
+                m.qmp.command("cont")
+            m.qmp.command("system_reset")
+            self.assertEqual(m.qmp.command("query-status")["status"], "running")
+
 
 class Lockstep(unittest.TestCase):
     """Translated code compared with the interpreter, and an error planted in what was translated."""
