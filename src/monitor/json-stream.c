@@ -279,16 +279,14 @@ static void begin(struct json_stream *js, char c)
     js->mode = c && strchr("{[\"'", c) ? MODE_VALUE : MODE_SCALAR;
 }
 
-static enum json_stream_result end_of_scalar(struct json_stream *js, struct json_object **value,
-                                             GError **error)
+/* A character that begins no value. It is an error at once, as a client may wait for it. */
+static enum json_stream_result stray(struct json_stream *js, struct json_object **value,
+                                     GError **error)
 {
-    bool junk = !g_ascii_isalnum(js->buf[js->start]) && js->buf[js->start] != '-';
+    bool junk = !is_delimiter(js->buf[js->scan]); /* else it stands alone, as a stray ']' */
     enum json_stream_result result;
 
-    if (js->scan == js->start) {
-        js->scan++; /* a delimiter by itself, as a stray ']' */
-        junk = false;
-    }
+    js->scan++;
     result = judge(js, value, error);
     if (junk) {
         js->mode = MODE_JUNK;
@@ -347,9 +345,12 @@ static enum json_stream_result scan_value(struct json_stream *js, struct json_ob
 static enum json_stream_result scan_scalar(struct json_stream *js, struct json_object **value,
                                            GError **error)
 {
+    if (!g_ascii_isalnum(js->buf[js->start]) && js->buf[js->start] != '-') {
+        return stray(js, value, error);
+    }
     while (js->scan < js->len) {
         if (is_delimiter(js->buf[js->scan])) {
-            return end_of_scalar(js, value, error);
+            return judge(js, value, error);
         }
         js->scan++;
     }

@@ -80,6 +80,8 @@ static const struct stream_case cases[] = {
     {"escaped-quotes", "['it\\'s \"', \"it\\'s '\"]", "[\"it's \\\"\", \"it's '\"]\n", 0},
     {"same-key-elsewhere", "{\"a\":{\"a\":1},\"b\":[{\"a\":2},{}]}",
      "{\"a\": {\"a\": 1}, \"b\": [{\"a\": 2}, {}]}\n", 0},
+    {"junk-at-once", "%", PARSE "stray '%'\n", 0}, /* nothing follows it */
+    {"junk-of-a-line", "%p junk" NEXT, PARSE "stray '%'\n" NEXT_OUT, 0},
     {"half-a-value", "{\"a\": [1, 2", "", 0},
     BAD("stray-character", "{\"a\": @}", "stray '@'"),
     BAD("keyword", "{\"a\": nul}", "invalid keyword 'nul'"),

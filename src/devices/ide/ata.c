@@ -22,7 +22,6 @@
 #define CMD_READ_LOG     0x2f
 #define CMD_VERIFY       0x40
 #define CMD_VERIFY_EXT   0x42
-#define CMD_DIAGNOSTIC   0x90
 #define CMD_INIT_PARAMS  0x91
 #define CMD_IDENTIFY_PKT 0xa1
 #define CMD_SET_MULTIPLE 0xc6
@@ -54,7 +53,7 @@ const struct state_field ata_state_fields[] = {
     {0},
 };
 
-static uint64_t sectors_of(const struct ata_drive *d)
+uint64_t ata_sectors(const struct ata_drive *d)
 {
     return block_backend_bytes(d->blk) / SECTOR;
 }
@@ -88,7 +87,7 @@ void ata_op_answer(struct ata_op *op, void *buf, size_t bytes)
 
 static void op_next(struct ata_op *op);
 
-static void op_failed(struct ata_op *op, int result)
+void ata_op_failed(struct ata_op *op, int result)
 {
     if (op->drive->kind == ATA_CD) {
         atapi_failed(op, result);
@@ -100,10 +99,11 @@ static void op_failed(struct ata_op *op, int result)
 static void op_transferred(struct ata_op *op, int result)
 {
     if (result < 0) {
-        op_failed(op, result);
+        ata_op_failed(op, result);
         return;
     }
     if (op->request.op == BLOCK_READ && op->move(op, op->buf, op->chunk, true) < op->chunk) {
+        op->short_of_room = true;
         ata_op_end(op, 0); /* the guest's memory was shorter than the command: its business */
         return;
     }
@@ -121,10 +121,12 @@ static void request_done(struct block_request *request, int result)
         g_queue_push_tail(&op->drive->held, op);
     } else if (request->op == BLOCK_FLUSH) {
         if (result < 0) {
-            op_failed(op, result);
+            ata_op_failed(op, result);
         } else {
             ata_op_end(op, 0);
         }
+    } else if (request->op == BLOCK_DISCARD) {
+        ata_trim_next(op, result);
     } else {
         op_transferred(op, result);
     }
@@ -140,6 +142,7 @@ static void op_next(struct ata_op *op)
     }
     op->chunk = MIN(op->left, CHUNK_BYTES);
     if (write && op->move(op, op->buf, op->chunk, false) < op->chunk) {
+        op->short_of_room = true;
         ata_op_end(op, ATA_ERR_ABRT);
         return;
     }
@@ -152,7 +155,7 @@ static void op_next(struct ata_op *op)
     block_backend_submit(op->drive->blk, &op->request);
 }
 
-static void op_request(struct ata_op *op, enum block_op what)
+void ata_op_request(struct ata_op *op, enum block_op what)
 {
     op->request = (struct block_request){.op = what, .done = request_done, .opaque = op};
 }
@@ -165,13 +168,13 @@ void ata_op_medium(struct ata_op *op, bool write)
         ata_op_end(op, ATA_ERR_ABRT);
         return;
     }
-    op_request(op, write ? BLOCK_WRITE : BLOCK_READ);
+    ata_op_request(op, write ? BLOCK_WRITE : BLOCK_READ);
     op_next(op);
 }
 
 static void op_flush(struct ata_op *op)
 {
-    op_request(op, BLOCK_FLUSH);
+    ata_op_request(op, BLOCK_FLUSH);
     block_backend_submit(op->drive->blk, &op->request);
 }
 
@@ -221,7 +224,7 @@ static void extent_of(const struct ata_regs *r, enum addressing how, uint64_t *f
 
 static bool extent_check(struct ata_op *op, enum addressing how)
 {
-    uint64_t first, total = sectors_of(op->drive);
+    uint64_t first, total = ata_sectors(op->drive);
     uint32_t n;
 
     if (!(op->regs.device & 0x40)) { /* cylinders, heads and sectors: no disk of today */
@@ -290,7 +293,7 @@ static void identify_common(const struct ata_drive *d, uint8_t *w)
 static void identify_disk(struct ata_op *op)
 {
     const struct ata_drive *d = op->drive;
-    uint64_t total = sectors_of(d);
+    uint64_t total = ata_sectors(d);
     uint32_t lba28 = (uint32_t)MIN(total, LBA28_SECTORS);
     uint8_t w[SECTOR] = {0};
 
@@ -318,7 +321,9 @@ static void identify_disk(struct ata_op *op)
     for (unsigned i = 0; i < 4; i++) {
         put16(w, 100 + i, (uint16_t)(total >> (16 * i)));
     }
+    put16(w, 105, ATA_TRIM_BLOCKS);
     put16(w, 106, 0x6000);
+    put16(w, 169, 1); /* TRIM */
     put16(w, 217, 1); /* does not turn */
     op->pio = true;
     ata_op_answer(op, w, sizeof(w));
@@ -435,6 +440,9 @@ static void disk_command(struct ata_op *op)
             ata_op_end(op, 0);
         }
         break;
+    case ATA_CMD_DSM:
+        ata_trim(op);
+        break;
     case CMD_SET_MULTIPLE:
         set_multiple(op);
         break;
@@ -480,10 +488,10 @@ void ata_op_start(struct ata_op *op)
     uint8_t command = op->regs.command;
 
     op->buf = NULL;
-    op->pio = op->to_guest = op->fua = false;
+    op->pio = op->to_guest = op->fua = op->short_of_room = false;
     if (command == CMD_SET_FEATURES) {
         set_features(op);
-    } else if (command == CMD_DIAGNOSTIC) {
+    } else if (command == ATA_CMD_DIAGNOSTIC) {
         ata_signature(op->drive, &op->regs);
         op->done(op);
     } else if (command >= CMD_STANDBY_NOW && command <= CMD_SLEEP && command != 0xe4) {

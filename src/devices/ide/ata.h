@@ -23,6 +23,8 @@
 #define ATA_ERR_IDNF        0x10
 #define ATA_ERR_UNC         0x40
 
+#define ATA_CMD_DSM         0x06 /* DATA SET MANAGEMENT */
+#define ATA_CMD_DIAGNOSTIC  0x90
 #define ATA_CMD_PACKET      0xa0
 #define ATA_CMD_READ_FPDMA  0x60
 #define ATA_CMD_WRITE_FPDMA 0x61
@@ -45,13 +47,14 @@ struct ata_op {
     size_t (*move)(struct ata_op *, void *buf, size_t bytes, bool to_guest);
     void (*done)(struct ata_op *);
     /* the drive's results */
-    bool pio;      /* data were moved by a command of the PIO kind */
-    bool to_guest; /* in which direction */
+    bool pio;           /* data were moved by a command of the PIO kind */
+    bool to_guest;      /* in which direction */
+    bool short_of_room; /* the guest's memory ended before the data of a read or write did */
     /* the drive's own */
     uint8_t *buf;
     struct iovec iov;
     struct block_request request;
-    uint64_t offset, left; /* bytes */
+    uint64_t offset, left; /* bytes; of a trim: ranges done, ranges there are */
     size_t chunk;
     bool fua; /* written to stable storage */
 };
@@ -97,21 +100,33 @@ static inline bool ata_is_queued(uint8_t command)
     return command == ATA_CMD_READ_FPDMA || command == ATA_CMD_WRITE_FPDMA;
 }
 
-/* ---- between ata.c and atapi.c */
+/* ---- between ata.c, atapi.c and trim.c */
 
 /* Ends op: 0, or bits of the error register. */
 void ata_op_end(struct ata_op *op, uint8_t error);
+/* Ends op because the medium's back end failed with result, -errno. */
+void ata_op_failed(struct ata_op *op, int result);
+/* Sectors of a disk. */
+uint64_t ata_sectors(const struct ata_drive *drive);
+/* Fills op->request in for the back end. */
+void ata_op_request(struct ata_op *op, enum block_op what);
 /* Moves a small answer to the guest, at most op->left bytes when that is less. */
 void ata_op_answer(struct ata_op *op, void *buf, size_t bytes);
 /* Reads or writes op->left bytes of the medium from op->offset on, in pieces. */
 void ata_op_medium(struct ata_op *op, bool write);
+/* DATA SET MANAGEMENT (trim.c): the command, and what follows when a range has been discarded. */
+void ata_trim(struct ata_op *op);
+void ata_trim_next(struct ata_op *op, int result);
 void atapi_packet(struct ata_op *op);
 void atapi_failed(struct ata_op *op, int result); /* an I/O error as sense */
 void atapi_medium_changed(struct ata_drive *drive, bool loaded);
 
 /* ---- drives and buses */
 
-#define IDE_UNITS 2
+/* 512-byte blocks of ranges that a DATA SET MANAGEMENT command may have. */
+#define ATA_TRIM_BLOCKS 8
+
+#define IDE_UNITS       2
 
 struct pci_device;
 

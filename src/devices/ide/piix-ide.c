@@ -168,7 +168,9 @@ static bool prd_next(struct ide_op *op, uint32_t *addr, uint32_t *length)
     if (op->prd_end) {
         return false;
     }
-    pci_dma_read(&op->ch->d->pci, op->ch->s->prdt + op->prd * 8, prd, sizeof(prd));
+    if (!pci_dma_read(&op->ch->d->pci, op->ch->s->prdt + op->prd * 8, prd, sizeof(prd))) {
+        memset(prd, 0, sizeof(prd)); /* not allowed to look: as QEMU, 64 KiB of nothing */
+    }
     *addr = (uint32_t)(prd[0] & 0xfe) | prd[1] << 8 | prd[2] << 16 | (uint32_t)prd[3] << 24;
     *length = (uint32_t)(prd[4] & 0xfe) | prd[5] << 8;
     *length = *length ? *length : 0x10000;
@@ -249,7 +251,7 @@ static void op_run(struct channel *ch, struct ide_op *op)
 {
     ch->op = op;
     ch->s->phase = PHASE_RUNNING;
-    ch->s->status = ATA_BSY;
+    ch->s->status = ATA_BSY | ATA_DRDY | ATA_SEEK;
     if (!op->dma) {
         ch->s->buf_length = 0;
     }
@@ -409,8 +411,32 @@ static void pio_done(struct channel *ch, const struct ata_op *ata)
     } else if (!ata->to_guest && s->left && s->command != ATA_CMD_PACKET) {
         disk_out_begin(ch, true);
     } else {
-        finish(ch, ata->regs.status, 0);
+        finish(ch, ata->regs.status, ata->regs.error);
     }
+}
+
+/*
+ * The bus master's side of a command's end ("Programming Interface for Bus Master IDE Controller",
+ * status register): it stays active when the guest gave more memory than the drive moved. When it
+ * gave less, the drive waits for it in vain, without an interrupt; returns true then. The drive
+ * takes the next command all the same.
+ */
+static bool dma_ended(struct channel *ch, struct ide_op *op)
+{
+    struct channel_state *s = ch->s;
+    uint32_t addr, length;
+    bool more = op->ata.drive->kind == ATA_DISK && !(op->ata.regs.status & ATA_ERR) &&
+                (s->bm_command & BM_START) && prd_next(op, &addr, &length);
+
+    if (!more) {
+        s->bm_status &= (uint8_t)~BM_ACTIVE;
+    }
+    if (op->ata.short_of_room) {
+        s->phase = PHASE_IDLE;
+        s->status = ATA_DRDY | ATA_SEEK;
+        s->error = 0;
+    }
+    return op->ata.short_of_room;
 }
 
 static void op_done(struct ata_op *ata)
@@ -429,10 +455,9 @@ static void op_done(struct ata_op *ata)
         ch->s->count = r->count;
         memcpy(ch->s->lba, r->lba, sizeof(r->lba));
     }
-    if (op->dma) {
-        ch->s->bm_status &= (uint8_t)~BM_ACTIVE;
-    }
-    if (op->dma || (r->status & ATA_ERR)) {
+    if (op->dma && dma_ended(ch, op)) {
+        /* nothing to tell: see there */
+    } else if (op->dma || (r->status & ATA_ERR)) {
         ch->s->left = 0;
         ch->s->count = ch->s->command == ATA_CMD_PACKET ? 3 : ch->s->count;
         finish(ch, r->status, r->error);
@@ -446,8 +471,8 @@ static void op_done(struct ata_op *ata)
 
 static bool is_dma(uint8_t command)
 {
-    return command == 0x25 || command == 0x35 || command == 0x3d || command == 0xc8 ||
-           command == 0xca;
+    return command == ATA_CMD_DSM || command == 0x25 || command == 0x35 || command == 0x3d ||
+           command == 0xc8 || command == 0xca;
 }
 
 static bool is_pio_read(uint8_t command)
@@ -526,6 +551,9 @@ static void command_write(struct channel *ch, uint8_t command)
     irq_update(ch);
     s->error = 0;
     s->left = 0;
+    if (command == ATA_CMD_DIAGNOSTIC && ch->bus->drive[0]) {
+        s->device &= (uint8_t)~DEVICE_SECOND; /* the first drive answers for both */
+    }
     if (command == ATA_CMD_PACKET && selected(ch)->kind == ATA_CD) {
         s->feature_hob = s->lba[1]; /* the limit on one piece; the registers tell its size later */
         s->count_hob = s->lba[2];
@@ -649,6 +677,9 @@ static void ports_write(void *opaque, gpa_t offset, uint64_t value, unsigned siz
     struct channel_state *s = ch->s;
     uint8_t byte = (uint8_t)value;
 
+    if (offset > 0 && offset < 7 && (s->status & (ATA_BSY | ATA_DRQ))) {
+        return; /* registers are the drive's until the command is over */
+    }
     s->control &= (uint8_t)(offset ? ~CONTROL_HOB : 0xff);
     switch (offset) {
     case 0:
@@ -738,10 +769,9 @@ static void bm_start_write(struct channel *ch, uint8_t value)
         s->bm_status |= BM_ACTIVE;
         dma_start(ch);
     } else if (was && !(value & BM_START)) {
-        s->bm_status &= (uint8_t)~BM_ACTIVE;
-        if (ch->op && ch->op->dma) { /* stopped in the middle: the command fails */
-            channel_abandon(ch);
-            abort_command(ch);
+        /* A transfer under way goes on to its end, for half of it may be on the disk. */
+        if (!(ch->op && ch->op->dma)) {
+            s->bm_status &= (uint8_t)~BM_ACTIVE;
         }
     }
 }
@@ -872,6 +902,10 @@ static bool piix_ide_post_load(struct device *dev, GError **error)
         channel_abandon(ch);
         if (ch->s->buf_at > ch->s->buf_end || ch->s->buf_end > BUF_BYTES) {
             g_set_error(error, DEVICE_ERROR, 0, "piix3-ide: data register out of range");
+            return false;
+        }
+        if (ch->s->phase != PHASE_IDLE && !selected(ch)) {
+            g_set_error(error, DEVICE_ERROR, 0, "piix3-ide: a command without a drive");
             return false;
         }
         if (ch->s->phase == PHASE_RUNNING) {

@@ -1,0 +1,166 @@
+#!/usr/bin/env python3
+"""IDE disks of the pc board by the register door: the bus master's status, TRIM, the task file."""
+import os
+import struct
+import tempfile
+import time
+import unittest
+
+from godwit import TIME_FACTOR
+from qtest import Door
+
+PORTS, BUS_MASTER = 0x1f0, 0xc000
+FUNCTION = 1 << 3 | 1
+PRDT, MEMORY = 0x100000, 0x200000
+ACTIVE, ERROR, INTERRUPT = 1, 2, 4
+BSY, DRDY, DRQ, ERR = 0x80, 0x40, 0x08, 0x01
+READ_DMA, WRITE_DMA, TRIM, DIAGNOSTIC, IDENTIFY, READ_SECTORS = 0xc8, 0xca, 0x06, 0x90, 0xec, 0x20
+DISK_SECTORS = 4096
+
+
+class Ide(unittest.TestCase):
+    def start(self, *args):
+        file, self.path = tempfile.mkstemp(prefix="godwit-ide-")
+        self.addCleanup(os.unlink, self.path)
+        os.write(file, b"\xa5" * 512 * DISK_SECTORS)
+        os.close(file)
+        self.door = Door("-drive", f"file={self.path},if=ide,format=raw,discard=unmap", *args,
+                         machine="pc")
+        self.addCleanup(self.door.close)
+        self.config(0x20, BUS_MASTER | 1)
+        self.config(0x04, 5)
+
+    def config(self, offset, value):
+        self.door.outl(0xcf8, 0x80000000 | FUNCTION << 8 | offset)
+        self.door.outl(0xcfc, value)
+
+    def register(self, n):
+        return self.door.inb(PORTS + n)
+
+    def command(self, command, first=0, count=1, feature=0, device=0x40):
+        self.door.outb(PORTS + 6, device)
+        self.door.outb(PORTS + 1, feature)
+        self.door.outb(PORTS + 2, count)
+        for i in range(3):
+            self.door.outb(PORTS + 3 + i, first >> 8 * i & 0xff)
+        self.door.outb(PORTS + 7, command)
+
+    def until(self, what):
+        deadline = time.monotonic() + 20 * TIME_FACTOR
+        while not what():
+            self.assertLess(time.monotonic(), deadline)
+
+    def dma(self, command, prds, stop=False, **how):
+        """A command by DMA; returns the bus master's status at its end."""
+        self.door.outb(BUS_MASTER, 0)
+        self.door.outb(BUS_MASTER + 2, INTERRUPT | ERROR)
+        self.door.write(PRDT, b"".join(
+            struct.pack("<IHH", addr, size & 0xffff, 0x8000 if i == len(prds) - 1 else 0)
+            for i, (addr, size) in enumerate(prds)))
+        self.door.outl(BUS_MASTER + 4, PRDT)
+        self.command(command, **how)
+        self.door.outb(BUS_MASTER, 9 if command == READ_DMA else 1)
+        if stop:
+            self.door.outb(BUS_MASTER, 0)
+        self.until(lambda: self.door.inb(BUS_MASTER + 2) & (ACTIVE | INTERRUPT) != ACTIVE)
+        status = self.door.inb(BUS_MASTER + 2) & 7
+        self.assertFalse(self.register(7) & (BSY | DRQ))
+        self.door.outb(BUS_MASTER, 0)
+        return status
+
+    def test_memory_and_data_of_different_length(self):
+        self.start()
+        enough = {1024: INTERRUPT, 1026: ACTIVE | INTERRUPT, 0x10000: ACTIVE | INTERRUPT}
+        for size, status in {512: 0, 1022: 0, **enough}.items():
+            with self.subTest(size=size):
+                self.assertEqual(self.dma(READ_DMA, [(MEMORY, size)], count=2), status)
+                self.assertEqual(self.register(7) & (DRDY | ERR), DRDY)
+                self.assertEqual(self.dma(READ_DMA, [(MEMORY, size)], stop=True, count=2),
+                                 status & ~ACTIVE)
+                self.assertEqual(self.register(7) & (DRDY | ERR), DRDY)
+        self.assertEqual(self.dma(READ_DMA, [(MEMORY, 512), (MEMORY + 512, 512)], count=2),
+                         INTERRUPT)
+        self.assertEqual(self.dma(READ_DMA, [(MEMORY, 1024), (MEMORY + 512, 2)], count=2),
+                         ACTIVE | INTERRUPT)
+        self.assertEqual(self.door.read(MEMORY, 1024), b"\xa5" * 1024)
+
+    def test_stopped_write_is_whole(self):
+        self.start()
+        self.door.write(MEMORY, b"\x5a" * 0x8000)
+        self.assertEqual(self.dma(WRITE_DMA, [(MEMORY, 0x8000)], stop=True, count=64), INTERRUPT)
+        self.door.write(MEMORY, bytes(0x8000))
+        self.dma(READ_DMA, [(MEMORY, 0x8000)], count=64)
+        self.assertEqual(self.door.read(MEMORY, 0x8000), b"\x5a" * 0x8000)
+
+    def test_not_bus_master(self):
+        self.start()
+        self.config(0x04, 1)
+        self.door.write(MEMORY, b"\x11" * 512)
+        self.assertEqual(self.dma(READ_DMA, [(MEMORY, 512)], count=0), ACTIVE | INTERRUPT)
+        self.assertEqual(self.door.read(MEMORY, 512), b"\x11" * 512)
+
+    def trim(self, *ranges, blocks=1):
+        data = b"".join(struct.pack("<Q", count << 48 | first) for first, count in ranges)
+        self.door.write(MEMORY, data.ljust(512 * max(blocks, 1), b"\0"))
+        status = self.dma(TRIM, [(MEMORY, 512 * max(blocks, 1))], count=blocks, feature=1)
+        return status, self.register(7) & ERR, self.register(1)
+
+    def on_disk(self, first, count):
+        with open(self.path, "rb") as file:
+            file.seek(512 * first)
+            return file.read(512 * count)
+
+    def identify(self):
+        self.command(IDENTIFY)
+        self.until(lambda: self.register(7) & DRQ)
+        return [self.door.inw(PORTS) for _ in range(256)]
+
+    def test_trim(self):
+        self.start()
+        words = self.identify()
+        self.assertEqual(words[169] & 1, 1)
+        blocks = words[105]
+        self.assertEqual(self.trim((8, 16), (0, 0), (64, 8)), (INTERRUPT, 0, 0))
+        self.assertEqual(self.on_disk(0, 8), b"\xa5" * 512 * 8)
+        self.assertEqual(self.on_disk(8, 16), bytes(512 * 16))
+        self.assertEqual(self.on_disk(24, 40), b"\xa5" * 512 * 40)
+        self.assertEqual(self.on_disk(64, 8), bytes(512 * 8))
+        many = [(128 + 7 * i, 7) for i in range(64 * blocks)]
+        self.assertEqual(self.trim(*many, blocks=blocks), (INTERRUPT, 0, 0))
+        self.assertEqual(self.on_disk(128, 7 * len(many)), bytes(512 * 7 * len(many)))
+
+    def test_trim_past_the_end(self):
+        self.start()
+        before = self.on_disk(0, DISK_SECTORS)
+        self.assertEqual(self.trim((16, 8), (DISK_SECTORS - 1, 2)), (INTERRUPT, ERR, 4))
+        self.assertEqual(self.trim((16, 8), (1 << 47, 1)), (INTERRUPT, ERR, 4))
+        self.assertEqual(self.on_disk(0, DISK_SECTORS), before)
+        self.assertEqual(self.trim((16, 8), blocks=200)[1:], (ERR, 4))
+        self.assertEqual(self.dma(TRIM, [(MEMORY, 512)], count=1, feature=2), INTERRUPT)
+        self.assertEqual(self.register(1), 4)
+
+    def test_diagnostic_is_of_the_first_drive(self):
+        self.start("-drive", "driver=null-co,if=ide,index=1")
+        self.door.outb(PORTS + 6, 0x50)
+        self.assertEqual(self.register(6) & 0x10, 0x10)
+        self.door.outb(PORTS + 7, DIAGNOSTIC)
+        self.assertEqual(self.register(6) & 0x10, 0)
+        self.assertEqual(self.register(1), 1)
+        self.assertEqual([self.register(n) for n in (2, 3, 4, 5)], [1, 1, 0, 0])
+
+    def test_registers_are_the_drives_during_a_command(self):
+        self.start()
+        self.command(READ_SECTORS, first=7, count=2)
+        self.until(lambda: self.register(7) & DRQ)
+        for n in range(1, 7):
+            self.door.outb(PORTS + n, 0xff)
+        self.assertEqual(self.register(6) & 0x10, 0)  # there is no second drive to choose
+        for sector in range(2):
+            self.until(lambda: self.register(7) & DRQ)
+            for _ in range(256):
+                self.assertEqual(self.door.inw(PORTS), 0xa5a5)
+        self.assertEqual(self.register(7) & (BSY | DRQ | ERR), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
