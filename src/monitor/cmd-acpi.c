@@ -4,10 +4,12 @@
 #include "monitor/monitor-priv.h"
 
 #include "devices/acpi-cpuhp.h"
+#include "devices/acpi-pm.h"
 #include "devices/core/object.h"
 #include "devices/memory-slots.h"
 #include "devices/virtio/virtio-mem.h"
 #include "qapi-commands.h"
+#include "qapi/error.h"
 
 static void add_ost(struct acpiost_info_list *list, enum acpi_slot_type type, unsigned slot,
                     const char *id, uint32_t event, uint32_t status)
@@ -24,13 +26,19 @@ static void add_ost(struct acpiost_info_list *list, enum acpi_slot_type type, un
 
 struct acpiost_info_list *qmp_query_acpi_ospm_status(struct qmp_call *call, GError **errp)
 {
-    struct acpiost_info_list *list = acpiost_info_list_new();
-    const struct memory_slots *slots = call->machine->env.memory_slots;
-
-    struct device *cpuhp = devices_find_class(&call->machine->env, &acpi_cpuhp_class);
+    struct device_env *env = &call->machine->env;
+    const struct memory_slots *slots = env->memory_slots;
+    struct device *cpuhp = devices_find_class(env, &acpi_cpuhp_class);
     const struct cpus *cpus = call->machine->cpus;
+    struct acpiost_info_list *list;
     uint32_t event, status;
 
+    if (!devices_find_class(env, &acpi_pm_class)) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
+                    "command is not supported: the machine has no ACPI device");
+        return NULL;
+    }
+    list = acpiost_info_list_new();
     for (unsigned i = 0; slots && slots->controller && i < slots->n; i++) {
         acpi_memhp_ost(slots->controller, i, &event, &status);
         add_ost(list, ACPI_SLOT_TYPE_DIMM, i, slots->dimm[i] ? slots->dimm[i]->id : NULL, event,

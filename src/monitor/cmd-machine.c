@@ -56,10 +56,16 @@ static struct cpu_info_fast *cpu_info_new(struct machine *m, const struct vcpu *
 
 struct hotpluggable_cpu_list *qmp_query_hotpluggable_cpus(struct qmp_call *call, GError **errp)
 {
-    struct hotpluggable_cpu_list *list = hotpluggable_cpu_list_new();
+    struct hotpluggable_cpu_list *list;
     struct machine *m = call->machine;
 
-    for (unsigned i = m->cpus ? m->cpus->max : 0; i-- > 0;) {
+    if (!m->board->cpu_hotplug) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
+                    "machine '%s' does not support hot-plugging CPUs", m->board->name);
+        return NULL;
+    }
+    list = hotpluggable_cpu_list_new();
+    for (unsigned i = m->cpus->max; i-- > 0;) {
         struct hotpluggable_cpu *cpu = g_new0(struct hotpluggable_cpu, 1);
         const struct vcpu *vcpu = cpus_find(m->cpus, i);
 

@@ -114,8 +114,15 @@ struct godwit_jit_info *qmp_godwit_query_jit(struct qmp_call *call, GError **err
 
 struct human_readable_text *qmp_x_query_jit(struct qmp_call *call, GError **errp)
 {
-    struct human_readable_text *text = g_new0(struct human_readable_text, 1);
+    const struct cpus *cpus = call->machine->cpus;
+    struct human_readable_text *text;
 
+    if (!cpus || !cpus->accel->translation_stats) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
+                    "JIT information is only available with accel=tcg");
+        return NULL;
+    }
+    text = g_new0(struct human_readable_text, 1);
     text->human_readable_text = hmp_run(call->machine, "info jit");
     return text;
 }

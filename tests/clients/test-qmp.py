@@ -681,6 +681,14 @@ class Commands(Case):
         self.assertTrue({"query-status", "stop", "cont", "quit", "set-action", "memsave"} <= names)
         self.assertIn("error", self.wire.ask("query-qmp-schema", {"x": 1}))
 
+    def test_machine_without_anything(self):
+        for command, text in (("query-hotpluggable-cpus", "hot-plugging"),
+                              ("query-acpi-ospm-status", "no ACPI device"),
+                              ("x-query-jit", "accel=tcg")):
+            reply = self.wire.ask(command)
+            self.assertEqual(reply["error"]["class"], "GenericError")
+            self.assertIn(text, reply["error"]["desc"])
+
     def test_chardev(self):
         entry = self.wire.value("query-chardev")[-1]
         self.assertEqual(entry["label"], "compat_monitor0")

@@ -174,6 +174,47 @@ class Devices(unittest.TestCase):
             self.assertEqual(d.irqs, [("raise", 8), ("lower", 8)])
             self.assertEqual([cmos(i) for i in (8, 7, 4)], [0x03, 0x01, 0x00])
 
+    def test_rtc_divider(self):
+        with Door() as d:
+            def cmos(index, value=None):
+                d.outb(0x70, index)
+                return d.inb(0x71) if value is None else d.outb(0x71, value)
+            cmos(0x0b, 0x06)
+            cmos(0x0a, 0x76)  # held in reset
+            cmos(0, 20)
+            d.step(5 * SECOND)
+            self.assertEqual((cmos(0), cmos(0x0a)), (20, 0x76))
+            cmos(0x0a, 0x26)  # the first update half a second later, told 8 ticks before
+            d.step(SECOND // 2 - 244141)
+            self.assertEqual(cmos(0x0a), 0x26)
+            d.step(1)
+            self.assertEqual((cmos(0), cmos(0x0a)), (20, 0xa6))
+            d.step(244140)
+            self.assertEqual((cmos(0), cmos(0x0a)), (21, 0x26))
+
+    def test_rtc_periods(self):
+        """Eight interrupts in so many ticks of 32768 Hz, by divider and rate."""
+        with Door() as d:
+            def cmos(index, value=None):
+                d.outb(0x70, index)
+                return d.inb(0x71) if value is None else d.outb(0x71, value)
+            d.do("irq_intercept_in", "ioapic")
+            for a, ticks in ((0x2d, 4096), (0x0d, 4096), (0x1f, 16384), (0x21, 128), (0x01, 1)):
+                cmos(0x0a, a)
+                cmos(0x0b, 0x42)
+                cmos(0x0c)
+                first = d.step()
+                for _ in range(8):
+                    self.assertEqual(cmos(0x0c) & 0xc0, 0xc0)
+                    last = d.step()
+                cmos(0x0b, 0x02)
+                cmos(0x0c)
+                self.assertAlmostEqual((last - first) * 32768 / SECOND, 8 * ticks, delta=0.1)
+            cmos(0x0a, 0x6d)  # the divider stands
+            cmos(0x0b, 0x42)
+            d.step(5 * SECOND)
+            self.assertEqual(cmos(0x0c), 0)
+
     def test_pic(self):
         with Door() as d:
             for port, value in ((0x20, 0x11), (0x21, 8), (0x21, 4), (0x21, 1), (0x21, 0)):
@@ -275,6 +316,12 @@ class Devices(unittest.TestCase):
             self.assertEqual(door.config(0x0b, 0x90), 0xb101)
         with Door(machine="pc,smbus=off") as door:
             self.assertEqual(door.config(0x0b, 0x90), 0)
+
+    def test_shadow_is_closed(self):
+        """Nobody has opened the attribute map: there is neither firmware nor a kernel."""
+        for machine, register in (("pc", 0x58), ("q35", 0x90)):
+            with Door(machine=machine) as d:
+                self.assertEqual(d.config(0, register) >> (8 if machine == "pc" else 0), 0)
 
     def test_debug_exit(self):
         with Door("-device", "isa-debug-exit,iobase=0xf4,iosize=4") as d:

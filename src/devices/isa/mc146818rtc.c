@@ -54,7 +54,7 @@
 
 #define D_VRT             0x80
 
-#define UIP_NS            244141 /* UIP rises this long before the update */
+#define UIP_NS            244140 /* UIP rises this long before the update */
 #define SECONDS_IN_DAY    86400
 
 /* With lost_tick_policy=slew: how many interrupts are made up for at most, and how many of them
@@ -299,12 +299,13 @@ static int64_t rtc_next_alarm(const struct rtc *d, int64_t after)
 /* The period of the periodic interrupt in 32768ths of a second; 0 none. */
 static unsigned rtc_period(const struct rtc *d)
 {
-    unsigned rate = d->s.cmos[RTC_REG_A] & A_RATE;
+    unsigned rate = d->s.cmos[RTC_REG_A] & A_RATE, divider = d->s.cmos[RTC_REG_A] & A_DIVIDER;
 
-    if (rate == 0 || (d->s.cmos[RTC_REG_A] & A_DIVIDER) != A_DV_RUN) {
+    if (rate == 0 || divider >= A_DV_RESET) {
         return 0;
     }
-    return rate <= 2 ? 1u << (rate + 6) : 1u << (rate - 1);
+    /* Only the slow crystal cannot serve the two highest rates. */
+    return rate <= 2 && divider == A_DV_RUN ? 1u << (rate + 6) : 1u << (rate - 1);
 }
 
 static uint64_t rtc_periods_at(const struct rtc *d, int64_t now_ns)

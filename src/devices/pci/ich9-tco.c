@@ -272,7 +272,6 @@ void tco_reset(struct tco *tco, enum reset_kind kind)
     tco->s->deadline_ns = -1;
     tco->s->sts2 = kept;
     tco->s->reload = COUNT_DEFAULT;
-    tco->s->left = COUNT_DEFAULT;
     tco->s->sw_irq = SW_IRQ_DEFAULT;
 }
 

@@ -480,7 +480,7 @@ static bool chipset_init(struct machine *m, struct pc *q, GError **error)
     const struct pam_wiring pam = {.ram = q->ram,
                                    .rom = q->rom_alias_base ? &q->rom_alias : NULL,
                                    .rom_base = q->rom_alias_base,
-                                   .open = !pc_has_firmware(m)};
+                                   .open = m->config->kernel && !pc_has_firmware(m)};
 
     return q->chipset->init(m, q, &pam, error) &&
            (!q->memory.n || acpi_memhp_create(&m->env, q->pm, error)) &&
