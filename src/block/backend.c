@@ -290,6 +290,16 @@ void block_backend_detach(struct block_backend *b)
     }
 }
 
+void block_backend_disown(struct block_backend *b)
+{
+    block_backend_remove(b);
+    b->has_drive = false;
+    g_free(b->name);
+    b->name = g_strdup("");
+    b->rerror = b->werror =
+        BLOCKDEV_ON_ERROR_REPORT; /* a guest must not stop for a disk that is gone */
+}
+
 /* ---- errors */
 
 struct error_report {

@@ -4,11 +4,14 @@
  * Each request is an event (read_aio, write_aio, flush_to_disk). An event in the state that a rule
  * asks for makes the rule active, or changes the state. Active rules make matching requests fail:
  * of that kind, at that sector, once or always. Rules with the event none are active from the
- * start.
+ * start. Rules come with the options and from the file that `config` names.
  */
 #include "block/block-priv.h"
 
+#include "qapi-visit.h"
+#include "qapi/ini.h"
 #include <errno.h>
+#include <string.h>
 
 struct rule {
     const struct blkdebug_inject_error_options *options;
@@ -23,6 +26,60 @@ struct blkdebug {
     int64_t state; /* 1 at the start */
 };
 
+/* The rule of one section. */
+static bool section_add(struct blockdev_options_blkdebug *o, const struct ini_section *s,
+                        GError **error)
+{
+    if (s->id) {
+        g_set_error(error, BLOCK_ERROR, 0, "a rule has no id");
+        return false;
+    }
+    if (strcmp(s->group, "inject-error") == 0) {
+        struct blkdebug_inject_error_options *rule =
+            blkdebug_inject_error_options_from_keyval(s->text->str, NULL, error);
+
+        if (rule) {
+            blkdebug_inject_error_options_list_append(o->inject_error, rule);
+        }
+        return rule != NULL;
+    }
+    if (strcmp(s->group, "set-state") == 0) {
+        struct blkdebug_set_state_options *rule =
+            blkdebug_set_state_options_from_keyval(s->text->str, NULL, error);
+
+        if (rule) {
+            blkdebug_set_state_options_list_append(o->set_state, rule);
+        }
+        return rule != NULL;
+    }
+    g_set_error(error, BLOCK_ERROR, 0, "only inject-error and set-state are rules");
+    return false;
+}
+
+static bool config_read(struct blockdev_options_blkdebug *o, GError **error)
+{
+    g_autoptr(GPtrArray) sections = o->config && *o->config ? ini_read(o->config, error) : NULL;
+
+    if (!sections) {
+        return !o->config || !*o->config;
+    }
+    if (!o->inject_error) {
+        o->inject_error = blkdebug_inject_error_options_list_new();
+    }
+    if (!o->set_state) {
+        o->set_state = blkdebug_set_state_options_list_new();
+    }
+    for (guint i = 0; i < sections->len; i++) {
+        const struct ini_section *s = sections->pdata[i];
+
+        if (!section_add(o, s, error)) {
+            g_prefix_error(error, "'%s', line %u: [%s]: ", o->config, s->line, s->group);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool blkdebug_open(struct block_node *node, const struct blockdev_options *o, GError **error)
 {
     struct blkdebug *d = node->state;
@@ -34,6 +91,9 @@ static bool blkdebug_open(struct block_node *node, const struct blockdev_options
     }
     node->filename = g_strdup(d->image->node->filename);
     d->options = blockdev_options_clone(o);
+    if (!config_read(&d->options->u.blkdebug, error)) {
+        return false;
+    }
     opt = &d->options->u.blkdebug;
     d->state = 1;
     d->n_rules = opt->inject_error ? opt->inject_error->n : 0;

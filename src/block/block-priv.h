@@ -227,6 +227,8 @@ void uring_kick(struct uring *uring);
 
 struct block_backend *block_backend_new(struct block_graph *graph, const char *name);
 void block_backend_free(struct block_backend *backend);
+/* Its -drive is gone: it becomes its device's own, without a medium. Main thread. */
+void block_backend_disown(struct block_backend *backend);
 /* The medium of a -drive. */
 bool block_backend_insert(struct block_backend *backend, struct block_node *node, GError **error);
 /* For a short time somebody else than a device: reads, and with `write` writes and resizes. The

@@ -160,6 +160,8 @@ struct drive_rules {
 /* One -drive, from its text. Makes its nodes and back end. Errors name what is not supported. */
 bool block_drive_add(struct block_graph *graph, const char *text, const struct drive_rules *rules,
                      GError **error);
+/* Takes the drive away: its id is free again. Its device, if it has one, has no medium any more. */
+bool block_drive_delete(struct block_graph *graph, const char *id, GError **error);
 /* The drive at that place; NULL: none. */
 struct drive *block_drive_at(struct block_graph *graph, enum drive_interface interface, int bus,
                              int unit);

@@ -220,11 +220,50 @@ struct image_text {
     bool writethrough, read_only, guessed, snapshot;
 };
 
+#define BLKDEBUG "blkdebug:"
+
+/* blkdebug:[CONFIG]:FILE is a filter on FILE: its options are added, and FILE returned. */
+static const char *add_blkdebug(const char *file, GString *options, GError **error)
+{
+    const char *config = file + strlen(BLKDEBUG), *colon = strchr(config, ':');
+    g_autofree char *path = colon ? g_strndup(config, (gsize)(colon - config)) : NULL;
+
+    if (!colon) {
+        g_set_error(error, BLOCK_ERROR, 0, "blkdebug requires both config file and image path");
+        return NULL;
+    }
+    add_option(options, "file.driver", "blkdebug");
+    if (*path) {
+        add_option(options, "file.config", path);
+    }
+    return colon + 1;
+}
+
+/* The protocol's node: level is where its options are, "file" or "file.image". */
+static void add_protocol(GString *options, const char *level, const char *path, const char *aio)
+{
+    enum blockdev_driver driver = *path ? block_driver_for_path(path) : BLOCKDEV_DRIVER_NULL_CO;
+    g_autofree char *driver_key = g_strconcat(level, ".driver", NULL);
+    g_autofree char *path_key = g_strconcat(level, ".filename", NULL);
+    g_autofree char *aio_key = g_strconcat(level, ".aio", NULL);
+
+    add_option(options, driver_key, blockdev_driver_str(driver));
+    if (*path) {
+        add_option(options, path_key, path);
+    }
+    if (aio) {
+        add_option(options, aio_key, aio);
+    }
+}
+
 static bool image_file(struct params *p, struct image_text *image, const char *file, GError **error)
 {
     const char *format = params_take(p, "format"), *driver = params_take(p, "driver");
-    const char *path = local_path(file, error), *aio = params_take(p, "aio");
+    const char *aio = params_take(p, "aio"), *path;
+    bool filtered = g_str_has_prefix(file, BLKDEBUG);
 
+    file = filtered ? add_blkdebug(file, image->options, error) : file;
+    path = file ? local_path(file, error) : NULL;
     if (!path) {
         return false;
     }
@@ -239,14 +278,7 @@ static bool image_file(struct params *p, struct image_text *image, const char *f
         }
     }
     add_option(image->options, "driver", format);
-    add_option(image->options, "file.driver",
-               blockdev_driver_str(*path ? block_driver_for_path(path) : BLOCKDEV_DRIVER_NULL_CO));
-    if (*path) {
-        add_option(image->options, "file.filename", path);
-    }
-    if (aio) {
-        add_option(image->options, "file.aio", aio);
-    }
+    add_protocol(image->options, filtered ? "file.image" : "file", path, aio);
     return true;
 }
 
@@ -443,4 +475,22 @@ bool block_drive_add(struct block_graph *graph, const char *text, const struct d
     }
     g_ptr_array_add(graph->drives, d);
     return true;
+}
+
+bool block_drive_delete(struct block_graph *graph, const char *id, GError **error)
+{
+    for (guint i = 0; i < graph->drives->len; i++) {
+        struct drive *d = graph->drives->pdata[i];
+
+        if (strcmp(d->id, id) == 0) {
+            if (d->taken) {
+                block_backend_disown(d->backend);
+                d->backend = NULL;
+            }
+            g_ptr_array_remove_index(graph->drives, i);
+            return true;
+        }
+    }
+    g_set_error(error, BLOCK_ERROR, 0, "Device '%s' not found", id);
+    return false;
 }

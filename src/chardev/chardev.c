@@ -270,10 +270,13 @@ struct chardev *chardev_new_options(const char *options, struct loop *loop, GErr
     struct chardev *chr = NULL;
 
     o->type = chardev_option_first(o);
+    if (!o->type) {
+        o->type = chardev_option(o, "backend");
+    }
     o->id = chardev_option(o, "id");
     if (!o->type || !o->id || !*o->id) {
         g_set_error(error, CHARDEV_ERROR, 0, "chardev '%s': %s", options,
-                    o->type ? "an id=NAME is missing" : "the back end's name must come first");
+                    o->type ? "an id=NAME is missing" : "the back end's name is missing");
     } else {
         chr = chardev_make_text(o, options, loop, error);
     }

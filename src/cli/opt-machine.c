@@ -124,6 +124,31 @@ bool opt_no_acpi(struct options *o, const char *arg, GError **error)
     return true;
 }
 
+/* PREFIX.KEY=VALUE, as in smp.cpus=2: what another option says as KEY=VALUE. */
+static bool machine_nested(struct options *o, struct params *p, const char *prefix,
+                           bool (*handle)(struct options *, const char *, GError **),
+                           GError **error)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+    size_t length = strlen(prefix);
+
+    for (guint i = 0; i < p->items->len; i++) {
+        struct param *param = &g_array_index(p->items, struct param, i);
+        const char *key = param->key + length;
+
+        if (strncmp(param->key, prefix, length) == 0) {
+            param->taken = true;
+            key = strcmp(param->key, "memory.max-size") == 0 ? "maxmem" : key;
+            g_string_append_printf(text, "%s%s=", text->len ? "," : "", key);
+            for (const char *c = param->value; *c; c++) {
+                g_string_append(text, *c == ',' ? "," : "");
+                g_string_append_c(text, *c);
+            }
+        }
+    }
+    return text->len == 0 || handle(o, text->str, error);
+}
+
 bool opt_machine(struct options *o, const char *arg, GError **error)
 {
     if (strcmp(arg, "help") == 0 || strcmp(arg, "?") == 0) {
@@ -166,7 +191,9 @@ bool opt_machine(struct options *o, const char *arg, GError **error)
         ok = accel_list(o, accel, error);
     }
     ok = ok && machine_fixed(p, error) && machine_chosen(o->config, p, error) &&
-         params_end(p, error);
+         machine_nested(o, p, "smp.", opt_smp, error) &&
+         machine_nested(o, p, "memory.", opt_memory, error) &&
+         machine_nested(o, p, "boot.", opt_boot, error) && params_end(p, error);
     params_free(p);
     return ok;
 }
@@ -285,6 +312,12 @@ static bool smp_complete(struct cpu_topology *t, GError **error)
     uint64_t product;
 
     t->dies = t->dies ? t->dies : 1;
+    if ((uint64_t)MAX(t->sockets, 1) * t->dies * MAX(t->cores, 1) * MAX(t->threads, 1) > 4096) {
+        g_set_error(
+            error, CLI_ERROR, 0,
+            "Invalid CPU topology: more than 4096 CPUs by sockets, dies, cores and threads");
+        return false;
+    }
     if (t->cpus || t->max_cpus) { /* what is not given: cores rather than sockets */
         unsigned max = t->max_cpus ? t->max_cpus : t->cpus;
         if (!t->cores) {
@@ -500,6 +533,12 @@ bool opt_boot(struct options *o, const char *arg, GError **error)
     boot->splash_time_ms = (uint16_t)splash;
     params_free(p);
     return ok;
+}
+
+bool opt_no_fd_bootchk(struct options *o, const char *arg, GError **error)
+{
+    o->config->boot.no_floppy_check = true;
+    return true;
 }
 
 bool opt_data_dir(struct options *o, const char *arg, GError **error)

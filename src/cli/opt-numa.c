@@ -40,7 +40,7 @@ static bool add_cpus(struct options *o, const char *text, unsigned node, GError 
         return false;
     }
     for (uint64_t i = first; i <= last; i++) {
-        const struct numa_cpu cpu = {(unsigned)i, node};
+        const struct numa_cpu cpu = {.index = (unsigned)i, .node = node};
 
         g_array_append_val(o->numa_cpus, cpu);
     }
@@ -121,6 +121,41 @@ static bool add_distance(struct options *o, struct params *p, GError **error)
     return true;
 }
 
+/* The vCPUs of a socket, or of a part of one. */
+static bool add_cpu(struct options *o, struct params *p, GError **error)
+{
+    const struct numa_config *numa = &o->config->numa;
+    struct numa_cpu cpu = {.by_place = true,
+                           .socket = UINT64_MAX,
+                           .die = UINT64_MAX,
+                           .core = UINT64_MAX,
+                           .thread = UINT64_MAX};
+    uint64_t node;
+    bool given;
+
+    if (!take_node(p, "node-id", &node, &given, error) ||
+        !params_take_uint(p, "socket-id", 0, UINT32_MAX, &cpu.socket, error) ||
+        !params_take_uint(p, "die-id", 0, UINT32_MAX, &cpu.die, error) ||
+        !params_take_uint(p, "core-id", 0, UINT32_MAX, &cpu.core, error) ||
+        !params_take_uint(p, "thread-id", 0, UINT32_MAX, &cpu.thread, error)) {
+        return false;
+    }
+    if (!given) {
+        g_set_error(error, CLI_ERROR, 0, "node-id needs to be set");
+        return false;
+    }
+    if (node >= numa->n || !numa->node[node].given) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "Invalid node-id=%" PRIu64 ", NUMA node must be defined with -numa "
+                    "node,nodeid=ID before it's used with -numa cpu,node-id=ID",
+                    node);
+        return false;
+    }
+    cpu.node = (unsigned)node;
+    g_array_append_val(o->numa_cpus, cpu);
+    return true;
+}
+
 bool opt_numa(struct options *o, const char *arg, GError **error)
 {
     struct params *p = params_parse(arg, "type", error);
@@ -134,6 +169,8 @@ bool opt_numa(struct options *o, const char *arg, GError **error)
         ok = add_node(o, p, error);
     } else if (g_strcmp0(type, "dist") == 0) {
         ok = add_distance(o, p, error);
+    } else if (g_strcmp0(type, "cpu") == 0) {
+        ok = add_cpu(o, p, error);
     } else {
         g_set_error(error, CLI_ERROR, 0, "Parameter 'type' does not accept value '%s'",
                     type ? type : "");
@@ -218,6 +255,38 @@ bool numa_choose_memory(struct options *o, const char **ram, GError **error)
     return true;
 }
 
+static bool place_fits(uint64_t wanted, unsigned is)
+{
+    return wanted == UINT64_MAX || wanted == is;
+}
+
+/* Whether vCPU number i is one of those that -numa cpu means. */
+static bool is_placed(const struct cpu_topology *t, const struct numa_cpu *cpu, unsigned i)
+{
+    unsigned core = i / t->threads, die = core / t->cores, socket = die / t->dies;
+
+    return place_fits(cpu->thread, i % t->threads) && place_fits(cpu->core, core % t->cores) &&
+           place_fits(cpu->die, die % t->dies) && place_fits(cpu->socket, socket);
+}
+
+static bool place_cpus(struct options *o, const struct numa_cpu *cpu, GError **error)
+{
+    const struct cpu_topology *t = &o->config->topology;
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < t->max_cpus; i++) {
+        if (is_placed(t, cpu, i)) {
+            o->config->numa.of_cpu[i] = (uint8_t)cpu->node;
+            n++;
+        }
+    }
+    if (n == 0) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "-numa cpu,node-id=%u: no CPU of this machine has these ids", cpu->node);
+    }
+    return n > 0;
+}
+
 bool numa_finish(struct options *o, GError **error)
 {
     struct numa_config *numa = &o->config->numa;
@@ -235,6 +304,12 @@ bool numa_finish(struct options *o, GError **error)
     for (guint i = 0; i < o->numa_cpus->len; i++) {
         const struct numa_cpu *cpu = &g_array_index(o->numa_cpus, struct numa_cpu, i);
 
+        if (cpu->by_place) {
+            if (!place_cpus(o, cpu, error)) {
+                return false;
+            }
+            continue;
+        }
         if (cpu->index >= max) {
             g_set_error(error, CLI_ERROR, 0, "CPU index (%u) should be smaller than maxcpus (%u)",
                         cpu->index, max);

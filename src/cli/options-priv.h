@@ -19,6 +19,12 @@ bool opt_memory(struct options *o, const char *arg, GError **error);
 /* Keeps an option's text in a list of struct option_text. */
 void option_text_add(GPtrArray *list, const char *option, const char *arg);
 
+/* The option by its name, which there is, as if the command line had it here. */
+bool option_apply(struct options *o, const char *name, const char *arg, GError **error);
+
+/* opt-config.c */
+bool opt_readconfig(struct options *o, const char *arg, GError **error);
+
 /* opt-object.c */
 bool opt_object(struct options *o, const char *arg, GError **error);
 void memory_object_free(gpointer object);
@@ -30,6 +36,8 @@ bool memory_backend_choose(struct options *o, GError **error);
 #define DEFAULT_RAM_BYTES (128ull << 20)
 struct numa_cpu {
     unsigned index, node;
+    bool by_place;                      /* -numa cpu: by these instead; UINT64_MAX: any */
+    uint64_t socket, die, core, thread; /* ids, each within the one before */
 };
 bool opt_numa(struct options *o, const char *arg, GError **error);
 /* Checks the nodes' memory against the machine's; *ram: the object that is all of it, or NULL. */
@@ -39,6 +47,7 @@ bool numa_finish(struct options *o, GError **error);
 
 /* opt-machine.c */
 bool opt_boot(struct options *o, const char *arg, GError **error);
+bool opt_no_fd_bootchk(struct options *o, const char *arg, GError **error);
 bool opt_data_dir(struct options *o, const char *arg, GError **error);
 bool opt_rtc(struct options *o, const char *arg, GError **error);
 bool opt_global(struct options *o, const char *arg, GError **error);

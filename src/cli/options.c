@@ -554,6 +554,8 @@ static const struct option options[] = {
     {"L", "DIRECTORY", opt_data_dir, "where firmware and option ROMs are looked for first"},
     {"boot", "[order=]LETTERS[,once=][,menu=on|off][,strict=]", opt_boot,
      "what firmware tries: a floppy, c disk, d CD, n network; splash-time=, reboot-timeout="},
+    {"no-fd-bootchk", NULL, opt_no_fd_bootchk, "firmware boots floppies without a signature too"},
+    {"readconfig", "FILE", opt_readconfig, "options from a file of sections"},
     {"incoming", "defer|tcp:[HOST]:PORT|unix:PATH|fd:N|exec:COMMAND|file:PATH", opt_incoming,
      "the guest comes from another machine ('migrate'); defer: 'migrate-incoming' says how"},
     {"S", NULL, opt_start_paused, "do not start the vCPUs: QMP 'cont' does"},
@@ -647,6 +649,11 @@ static const struct option *option_find(const char *name)
         }
     }
     return NULL;
+}
+
+bool option_apply(struct options *o, const char *name, const char *arg, GError **error)
+{
+    return option_find(name)->handle(o, arg, error);
 }
 
 static bool spec_is_stdio(const char *spec)

@@ -8,6 +8,7 @@
  */
 #include "machine/hotplug.h"
 
+#include "block/block.h"
 #include "devices/pci/pci.h"
 #include "machine/cpu-hotplug.h"
 #include "machine/objects.h"
@@ -279,13 +280,46 @@ static void note_with_children(struct device *dev, GArray *list)
     note_deleted(dev, list);
 }
 
+/* The ids of the drives that devices use. */
+static GPtrArray *drives_taken(const struct machine *m)
+{
+    GPtrArray *ids = g_ptr_array_new_with_free_func(g_free);
+    const struct drive *d;
+
+    for (unsigned i = 0; m->block && (d = block_drive_nth(m->block, i)); i++) {
+        if (d->taken) {
+            g_ptr_array_add(ids, g_strdup(d->id));
+        }
+    }
+    return ids;
+}
+
+/* A -drive goes with the device that was taken out; what -blockdev made stays. */
+static void drop_drives(struct machine *m, const GPtrArray *taken_before)
+{
+    const struct drive *d;
+
+    for (guint k = 0; k < taken_before->len; k++) {
+        const char *id = taken_before->pdata[k];
+
+        for (unsigned i = 0; (d = block_drive_nth(m->block, i)); i++) {
+            if (!d->taken && strcmp(d->id, id) == 0) {
+                block_drive_delete(m->block, id, NULL);
+                break;
+            }
+        }
+    }
+}
+
 void machine_device_unplugged(void *machine, struct device *dev)
 {
     struct machine *m = machine;
+    g_autoptr(GPtrArray) taken = drives_taken(m);
     GArray *list = g_array_new(FALSE, FALSE, sizeof(struct deleted));
 
     note_with_children(dev, list);
     device_free(dev);
+    drop_drives(m, taken);
     for (guint i = 0; i < list->len; i++) {
         struct deleted *d = &g_array_index(list, struct deleted, i);
 

@@ -28,6 +28,7 @@ GQuark machine_error_quark(void);
 struct boot_options {
     char *order, *once; /* letters: a floppy, c disk, d CD, n network */
     bool menu, strict;
+    bool no_floppy_check;    /* -no-fd-bootchk: a floppy need not bear a boot signature */
     uint16_t splash_time_ms; /* how long the firmware's menu prompt stays */
     bool has_splash_time;
     int32_t reboot_timeout_ms; /* when nothing boots; -1: never */

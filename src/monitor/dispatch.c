@@ -194,6 +194,7 @@ bool qmp_role_permits(enum godwit_role role, const struct qmp_command *command, 
 void qmp_request_clear(struct qmp_request *request)
 {
     json_object_put(request->root);
+    g_clear_error(&request->fault);
     if (request->passed_fd >= 0) {
         close(request->passed_fd);
     }

@@ -10,9 +10,11 @@
 #include "cpu/x86/print.h"
 #include "migration/migration.h"
 #include "monitor/gdbserver.h"
+#include "monitor/hmp-block.h"
 #include "monitor/hmp-dump.h"
 #include "monitor/hmp-migrate.h"
 #include "monitor/hmp-net.h"
+#include "monitor/hmp-numa.h"
 #include "monitor/hmp-snapshot.h"
 #include "monitor/hmp-ui.h"
 #include "monitor/monitor-priv.h"
@@ -601,6 +603,21 @@ static void run_delvm(struct hmp *h, const struct hmp_command *command, const ch
     }
 }
 
+static void run_drive_add(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    hmp_drive_add(h->m, args, h->out);
+}
+
+static void run_drive_del(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    hmp_drive_del(h->m, args, h->out);
+}
+
+static void info_numa(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    hmp_info_numa(h->m, h->out);
+}
+
 static void info_snapshots(struct hmp *h, const struct hmp_command *command, const char *args)
 {
     hmp_info_snapshots(h->m, h->out);
@@ -626,6 +643,9 @@ static const struct hmp_command commands[] = {
      run_announce_self},
     {"cont", "c", "", "let the guest run", false, run_cont},
     {"delvm", NULL, "tag", "delete a snapshot of the machine", true, run_delvm},
+    {"drive_add", NULL, "slot if=none,id=str[,prop=value][,...]", "add a drive", true,
+     run_drive_add},
+    {"drive_del", NULL, "id", "take a drive away, from its device too", true, run_drive_del},
     {"dump-guest-memory", NULL, "[-p] [-d] [-z|-l|-s|-w] filename [begin length]",
      "write the guest's memory to a file [-p: with linear addresses, -d: in the background, "
      "-z, -l, -s, -w: compressed by zlib, lzo or snappy, or as Windows has it]",
@@ -643,6 +663,7 @@ static const struct hmp_command commands[] = {
     {"info jit", NULL, "", "what the translator of guest code has done", false, info_jit},
     {"info migrate", NULL, "", "how a migration stands", false, info_migrate},
     {"info network", NULL, "", "network cards and their back ends", false, info_network},
+    {"info numa", NULL, "", "NUMA nodes: their CPUs and memory", false, info_numa},
     {"info registers", NULL, "[-a|vcpu]", "registers of this vCPU, of all, or of one", true,
      info_registers},
     {"info snapshots", NULL, "", "what snapshots of the machine the disks keep", false,

@@ -37,6 +37,7 @@ struct qmp_request {
     struct json_object *id;
     bool has_id;
     bool oob;
+    GError *fault; /* what is wrong with it, to be told in its turn; NULL: nothing. Owned */
     int passed_fd; /* that came along with it (SCM_RIGHTS); -1: none. Owned */
 };
 

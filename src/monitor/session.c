@@ -475,6 +475,15 @@ static void start_patience(struct session *s)
     g_source_attach(s->patience, s->mon->loop->context);
 }
 
+static void session_reply_error(struct session *s, const struct qmp_request *request,
+                                const GError *error)
+{
+    GString *reply = g_string_new(NULL);
+
+    qmp_append_error(reply, request, error);
+    session_send(s, reply);
+}
+
 /* Runs the request here, or sends it to the main thread. request is taken over. */
 static void session_start(struct session *s, struct qmp_request *request)
 {
@@ -482,6 +491,11 @@ static void session_start(struct session *s, struct qmp_request *request)
         .mon = s->mon, .machine = s->mon->machine, .session = s, .passed_fd = &request->passed_fd};
     struct job *job;
 
+    if (request->fault) {
+        session_reply_error(s, request, request->fault);
+        qmp_request_clear(request);
+        return;
+    }
     if (request->oob && is_quit(request)) {
         quit_here(s, request);
         qmp_request_clear(request);
@@ -508,15 +522,6 @@ static void session_start(struct session *s, struct qmp_request *request)
     loop_post(s->mon->machine->loop, job_run, job);
 }
 
-static void session_reply_error(struct session *s, const struct qmp_request *request,
-                                const GError *error)
-{
-    GString *reply = g_string_new(NULL);
-
-    qmp_append_error(reply, request, error);
-    session_send(s, reply);
-}
-
 static void queue_request(struct session *s, struct qmp_request *request)
 {
     struct qmp_request *waiting = g_new(struct qmp_request, 1);
@@ -540,23 +545,34 @@ static void take_passed_fd(struct session *s, struct qmp_request *request)
     }
 }
 
+/* Now, or when its turn comes; what is wrong with a request is told in its turn too. */
+static void session_take_request(struct session *s, struct qmp_request *request)
+{
+    if (s->job && !request->oob) {
+        queue_request(s, request);
+    } else {
+        session_start(s, request);
+    }
+}
+
 static void session_take_value(struct session *s, struct json_object *value)
 {
-    g_autoptr(GError) error = NULL;
     struct qmp_request request;
+    GError *fault = NULL;
 
-    if (!qmp_request_parse(&request, value, s->mode, &error) ||
-        !qmp_role_permits(s->role, request.command, &error)) {
-        session_reply_error(s, &request, error);
-        qmp_request_clear(&request);
-        return;
+    if (qmp_request_parse(&request, value, s->mode, &fault) &&
+        qmp_role_permits(s->role, request.command, &fault)) {
+        take_passed_fd(s, &request);
     }
-    take_passed_fd(s, &request);
-    if (s->job && !request.oob) {
-        queue_request(s, &request);
-    } else {
-        session_start(s, &request);
-    }
+    request.fault = fault;
+    session_take_request(s, &request);
+}
+
+static void session_take_broken(struct session *s, GError *fault)
+{
+    struct qmp_request request = {.passed_fd = -1, .fault = fault};
+
+    session_take_request(s, &request);
 }
 
 static bool take_waiting(struct session *s)
@@ -583,8 +599,7 @@ static bool session_may_take(struct session *s)
 static void session_dispatch_input(struct session *s)
 {
     while (session_may_take(s)) {
-        g_autoptr(GError) error = NULL;
-        struct qmp_request none = {.passed_fd = -1};
+        GError *error = NULL;
         struct json_object *value;
 
         if (take_waiting(s)) {
@@ -595,7 +610,7 @@ static void session_dispatch_input(struct session *s)
             s->starved = true;
             return;
         case JSON_STREAM_ERROR:
-            session_reply_error(s, &none, error);
+            session_take_broken(s, error);
             break;
         case JSON_STREAM_VALUE:
             session_take_value(s, value);

@@ -49,6 +49,64 @@ class Block(unittest.TestCase):
         self.wire.value("blockdev-add",
                         {"driver": "file", "node-name": name, "filename": self.image})
 
+    def test_rules_from_a_file(self):
+        rules = os.path.join(self.dir, "rules")
+
+        def add(text, name="n"):
+            with open(rules, "w") as file:
+                file.write(text)
+            return self.wire.ask("blockdev-add", {
+                "driver": "blkdebug", "node-name": name, "config": rules,
+                "image": {"driver": "null-co"}})
+
+        self.start()
+        self.assertEqual(add(""), {"return": {}})
+        self.assertEqual(add('# one\n[inject-error]\nevent = "read_aio"\nerrno="5"\n'
+                             '  once = "on"  \n\n[set-state]\nevent = "none"\n'
+                             'new_state = "2"\nstate = "1"', "m"), {"return": {}})
+        if IS_GODWIT:
+            for text, wrong in (
+                    ('event = "none"', "line 1: neither"), ("[]", "line 1: neither"),
+                    ('[inject-error\n', "line 1: neither"), ('[set-state "x]', "line 1: neither"),
+                    ("[set-state]\nevent = none", "line 2: neither"),
+                    ('[set-state]\nevent "none"', "line 2: neither"),
+                    ('[set-state]\nevent = "no"ne"', "line 2: neither"),
+                    ("[set-state]\n\n", "line 1: [set-state]: "),
+                    ('\n[inject-error]\nevent = "x"', "line 2: [inject-error]: "),
+                    ('[inject-error]\nevent = "none"\nx = "1"', "line 1: [inject-error]: "),
+                    ('[inject-error "a"]\nevent = "none"', "a rule has no id"),
+                    ("[x]", "[x]: only inject-error and set-state"),
+                    ("\0", "no file of sections"), ("#" * ((1 << 20) + 1), "no file of sections")):
+                with self.subTest(text=text[:40]):
+                    self.assertIn(wrong, add(text, "e")["error"]["desc"])
+            os.unlink(rules)
+            os.mkdir(rules)
+            self.assertIn("could not", self.error("blockdev-add", {
+                "driver": "blkdebug", "node-name": "e", "config": rules,
+                "image": {"driver": "null-co"}}))
+        self.assertEqual(sorted(n for n in self.nodes() if n[0] != "#"), ["m", "n"])
+
+    def hmp(self, line):
+        return self.wire.value("human-monitor-command", {"command-line": line})
+
+    def test_drive_add_and_del(self):
+        self.start("-drive", "if=none,id=d0")
+        drives = lambda: {b["device"] for b in self.wire.value("query-block")}  # noqa: E731
+        self.assertEqual(self.hmp("drive_del d0"), "")
+        self.assertNotIn("d0", drives())
+        self.assertEqual(self.hmp(f"drive_add 0 if=none,id=d0,format=raw,file={self.image}"),
+                         "OK\r\n")
+        self.assertIn("d0", drives())
+        self.assertIn("d0", self.hmp("drive_add 0 if=none,id=d0"))  # there already
+        self.assertNotIn("OK", self.hmp("drive_add 0 if=ide,id=d1"))
+        self.assertIn("not found", self.hmp("drive_del d1"))
+        self.assertEqual(self.hmp("drive_del d0"), "")
+        self.assertNotIn("d0", drives())
+        self.assertEqual([n for n in self.nodes().values() if n.get("file") == self.image], [])
+        if IS_GODWIT:
+            for line in "drive_add", "drive_add 0", "drive_add -n 0 x":
+                self.assertIn("a slot (0) and a drive's options", self.hmp(line))
+
     def test_life(self):
         self.start()
         self.assertEqual(self.wire.value("query-named-block-nodes"), [])

@@ -123,6 +123,26 @@ class Negotiation(Case):
                           enumerate(["query-status", "query-chardev"] * 30)))
         self.assertEqual([wire.reply()["id"] for _ in range(60)], list(range(60)))
 
+    def test_oob_overtakes_what_waits(self):
+        """A command that waits for the writer of a pipe holds up its session's in-band requests, the
+        broken ones too, and nothing out of band."""
+        wire = self.emulator.wire(negotiate=False)
+        wire.ask("qmp_capabilities", {"enable": ["oob"]})
+        folder = tempfile.mkdtemp(prefix="qmp-test-")
+        self.addCleanup(shutil.rmtree, folder)
+        pipe = os.path.join(folder, "pipe")
+        os.mkfifo(pipe)
+        for i in range(2):
+            wire.send(json.dumps({"execute": "blockdev-add", "id": "waits", "arguments": {
+                "driver": "blkdebug", "node-name": f"n{i}", "config": pipe,
+                "image": {"driver": "null-co", "read-zeroes": True}}}) +
+                '{"execute": "query-name", "id": "good"}{"id": "bad"}{]\n{"exec-oob": "nope", "id": "oob"}')
+            self.assertEqual(wire.reply()["id"], "oob")
+            with open(pipe, "w") as file:
+                file.write("# no rules\n")
+            self.assertEqual([wire.reply().get("id") for _ in range(4)],
+                             ["waits", "good", "bad", None])
+
     def test_reconnect_starts_over(self):
         self.emulator.wire().close()
         wire = self.emulator.wire(negotiate=False)

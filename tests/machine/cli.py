@@ -51,6 +51,8 @@ BAD = [
     (["-smp", "x"], "expects a number from 1"),
     (["-smp", "4,sockets=2,cores=2,threads=2"],
      "product of the hierarchy must match maxcpus: sockets (2) * dies (1) * cores (2) * threads (2) != maxcpus (4)"),
+    (["-smp", "sockets=4096,dies=4096,threads=256"], "more than 4096 CPUs"),
+    (["-M", "q35,smp.foo=3"], "invalid parameter 'foo'"),
     (["-smp", "2,sockets=3"], "Invalid CPU topology"),
     (["-smp", "2,maxcpus=1"], "== maxcpus (1) < smp_cpus (2)"),
     (["-smp", "2,clusters=2"], "clusters not supported by this machine's CPU topology"),
@@ -243,6 +245,68 @@ class Good(unittest.TestCase):
             self.assertEqual(q.command("query-memory-size-summary")["base-memory"], 64 << 20)
             self.assertEqual(q.command("query-status")["status"], "prelaunch")
             self.assertIn("c0", [c["label"] for c in q.command("query-chardev")])
+
+    def read_config(self, text, *args):
+        with tempfile.NamedTemporaryFile("w", prefix="godwit-config-") as file:
+            file.write(text)
+            file.flush()
+            return Machine("-M", "q35", "-readconfig", file.name, "-S", *args)
+
+    def test_readconfig(self):
+        config = '''
+            # a machine
+            [machine]
+            type = "pc"
+            accel = "tcg"
+            [memory]
+            size = "96"
+            [smp-opts]
+            cpus = "2"
+            [name]
+            guest = "a,b"
+
+            [drive "d0"]
+            if = "none"
+            file = "null-co://"
+            format = "raw"
+            [device "disk"]
+              driver = "virtio-blk-pci"
+              drive = "d0"
+            [object]
+            qom-type = "rng-builtin"
+            id = "rng0"
+            [chardev "c0"]
+            backend = "null"
+            [global]
+            driver = "virtio-blk-pci"
+            property = "serial"
+            value = ""
+        '''
+        with self.read_config(config, "-m", "64") as m:
+            self.assertEqual(m.qmp.command("query-name"), {"name": "a,b"})
+            self.assertEqual(len(m.qmp.command("query-cpus-fast")), 2)
+            self.assertEqual(m.qmp.command("query-memory-size-summary")["base-memory"], 64 << 20)
+            self.assertIn("rng0", [o["name"] for o in m.qmp.command("qom-list", path="/objects")])
+            self.assertIn("c0", [c["label"] for c in m.qmp.command("query-chardev")])
+            bus = m.qmp.command("query-pci")[0]["devices"]
+            self.assertIn("disk", [d["qdev_id"] for d in bus])
+            self.assertIn(0x1237, [d["id"]["device"] for d in bus])  # the file's machine, not q35
+        for text, wrong in (('[foo]', "line 1: [foo]: there is no such group"),
+                            ('\n[device "x"]\ndriver = "foo"', 'line 2: [device "x"]: '),
+                            ('[machine "x"]', "takes no id"), ("x", "line 1: neither")):
+            with tempfile.NamedTemporaryFile("w", prefix="godwit-config-") as file:
+                file.write(text)
+                file.flush()
+                result = run("-readconfig", file.name)
+                self.assertEqual(result.returncode, 1)
+                self.assertIn(wrong, result.stderr)
+        self.assertIn("could not open '/nonexistent'", run("-readconfig", "/nonexistent").stderr)
+
+    def test_options_of_the_machine(self):
+        with Machine("-machine", "q35,smp.cpus=2,memory.size=32M,memory.slots=2,"
+                     "memory.max-size=64M,boot.menu=on", "-S") as m:
+            self.assertEqual(len(m.qmp.command("query-cpus-fast")), 2)
+            self.assertEqual(m.qmp.command("query-memory-size-summary")["base-memory"], 32 << 20)
 
     def test_told_parameters_are_taken(self):
         """What query-command-line-options tells, the options take; a wrong name they do not."""

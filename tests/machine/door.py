@@ -317,6 +317,22 @@ class Devices(unittest.TestCase):
         with Door(machine="pc,smbus=off") as door:
             self.assertEqual(door.config(0x0b, 0x90), 0)
 
+    def test_boot_order_in_cmos(self):
+        for args, first, again in (
+                ((), 0x1230, 0x1230), (("-no-fd-bootchk",), 0x1231, 0x1231),
+                (("-boot", "ndb"), 0x3410, 0x3410), (("-boot", "order="), 0, 0),
+                (("-boot", "once=d", "-boot", "c", "-no-fd-bootchk"), 0x0301, 0x0201)):
+            with Door(*args, machine="pc", qmp=True) as d:
+                def order():
+                    d.outb(0x70, 0x3d)
+                    two = d.inb(0x71) << 8
+                    d.outb(0x70, 0x38)
+                    return two | d.inb(0x71)
+                self.assertEqual(order(), first)
+                d.qmp.command("system_reset")
+                d.qmp.event("RESET")
+                self.assertEqual(order(), again)
+
     def test_shadow_is_closed(self):
         """Nobody has opened the attribute map: there is neither firmware nor a kernel."""
         for machine, register in (("pc", 0x58), ("q35", 0x90)):

@@ -8,7 +8,7 @@ import pci
 from godwit import run
 from pci import Bridge, Function, Port
 from qtest import Door
-from virtio import Device
+from virtio import Device, Disk
 
 RNG_PORT, RNG = 0x10441af4, 0x10051af4  # modern in a port, transitional elsewhere
 
@@ -33,6 +33,40 @@ class Case(unittest.TestCase):
         self.assertEqual(door.qmp.event("DEVICE_DELETED")["data"], {"device": device, "path": path})
         names = [p["name"] for p in door.qmp.command("qom-list", path="/machine/peripheral")]
         self.assertNotIn(device, names)
+
+
+class Drives(Case):
+    def test_drive_goes_with_its_device(self):
+        door = self.door("-drive", "if=none,id=d0,file=null-co://,format=raw", "-device",
+                         "virtio-blk-pci,drive=d0,id=disk", "-blockdev", "null-co,node-name=n",
+                         "-device", "virtio-blk-pci,drive=n,id=other", machine="pc")
+        for device in "disk", "other":
+            door.qmp.command("device_del", id=device)
+            door.qmp.command("system_reset")
+            self.deleted(door, device)
+        self.assertNotIn("d0", [b["device"] for b in door.qmp.command("query-block")])
+        self.assertEqual([n["node-name"] for n in door.qmp.command("query-named-block-nodes")],
+                         ["n"])
+        door.qmp.command("human-monitor-command",
+                         **{"command-line": "drive_add 0 if=none,id=d0,file=null-co://,format=raw"})
+        self.refused(door, "device_add", "Bus 'none'", driver="virtio-blk-pci", drive="d0", bus="none")
+        door.qmp.command("device_add", driver="virtio-blk-pci", drive="d0", id="disk")
+
+    def test_drive_is_taken_from_its_device(self):
+        door = self.door("-drive", "if=none,id=d0,file=null-co://,format=raw,werror=stop", "-device",
+                         "virtio-blk-pci,drive=d0,id=disk,addr=5", machine="pc")
+        disk = Disk(door, 5)
+        disk.start(size=128)
+        self.assertEqual(disk.read(0, 1)[0], 0)
+        door.qmp.command("human-monitor-command", **{"command-line": "drive_del d0"})
+        self.assertEqual(disk.read(0, 1)[0], 1)
+        self.assertEqual(door.qmp.command("query-status")["status"], "running")
+        self.assertEqual([b["device"] for b in door.qmp.command("query-block")], [""])
+        self.assertEqual(door.qmp.command("query-named-block-nodes"), [])
+        door.qmp.command("device_del", id="disk")
+        door.qmp.command("system_reset")
+        self.deleted(door, "disk")
+        self.assertEqual(door.qmp.command("query-block"), [])
 
 
 class Bridges(Case):
@@ -397,12 +431,40 @@ class Memory(Case):
                 (["-m", "16", "-numa", "node,memdev=r1"], "no such -object"),
                 (["-m", "16", "-numa", "foo"], "does not accept value 'foo'"),
                 (["-m", "16", "-numa", "node,cpus=0-9,memdev=r0", *ram], "CPU index (1)"),
+                (["-m", "16", "-numa", "cpu,node-id=0"], "must be defined with -numa node"),
+                (["-m", "16", "-numa", "node,memdev=r0", "-numa", "cpu,core-id=0", *ram], "node-id"),
+                (["-m", "16", "-numa", "node,memdev=r0", "-numa", "cpu,node-id=0,core-id=1", *ram],
+                 "no CPU of this machine"),
                 (["-m", "16", "-numa", "dist,src=0,dst=1,val=20"], "missing"),
                 (["-m", "16", "-numa", "node,memdev=r0", "-numa", "node,nodeid=0", *ram],
                  "Duplicate")):
             result = run("-M", "q35", "-accel", "qtest", "-display", "none", *args)
             self.assertNotEqual(result.returncode, 0)
             self.assertIn(text, result.stderr)
+
+
+class Nodes(Case):
+    def nodes(self, *args):
+        door = self.door("-object", "memory-backend-ram,id=r,size=16M", *args)
+        text = door.qmp.command("human-monitor-command", **{"command-line": "info numa"})
+        cpus = {c["cpu-index"]: c["props"]["node-id"]
+                for c in door.qmp.command("query-cpus-fast")} if "node 0" in text else {}
+        return text.split("\r\n"), [cpus[i] for i in sorted(cpus)]
+
+    def test_told(self):
+        text, cpus = self.nodes("-machine", "smp.cpus=4,smp.sockets=4", "-numa", "node,memdev=r",
+                                "-numa", "node")
+        self.assertEqual(text, ["2 nodes", "node 0 cpus: 0 2", "node 0 size: 16 MB",
+                                "node 0 plugged: 0 MB", "node 1 cpus: 1 3", "node 1 size: 0 MB",
+                                "node 1 plugged: 0 MB", ""])
+        self.assertEqual(cpus, [0, 1, 0, 1])
+        self.assertEqual(self.nodes(), (["0 nodes", ""], []))
+
+    def test_cpus_by_place(self):
+        _, cpus = self.nodes("-smp", "8,sockets=2,cores=2,threads=2", "-numa", "node,memdev=r",
+                             "-numa", "node", "-numa", "cpu,node-id=1,socket-id=0", "-numa",
+                             "cpu,node-id=1,socket-id=1,core-id=1,thread-id=1")
+        self.assertEqual(cpus, [1, 1, 1, 1, 0, 0, 0, 1])
 
 
 class Cpus(Case):

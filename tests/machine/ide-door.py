@@ -19,13 +19,13 @@ DISK_SECTORS = 4096
 
 
 class Ide(unittest.TestCase):
-    def start(self, *args):
+    def start(self, *args, qmp=False):
         file, self.path = tempfile.mkstemp(prefix="godwit-ide-")
         self.addCleanup(os.unlink, self.path)
         os.write(file, b"\xa5" * 512 * DISK_SECTORS)
         os.close(file)
         self.door = Door("-drive", f"file={self.path},if=ide,format=raw,discard=unmap", *args,
-                         machine="pc")
+                         machine="pc", qmp=qmp)
         self.addCleanup(self.door.close)
         self.config(0x20, BUS_MASTER | 1)
         self.config(0x04, 5)
@@ -138,6 +138,26 @@ class Ide(unittest.TestCase):
         self.assertEqual(self.trim((16, 8), blocks=200)[1:], (ERR, 4))
         self.assertEqual(self.dma(TRIM, [(MEMORY, 512)], count=1, feature=2), INTERRUPT)
         self.assertEqual(self.register(1), 4)
+
+    def test_flush_fails_stops_and_is_tried_again(self):
+        rules = tempfile.NamedTemporaryFile("w", prefix="godwit-rules-")
+        self.addCleanup(rules.close)
+        rules.write('[inject-error]\nevent = "flush_to_disk"\nonce = "on"\nerrno = "28"\n')
+        rules.flush()
+        self.start("-drive", f"file=blkdebug:{rules.name}:null-co://,if=ide,index=2,format=raw,"
+                   "werror=stop", "-drive", "file=blkdebug::null-co://,if=ide,index=3,format=raw",
+                   qmp=True)
+        for unit, fails in ((1, False), (0, True)):
+            self.door.outb(0x176, 0x40 | unit << 4)
+            self.door.outb(0x177, 0xe7)
+            if fails:
+                error = self.door.qmp.event("BLOCK_IO_ERROR")["data"]
+                self.assertEqual((error["device"], error["nospace"]), ("ide1-hd0", True))
+                self.door.qmp.event("STOP")
+                self.assertEqual(self.door.inb(0x177) & (BSY | DRDY | DRQ | ERR), BSY | DRDY)
+                self.door.qmp.command("cont")
+            self.until(lambda: not self.door.inb(0x177) & BSY)
+            self.assertEqual(self.door.inb(0x177) & (DRDY | DRQ | ERR), DRDY)
 
     def test_diagnostic_is_of_the_first_drive(self):
         self.start("-drive", "driver=null-co,if=ide,index=1")

@@ -125,9 +125,10 @@ static void test_options(void)
     static const struct {
         const char *options, *part;
     } bad[] = {
-        {"", "name must come first"},
+        {"", "back end's name is missing"},
         {"null", "id=NAME"},
-        {"id=x", "name must come first"},
+        {"id=x,backend=warp", "'warp'"},
+        {"id=x", "back end's name is missing"},
         {"warp,id=x", "'warp'"},
         {"null,id=x,path=/tmp", "'path'"},
         {"file,id=x", "path=FILE"},

@@ -66,6 +66,7 @@ static unsigned boot_device(char letter)
 {
     switch (letter) {
     case 'a':
+    case 'b':
         return 1;
     case 'c':
         return 2;
@@ -78,7 +79,8 @@ static unsigned boot_device(char letter)
     }
 }
 
-static bool boot_order_set(const struct pc *q, const char *order, GError **error)
+static bool boot_order_set(const struct machine *m, const struct pc *q, const char *order,
+                           GError **error)
 {
     unsigned device[3] = {0};
 
@@ -92,13 +94,14 @@ static bool boot_order_set(const struct pc *q, const char *order, GError **error
         if (!device[i]) {
             g_set_error(
                 error, MACHINE_ERROR, 0,
-                "boot order '%s': '%c' is none of a (floppy), c (disk), d (CD), n (network)", order,
-                order[i]);
+                "boot order '%s': '%c' is none of a, b (floppy), c (disk), d (CD), n (network)",
+                order, order[i]);
             return false;
         }
     }
     mc146818rtc_set_cmos(q->rtc, CMOS_BOOT_FIRST, (uint8_t)(device[1] << 4 | device[0]));
-    mc146818rtc_set_cmos(q->rtc, CMOS_BOOT_THIRD, (uint8_t)(device[2] << 4));
+    mc146818rtc_set_cmos(q->rtc, CMOS_BOOT_THIRD,
+                         (uint8_t)(device[2] << 4 | m->config->boot.no_floppy_check));
     return true;
 }
 
@@ -145,8 +148,8 @@ static bool boot_init(struct machine *m, const struct pc *q, GError **error)
         return false;
     }
     /* Both are looked at, so that a mistake in the one shows while the other is in force. */
-    return boot_order_set(q, boot_order(m), error) &&
-           (!boot->once || boot_order_set(q, boot->once, error));
+    return boot_order_set(m, q, boot_order(m), error) &&
+           (!boot->once || boot_order_set(m, q, boot->once, error));
 }
 
 /* ---------------------------------------------------------------- fw_cfg */
@@ -488,7 +491,7 @@ static bool bootorder_add(struct machine *m, struct pc *q, GError **error)
 bool pc_boot_again(struct machine *m, GError **error)
 {
     cpus_tell(m, m->board_data);
-    return boot_order_set(m->board_data, boot_order(m), error) &&
+    return boot_order_set(m, m->board_data, boot_order(m), error) &&
            bootorder_add(m, m->board_data, error);
 }
 
