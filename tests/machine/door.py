@@ -333,6 +333,16 @@ class Devices(unittest.TestCase):
                 d.qmp.event("RESET")
                 self.assertEqual(order(), again)
 
+    def test_no_smram(self):
+        """Registers of memory for system management that firmware can't take for working ones."""
+        with Door() as d:
+            for value in 0xffffffff, 0x7f7aff00:
+                d.outl(0xcf8, 0x8000009c)
+                d.outl(0xcfc, value)
+                self.assertEqual(d.inl(0xcfc), 0)
+            d.write(0x30000, b"seen")
+            self.assertEqual(d.read(0x30000, 4), b"seen")
+
     def test_shadow_is_closed(self):
         """Nobody has opened the attribute map: there is neither firmware nor a kernel."""
         for machine, register in (("pc", 0x58), ("q35", 0x90)):

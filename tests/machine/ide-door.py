@@ -6,7 +6,7 @@ import tempfile
 import time
 import unittest
 
-from godwit import TIME_FACTOR
+from godwit import TIME_FACTOR, run
 from qtest import Door
 
 PORTS, BUS_MASTER = 0x1f0, 0xc000
@@ -180,6 +180,91 @@ class Ide(unittest.TestCase):
             for _ in range(256):
                 self.assertEqual(self.door.inw(PORTS), 0xa5a5)
         self.assertEqual(self.register(7) & (BSY | DRQ | ERR), 0)
+
+
+MIB = 2048  # sectors
+
+
+class Geometry(unittest.TestCase):
+    """What IDENTIFY and CMOS tell of disks of a size, with a partition that ends at a head and sector."""
+    NONE, LBA, LARGE, RECHS = range(4)
+
+    def image(self, sectors, last_head=0, last_sec=0, signature=0xaa55):
+        file = tempfile.NamedTemporaryFile(prefix="godwit-ide-")
+        self.addCleanup(file.close)
+        file.truncate(sectors * 512)
+        entry = struct.pack("<8BII", 0x80, 1, 1, 0, 6, last_head, last_sec, 7, 63, sectors // 2)
+        file.write(bytes(0x1be) + bytes(16) + entry + bytes(32) + struct.pack("<H", signature))
+        file.flush()
+        return file.name
+
+    def told(self, *drives, machine="pc", bus=lambda n: f"ide.{n // 2},unit={n % 2}"):
+        """drives: (image, options) or None; (geometry by CMOS or None of the first two, translations)"""
+        args = []
+        for n, (image, options) in enumerate(drives):
+            args += ["-drive", f"if=none,id=d{n},format=raw,file={image}", "-device",
+                     f"ide-hd,drive=d{n},bus={bus(n)}{options}"]
+        with Door(*args, machine=machine) as d:
+            def cmos(index):
+                d.outb(0x70, index)
+                return d.inb(0x71)
+            disks = []
+            for n, base in ((0, 0x1b), (1, 0x24)):
+                b = bytes(cmos(base + i) for i in range(9))
+                if cmos(0x12) & 0xf0 >> 4 * n:
+                    self.assertEqual(cmos(0x19 + n), 47)
+                    c, h, f, o, z, s = struct.unpack("<HBHBHB", b)
+                    self.assertEqual((f, o, z), (0xffff, 0xc8 if h > 8 else 0xc0, c))
+                    disks.append((c, h, s))
+                else:
+                    self.assertEqual((cmos(0x19 + n), b), (0, bytes(9)))
+                    disks.append(None)
+            flags = cmos(0x39)
+            if machine == "pc" and disks[0]:
+                d.outb(0x1f6, 0)
+                d.outb(0x1f7, IDENTIFY)
+                words = [d.inw(0x1f0) for _ in range(256)]
+                self.assertEqual((words[1], words[3], words[6]), disks[0])
+        return disks, [flags >> 2 * n & 3 for n in range(4)]
+
+    def test_guessed(self):
+        big, small = 8192 * MIB, 30 * MIB
+        for image, geometry, translation in (
+                (self.image(1), (2, 16, 63), self.NONE),
+                (self.image(small), (60, 16, 63), self.NONE),
+                (self.image(1024 * 1008), (1024, 16, 63), self.NONE),
+                (self.image(1025 * 1008), (1025, 16, 63), self.LBA),
+                (self.image(big), (16383, 16, 63), self.LBA),
+                (self.image(small, 15, 63), (60, 16, 63), self.NONE),
+                (self.image(small, 3, 0xc0 | 32), (480, 4, 32), self.NONE),
+                (self.image(small, 127, 63), (60, 16, 63), self.LARGE),
+                (self.image(big, 254, 63), (16383, 16, 63), self.LBA),
+                (self.image(1025 * 1008, 15, 63), (1025, 16, 63), self.NONE),
+                (self.image(1025 * 1008, 15, 63, signature=0), (1025, 16, 63), self.LBA),
+                (self.image(1025 * 1008, 0, 63), (1025, 16, 63), self.LBA),
+                (self.image(1025 * 1008, 15, 0), (1025, 16, 63), self.LBA),
+                (self.image(big, 1, 1), (16383, 16, 63), self.LBA)):
+            disks, translations = self.told((image, ""))
+            self.assertEqual((disks, translations), ([geometry, None], [translation, 0, 0, 0]))
+
+    def test_chosen(self):
+        small = self.image(30 * MIB)
+        disks, translations = self.told(
+            (small, ",cyls=480,heads=4,secs=32"), (self.image(30 * MIB), ",bios-chs-trans=rechs"),
+            (self.image(30 * MIB), ",bios-chs-trans=large"),
+            (self.image(30 * MIB), ",cyls=2000,heads=8,secs=9"))
+        self.assertEqual(disks, [(480, 4, 32), (60, 16, 63)])
+        self.assertEqual(translations, [self.NONE, self.RECHS, self.LARGE, self.LBA])
+        self.assertEqual(self.told(), ([None, None], [0, 0, 0, 0]))
+        self.assertEqual(self.told((small, ""), machine="q35", bus=lambda n: f"ide.{n}")[0][0],
+                         (60, 16, 63))
+        for wrong in "cyls=5", "cyls=0,heads=1,secs=1", "cyls=1,heads=17,secs=1", \
+                "cyls=65536,heads=1,secs=1", "cyls=1,heads=1,secs=256", "bios-chs-trans=x":
+            result = run("-M", "pc", "-accel", "qtest", "-display", "none", "-drive",
+                         f"if=none,id=d,format=raw,file={small}", "-device",
+                         f"ide-hd,drive=d,{wrong}")
+            self.assertEqual(result.returncode, 1)
+            self.assertIn("are possible" if "cyls" in wrong else "bios-chs-trans", result.stderr)
 
 
 if __name__ == "__main__":

@@ -299,9 +299,9 @@ static void identify_disk(struct ata_op *op)
 
     identify_common(d, w);
     put16(w, 0, 0x0040);
-    put16(w, 1, (uint16_t)MIN(total / (16 * 63), 16383));
-    put16(w, 3, 16);
-    put16(w, 6, 63);
+    put16(w, 1, (uint16_t)d->geometry.cyls);
+    put16(w, 3, (uint16_t)d->geometry.heads);
+    put16(w, 6, (uint16_t)d->geometry.secs);
     put16(w, 47, 0x8000 | MAX_MULTIPLE);
     put16(w, 50, 0x4000);
     put16(w, 59, d->s.multiple ? 0x100 | d->s.multiple : 0);
@@ -667,6 +667,9 @@ static bool drive_realize(struct device *dev, GError **error)
     if (!bus_attach(d, error) || !backend_attach(d, error)) {
         return false;
     }
+    if (d->kind == ATA_DISK && !ata_geometry_choose(d, error)) {
+        return false;
+    }
     serial = g_strdup_printf("GW%05u",
                              d->cfg.unit + 2 * (unsigned)d->bus->name[strlen(d->bus->name) - 1]);
     text_default(&d->cfg.serial, serial);
@@ -719,21 +722,35 @@ static void drive_resume(struct device *dev)
     }
 }
 
-static const struct property drive_props[] = {
-    {"drive", PROP_STRING, offsetof(struct ata_drive, cfg.drive),
-     .help = "id of a -drive, or name of a block node"},
-    {"bus", PROP_STRING, offsetof(struct ata_drive, cfg.bus), .help = "its bus, as ide.0"},
-    {"unit", PROP_U32, offsetof(struct ata_drive, cfg.unit), .def = UINT32_MAX,
-     .help = "its place on the bus"},
-    {"rerror", PROP_ENUM, offsetof(struct ata_drive, cfg.rerror), .def = BLOCKDEV_ON_ERROR_AUTO,
-     .values = &blockdev_on_error_type, .help = "what a failed read does"},
-    {"werror", PROP_ENUM, offsetof(struct ata_drive, cfg.werror), .def = BLOCKDEV_ON_ERROR_AUTO,
-     .values = &blockdev_on_error_type, .help = "what a failed write does"},
-    {"serial", PROP_STRING, offsetof(struct ata_drive, cfg.serial), .help = "serial number"},
-    {"model", PROP_STRING, offsetof(struct ata_drive, cfg.model), .help = "model"},
-    {"ver", PROP_STRING, offsetof(struct ata_drive, cfg.version), .help = "firmware revision"},
+/* clang-format off */
+#define DRIVE_PROPS \
+    {"drive", PROP_STRING, offsetof(struct ata_drive, cfg.drive), \
+     .help = "id of a -drive, or name of a block node"}, \
+    {"bus", PROP_STRING, offsetof(struct ata_drive, cfg.bus), .help = "its bus, as ide.0"}, \
+    {"unit", PROP_U32, offsetof(struct ata_drive, cfg.unit), .def = UINT32_MAX, \
+     .help = "its place on the bus"}, \
+    {"rerror", PROP_ENUM, offsetof(struct ata_drive, cfg.rerror), .def = BLOCKDEV_ON_ERROR_AUTO, \
+     .values = &blockdev_on_error_type, .help = "what a failed read does"}, \
+    {"werror", PROP_ENUM, offsetof(struct ata_drive, cfg.werror), .def = BLOCKDEV_ON_ERROR_AUTO, \
+     .values = &blockdev_on_error_type, .help = "what a failed write does"}, \
+    {"serial", PROP_STRING, offsetof(struct ata_drive, cfg.serial), .help = "serial number"}, \
+    {"model", PROP_STRING, offsetof(struct ata_drive, cfg.model), .help = "model"}, \
+    {"ver", PROP_STRING, offsetof(struct ata_drive, cfg.version), .help = "firmware revision"}
+/* clang-format on */
+
+static const struct property hd_props[] = {
+    DRIVE_PROPS,
+    {"cyls", PROP_U32, offsetof(struct ata_drive, cfg.cyls),
+     .help = "cylinders (default: guessed)"},
+    {"heads", PROP_U32, offsetof(struct ata_drive, cfg.heads), .help = "heads"},
+    {"secs", PROP_U32, offsetof(struct ata_drive, cfg.secs), .help = "sectors of a track"},
+    {"bios-chs-trans", PROP_ENUM, offsetof(struct ata_drive, cfg.translation),
+     .def = BIOS_ATA_TRANSLATION_AUTO, .values = &bios_ata_translation_type,
+     .help = "how the BIOS makes these fit its interface"},
     {NULL},
 };
+
+static const struct property cd_props[] = {DRIVE_PROPS, {NULL}};
 
 static const struct state_desc hd_desc = {.name = "ide-hd",
                                           .version = 1,
@@ -760,7 +777,7 @@ const struct device_class ide_hd_class = {
     .help = "disk on an IDE or SATA bus",
     .bus = BUS_IDE,
     .size = sizeof(struct ata_drive),
-    .props = drive_props,
+    .props = hd_props,
     .state = &hd_desc,
     .state_offset = offsetof(struct ata_drive, s),
     .realize = drive_realize,
@@ -775,7 +792,7 @@ const struct device_class ide_cd_class = {
     .help = "CD drive on an IDE or SATA bus",
     .bus = BUS_IDE,
     .size = sizeof(struct ata_drive),
-    .props = drive_props,
+    .props = cd_props,
     .state = &cd_desc,
     .state_offset = offsetof(struct ata_drive, s),
     .realize = drive_realize,

@@ -59,6 +59,11 @@ struct ata_op {
     bool fua; /* written to stable storage */
 };
 
+struct ata_geometry {
+    uint32_t cyls, heads, secs;
+    enum bios_ata_translation translation; /* not auto */
+};
+
 enum ata_kind { ATA_DISK, ATA_CD };
 
 struct ata_state {
@@ -79,8 +84,11 @@ struct ata_drive {
     struct {
         char *bus, *drive, *serial, *model, *version;
         uint32_t unit;
-        uint32_t rerror, werror; /* enum blockdev_on_error */
+        uint32_t rerror, werror;    /* enum blockdev_on_error */
+        uint32_t cyls, heads, secs; /* all 0: guessed */
+        uint32_t translation;       /* enum bios_ata_translation */
     } cfg;
+    struct ata_geometry geometry; /* of a disk */
     struct ata_state s;
     enum ata_kind kind;
     struct block_backend *blk; /* NULL: not realized */
@@ -120,6 +128,11 @@ void ata_trim_next(struct ata_op *op, int result);
 void atapi_packet(struct ata_op *op);
 void atapi_failed(struct ata_op *op, int result); /* an I/O error as sense */
 void atapi_medium_changed(struct ata_drive *drive, bool loaded);
+
+/* What a disk of the back end is taken for (geometry.c). */
+void ata_geometry_guess(struct block_backend *blk, struct ata_geometry *g);
+/* Sets the drive's from its properties, or guesses. */
+bool ata_geometry_choose(struct ata_drive *drive, GError **error);
 
 /* ---- drives and buses */
 

@@ -10,8 +10,9 @@
  * PAM registers decide about 0xc0000 to 0xfffff (pam.c); they keep their values while the machine
  * sleeps (S3), so that firmware finds itself in its shadow.
  *
- * Left out, as a guest would notice: SMRAM registers keep what is written but change nothing (there
- * is no system management mode); graphics, DMI and the performance counters do not exist.
+ * Left out, as a guest would notice: the registers of SMRAM and TSEG read 0, whatever is written,
+ * as there is no system management mode to hide memory for; graphics, DMI and the performance
+ * counters do not exist.
  */
 #include "devices/pci/q35-host.h"
 #include <string.h>
@@ -21,8 +22,6 @@
 #define PCIEXBAR_LENGTH    0x6 /* 256, 128, 64 MiB */
 #define PCIEXBAR_ADDR_MASK 0xffc000000ull
 #define MCH_PAM            0x90
-#define MCH_SMRAM          0x9d
-#define MCH_ESMRAMC        0x9e
 
 struct q35_host_state {
     struct pci_state pci;
@@ -125,8 +124,6 @@ static bool q35_host_realize(struct device *dev, GError **error)
     memset(d->pci.writable + MCH_PAM, 0x33, PAM_REGISTERS);
     d->pci.writable[MCH_PAM] = 0x30;
     pam_init(&d->pam, dev->env, &d->wiring);
-    d->pci.writable[MCH_SMRAM] = 0x78;
-    d->pci.writable[MCH_ESMRAMC] = 0x87;
     d->pci.config_written = q35_host_config_written;
 
     pci_ports_init(&d->ports, d->bus, &d->s.address);

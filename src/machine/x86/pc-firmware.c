@@ -13,6 +13,7 @@
 #include "devices/acpi-pm.h"
 #include "devices/display/pci-display.h"
 #include "devices/fw-cfg.h"
+#include "devices/ide/ata.h"
 #include "devices/isa/mc146818rtc.h"
 #include "devices/isa/pvpanic.h"
 #include "devices/vmgenid.h"
@@ -21,10 +22,15 @@
 
 /* CMOS bytes, as SeaBIOS knows them. */
 #define CMOS_FLOPPY      0x10
+#define CMOS_DISKS       0x12
 #define CMOS_EQUIPMENT   0x14
 #define CMOS_BASE_MEMORY 0x15
 #define CMOS_EXTENDED    0x17 /* KiB above 1 MiB; again at 0x30 */
 #define CMOS_EXTENDED_2  0x30
+#define CMOS_DISK_TYPE   0x19 /* of the first disk, then the second */
+#define CMOS_DISK_1      0x1b /* nine bytes each */
+#define CMOS_DISK_2      0x24
+#define CMOS_TRANSLATION 0x39 /* two bits for each of four disks */
 #define CMOS_ABOVE_16M   0x34 /* in 64 KiB */
 #define CMOS_BOOT_THIRD  0x38
 #define CMOS_BOOT_FIRST  0x3d
@@ -57,6 +63,54 @@ static void cmos_init(const struct machine *m, const struct pc *q)
     mc146818rtc_set_cmos(q->rtc, CMOS_CPUS, (uint8_t)(m->cpus->n - 1));
     mc146818rtc_set_cmos(q->rtc, CMOS_FLOPPY, 0);
     mc146818rtc_set_cmos(q->rtc, CMOS_EQUIPMENT, EQUIPMENT_FPU | EQUIPMENT_PS2);
+}
+
+#define DISK_TYPE_USER 47 /* the nine bytes say what it is */
+
+/* The disk in that place of the first controller; NULL: none. */
+static const struct ata_drive *disk_at(const struct machine *m, unsigned n)
+{
+    const GPtrArray *buses = m->env.ide_buses;
+    const char *name = n < IDE_UNITS ? "ide.0" : "ide.1";
+
+    for (guint i = 0; buses && i < buses->len; i++) {
+        const struct ide_bus *bus = buses->pdata[i];
+        const struct ata_drive *d = bus->drive[n % IDE_UNITS];
+
+        if (strcmp(bus->name, name) == 0) {
+            return d && d->kind == ATA_DISK ? d : NULL;
+        }
+    }
+    return NULL;
+}
+
+/* The disks' geometry, where the BIOS looks for it. */
+static void disks_tell(const struct machine *m, const struct pc *q)
+{
+    uint8_t types = 0, translation = 0;
+
+    for (unsigned n = 0; n < 2 * IDE_UNITS; n++) {
+        const struct ata_drive *d = disk_at(m, n);
+        const struct ata_geometry *g = d ? &d->geometry : NULL;
+        uint8_t at = n == 0 ? CMOS_DISK_1 : CMOS_DISK_2;
+
+        if (!d) {
+            continue;
+        }
+        translation |= (uint8_t)((g->translation - BIOS_ATA_TRANSLATION_NONE) << (2 * n));
+        if (n < 2) {
+            types |= n == 0 ? 0xf0 : 0x0f;
+            mc146818rtc_set_cmos(q->rtc, (uint8_t)(CMOS_DISK_TYPE + n), DISK_TYPE_USER);
+            cmos_put16(q, at, g->cyls);
+            mc146818rtc_set_cmos(q->rtc, at + 2, (uint8_t)g->heads);
+            cmos_put16(q, at + 3, 0xffff); /* no write precompensation */
+            mc146818rtc_set_cmos(q->rtc, at + 5, 0xc0 | (g->heads > 8) << 3);
+            cmos_put16(q, at + 6, g->cyls); /* landing zone */
+            mc146818rtc_set_cmos(q->rtc, at + 8, (uint8_t)g->secs);
+        }
+    }
+    mc146818rtc_set_cmos(q->rtc, CMOS_DISKS, types);
+    mc146818rtc_set_cmos(q->rtc, CMOS_TRANSLATION, translation);
 }
 
 /* ---------------------------------------------------------------- what to boot from */
@@ -511,6 +565,7 @@ bool pc_firmware_finish(struct machine *m, GError **error)
     const struct device *panic = devices_find_class(&m->env, &pvpanic_isa_class);
     uint8_t port[2];
 
+    disks_tell(m, q);
     if (pc_has_firmware(m) && !m->config->no_acpi) {
         fw_cfg_on_read(q->fw_cfg, acpi_refresh, m);
     }
