@@ -298,7 +298,7 @@ class Errors(unittest.TestCase):
                 ("order=cdc", "boot device 'c' was given twice"),
                 ("order=c1", "invalid boot device '1' (a letter from a to p)"),
                 ("acdn", "a PC takes three kinds of device at most"),
-                ("ce", "'e' is none of a (floppy), c (disk), d (CD), n (network)"),
+                ("ce", "'e' is none of a, b (floppy), c (disk), d (CD), n (network)"),
                 ("once=p", "'p' is none of"),
                 ("splash-time=-1", "splash-time '-1' is not a number of milliseconds (0 to 65535)"),
                 ("reboot-timeout=65536", "(-1 to 65535)"),
