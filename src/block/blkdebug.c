@@ -2,9 +2,10 @@
  * The driver blkdebug: a filter that makes requests fail, to show what becomes of errors.
  *
  * Each request is an event (read_aio, write_aio, flush_to_disk). An event in the state that a rule
- * asks for makes the rule active, or changes the state. Active rules make matching requests fail:
- * of that kind, at that sector, once or always. Rules with the event none are active from the
- * start. Rules come with the options and from the file that `config` names.
+ * asks for makes the rule active, in place of those that were, or changes the state. Active rules
+ * make matching requests fail: of that kind, at that sector, once or always. Rules with the event
+ * none are active from the start. Rules come with the options and from the file that `config`
+ * names.
  */
 #include "block/block-priv.h"
 
@@ -124,11 +125,16 @@ static void happened(struct blkdebug *d, enum blkdebug_event event)
 {
     const struct blkdebug_set_state_options_list *sets = d->options->u.blkdebug.set_state;
     int64_t state = d->state;
+    bool first = true;
 
     for (size_t i = 0; i < d->n_rules; i++) {
         const struct blkdebug_inject_error_options *r = d->rule[i].options;
 
         if (r->event == event && !d->rule[i].spent && (!r->has_state || r->state == state)) {
+            for (size_t k = 0; first && k < d->n_rules; k++) {
+                d->rule[k].active = false; /* the event's rules take the place of those before */
+            }
+            first = false;
             d->rule[i].active = true;
         }
     }
