@@ -22,7 +22,7 @@ class Throttled(unittest.TestCase):
         self.door = Door(*args, qmp=True, machine="pc")
         self.addCleanup(self.door.close)
         self.disk = Disk(self.door, SLOT)
-        self.disk.start(size=128)
+        self.disk.start(size=128, memory=0x200000)  # its buffers pass 0xa0000
         self.queue = self.disk.queues[0]
         self.done = 0
 
@@ -81,7 +81,7 @@ class Throttled(unittest.TestCase):
         self.queue.take()
         self.disk.put(0x14, 0, 1)
         self.assertEqual(self.disk.status, 0)
-        self.disk.start(size=128)
+        self.disk.start(size=128, memory=0x200000)  # its buffers pass 0xa0000
         self.door.step(10 * SECOND)
         self.assertEqual(self.disk.read(0, 1)[0], 0)
 
