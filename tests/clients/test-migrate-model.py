@@ -42,6 +42,7 @@ class Model:
         self.starts = True  # whether a guest that comes is to run
         self.saved = None  # of a source in finish-migrate: the state before
         self.resets = False  # one waits for the end of finish-migrate
+        self.any_order = False  # that reset may come before the guest goes on, or after
 
     def tell(self, *names):
         self.events += [n for n in names if counts(n)]
@@ -93,7 +94,7 @@ class Model:
             # QEMU leaves such a guest in postmigrate.
             self.state = "postmigrate" if IS_QEMU else self.saved
         if self.resets:
-            self.resets = False
+            self.resets, self.any_order = False, True
             self.system_reset()
 
     def arrive(self, saved):
@@ -121,13 +122,14 @@ class Side:
         while True:
             state = self.m.qmp.command("query-status")["status"]
             events = [e["event"] for e in self.m.qmp.events if counts(e["event"])]
-            if (events, state) == (self.model.events, self.model.state):
+            order = sorted if self.model.any_order else list
+            if (order(events), state) == (order(self.model.events), self.model.state):
                 break
             if time.monotonic() > end or len(events) > len(self.model.events):
                 raise Fault(f"{events} and {state}, the model has {self.model.events} and "
                             f"{self.model.state}")
         self.m.qmp.events.clear()
-        self.model.events = []
+        self.model.events, self.model.any_order = [], False
 
     def command(self, name):
         error = getattr(self.model, name)()
