@@ -283,6 +283,7 @@ class Breaks(Multi):
         to.until_status("inmigrate")
         to.qmp.command("quit")
         self.assertEqual(to.wait(), 0)
+        between.over = True  # it may still be looking for the one that is gone
         self.assertEqual(self.ended(source)["status"], "failed")
         source.qmp.command("migrate-set-parameters", **{"max-bandwidth": 0})
         self.finish(source)
