@@ -35,7 +35,7 @@ struct acpiost_info_list *qmp_query_acpi_ospm_status(struct qmp_call *call, GErr
 
     if (!devices_find_class(env, &acpi_pm_class)) {
         g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
-                    "command is not supported: the machine has no ACPI device");
+                    "command is not supported, missing ACPI device");
         return NULL;
     }
     list = acpiost_info_list_new();

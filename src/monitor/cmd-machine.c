@@ -61,7 +61,7 @@ struct hotpluggable_cpu_list *qmp_query_hotpluggable_cpus(struct qmp_call *call,
 
     if (!m->board->cpu_hotplug) {
         g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
-                    "machine '%s' does not support hot-plugging CPUs", m->board->name);
+                    "The feature 'query-hotpluggable-cpus' is not enabled");
         return NULL;
     }
     list = hotpluggable_cpu_list_new();

@@ -61,7 +61,7 @@ class Block(unittest.TestCase):
 
         self.start()
         self.assertEqual(add(""), {"return": {}})
-        self.assertEqual(add('# one\n[inject-error]\nevent = "read_aio"\nerrno="5"\n'
+        self.assertEqual(add('# one\n[inject-error]\nevent = "read_aio"\nerrno = "5"\n'
                              '  once = "on"  \n\n[set-state]\nevent = "none"\n'
                              'new_state = "2"\nstate = "1"', "m"), {"return": {}})
         if IS_GODWIT:
