@@ -115,7 +115,7 @@ class User(Net):
                     sock.sendall(data)
                     sock.shutdown(socket.SHUT_WR)
                     answer = sock.makefile("rb").read().strip()
-                except ConnectionError:
+                except OSError:  # not only ConnectionError: shutdown() says ENOTCONN after a reset
                     time.sleep(0.1)
         m.expect(initramfs.PROMPT)
 
