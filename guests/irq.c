@@ -5,7 +5,6 @@
  */
 #include "lib/guest.h"
 
-#define LAPIC  0xfee00000u
 #define IOAPIC 0xfec00000u
 
 /* A processor takes an interrupt right after the shadow of STI; a KVM that emulates the guest's

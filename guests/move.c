@@ -11,7 +11,6 @@
  */
 #include "lib/guest.h"
 
-#define LAPIC    0xfee00000u
 #define PROGRESS 0x200000u
 #define STEPS    3000u
 
@@ -23,11 +22,6 @@ struct progress {
 };
 
 #define P ((volatile struct progress *)PROGRESS)
-
-extern const char ap_trampoline[], ap_trampoline_end[];
-extern volatile uint32_t ap_count;
-
-void ap_main(uint32_t index);
 
 INTERRUPT void on_pit(struct interrupt_frame *frame)
 {
@@ -103,14 +97,7 @@ void ap_main(uint32_t index)
 
 static void start_other(void)
 {
-    char *page = (char *)AP_PAGE;
-
-    for (const char *p = ap_trampoline; p < ap_trampoline_end; p++) {
-        *page++ = *p;
-    }
-    *mmio(LAPIC + 0x300) = 0xc4500; /* INIT to all but self */
-    delay_us(10000);
-    *mmio(LAPIC + 0x300) = 0xc4600 | AP_PAGE >> 12;
+    aps_start();
     while (ap_count != 100) {
     }
 }

@@ -4,13 +4,7 @@
  */
 #include "lib/guest.h"
 
-#define LAPIC  0xfee00000u
 #define ROUNDS 100000u
-
-extern const char ap_trampoline[], ap_trampoline_end[];
-extern volatile uint32_t ap_count;
-
-void ap_main(uint32_t index);
 
 static volatile uint32_t sum, finished, lock_word;
 static volatile uint32_t guarded;
@@ -55,15 +49,8 @@ static bool wait_until(volatile uint32_t *word, uint32_t value, uint32_t seconds
 void guest_main(const char *args)
 {
     uint32_t n = parse_number(args);
-    char *page = (char *)AP_PAGE;
 
-    for (const char *p = ap_trampoline; p < ap_trampoline_end; p++) {
-        *page++ = *p;
-    }
-    *mmio(LAPIC + 0xf0) = 0x1ff;
-    *mmio(LAPIC + 0x300) = 0xc4500; /* INIT to all but self */
-    delay_us(10000);
-    *mmio(LAPIC + 0x300) = 0xc4600 | AP_PAGE >> 12;
+    aps_start();
     check("all-started", wait_until(&ap_count, n - 1, 10));
     add_many();
     check("all-finished", wait_until(&finished, n, 60));

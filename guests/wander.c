@@ -8,15 +8,9 @@
  */
 #include "lib/guest.h"
 
-#define LAPIC 0xfee00000u
-#define AREA  0x400000u
-#define PAGE  4096u
-#define COM1  0x3f8
-
-extern const char ap_trampoline[], ap_trampoline_end[];
-extern volatile uint32_t ap_count;
-
-void ap_main(uint32_t index);
+#define AREA 0x400000u
+#define PAGE 4096u
+#define COM1 0x3f8
 
 static volatile uint32_t faults, pages, other_rounds, stop;
 
@@ -55,15 +49,7 @@ void ap_main(uint32_t index)
 
 static void start_other(void)
 {
-    char *page = (char *)AP_PAGE;
-
-    for (const char *p = ap_trampoline; p < ap_trampoline_end; p++) {
-        *page++ = *p;
-    }
-    *mmio(LAPIC + 0xf0) = 0x1ff;
-    *mmio(LAPIC + 0x300) = 0xc4500; /* INIT to all but self */
-    delay_us(10000);
-    *mmio(LAPIC + 0x300) = 0xc4600 | AP_PAGE >> 12;
+    aps_start();
     while (ap_count != 100) {
     }
 }

@@ -107,6 +107,23 @@ void delay_us(uint32_t us)
     }
 }
 
+/* ---------------------------------------------------------------- further vCPUs */
+
+extern const char ap_trampoline[], ap_trampoline_end[]; /* start.S */
+
+void aps_start(void)
+{
+    char *page = (char *)AP_PAGE;
+
+    for (const char *p = ap_trampoline; p < ap_trampoline_end; p++) {
+        *page++ = *p;
+    }
+    *mmio(LAPIC + 0xf0) = 0x1ff;    /* enabled, spurious vector 0xff */
+    *mmio(LAPIC + 0x300) = 0xc4500; /* INIT to all but self */
+    delay_us(10000);
+    *mmio(LAPIC + 0x300) = 0xc4600 | AP_PAGE >> 12; /* SIPI */
+}
+
 /* ---------------------------------------------------------------- interrupts */
 
 static struct {

@@ -58,6 +58,16 @@ static inline volatile uint32_t *mmio(uint32_t addr)
     return (volatile uint32_t *)addr;
 }
 
+/* Registers of the local APIC, at their offsets. */
+#define LAPIC 0xfee00000u
+
+/* Starts all other vCPUs by INIT and SIPI. Each counts itself in ap_count and calls ap_main(),
+ * which a guest with more than one vCPU has; index counts from 1.
+ */
+extern volatile uint32_t ap_count;
+void ap_main(uint32_t index);
+void aps_start(void);
+
 void print(const char *text);
 void print_number(uint32_t n);
 void print_hex(uint32_t n);

@@ -38,7 +38,7 @@ class Server:
     def serve(self, data):
         sock, _ = self.listener.accept()
         self.listener.close()
-        with sock, contextlib.suppress(ConnectionError):  # the guest may go away in the middle
+        with sock, contextlib.suppress(OSError):  # the guest may go away in the middle
             if data:
                 sock.sendall(data)
                 sock.shutdown(socket.SHUT_WR)
