@@ -243,6 +243,7 @@ static void end_on_main(void *arg)
     struct outgoing *o = arg;
     struct migration *mig = o->mig;
     struct machine *m = o->machine;
+    bool stays = o->stopped && o->error && !o->outcome_unknown;
 
     if (o->memory_begun) {
         ram_out_end(&o->ram);
@@ -252,6 +253,11 @@ static void end_on_main(void *arg)
     if (!o->error || o->outcome_unknown) {
         runstate_set(m->run, RUN_STATE_POSTMIGRATE);
     }
+    /* A reset that has waited comes before a guest that ran goes on. One that did not run is what
+     * it was before, and the reset makes that prelaunch. */
+    if (stays && o->old_state != RUN_STATE_RUNNING) {
+        vm_stay(m, o->old_state);
+    }
     if (o->stopped && !machine_thaw(m)) {
         return; /* a client has ended it */
     }
@@ -260,7 +266,7 @@ static void end_on_main(void *arg)
         return;
     }
     if (o->cancelled && !o->outcome_unknown) {
-        if (o->stopped) {
+        if (stays) {
             vm_stay(m, o->old_state);
         }
         migration_set_status(mig, MIGRATION_STATUS_CANCELLED);
@@ -269,7 +275,7 @@ static void end_on_main(void *arg)
     log_warn("migration: %s", o->error->message);
     migration_set_error(mig, o->error->message);
     migration_set_status(mig, MIGRATION_STATUS_FAILED);
-    if (o->stopped && !o->outcome_unknown) {
+    if (stays) {
         vm_stay(m, o->old_state);
     }
 }
