@@ -221,19 +221,31 @@ static int unix_listen(const char *path, GError **error)
     return fd;
 }
 
+const char *sock_resolve(const char *host, const char *port, const struct addrinfo *hints,
+                         struct addrinfo **found)
+{
+    bool number = *port && port[strspn(port, "0123456789")] == '\0';
+    int code;
+
+    if (number && g_ascii_strtoull(port, NULL, 10) > UINT16_MAX) {
+        return "a port is a number up to 65535";
+    }
+    code = getaddrinfo(*host ? host : NULL, port, hints, found);
+    return code ? gai_strerror(code) : NULL;
+}
+
 static struct addrinfo *tcp_resolve(const struct sock_address *a, GError **error)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = a->server ? AI_PASSIVE : 0};
     struct addrinfo *found = NULL;
-    int code;
+    const char *why;
 
     if (a->ipv4 != a->ipv6) {
         hints.ai_family = a->ipv4 ? AF_INET : AF_INET6;
     }
-    code = getaddrinfo(*a->host ? a->host : NULL, a->port, &hints, &found);
-    if (code) {
-        g_set_error(error, CHARDEV_ERROR, code, "cannot resolve '%s:%s': %s", a->host, a->port,
-                    gai_strerror(code));
+    why = sock_resolve(a->host, a->port, &hints, &found);
+    if (why) {
+        g_set_error(error, CHARDEV_ERROR, 0, "cannot resolve '%s:%s': %s", a->host, a->port, why);
         return NULL;
     }
     return found;

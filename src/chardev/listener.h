@@ -24,6 +24,12 @@ bool sock_address_parse(const char *text, struct sock_address *address, GError *
 void sock_address_clear(struct sock_address *address);
 char *sock_address_describe(const struct sock_address *address); /* as in query-chardev */
 
+/* getaddrinfo(), host "" being any, but a port above 65535 is an error and not cut to 16 bits.
+ * NULL, or why not; *found is the caller's, for freeaddrinfo(). */
+struct addrinfo;
+const char *sock_resolve(const char *host, const char *port, const struct addrinfo *hints,
+                         struct addrinfo **found);
+
 /* A listening, close-on-exec, non-blocking socket, or -1. A stale unix socket file (nobody listens)
  * is replaced; one that somebody listens on, or a path that is not a socket, is an error. */
 int sock_listen(const struct sock_address *address, GError **error);

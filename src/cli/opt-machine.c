@@ -17,33 +17,19 @@ static void replace(char **field, const char *value)
 
 /* ---------------------------------------------------------------- -machine, -accel */
 
-static bool accel_known(const char *name)
+/* Whether one of a list is any of two. */
+static bool accel_named(char **list, const char *a, const char *b)
 {
-    static const char *const names[] = {"kvm", "tcg", "soft", "qtest", NULL};
-    return g_strv_contains(names, name);
+    return g_strv_contains((const char *const *)list, a) ||
+           g_strv_contains((const char *const *)list, b);
 }
 
-static bool accel_add(struct options *o, const char *name, GError **error)
+/* Names that do not exist stay in: one that follows may be usable. */
+static void accel_list(struct options *o, char **names)
 {
-    if (!accel_known(name)) {
-        g_set_error(error, CLI_ERROR, 0,
-                    "invalid accelerator '%s' (there are kvm, tcg, soft and qtest)", name);
-        return false;
-    }
-    g_ptr_array_add(o->config->accels, g_strdup(name));
-    return true;
-}
-
-static bool accel_list(struct options *o, const char *list, GError **error)
-{
-    g_auto(GStrv) names = g_strsplit(list, ":", -1);
-
     for (unsigned i = 0; names[i]; i++) {
-        if (!accel_add(o, names[i], error)) {
-            return false;
-        }
+        g_ptr_array_add(o->config->accels, g_strdup(names[i]));
     }
-    return true;
 }
 
 /* Machine properties that QEMU has and whose one value we can honour. */
@@ -187,8 +173,10 @@ bool opt_machine(struct options *o, const char *arg, GError **error)
         }
     }
     if (ok && accel) {
+        g_auto(GStrv) names = g_strsplit(accel, ":", -1);
+
         g_ptr_array_set_size(o->config->accels, 0);
-        ok = accel_list(o, accel, error);
+        accel_list(o, names);
     }
     ok = ok && machine_fixed(p, error) && machine_chosen(o->config, p, error) &&
          machine_nested(o, p, "smp.", opt_smp, error) &&
@@ -284,11 +272,14 @@ bool opt_accel(struct options *o, const char *arg, GError **error)
     if (!ok) {
         g_set_error(error, CLI_ERROR, 0, "names no accelerator");
     } else {
-        bool soft = strcmp(name, "tcg") == 0 || strcmp(name, "soft") == 0;
-        ok = accel_add(o, name, error) &&
-             (!soft || accel_soft_params(&o->config->accel, p, error)) &&
-             (strcmp(name, "kvm") != 0 || accel_kvm_params(&o->config->accel, p, error)) &&
-             params_end(p, error);
+        g_auto(GStrv) names = g_strsplit(name, ":", -1);
+        bool soft = accel_named(names, "tcg", "soft"), kvm = accel_named(names, "kvm", "kvm");
+        bool known = soft || kvm || accel_named(names, "qtest", "qtest");
+
+        accel_list(o, names);
+        ok = (!soft || accel_soft_params(&o->config->accel, p, error)) &&
+             (!kvm || accel_kvm_params(&o->config->accel, p, error)) &&
+             (!known || params_end(p, error));
     }
     params_free(p);
     return ok;

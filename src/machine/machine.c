@@ -126,7 +126,8 @@ static bool try_accel(struct machine *m, const char *name, const struct cpus_hoo
     struct cpu_support support;
 
     if (!accel) {
-        g_set_error(error, MACHINE_ERROR, 0, "accelerator '%s' is not available here", name);
+        g_set_error(error, MACHINE_ERROR, 0, "invalid accelerator '%s' (-accel help lists them)",
+                    name);
         return false;
     }
     if (hooks) {

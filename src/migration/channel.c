@@ -378,12 +378,13 @@ static bool connect_unix(struct channel *c, GError **error)
 static bool connect_tcp(struct channel *c, GError **error)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list, *a;
-    int why = getaddrinfo(*c->uri.host ? c->uri.host : NULL, c->uri.port, &hints, &list), one = 1;
+    const char *unknown = sock_resolve(c->uri.host, c->uri.port, &hints, &list);
+    int why = 0, one = 1;
     bool ok = false;
 
-    if (why) {
+    if (unknown) {
         return fail(error, "address resolution failed for %s:%s: %s", c->uri.host, c->uri.port,
-                    gai_strerror(why));
+                    unknown);
     }
     for (a = list; a && !ok; a = a->ai_next) {
         ok = connect_to(c, a->ai_addr, a->ai_addrlen, &why);

@@ -1,6 +1,7 @@
 /* Socket addresses of the schema, as the host's kernel has them. */
 #include "net/net-priv.h"
 
+#include "chardev/listener.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
@@ -45,14 +46,14 @@ static bool resolve_inet(const struct inet_socket_address *a, int type, bool pas
                          struct net_address *out, GError **error)
 {
     struct addrinfo hints = {.ai_socktype = type, .ai_family = inet_family(a)}, *found = NULL;
-    int code;
+    const char *why;
 
     hints.ai_flags =
         (passive ? AI_PASSIVE : 0) | (a->has_numeric && a->numeric ? AI_NUMERICHOST : 0);
-    code = getaddrinfo(*a->host ? a->host : NULL, a->port, &hints, &found);
-    if (code) {
+    why = sock_resolve(a->host, a->port, &hints, &found);
+    if (why) {
         g_set_error(error, NET_ERROR, 0, "address resolution failed for %s:%s: %s", a->host,
-                    a->port, gai_strerror(code));
+                    a->port, why);
         return false;
     }
     memcpy(&out->room, found->ai_addr, found->ai_addrlen);

@@ -43,7 +43,11 @@ BAD = [
     (["-M", "q35,accel=foo"], "invalid accelerator 'foo'"),
     (["-accel", "foo"], "invalid accelerator 'foo'"),
     (["-accel", "kvm,dirty-ring-size=1000"], "must be 0 or a power of two from 1024 to 65536"),
+    (["-accel", "foo:bar"], "invalid accelerator 'bar'"),
     (["-accel", "tcg,foo=1"], "invalid parameter 'foo'"),
+    (["-serial", "tcp:127.0.0.1:65536,server=on,wait=off"], "a port is a number up to 65535"),
+    (["-gdb", "tcp::99999"], "a port is a number up to 65535"),
+    (["-nic", "socket,connect=127.0.0.1:65537"], "a port is a number up to 65535"),
     (["-accel", "tcg,x-translate=off,x-lockstep=on"], "it needs x-translate=on"),
     (["-accel", "tcg,x-lockstep=on", "-smp", "2"], "x-lockstep=on with 2 vCPUs needs thread=single"),
     (["-accel", "tcg,thread=foo"], "invalid 'thread' setting 'foo'"),
@@ -388,6 +392,18 @@ class Good(unittest.TestCase):
             self.assertEqual(result.returncode, 0, result.stderr)
             self.assertIn("trying 'tcg'", result.stderr)
             self.assertIn(why, result.stderr)
+            self.assertIn("hello", result.stdout)
+
+    def test_list_of_accelerators(self):
+        """The first usable one of a list, however it is written; the others are named."""
+        for args in (("-accel", "xen:tcg,thread=single"), ("-accel", "xen", "-accel", "tcg"),
+                     ("-M", "q35,accel=xen:tcg")):
+            result = subprocess.run([GODWIT, *args, "-kernel", guest("hello"), "-nographic"],
+                                    stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                    timeout=60 * TIME_FACTOR)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertIn("invalid accelerator 'xen'", result.stderr)
+            self.assertIn("trying 'tcg'", result.stderr)
             self.assertIn("hello", result.stdout)
 
     def test_no_kvm_for_the_register_door(self):
