@@ -119,11 +119,13 @@ bool sock_address_parse(const char *text, struct sock_address *address, GError *
 {
     struct chardev_options *o = chardev_options_new(text);
     g_autofree char *first = chardev_option_first(o);
-    bool ok;
+    bool ok = true;
 
-    *address = (struct sock_address){.fd = -1};
-    ok = address_parse_first(first ? first : text, address, error) &&
-         sock_address_take_options(address, o, error) && chardev_options_all_taken(o, error);
+    *address = (struct sock_address){.fd = -1, .path = chardev_option(o, "unix:path")};
+    if (!address->path) {
+        ok = address_parse_first(first ? first : text, address, error);
+    }
+    ok = ok && sock_address_take_options(address, o, error) && chardev_options_all_taken(o, error);
     if (!ok) {
         g_prefix_error(error, "socket '%s': ", text);
         sock_address_clear(address);

@@ -18,8 +18,9 @@ struct sock_address {
     int64_t reconnect_s;
 };
 
-/* "unix:/tmp/q.sock,server=on,wait=off", "tcp:127.0.0.1:4444,server=on,wait=off", "fd:N"; also
- * server/nowait/nodelay without =on. An unknown or missing part is an error that names it. */
+/* "unix:/tmp/q.sock,server=on,wait=off", the same with "unix:path=/tmp/q.sock",
+ * "tcp:127.0.0.1:4444,server=on,wait=off", "fd:N"; also server/nowait/nodelay without =on. An
+ * unknown or missing part is an error that names it. */
 bool sock_address_parse(const char *text, struct sock_address *address, GError **error);
 void sock_address_clear(struct sock_address *address);
 char *sock_address_describe(const struct sock_address *address); /* as in query-chardev */

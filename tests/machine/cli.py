@@ -199,7 +199,7 @@ class Bad(unittest.TestCase):
         path = os.path.join(self.dir, "stale")
         with socket.socket(socket.AF_UNIX) as s:
             s.bind(path)
-        with Machine("-S", "-qmp", f"unix:{path},server=on,wait=off"):
+        with Machine("-S", "-qmp", f"unix:path={path},server=on,wait=off"):  # the key may be told
             Qmp(path).close()
         self.assertFalse(os.path.exists(path))
 
