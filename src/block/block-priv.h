@@ -49,6 +49,9 @@ struct block_driver {
     /* A child may have another length now. NULL: the length is the child's. */
     void (*refresh)(struct block_node *);
     int (*resize)(struct block_node *, uint64_t bytes, GError **); /* drained; NULL: can't be */
+    /* Has what was just added behind `from`, which reads as zeroes, take its place on the host.
+     * NULL: as the functions above do by writing. */
+    int (*preallocate)(struct block_node *, uint64_t from, enum prealloc_mode mode);
     /* Forgets all data; not from the I/O thread, with no request under way. NULL: can't. */
     int (*clear)(struct block_node *);
     int64_t (*allocated_bytes)(
@@ -62,6 +65,8 @@ struct block_driver {
     bool (*reload)(struct block_node *, GError **);
     bool (*delete_child)(struct block_node *, struct block_child *, GError **);
     void (*image_info)(struct block_node *, struct image_info *); /* NULL: nothing special */
+    /* Of the image; NULL: none. Main thread. */
+    struct block_dirty_info_list *(*dirty_bitmaps)(struct block_node *);
     /* As block_node_status(); *status says "data" already. NULL: that is so. */
     int (*status)(struct block_node *, uint64_t offset, uint64_t bytes, struct block_status *);
     /* blockdev-reopen. changeable: options that may change, NULL: none; configure() has the node

@@ -17,19 +17,20 @@ struct block_image {
 
 const char *block_guess_format(const char *path)
 {
-    char magic[4] = {0};
+    uint8_t head[8] = {0}; /* magic, version */
     int fd = fdset_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
 
     if (fd < 0 && errno == EACCES) { /* a set may have it for writing alone */
         fd = fdset_open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK, 0);
     }
     if (fd >= 0) {
-        if (pread(fd, magic, sizeof(magic), 0) < 0) {
-            magic[0] = 0;
+        if (pread(fd, head, sizeof(head), 0) < 0) {
+            head[0] = 0;
         }
         close(fd);
     }
-    return memcmp(magic, "QFI\xfb", 4) == 0 ? "qcow2" : "raw";
+    /* Version 1 is another format. */
+    return memcmp(head, "QFI\xfb", 4) == 0 && memcmp(head + 4, "\0\0\0\1", 4) > 0 ? "qcow2" : "raw";
 }
 
 static struct block_node *open_node(struct block_graph *graph, const char *path,
@@ -116,9 +117,50 @@ struct block_node *block_image_node(const struct block_image *image)
     return image->node;
 }
 
-bool block_image_resize(struct block_image *image, uint64_t bytes, GError **error)
+static int preallocate_bytes(struct block_node *node, uint64_t from, enum prealloc_mode mode)
 {
-    return block_node_resize(image->node, bytes, error);
+    uint64_t end = block_node_bytes(node), chunk = mode == PREALLOC_MODE_FULL ? 1u << 20 : 1u << 30;
+    g_autofree uint8_t *zeroes = mode == PREALLOC_MODE_FULL ? g_malloc0(chunk) : NULL;
+    int ret = 0;
+
+    while (from < end && ret == 0) {
+        uint64_t n = MIN(end - from, chunk);
+
+        ret = zeroes ? block_node_pwrite(node, from, zeroes, n)
+                     : block_node_sync(node, BLOCK_WRITE_ZEROES, from, n, 0);
+        from += n;
+    }
+    return ret;
+}
+
+bool block_image_resize(struct block_image *image, uint64_t bytes, enum prealloc_mode mode,
+                        GError **error)
+{
+    struct block_node *node = image->node;
+    uint64_t old = block_node_bytes(node);
+    int ret = 0;
+
+    if (mode != PREALLOC_MODE_OFF && bytes < old) {
+        g_set_error(error, BLOCK_ERROR, 0, "Preallocation can only be used for growing images");
+        return false;
+    }
+    if (mode == PREALLOC_MODE_METADATA && !node->driver->preallocate) {
+        g_set_error(error, BLOCK_ERROR, 0, "Unsupported preallocation mode: %s",
+                    prealloc_mode_str(mode));
+        return false;
+    }
+    if (!block_node_resize(node, bytes, error)) {
+        return false;
+    }
+    if (mode != PREALLOC_MODE_OFF) {
+        ret = (node->driver->preallocate ? node->driver->preallocate : preallocate_bytes)(node, old,
+                                                                                          mode);
+    }
+    if (ret < 0) {
+        g_set_error(error, BLOCK_ERROR, 0, "Could not preallocate what was added to '%s': %s",
+                    node->filename, g_strerror(-ret));
+    }
+    return ret == 0;
 }
 
 /* ---- status */

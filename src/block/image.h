@@ -27,7 +27,9 @@ struct block_node *block_image_node_open(struct block_graph *graph, const char *
                                          const char *format, unsigned flags, GError **error);
 void block_image_close(struct block_image *image); /* flushed; NULL is fine */
 struct block_node *block_image_node(const struct block_image *image);
-bool block_image_resize(struct block_image *image, uint64_t bytes, GError **error);
+/* mode: what becomes of bytes that are added; other than off only to grow. */
+bool block_image_resize(struct block_image *image, uint64_t bytes, enum prealloc_mode mode,
+                        GError **error);
 
 /* "raw" or "qcow2", by what the file begins with. */
 const char *block_guess_format(const char *path);
@@ -57,6 +59,13 @@ int block_node_status(struct block_node *node, uint64_t offset, uint64_t bytes,
  * is; *present: whether any of them has it. */
 int block_chain_status(struct block_node *node, uint64_t offset, uint64_t bytes,
                        struct block_status *status, unsigned *depth, bool *present);
+
+/* Writes a cluster (or what there is of one at the disk's end) compressed, unless it would not get
+ * smaller. Nobody else writes there at the time. -ENOTSUP: the format has no such clusters. */
+int block_node_write_compressed(struct block_node *node, uint64_t offset, const void *data,
+                                uint64_t bytes);
+/* 0: the format has none. */
+uint64_t block_node_cluster_bytes(const struct block_node *node);
 
 /* What the image is, with its backing images if `chain`; owned by the caller. */
 struct image_info *block_node_image(struct block_node *node, bool chain);

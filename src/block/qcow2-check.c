@@ -4,7 +4,8 @@
  * All references are counted: header, tables, data, those of internal snapshots and of dirty
  * bitmaps. A cluster that is counted higher on the disk is leaked; one that is counted lower may be
  * taken twice, which is corruption, as is a COPIED flag that does not agree with the count, and a
- * reference that leads nowhere. Repair makes the counts and flags agree with the references;
+ * reference that leads nowhere. What is counted behind the file's end takes no room and is left
+ * alone. Repair makes the counts and flags agree with the references;
  * entries that lead nowhere stay.
  */
 #include "block/qcow2-check.h"
@@ -82,7 +83,7 @@ static void mark_data(struct checker *k, uint64_t entry, bool own, uint64_t *nex
     if (!offset || !mark_cluster(k, offset, q->cluster_bytes, "data cluster")) {
         return;
     }
-    if (own && !(q->version >= 3 && entry & QCOW2_ZERO)) {
+    if (own) {
         k->c->allocated_clusters++;
         k->c->fragmented_clusters += *next && *next != offset;
         *next = offset + q->cluster_bytes;
@@ -93,10 +94,9 @@ static int mark_tables(struct checker *k, const uint64_t *l1, uint64_t n, bool o
 {
     struct qcow2 *q = k->q;
     g_autofree uint8_t *l2 = g_malloc(q->cluster_bytes);
-    uint64_t next = 0;
 
     for (uint64_t i = 0; i < n; i++) {
-        uint64_t offset = l1[i] & QCOW2_OFFSET_MASK;
+        uint64_t offset = l1[i] & QCOW2_OFFSET_MASK, next = 0;
         int ret;
 
         if (!offset || !mark_cluster(k, offset, q->cluster_bytes, "L2 table") ||
@@ -227,7 +227,7 @@ static int mark_all(struct checker *k)
 static int compare_count(struct checker *k, uint64_t i)
 {
     struct qcow2_check *c = k->c;
-    uint64_t refs = i < k->n ? k->refs[i] : 0, count;
+    uint64_t refs = k->refs[i], count;
     int ret = qcow2_count_get(k->q, i, &count);
     bool fix;
 
@@ -235,9 +235,12 @@ static int compare_count(struct checker *k, uint64_t i)
         c->image_end = ret == 0 && count ? (i + 1) << k->q->cluster_bits : c->image_end;
         return ret;
     }
-    report(k, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64,
-           count > refs ? "Leaked" : "ERROR", i, count, refs);
     fix = c->repair == QCOW2_REPAIR_ALL || (c->repair == QCOW2_REPAIR_LEAKS && count > refs);
+    report(k, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64,
+           fix            ? "Repairing"
+           : count > refs ? "Leaked"
+                          : "ERROR",
+           i, count, refs);
     if (fix) {
         ret = qcow2_count_set(k->q, i, refs);
     }
@@ -246,7 +249,7 @@ static int compare_count(struct checker *k, uint64_t i)
     } else {
         *(fix && ret == 0 ? &c->corruptions_fixed : &c->corruptions) += 1;
     }
-    if (fix ? refs : count) {
+    if (refs || (!fix && count)) {
         c->image_end = (i + 1) << k->q->cluster_bits;
     }
     return ret;
@@ -254,39 +257,33 @@ static int compare_count(struct checker *k, uint64_t i)
 
 static int compare_counts(struct checker *k)
 {
-    struct qcow2 *q = k->q;
-    uint64_t per = q->cluster_bytes * 8 / q->refcount_bits;
     int ret = 0;
 
-    /* Behind the file's end too, as far as the last block for it counts. */
-    for (uint64_t i = 0; i < (k->n + per - 1) / per * per && ret == 0; i++) {
-        bool counted = i / per < q->rt_size && q->rt[i / per] & ~511ull;
-
-        ret = counted || i < k->n ? compare_count(k, i) : 0;
+    for (uint64_t i = 0; i < k->n && ret == 0; i++) {
+        ret = compare_count(k, i);
     }
     return ret;
 }
 
-static int flag_is_right(struct checker *k, uint64_t entry, bool *right)
+static int flag_is_right(struct checker *k, uint64_t entry, uint64_t *count, bool *right)
 {
-    uint64_t offset = entry & QCOW2_OFFSET_MASK, count;
+    uint64_t offset = entry & QCOW2_OFFSET_MASK;
     int ret;
 
     *right = true;
     if (!offset || !qcow2_is_cluster(k->q, offset) || offset >> k->q->cluster_bits >= k->n) {
         return 0;
     }
-    ret = qcow2_count_get(k->q, offset >> k->q->cluster_bits, &count);
-    *right = ret < 0 || (count == 1) == !!(entry & QCOW2_COPIED);
+    ret = qcow2_count_get(k->q, offset >> k->q->cluster_bits, count);
+    *right = ret < 0 || (*count == 1) == !!(entry & QCOW2_COPIED);
     return ret;
 }
 
-static void note_flag(struct checker *k, bool right, bool fixed, const char *what, uint64_t entry)
+static void count_wrong_flag(struct checker *k)
 {
-    if (!right) {
-        report(k, "ERROR OFLAG_COPIED %s: entry=%" PRIx64, what, entry);
-        *(fixed ? &k->c->corruptions_fixed : &k->c->corruptions) += 1;
-    }
+    bool fix = k->c->repair == QCOW2_REPAIR_ALL;
+
+    *(fix ? &k->c->corruptions_fixed : &k->c->corruptions) += 1;
 }
 
 /* The flags of one L2 table of the image's own. */
@@ -296,6 +293,7 @@ static int compare_l2_flags(struct checker *k, uint64_t offset)
     g_autofree uint8_t *l2 = g_malloc(q->cluster_bytes);
     bool fix = k->c->repair == QCOW2_REPAIR_ALL, changed = false, right;
     int ret = block_node_pread(q->file, offset, l2, q->cluster_bytes);
+    uint64_t count;
 
     for (uint64_t e = 0; e < q->cluster_bytes / 8 && ret == 0; e++) {
         uint64_t entry = qcow2_be64(l2 + 8 * e);
@@ -303,9 +301,14 @@ static int compare_l2_flags(struct checker *k, uint64_t offset)
         if (entry & QCOW2_COMPRESSED) {
             continue;
         }
-        ret = flag_is_right(k, entry, &right);
-        note_flag(k, right, fix, "data cluster", entry);
-        if (!right && fix) {
+        ret = flag_is_right(k, entry, &count, &right);
+        if (right) {
+            continue;
+        }
+        report(k, "%s OFLAG_COPIED data cluster: l2_entry=%" PRIx64 " refcount=%" PRIu64,
+               fix ? "Repairing" : "ERROR", entry, count);
+        count_wrong_flag(k);
+        if (fix) {
             qcow2_put_be64(l2 + 8 * e, entry ^ QCOW2_COPIED);
             changed = true;
         }
@@ -320,13 +323,19 @@ static int compare_flags(struct checker *k)
     int ret = 0;
 
     for (uint64_t i = 0; i < q->l1_size && ret == 0; i++) {
-        uint64_t offset = q->l1[i] & QCOW2_OFFSET_MASK;
+        uint64_t offset = q->l1[i] & QCOW2_OFFSET_MASK, count;
 
         if (!offset || !qcow2_is_cluster(q, offset)) {
             continue;
         }
-        ret = flag_is_right(k, q->l1[i], &right);
-        note_flag(k, right, fix, "L2 cluster", q->l1[i]);
+        ret = flag_is_right(k, q->l1[i], &count, &right);
+        if (!right) {
+            report(k,
+                   "%s OFLAG_COPIED L2 cluster: l1_index=%" PRIu64 " l1_entry=%" PRIx64
+                   " refcount=%" PRIu64,
+                   fix ? "Repairing" : "ERROR", i, q->l1[i], count);
+            count_wrong_flag(k);
+        }
         if (ret == 0 && !right && fix) {
             uint8_t entry[8];
 
@@ -357,7 +366,7 @@ static int clear_marks(struct checker *k)
     return block_node_pwrite(q->file, QCOW2_AT_INCOMPATIBLE, bits, 8);
 }
 
-static int check(struct qcow2 *q, void *arg)
+int qcow2_check_run(struct qcow2 *q, void *arg)
 {
     struct checker k = {.q = q, .c = arg};
     int ret;
@@ -388,5 +397,5 @@ int qcow2_check(struct block_node *node, struct qcow2_check *c)
     if (node->driver->id != BLOCKDEV_DRIVER_QCOW2) {
         return -ENOTSUP;
     }
-    return qcow2_call(node->state, check, c);
+    return qcow2_call(node->state, qcow2_check_run, c);
 }

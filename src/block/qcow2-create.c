@@ -177,7 +177,9 @@ static int write_header(struct block_node *file, const struct plan *p)
         qcow2_put_be64(h + 8, at);
         qcow2_put_be32(h + 16, (uint32_t)strlen(p->backing));
     }
-    return block_node_pwrite(file, 0, h, p->cluster_bytes);
+    /* The rest of the cluster is as the file was cleared. */
+    at += p->backing ? strlen(p->backing) : 0;
+    return block_node_pwrite(file, 0, h, MIN(p->cluster_bytes, (at + 4095) & ~4095ull));
 }
 
 /* Tables that run on: entry i of the n is base + i * cluster, with the flags. */

@@ -5,13 +5,15 @@
  * Numbers of the image are not believed: sizes are bounded before memory is taken, and offsets must
  * be whole clusters.
  */
+#include "base/log.h"
+#include "block/qcow2-check.h"
 #include "block/qcow2-priv.h"
 
 #include <errno.h>
 
 #define INCOMPAT_KNOWN (QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT | QCOW2_INCOMPAT_ZSTD)
 #define MAX_SNAPSHOTS  65536u
-#define MAX_BITMAP_DIR (64u << 20)
+#define FEATURE_BYTES  48u /* of an entry: type, bit, name */
 
 /* ---- opening */
 
@@ -61,6 +63,41 @@ static int header_parse(struct qcow2 *q, const uint8_t *b, struct header *h, GEr
     return 0;
 }
 
+/* The image's own table may name the bits that we do not know. */
+static int features_check(struct qcow2 *q, const struct header *h, const uint8_t *first, uint64_t n,
+                          GError **error)
+{
+    uint64_t unknown = q->incompatible & ~(uint64_t)INCOMPAT_KNOWN, at = h->header_bytes;
+    g_autoptr(GString) names = g_string_new(NULL);
+
+    if (!unknown) {
+        return 0;
+    }
+    while (at + 8 <= n) {
+        uint32_t type = qcow2_be32(first + at), bytes = qcow2_be32(first + at + 4);
+
+        if (type == QCOW2_EXT_END || bytes > n - at - 8) {
+            break;
+        }
+        for (uint64_t i = at + 8; type == QCOW2_EXT_FEATURES && i + FEATURE_BYTES <= at + 8 + bytes;
+             i += FEATURE_BYTES) {
+            if (first[i] == 0 && first[i + 1] < 64 && unknown & 1ull << first[i + 1]) {
+                g_autofree char *raw = g_strndup((const char *)first + i + 2, FEATURE_BYTES - 2);
+                g_autofree char *name = g_utf8_make_valid(raw, -1);
+
+                g_string_append_printf(names, "%s%s", names->len ? ", " : "", name);
+                unknown &= ~(1ull << first[i + 1]);
+            }
+        }
+        at += 8 + ((uint64_t)bytes + 7) / 8 * 8;
+    }
+    if (unknown) {
+        g_string_append_printf(names, "%sUnknown incompatible feature: %" G_GINT64_MODIFIER "x",
+                               names->len ? ", " : "", unknown);
+    }
+    REFUSE("Unsupported qcow2 feature(s): %s", names->str);
+}
+
 static int header_check(struct qcow2 *q, const struct header *h, GError **error)
 {
     if (h->cluster_bits < 9 || h->cluster_bits > 21) {
@@ -68,10 +105,6 @@ static int header_check(struct qcow2 *q, const struct header *h, GError **error)
     }
     if (h->crypt) {
         REFUSE("Encrypted images are not supported");
-    }
-    if (q->incompatible & ~(uint64_t)INCOMPAT_KNOWN) {
-        REFUSE("Unsupported qcow2 feature(s): incompatible bits 0x%" G_GINT64_MODIFIER "x",
-               q->incompatible & ~(uint64_t)INCOMPAT_KNOWN);
     }
     if (h->refcount_order > 6) {
         REFUSE("Reference count entry width too large; may not exceed 64 bits");
@@ -108,10 +141,6 @@ static int tables_check(struct qcow2 *q, const struct header *h, GError **error)
     if (!qcow2_is_cluster(q, h->rt_offset) || (h->l1_size && !qcow2_is_cluster(q, h->l1_offset)) ||
         (h->snapshots && !qcow2_is_cluster(q, h->snapshots_offset))) {
         REFUSE("Invalid L1 table, reference count table or snapshot table offset");
-    }
-    if (q->incompatible & QCOW2_INCOMPAT_DIRTY && !q->node->read_only && !q->repairing) {
-        REFUSE("Image was not closed properly and has lazy reference counts: "
-               "'godwit-img check -r all' repairs it");
     }
     if (q->incompatible & QCOW2_INCOMPAT_CORRUPT && !q->node->read_only && !q->repairing) {
         REFUSE("Image is corrupt; cannot be opened read/write");
@@ -218,7 +247,7 @@ static int bitmaps_mark(struct qcow2 *q)
     uint64_t at = 0;
     int ret;
 
-    if (q->bitmaps_bytes > MAX_BITMAP_DIR || !qcow2_is_cluster(q, q->bitmaps_offset)) {
+    if (q->bitmaps_bytes > QCOW2_MAX_BITMAP_DIR || !qcow2_is_cluster(q, q->bitmaps_offset)) {
         return -EINVAL;
     }
     dir = g_malloc0(q->bitmaps_bytes + 24);
@@ -237,6 +266,30 @@ static int bitmaps_mark(struct qcow2 *q)
         at += qcow2_bitmap_entry_bytes(dir + at);
     }
     return ret < 0 ? ret : block_node_sync(q->file, BLOCK_FLUSH, 0, 0, 0);
+}
+
+/* An image with lazy reference counts that was not closed: they are put right before anything is
+ * written. */
+static int repair_counts(struct qcow2 *q, GError **error)
+{
+    struct qcow2_check c = {.repair = QCOW2_REPAIR_ALL};
+    int ret;
+
+    if (!(q->incompatible & QCOW2_INCOMPAT_DIRTY) || q->node->read_only ||
+        q->node->graph->inactive || q->repairing) {
+        return 0;
+    }
+    q->repairing = true;
+    ret = qcow2_check_run(q, &c);
+    q->repairing = false;
+    if (ret < 0 || c.corruptions) {
+        REFUSE("Image was not closed properly, and its lazy reference counts can't be repaired: "
+               "%s",
+               ret < 0 ? g_strerror(-ret) : "it is damaged otherwise");
+    }
+    log_info("qcow2: '%s' was not closed properly: its reference counts were repaired",
+             q->node->filename);
+    return 0;
 }
 
 /* Bits whose meaning ends when the image is written by somebody who does not know it. */
@@ -282,6 +335,7 @@ int qcow2_load(struct qcow2 *q, GError **error)
         REFUSE("Could not read qcow2 header: %s", g_strerror(-ret));
     }
     ret = header_parse(q, first, &h, error);
+    ret = ret < 0 ? ret : features_check(q, &h, first, n, error);
     ret = ret < 0 ? ret : header_check(q, &h, error);
     if (ret < 0) {
         return ret;
@@ -298,7 +352,12 @@ int qcow2_load(struct qcow2 *q, GError **error)
     ret = tables_check(q, &h, error);
     ret = ret < 0 ? ret : names_read(q, &h, first, MIN(n, q->cluster_bytes), error);
     ret = ret < 0 ? ret : tables_read(q, &h, error);
-    return ret < 0 ? ret : autoclear(q, error);
+    ret = ret < 0 ? ret : repair_counts(q, error);
+    ret = ret < 0 ? ret : autoclear(q, error);
+    if (ret == 0) {
+        qcow2_lists_read(q);
+    }
+    return ret;
 }
 
 void qcow2_unload(struct qcow2 *q)
@@ -313,10 +372,11 @@ void qcow2_unload(struct qcow2 *q)
         g_clear_pointer(&q->l2.tables, g_hash_table_unref);
         g_clear_pointer(&q->refcounts.tables, g_hash_table_unref);
     }
+    qcow2_lists_drop(q);
     g_clear_pointer(&q->l1, g_free);
     g_clear_pointer(&q->rt, g_free);
     g_clear_pointer(&q->backing_name, g_free);
     g_clear_pointer(&q->backing_format, g_free);
     q->corrupt = q->dirty = false;
-    q->hint = 0;
+    q->hint = q->packed_end = 0;
 }

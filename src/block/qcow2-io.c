@@ -14,8 +14,6 @@
 #include "block/qcow2-priv.h"
 
 #include <errno.h>
-#include <zlib.h>
-#include <zstd.h>
 
 #define MAX_EXTENTS    64u
 #define MAX_STEP       4096u /* clusters that the worker changes before others have their turn */
@@ -309,47 +307,6 @@ static void move_data(struct qcow2_op *op, const struct extent *e)
 
 /* ---- compressed clusters */
 
-static bool inflate_raw(const uint8_t *in, uint64_t n, uint8_t *out, uint64_t bytes)
-{
-    z_stream z = {
-        .next_in = (Bytef *)in, .avail_in = (uInt)n, .next_out = out, .avail_out = (uInt)bytes};
-    int ret;
-
-    if (inflateInit2(&z, -12) != Z_OK) {
-        return false;
-    }
-    ret = inflate(&z, Z_FINISH);
-    inflateEnd(&z);
-    /* The input is padded, so the stream may end before or after the output is full. */
-    return (ret == Z_STREAM_END || ret == Z_BUF_ERROR) && z.avail_out == 0;
-}
-
-static bool decompress_zstd(const uint8_t *in, uint64_t n, uint8_t *out, uint64_t bytes)
-{
-    ZSTD_DCtx *ctx = ZSTD_createDCtx();
-    ZSTD_outBuffer o = {out, bytes, 0};
-    ZSTD_inBuffer i = {in, n, 0};
-    size_t ret = 1;
-
-    while (ctx && ret != 0 && !ZSTD_isError(ret) && o.pos < o.size && i.pos < i.size) {
-        ret = ZSTD_decompressStream(ctx, &o, &i);
-    }
-    ZSTD_freeDCtx(ctx);
-    return o.pos == o.size && !ZSTD_isError(ret);
-}
-
-/* A whole cluster from n bytes; NULL: they are damaged. */
-static uint8_t *decompress(const struct qcow2 *q, const uint8_t *in, uint64_t n)
-{
-    uint8_t *out = g_try_malloc(q->cluster_bytes);
-
-    if (out && !(q->zstd ? decompress_zstd : inflate_raw)(in, n, out, q->cluster_bytes)) {
-        g_free(out);
-        return NULL;
-    }
-    return out;
-}
-
 static void decompressed(void *arg)
 {
     struct part *part = arg;
@@ -363,7 +320,7 @@ static void decompress_part(void *arg) /* a thread of the pool */
     struct qcow2_op *op = part->op;
     const struct extent *e = part->extent;
     struct qcow2 *q = op->q;
-    g_autofree uint8_t *out = decompress(q, part->in, part->request.bytes);
+    g_autofree uint8_t *out = qcow2_decompress(q, part->in, part->request.bytes);
 
     if (out) {
         iov_copy(op->r, e->guest - op->r->offset, out + (e->guest & (q->cluster_bytes - 1)),
@@ -518,7 +475,7 @@ static int read_whole(struct qcow2 *q, uint64_t entry, uint64_t guest, uint8_t *
         qcow2_compressed_place(q, entry, &offset, &n);
         in = g_try_malloc(n);
         ret = in ? block_node_pread(q->file, offset, in, n) : -ENOMEM;
-        out = ret < 0 ? NULL : decompress(q, in, n);
+        out = ret < 0 ? NULL : qcow2_decompress(q, in, n);
         if (out) {
             memcpy(buf, out, bytes);
         }

@@ -267,6 +267,14 @@ static int count_block(struct qcow2 *q, uint64_t n, struct qcow2_table **table)
     return cache_get(q, &q->refcounts, offset, table);
 }
 
+static void cluster_is_free(struct qcow2 *q, uint64_t n)
+{
+    q->hint = MIN(q->hint, n);
+    if (q->packed_end >> q->cluster_bits == n) {
+        q->packed_end = 0;
+    }
+}
+
 int qcow2_count_change(struct qcow2 *q, uint64_t n, int by)
 {
     uint64_t i = n % counts_per_block(q), value, max;
@@ -286,8 +294,8 @@ int qcow2_count_change(struct qcow2 *q, uint64_t n, int by)
     if (by > 0) { /* a count that is too high for a while loses room, no more */
         q->dirty = true;
     }
-    if (by < 0 && value == 1 && n < q->hint) {
-        q->hint = n;
+    if (by < 0 && value == 1) {
+        cluster_is_free(q, n);
     }
     return 0;
 }
@@ -511,7 +519,9 @@ int qcow2_count_set(struct qcow2 *q, uint64_t cluster, uint64_t count)
     if (ret == 0) {
         count_write(q, t->data, cluster % counts_per_block(q), count);
         table_dirty(q, t);
-        q->hint = count ? q->hint : MIN(q->hint, cluster);
+        if (!count) {
+            cluster_is_free(q, cluster);
+        }
     }
     return ret;
 }

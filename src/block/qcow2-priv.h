@@ -39,6 +39,7 @@
 #define QCOW2_EXT_END           0u
 #define QCOW2_EXT_BACKING       0xe2792acau
 #define QCOW2_EXT_BITMAPS       0x23852875u
+#define QCOW2_EXT_FEATURES      0x6803f857u /* names of feature bits */
 
 #define QCOW2_AUTOCLEAR_BITMAPS 1u
 #define QCOW2_BITMAP_IN_USE     1u /* it does not tell what has changed */
@@ -46,6 +47,7 @@
 
 #define QCOW2_MAX_L1_BYTES      (32u << 20)
 #define QCOW2_MAX_RT_BYTES      (8u << 20)
+#define QCOW2_MAX_BITMAP_DIR    (64u << 20)
 
 struct qcow2_op; /* qcow2-io.c */
 
@@ -81,12 +83,14 @@ struct qcow2 {
     struct qcow2_cache l2, refcounts;
     GArray *freed;         /* struct qcow2_freed: after the next flush */
     uint64_t hint;         /* where to look for a free cluster */
+    uint64_t packed_end;   /* behind the last compressed cluster, where the next goes; 0: nowhere */
     uint64_t end_clusters; /* no cluster from here on has ever been used */
     enum { QCOW2_SPARSE_UNKNOWN, QCOW2_SPARSE, QCOW2_NOT_SPARSE } sparse; /* see qcow2.c */
     uint32_t snapshots;
     uint64_t snapshots_offset;
     uint32_t bitmaps; /* 0: none, or they are not valid */
     uint64_t bitmaps_offset, bitmaps_bytes;
+    GPtrArray *snapshot_list, *bitmap_list; /* qcow2-info.c; NULL: none. Seen by the main thread */
     char *backing_name, *backing_format;
     GHashTable *allocating; /* numbers of guest clusters whose new place is being written */
     /* under mutex */
@@ -144,6 +148,26 @@ static inline uint64_t qcow2_bitmap_entry_bytes(const uint8_t *entry)
 /* ---- qcow2-header.c; 0 or -errno */
 int qcow2_load(struct qcow2 *q, GError **error); /* header, tables */
 void qcow2_unload(struct qcow2 *q);
+
+/* ---- qcow2-compress.c; any thread */
+/* A whole cluster from n bytes, to be freed; NULL: they are damaged. */
+uint8_t *qcow2_decompress(const struct qcow2 *q, const uint8_t *in, uint64_t n);
+
+/* ---- qcow2-info.c */
+/* Reads what snapshots and bitmaps there are; from what is damaged, as many as can be read. */
+void qcow2_lists_read(struct qcow2 *q);
+void qcow2_lists_drop(struct qcow2 *q);
+/* Main thread. */
+void qcow2_image_info(struct block_node *node, struct image_info *info);
+struct block_dirty_info_list *qcow2_dirty_bitmaps(struct block_node *node);
+
+/* ---- qcow2-check.c */
+/* qcow2_check() of its struct qcow2_check, at once. */
+int qcow2_check_run(struct qcow2 *q, void *check);
+
+/* ---- qcow2.c */
+/* The backing file as the image names it, as a path; there is one. To be freed. */
+char *qcow2_backing_path(const struct qcow2 *q);
 
 /* ---- qcow2-meta.c; 0 or -errno */
 int qcow2_flush(struct qcow2 *q);

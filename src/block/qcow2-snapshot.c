@@ -476,10 +476,12 @@ int qcow2_reload(struct qcow2 *q)
     q->l2 = fresh.l2;
     q->refcounts = fresh.refcounts;
     q->freed = fresh.freed;
-    q->hint = 0;
+    q->hint = q->packed_end = 0;
     q->end_clusters = MAX(q->end_clusters, fresh.end_clusters);
     q->snapshots = fresh.snapshots;
     q->snapshots_offset = fresh.snapshots_offset;
+    q->snapshot_list = fresh.snapshot_list;
+    q->bitmap_list = fresh.bitmap_list;
     q->backing_name = fresh.backing_name;
     q->backing_format = fresh.backing_format;
     q->allocating = fresh.allocating;

@@ -5,8 +5,8 @@
  * Requests are in qcow2-io.c. Tables are kept in memory and written in a safe order (qcow2-meta.c).
  *
  * Internal snapshots are kept: what they share is copied before it is changed. Left out:
- * encryption, external data files, extended L2 entries, repair of images with lazy reference counts
- * that were not closed.
+ * encryption, external data files, extended L2 entries. Reference counts are never written late,
+ * but what others have left so is repaired.
  */
 #include "block/image.h"
 #include "block/qcow2-priv.h"
@@ -19,7 +19,7 @@
 /* ---- the node */
 
 /* The backing file as the image names it, beside the image unless the name is absolute. */
-static char *backing_path(const struct qcow2 *q)
+char *qcow2_backing_path(const struct qcow2 *q)
 {
     g_autofree char *folder = g_path_get_dirname(q->file->filename);
     bool alone = g_path_is_absolute(q->backing_name) || !strchr(q->file->filename, '/');
@@ -43,7 +43,7 @@ static struct blockdev_ref *backing_by_name(struct qcow2 *q, GError **error)
     }
     file = g_new0(struct blockdev_options, 1);
     file->driver = BLOCKDEV_DRIVER_FILE;
-    file->u.file.filename = backing_path(q);
+    file->u.file.filename = qcow2_backing_path(q);
     o = g_new0(struct blockdev_options, 1);
     o->driver = driver;
     o->has_read_only = o->read_only = true;
@@ -228,6 +228,70 @@ static int qcow2_resize(struct block_node *node, uint64_t bytes, GError **error)
     return ret;
 }
 
+struct prealloc {
+    uint64_t from;
+    enum prealloc_mode mode;
+};
+
+/* Zeroes in a cluster of the image that is not in use yet. */
+static int fill_cluster(struct qcow2 *q, uint64_t host, enum prealloc_mode mode, bool fresh,
+                        const uint8_t *zeroes)
+{
+    if (mode == PREALLOC_MODE_FULL) {
+        return block_node_pwrite(q->file, host, zeroes, q->cluster_bytes);
+    }
+    if (mode == PREALLOC_MODE_FALLOC || !fresh) {
+        return block_node_sync(q->file, BLOCK_WRITE_ZEROES, host, q->cluster_bytes, 0);
+    }
+    return 0;
+}
+
+/* The file reaches as far as what is counted. */
+static int extend_file(struct qcow2 *q)
+{
+    uint64_t end = q->end_clusters << q->cluster_bits;
+
+    if (end <= block_node_bytes(q->file) || !q->file->driver->resize) {
+        return 0;
+    }
+    return q->file->driver->resize(q->file, end, NULL);
+}
+
+static int preallocate(struct qcow2 *q, void *arg)
+{
+    const struct prealloc *p = arg;
+    g_autofree uint8_t *zeroes = g_malloc0(q->cluster_bytes);
+    uint64_t at = (p->from + q->cluster_bytes - 1) & ~(q->cluster_bytes - 1);
+    int ret = q->corrupt ? -EIO : 0;
+
+    for (; at < q->bytes && ret == 0; at += q->cluster_bytes) {
+        struct qcow2_table *table;
+        uint64_t entry, host;
+        bool fresh;
+
+        ret = qcow2_l2_get(q, at, true, &table, &entry);
+        if (ret < 0 || (entry & QCOW2_OFFSET_MASK)) {
+            continue;
+        }
+        ret = qcow2_alloc(q, &host, &fresh);
+        ret = ret < 0 ? ret : fill_cluster(q, host, p->mode, fresh, zeroes);
+        /* Taking a cluster may have flushed tables out of memory. */
+        ret = ret < 0 ? ret : qcow2_l2_get(q, at, true, &table, &entry);
+        if (ret == 0) {
+            qcow2_l2_set(q, table, at, host | QCOW2_COPIED);
+        }
+    }
+    ret = ret < 0 ? ret : extend_file(q);
+    return ret < 0 ? ret : qcow2_flush(q);
+}
+
+static int qcow2_preallocate(struct block_node *node, uint64_t from, enum prealloc_mode mode)
+{
+    struct prealloc p = {from, mode};
+
+    return qcow2_call(node->state, preallocate, &p);
+}
+
 struct asked {
     uint64_t offset, bytes;
     struct block_status *status;
@@ -342,40 +406,6 @@ static void qcow2_child_changed(struct block_node *node, const char *role)
     q->backing = block_node_below(node, "backing");
 }
 
-static struct image_info_specific *specific_info(const struct qcow2 *q)
-{
-    struct image_info_specific *info = g_new0(struct image_info_specific, 1);
-    struct image_info_specific_qcow2 *s = g_new0(struct image_info_specific_qcow2, 1);
-
-    info->type = IMAGE_INFO_SPECIFIC_KIND_QCOW2;
-    info->u.qcow2.data = s;
-    s->compat = g_strdup(q->version >= 3 ? "1.1" : "0.10");
-    s->refcount_bits = q->refcount_bits;
-    s->compression_type = q->zstd ? QCOW2_COMPRESSION_TYPE_ZSTD : QCOW2_COMPRESSION_TYPE_ZLIB;
-    if (q->version >= 3) {
-        s->has_extended_l2 = s->has_lazy_refcounts = s->has_corrupt = true;
-        s->lazy_refcounts = q->compatible & QCOW2_COMPAT_LAZY;
-        s->corrupt = q->corrupt || q->incompatible & QCOW2_INCOMPAT_CORRUPT;
-    }
-    return info;
-}
-
-static void qcow2_image_info(struct block_node *node, struct image_info *info)
-{
-    const struct qcow2 *q = node->state;
-
-    info->has_cluster_size = true;
-    info->cluster_size = (int64_t)q->cluster_bytes;
-    info->has_dirty_flag = true;
-    info->dirty_flag = q->incompatible & QCOW2_INCOMPAT_DIRTY;
-    info->format_specific = specific_info(q);
-    if (q->backing_name) {
-        info->backing_filename = g_strdup(q->backing_name);
-        info->full_backing_filename = backing_path(q);
-        info->backing_filename_format = g_strdup(q->backing_format);
-    }
-}
-
 static const struct blockdev_ref *qcow2_file_option(const struct blockdev_options *o)
 {
     return o->u.qcow2.file;
@@ -391,9 +421,11 @@ const struct block_driver block_qcow2 = {
     .child_perm = qcow2_child_perm,
     .refresh = qcow2_refresh,
     .resize = qcow2_resize,
+    .preallocate = qcow2_preallocate,
     .inactivate = qcow2_inactivate,
     .reload = qcow2_reload,
     .image_info = qcow2_image_info,
+    .dirty_bitmaps = qcow2_dirty_bitmaps,
     .status = qcow2_status,
     .has_backing = true,
     .child_changed = qcow2_child_changed,

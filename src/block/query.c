@@ -45,6 +45,7 @@ struct block_device_info *block_node_info(struct block_node *node, bool flat)
     info->drv = g_strdup(blockdev_driver_str(node->driver->id));
     info->detect_zeroes = node->detect_zeroes;
     info->image = block_node_image(node, !flat);
+    info->dirty_bitmaps = node->driver->dirty_bitmaps ? node->driver->dirty_bitmaps(node) : NULL;
     info->cache = g_new0(struct blockdev_cache_info, 1);
     info->cache->writeback = true;
     info->cache->direct = node->direct;

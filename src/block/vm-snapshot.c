@@ -162,9 +162,72 @@ GPtrArray *block_snapshots(struct block_node *node, GError **error)
         to->date_s = from->date_s;
         to->date_ns = from->date_ns;
         to->clock_ns = from->clock_ns;
+        to->has_icount = from->icount != UINT64_MAX;
+        to->icount = from->icount;
         g_ptr_array_add(out, to);
     }
     return out;
+}
+
+/* ---- looking at one */
+
+struct show {
+    const char *id, *name;
+};
+
+static int show_call(struct qcow2 *q, void *arg)
+{
+    const struct show *show = arg;
+    g_autoptr(GPtrArray) all = qcow2_snapshots_read(q);
+    const struct qcow2_snapshot *s = NULL;
+    uint64_t *l1;
+    int ret;
+
+    for (guint i = 0; all && i < all->len && !s; i++) {
+        const struct qcow2_snapshot *one = all->pdata[i];
+
+        if ((!show->id || strcmp(one->id, show->id) == 0) &&
+            (!show->name || strcmp(one->name, show->name) == 0)) {
+            s = one;
+        }
+    }
+    if (!s) {
+        return all ? -ENOENT : -EIO;
+    }
+    ret = qcow2_l1_read(q, s->l1_offset, s->l1_size, &l1);
+    if (ret < 0) {
+        return ret;
+    }
+    g_mutex_lock(&q->mutex);
+    g_free(q->l1);
+    q->l1 = l1;
+    q->l1_size = s->l1_size;
+    q->l1_offset = s->l1_offset;
+    q->bytes = s->disk_bytes;
+    g_mutex_unlock(&q->mutex);
+    return 0;
+}
+
+bool block_node_show_snapshot(struct block_node *node, const char *id, const char *name,
+                              GError **error)
+{
+    struct qcow2 *q = image_of(node);
+    struct show show = {id, name};
+    int ret;
+
+    g_assert(node->read_only);
+    if (!q) {
+        g_set_error(error, BLOCK_ERROR, ENOTSUP, "'%s' keeps no snapshots", node->filename);
+        return false;
+    }
+    ret = qcow2_call(q, show_call, &show);
+    if (ret < 0) {
+        g_set_error(error, BLOCK_ERROR, -ret, "%s",
+                    ret == -ENOENT ? "Can't find snapshot" : g_strerror(-ret));
+        return false;
+    }
+    atomic_store(&node->bytes, q->bytes & ~511ull);
+    return true;
 }
 
 /* ---- the machine's state */
@@ -449,7 +512,7 @@ static struct qcow2_snapshot *entry_new(const struct qcow2 *q, const struct crea
     s->clock_ns = c->info->clock_ns;
     s->state_bytes = c->area ? c->area->bytes : 0;
     s->disk_bytes = q->bytes;
-    s->icount = UINT64_MAX;
+    s->icount = c->info->has_icount ? c->info->icount : UINT64_MAX;
     return s;
 }
 

@@ -16,6 +16,8 @@ struct vm_snapshot {
     int64_t date_s;
     uint32_t date_ns;
     uint64_t clock_ns; /* the guest's time */
+    bool has_icount;
+    uint64_t icount; /* instructions executed, where they are counted */
 };
 void vm_snapshot_free(struct vm_snapshot *snapshot);
 
@@ -34,6 +36,11 @@ char *block_node_drive_id(const struct block_node *node);
 /* What the node keeps, in the image's order: struct vm_snapshot, owned. NULL and *error when that
  * cannot be read. */
 GPtrArray *block_snapshots(struct block_node *node, GError **error);
+
+/* The node, which is only read, shows the disk as that snapshot kept it until it is closed: the one
+ * of that id and name, either NULL for any. */
+bool block_node_show_snapshot(struct block_node *node, const char *id, const char *name,
+                              GError **error);
 
 /* ---- the machine's state: an area of the image whose bytes are zero where nothing was written */
 

@@ -4,10 +4,26 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
 LIMIT_S = 30 * float(os.environ.get("TEST_TIME_FACTOR", "1"))
+
+
+def take_program(*tools):
+    """The program to test, taken from the command line: Godwit, or QEMU as the oracle. Where it or
+    one of the tools is missing, the test is skipped."""
+    program = sys.argv.pop(1)
+    missing = [name for name in (program, *tools) if not shutil.which(name)]
+    if missing:
+        print(f"{', '.join(missing)} not there: skipped")
+        sys.exit(77)
+    return program
+
+
+def is_godwit(program):
+    return "qemu" not in os.path.basename(program)
 
 
 def connect(path):

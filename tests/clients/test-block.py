@@ -13,13 +13,10 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from qmpwire import Emulator  # noqa: E402
+from qmpwire import Emulator, is_godwit, take_program  # noqa: E402
 
-PROGRAM = sys.argv.pop(1)
-if not shutil.which(PROGRAM):
-    print(f"{PROGRAM} is not there: skipped")
-    sys.exit(77)
-IS_GODWIT = "qemu" not in os.path.basename(PROGRAM)
+PROGRAM = take_program()
+IS_GODWIT = is_godwit(PROGRAM)
 SIZE = 1 << 20
 
 

@@ -16,12 +16,9 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from qmpwire import Emulator  # noqa: E402
+from qmpwire import Emulator, take_program  # noqa: E402
 
-PROGRAM = sys.argv.pop(1)
-if not shutil.which(PROGRAM):
-    print(f"{PROGRAM} is not there: skipped")
-    sys.exit(77)
+PROGRAM = take_program()
 
 
 class Fdsets(unittest.TestCase):

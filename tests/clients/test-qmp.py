@@ -19,13 +19,10 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from qmpwire import LIMIT_S, Emulator, Wire, connect  # noqa: E402
+from qmpwire import Emulator, LIMIT_S, Wire, connect, is_godwit, take_program  # noqa: E402
 
-PROGRAM = sys.argv.pop(1)
-if not shutil.which(PROGRAM):
-    print(f"{PROGRAM} is not there: skipped")
-    sys.exit(77)
-IS_GODWIT = "qemu" not in os.path.basename(PROGRAM)
+PROGRAM = take_program()
+IS_GODWIT = is_godwit(PROGRAM)
 godwit = unittest.skipUnless(IS_GODWIT, "QEMU does otherwise")
 
 IDS = [None, True, False, 0, -1, 2**63, 1.5, "text", "\u00e9\U0001f600", "", [], [1, [2]], {},

@@ -6,17 +6,13 @@ Usage: test-throttle.py PROGRAM [unittest arguments]
 PROGRAM is godwit, or QEMU as the oracle.
 """
 import os
-import shutil
 import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from qmpwire import Emulator  # noqa: E402
+from qmpwire import Emulator, take_program  # noqa: E402
 
-PROGRAM = sys.argv.pop(1)
-if not shutil.which(PROGRAM):
-    print(f"{PROGRAM} is not there: skipped")
-    sys.exit(77)
+PROGRAM = take_program()
 NONE = {"bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0}
 DISK = "/machine/peripheral/disk/virtio-backend"
 BURSTS = [f"{kind}_max{length}" for kind in NONE for length in ("", "_length")] + ["iops_size"]

@@ -78,7 +78,7 @@ static void operate(struct block_image *image, const uint8_t *ops)
             break;
         default:
             if (length < 1u << 30) {
-                block_image_resize(image, at + bytes, NULL);
+                block_image_resize(image, at + bytes, PREALLOC_MODE_OFF, NULL);
                 length = block_node_bytes(node);
             }
             break;

@@ -59,7 +59,12 @@ struct block_image *img_open(struct img *img, const char *path, const char *form
     struct block_image *image = block_image_open(img->graph, path, format, flags, &error);
 
     if (!image) {
-        img_fail_error(error, "Could not open '%s': ", path);
+        g_autofree char *own = g_strdup_printf("'%s': ", path); /* it is said once */
+        const char *text = error->message;
+
+        img_fail("Could not open '%s': %s", path,
+                 g_str_has_prefix(text, own) ? text + strlen(own) : text);
+        g_clear_error(&error);
     }
     return image;
 }
@@ -137,6 +142,19 @@ char *img_size_text(uint64_t bytes)
     frexp((double)bytes / (1000.0 / 1024.0), &exponent);
     unit = bytes ? (exponent - 1) / 10 : 0;
     return g_strdup_printf("%0.3g %sB", (double)bytes / ldexp(1, unit * 10), units[unit]);
+}
+
+/* ---- progress */
+
+void img_progress(bool on, uint64_t before, uint64_t done, uint64_t total)
+{
+    double percent = total ? (double)done * 100 / (double)total : 100;
+    double last = total ? (double)before * 100 / (double)total : 100;
+
+    if (on && (before == done || (int)percent != (int)last)) {
+        printf("    (%3.2f/100%%)\r", percent);
+        fflush(stdout);
+    }
 }
 
 /* ---- JSON */

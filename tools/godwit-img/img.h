@@ -50,10 +50,11 @@ bool img_output(const char *text, bool *json);
 bool img_parse_size(const char *text, uint64_t *bytes);
 char *img_size_text(uint64_t bytes); /* "1.5 GiB"; freed by the caller */
 
-/* Lists what internal snapshots a node keeps, if any. false: printed why not. */
-bool img_print_snapshots(struct block_node *node);
-/* The same as a member of an image's information; none if there are none. */
-void img_add_snapshots(struct json_object *info, struct block_node *node);
+/* Lists internal snapshots; NULL: none. */
+void img_print_snapshots(const struct snapshot_info_list *snapshots);
+
+/* -p: how much is done, printed where `on` says so and there is another per cent. */
+void img_progress(bool on, uint64_t before, uint64_t done, uint64_t total);
 
 /* Prints JSON as people read it: one member a line. */
 void img_print_json(struct json_object *value);
@@ -64,6 +65,7 @@ struct img_create_options {
     GString *text;      /* of -o */
     const char *backing, *backing_format;
     bool has_size, quiet, no_backing_check;
+    bool in_convert; /* errors do not name the file */
     uint64_t size;
 };
 

@@ -13,15 +13,16 @@ static const struct {
 } verbs[] = {
     {"check", verb_check,
      "[-q] [-f FMT] [--output=human|json] [-r leaks|all] [-T CACHE] [-U] FILE"},
-    {"compare", verb_compare, "[-f FMT] [-F FMT] [-T CACHE] [-q] [-s] [-U] FILE1 FILE2"},
+    {"compare", verb_compare, "[-f FMT] [-F FMT] [-T CACHE] [-p] [-q] [-s] [-U] FILE1 FILE2"},
     {"convert", verb_convert,
-     "[-U] [-q] [-n] [--target-is-zero] [-f FMT] [-t CACHE] [-T CACHE] [-O FMT] [-o OPTIONS] [-S SIZE] "
-     "FILE [FILE...] TARGET"},
+     "[-U] [-c] [-p] [-q] [-n] [-W] [--target-is-zero] [--salvage] [-f FMT] [-t CACHE] [-T CACHE] "
+     "[-O FMT] [-B BACKING -F FMT] [-o OPTIONS] [-l SNAPSHOT] [-S SIZE] [-m THREADS] FILE [FILE...] "
+     "TARGET"},
     {"create", verb_create, "[-q] [-f FMT] [-b BACKING -F FMT] [-u] [-o OPTIONS] FILE [SIZE]"},
     {"info", verb_info, "[-f FMT] [--output=human|json] [--backing-chain] [-U] FILE"},
     {"map", verb_map,
      "[-f FMT] [--start-offset=N] [--max-length=N] [--output=human|json] [-U] FILE"},
-    {"resize", verb_resize, "[-q] [-f FMT] [--shrink] FILE [+|-]SIZE"},
+    {"resize", verb_resize, "[-q] [-f FMT] [--shrink] [--preallocation=MODE] FILE [+|-]SIZE"},
     {"snapshot", verb_snapshot, "[-q] [-U] [-l | -a NAME | -c NAME | -d NAME] FILE"},
     {"stream", verb_stream, "FILE"},
 };

@@ -251,7 +251,8 @@ bool img_create(struct img *img, const char *path, const struct img_create_optio
     bool raw = strcmp(o->format, "raw") == 0, ok;
 
     if (!raw && strcmp(o->format, "qcow2") != 0) {
-        img_fail("%s: Unknown file format '%s'", path, o->format);
+        img_fail("%s%sUnknown file format '%s'", o->in_convert ? "" : path,
+                 o->in_convert ? "" : ": ", o->format);
         return false;
     }
     ok = parse_options(o, &p, &error);
@@ -271,7 +272,9 @@ bool img_create(struct img *img, const char *path, const struct img_create_optio
     p.size = (p.size + BLOCK_SECTOR_BYTES - 1) & ~511ull;
     ok = ok && (raw ? block_create_file(path, p.size, p.prealloc, &error)
                     : make_qcow2(img, path, &p, &error));
-    if (!ok) {
+    if (!ok && o->in_convert) {
+        img_fail_error(error, "%s", "");
+    } else if (!ok) {
         img_fail_error(error, "%s: ", path);
     }
     parsed_clear(&p);
@@ -343,7 +346,7 @@ int verb_create(struct img *img, int argc, char **argv)
 /* ---- resize */
 
 static int do_resize(struct img *img, const char *path, const char *format, const char *size,
-                     bool shrink, bool quiet)
+                     bool shrink, enum prealloc_mode mode, bool quiet)
 {
     char sign = size[0] == '+' || size[0] == '-' ? size[0] : '\0';
     struct block_image *image;
@@ -361,12 +364,14 @@ static int do_resize(struct img *img, const char *path, const char *format, cons
     bytes = sign == '+' ? old + n : sign == '-' ? (n < old ? old - n : 0) : n;
     if (bytes == 0) {
         img_fail("New image size must be positive");
+    } else if (bytes <= old && mode != PREALLOC_MODE_OFF) {
+        img_fail("Preallocation can only be used for growing images");
     } else if (bytes < old && !shrink) {
         img_fail("Use the --shrink option to perform a shrink operation.");
         img_fail("warning: Shrinking an image will delete all data beyond the shrunken image's "
                  "end. Before performing such an operation, make sure there is no important data "
                  "there.");
-    } else if (block_image_resize(image, bytes, &error)) {
+    } else if (block_image_resize(image, bytes, mode, &error)) {
         block_image_close(image);
         if (!quiet) {
             puts("Image resized.");
@@ -381,7 +386,9 @@ static int do_resize(struct img *img, const char *path, const char *format, cons
 
 int verb_resize(struct img *img, int argc, char **argv)
 {
-    static const struct option options[] = {{"shrink", no_argument, NULL, 's'}, {0}};
+    static const struct option options[] = {
+        {"shrink", no_argument, NULL, 's'}, {"preallocation", required_argument, NULL, 'p'}, {0}};
+    enum prealloc_mode mode = PREALLOC_MODE_OFF;
     const char *format = NULL, *size;
     bool shrink = false, quiet = false;
     int c;
@@ -399,6 +406,11 @@ int verb_resize(struct img *img, int argc, char **argv)
         case 's':
             shrink = true;
             break;
+        case 'p':
+            if (!prealloc_mode_parse(optarg, &mode)) {
+                return img_fail("Invalid preallocation mode '%s'", optarg);
+            }
+            break;
         default:
             return img_usage("resize: an option that there is not");
         }
@@ -406,5 +418,5 @@ int verb_resize(struct img *img, int argc, char **argv)
     if (!size || optind + 1 != argc) {
         return img_usage("Expecting image file name and size");
     }
-    return do_resize(img, argv[optind], format, size, shrink, quiet);
+    return do_resize(img, argv[optind], format, size, shrink, mode, quiet);
 }

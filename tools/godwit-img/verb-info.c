@@ -14,6 +14,21 @@
 
 /* ---- info */
 
+static void print_bitmaps(const struct qcow2_bitmap_info_list *bitmaps)
+{
+    puts("    bitmaps:");
+    for (size_t i = 0; i < bitmaps->n; i++) {
+        const struct qcow2_bitmap_info *b = bitmaps->v[i];
+
+        printf("        [%zu]:\n            flags:\n", i);
+        for (size_t k = 0; k < b->flags->n; k++) {
+            printf("                [%zu]: %s\n", k, qcow2_bitmap_info_flags_str(b->flags->v[k]));
+        }
+        printf("            name: %s\n            granularity: %" PRIu32 "\n", b->name,
+               b->granularity);
+    }
+}
+
 static void print_specific(const struct image_info *info)
 {
     const struct image_info_specific_qcow2 *q;
@@ -28,6 +43,9 @@ static void print_specific(const struct image_info *info)
     if (q->has_lazy_refcounts) {
         printf("    lazy refcounts: %s\n", q->lazy_refcounts ? "true" : "false");
     }
+    if (q->bitmaps) {
+        print_bitmaps(q->bitmaps);
+    }
     printf("    refcount bits: %" PRId64 "\n", q->refcount_bits);
     if (q->has_corrupt) {
         printf("    corrupt: %s\n", q->corrupt ? "true" : "false");
@@ -37,7 +55,7 @@ static void print_specific(const struct image_info *info)
     }
 }
 
-static void print_info(struct block_node *node, const struct image_info *info)
+static void print_info(const struct image_info *info)
 {
     g_autofree char *size = img_size_text((uint64_t)info->virtual_size);
     g_autofree char *used = info->has_actual_size ? img_size_text((uint64_t)info->actual_size)
@@ -61,7 +79,7 @@ static void print_info(struct block_node *node, const struct image_info *info)
             printf("backing file format: %s\n", info->backing_filename_format);
         }
     }
-    img_print_snapshots(node);
+    img_print_snapshots(info->snapshots);
     print_specific(info);
 }
 
@@ -112,7 +130,7 @@ static void print_images(const GPtrArray *images)
         struct image_info *info = block_node_image(node, false);
 
         fputs(i ? "\n" : "", stdout);
-        print_info(node, info);
+        print_info(info);
         image_info_free(info);
     }
 }
@@ -126,7 +144,6 @@ static void print_images_json(const GPtrArray *images, bool chain)
         struct image_info *info = block_node_image(node, false);
         struct json_object *one = info_json(info);
 
-        img_add_snapshots(one, node);
         json_object_array_add(list, one);
         image_info_free(info);
     }
@@ -230,8 +247,9 @@ static bool print_stretch(const struct stretch *s, bool json, bool first)
     return true;
 }
 
-static int print_map(struct block_node *node, uint64_t at, uint64_t end, bool json)
+static int print_map(struct block_node *node, uint64_t from, uint64_t end, bool json)
 {
+    uint64_t at = from;
     struct stretch last = {0};
     bool any = false, first = true;
 
@@ -255,6 +273,11 @@ static int print_map(struct block_node *node, uint64_t at, uint64_t end, bool js
             any = true;
         }
         at += s.bytes;
+    }
+    if (!any && json) { /* as qemu-img says that there is nothing */
+        printf("{ \"start\": %" PRIu64 ", \"length\": 0, \"depth\": 0, \"present\": false, "
+               "\"zero\": false, \"data\": false}",
+               from);
     }
     if (any && !print_stretch(&last, json, first)) {
         return 1;
@@ -308,8 +331,8 @@ int verb_map(struct img *img, int argc, char **argv)
         return 1;
     }
     bytes = block_node_bytes(block_image_node(image));
-    start = MIN(start, bytes);
-    c = print_map(block_image_node(image), start, start + MIN(most, bytes - start), json);
+    bytes = start < bytes ? MIN(most, bytes - start) : 0;
+    c = print_map(block_image_node(image), start, start + bytes, json);
     block_image_close(image);
     return c;
 }

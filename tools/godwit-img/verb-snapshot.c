@@ -6,77 +6,46 @@
 #include "block/vm-snapshot.h"
 #include <getopt.h>
 #include <inttypes.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <time.h>
 
-static void print_one(const struct vm_snapshot *s)
+static void print_one(const struct snapshot_info *s)
 {
-    g_autofree char *size = img_size_text(s->state_bytes);
-    uint64_t seconds = s->clock_ns / 1000000000;
-    time_t when = (time_t)s->date_s;
-    char date[40] = "", clock[40];
+    g_autofree char *size = img_size_text((uint64_t)s->vm_state_size);
+    time_t when = (time_t)s->date_sec;
+    char date[40] = "", clock[40], icount[24] = "";
     struct tm tm;
 
     if (localtime_r(&when, &tm)) {
         strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
     }
-    snprintf(clock, sizeof(clock), "%02u:%02u:%02u.%03u", (unsigned)(seconds / 3600),
-             (unsigned)(seconds / 60 % 60), (unsigned)(seconds % 60),
-             (unsigned)(s->clock_ns / 1000000 % 1000));
-    printf("%-9s %-16s %8s%20s%13s%11s\n", s->id, s->name, size, date, clock, "");
+    snprintf(clock, sizeof(clock), "%02u:%02u:%02u.%03u", (unsigned)(s->vm_clock_sec / 3600),
+             (unsigned)(s->vm_clock_sec / 60 % 60), (unsigned)(s->vm_clock_sec % 60),
+             (unsigned)(s->vm_clock_nsec / 1000000));
+    if (s->has_icount) {
+        snprintf(icount, sizeof(icount), "%" PRId64, s->icount);
+    }
+    printf("%-9s %-16s %8s%20s%13s%11s\n", s->id, s->name, size, date, clock, icount);
 }
 
-bool img_print_snapshots(struct block_node *node)
+void img_print_snapshots(const struct snapshot_info_list *snapshots)
 {
-    g_autoptr(GPtrArray) list = NULL;
-    GError *error = NULL;
-
-    if (!block_node_keeps_snapshots(node)) {
-        return true;
-    }
-    list = block_snapshots(node, &error);
-    if (!list) {
-        img_fail_error(error, "%s", "");
-        return false;
-    }
-    if (list->len) {
+    if (snapshots) {
         printf("Snapshot list:\n%-10s%-17s%8s%20s%13s%11s\n", "ID", "TAG", "VM SIZE", "DATE",
                "VM CLOCK", "ICOUNT");
     }
-    for (guint i = 0; i < list->len; i++) {
-        print_one(list->pdata[i]);
+    for (size_t i = 0; snapshots && i < snapshots->n; i++) {
+        print_one(snapshots->v[i]);
     }
-    return true;
 }
 
-void img_add_snapshots(struct json_object *info, struct block_node *node)
+static int list(struct block_node *node)
 {
-    g_autoptr(GPtrArray) list =
-        block_node_keeps_snapshots(node) ? block_snapshots(node, NULL) : NULL;
-    struct json_object *out;
+    struct image_info *info = block_node_image(node, false);
 
-    if (!list || !list->len) {
-        return;
-    }
-    out = json_object_new_array();
-    for (guint i = 0; i < list->len; i++) {
-        const struct vm_snapshot *s = list->pdata[i];
-        struct json_object *one = json_object_new_object();
-        int64_t clock_s = (int64_t)(s->clock_ns / 1000000000);
-
-        json_object_object_add(one, "id", json_object_new_string(s->id));
-        json_object_object_add(one, "name", json_object_new_string(s->name));
-        json_object_object_add(one, "vm-state-size",
-                               json_object_new_int64((int64_t)s->state_bytes));
-        json_object_object_add(one, "date-sec", json_object_new_int64(s->date_s));
-        json_object_object_add(one, "date-nsec", json_object_new_int64(s->date_ns));
-        json_object_object_add(one, "vm-clock-sec", json_object_new_int64(clock_s));
-        json_object_object_add(one, "vm-clock-nsec",
-                               json_object_new_int64((int64_t)(s->clock_ns % 1000000000)));
-        json_object_array_add(out, one);
-    }
-    json_object_object_add(info, "snapshots", out);
+    img_print_snapshots(info->snapshots);
+    image_info_free(info);
+    return 0;
 }
 
 static bool make(struct block_node *node, const char *name, GError **error)
@@ -87,6 +56,7 @@ static bool make(struct block_node *node, const char *name, GError **error)
         .disk_bytes = block_node_bytes(node),
         .date_s = now / 1000000,
         .date_ns = (uint32_t)(now % 1000000) * 1000,
+        .has_icount = true, /* as qemu-img's: no instruction of a machine has been executed */
     };
 
     return block_snapshot_create(node, &snapshot, NULL, error);
@@ -125,7 +95,7 @@ static int run(struct img *img, const char *path, int what, const char *name, un
     }
     node = block_image_node(image);
     if (what == 'l') {
-        status = img_print_snapshots(node) ? 0 : 1;
+        status = list(node);
     } else if (!block_node_keeps_snapshots(node)) {
         status = img_fail("Could not %s snapshot '%s': the format has none", doing[what], name);
     } else if (!act(node, what, name, &error)) {
