@@ -532,39 +532,42 @@ static bool write_failed(const struct channel *c, GError **error)
                 g_strerror(errno));
 }
 
+/* Leaves out what is done; the pieces that are left. */
+static int skip(struct iovec **iov, int n, size_t done)
+{
+    while (n && done >= (*iov)->iov_len) {
+        done -= (*iov)->iov_len;
+        ++*iov;
+        n--;
+    }
+    if (n) {
+        (*iov)->iov_base = (uint8_t *)(*iov)->iov_base + done;
+        (*iov)->iov_len -= done;
+    }
+    return n;
+}
+
 bool channel_write_pieces(struct channel *c, struct iovec *iov, int n, GError **error)
 {
     if (c->write_fd < 0) {
         return fail(error, "the channel is for reading only");
     }
+    n = skip(&iov, n, 0);
     while (n) {
         ssize_t done;
 
-        if (iov->iov_len == 0) {
-            iov++;
-            n--;
-            continue;
-        }
         if (channel_wait_broken(c, 0)) {
             return fail(error, "the migration was broken off");
         }
         done = write_some(c, iov, n);
-        if (done < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+        if (done >= 0) {
+            n = skip(&iov, n, (size_t)done);
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
             if (!wait_for(c, c->write_fd, POLLOUT, error)) {
                 return false;
             }
-        } else if (done < 0 && errno != EINTR) {
+        } else if (errno != EINTR) {
             return write_failed(c, error);
-        }
-        for (; done > 0; iov++, n--) {
-            size_t part = MIN((size_t)done, iov->iov_len);
-
-            iov->iov_base = (uint8_t *)iov->iov_base + part;
-            iov->iov_len -= part;
-            done -= (ssize_t)part;
-            if (iov->iov_len) {
-                break;
-            }
         }
     }
     return true;
@@ -577,21 +580,26 @@ bool channel_write(struct channel *c, const void *data, size_t bytes, GError **e
     return channel_write_pieces(c, &iov, 1, error);
 }
 
-bool channel_read(struct channel *c, void *data, size_t bytes, GError **error)
+static ssize_t read_some(const struct channel *c, struct iovec *iov, int n)
 {
-    uint8_t *p = data;
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n};
 
+    return c->way == WAY_SOCKET ? recvmsg(c->read_fd, &msg, MSG_DONTWAIT)
+                                : readv(c->read_fd, iov, n);
+}
+
+bool channel_read_pieces(struct channel *c, struct iovec *iov, int n, GError **error)
+{
     if (c->read_fd < 0) {
         return fail(error, "the channel is for writing only");
     }
-    while (bytes) {
-        ssize_t n = c->way == WAY_SOCKET ? recv(c->read_fd, p, bytes, MSG_DONTWAIT)
-                                         : read(c->read_fd, p, bytes);
+    n = skip(&iov, n, 0);
+    while (n) {
+        ssize_t done = read_some(c, iov, n);
 
-        if (n > 0) {
-            p += n;
-            bytes -= (size_t)n;
-        } else if (n == 0) {
+        if (done > 0) {
+            n = skip(&iov, n, (size_t)done);
+        } else if (done == 0) {
             return fail(error, "the other side closed the channel");
         } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
             if (!wait_for(c, c->read_fd, POLLIN, error)) {
@@ -602,6 +610,13 @@ bool channel_read(struct channel *c, void *data, size_t bytes, GError **error)
         }
     }
     return true;
+}
+
+bool channel_read(struct channel *c, void *data, size_t bytes, GError **error)
+{
+    struct iovec iov = {data, bytes};
+
+    return channel_read_pieces(c, &iov, 1, error);
 }
 
 /* ---- the end */

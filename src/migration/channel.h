@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#define CHANNEL_PIECES_MAX 64
+
 struct channel_uri {
     enum { CHANNEL_TCP, CHANNEL_UNIX, CHANNEL_FD, CHANNEL_EXEC, CHANNEL_FILE } kind;
     char *path;        /* unix, file; exec: the command; fd: what follows "fd:" */
@@ -57,6 +59,8 @@ bool channel_write(struct channel *c, const void *data, size_t bytes, GError **e
 bool channel_write_pieces(struct channel *c, struct iovec *iov, int n, GError **error);
 /* All of it. What ends before is an error. */
 bool channel_read(struct channel *c, void *data, size_t bytes, GError **error);
+/* The same into several pieces, at most CHANNEL_PIECES_MAX; the array is used up. */
+bool channel_read_pieces(struct channel *c, struct iovec *iov, int n, GError **error);
 /* Nothing more will be written, and nobody answers: waits until the other side has read all, a file
  * is on stable storage, a command has ended with status 0. On failure *unknown tells whether the
  * other side may have all nevertheless. */

@@ -224,14 +224,9 @@ static bool load(struct incoming *in)
     return (!in->multi || multi_in_finish(in->multi, &in->error)) && on_main(in, load_on_main);
 }
 
+/* Any but "ram " and "fin ". */
 static bool take_record(struct incoming *in, const struct record *record)
 {
-    if (in->loaded) {
-        return fail(in, "stream: record '%s' after all was said to be there", record->kind);
-    }
-    if (record_is(record, "ram ")) {
-        return ram_in_take(in->blocks, record, &in->error);
-    }
     if (record_is(record, "sync") && in->multi) {
         return multi_in_sync(in->multi, record, &in->error);
     }
@@ -244,6 +239,20 @@ static bool take_record(struct incoming *in, const struct record *record)
     return vmstate_loader_add(in->loader, record, &in->error);
 }
 
+/* What follows the header of a record. */
+static bool take_next(struct incoming *in, struct record *record)
+{
+    bool fin = record_is(record, "fin ");
+
+    if (in->loaded && !fin) {
+        return fail(in, "stream: record '%s' after all was said to be there", record->kind);
+    }
+    if (record_is(record, "ram ")) {
+        return ram_in_receive(in->blocks, &in->stream, record, &in->error);
+    }
+    return stream_in_rest(&in->stream, record, &in->error) && (fin || take_record(in, record));
+}
+
 static bool take_all(struct incoming *in)
 {
     struct record record;
@@ -252,17 +261,11 @@ static bool take_all(struct incoming *in)
         !take_head(in) || !take_description(in)) {
         return false;
     }
-    for (;;) {
-        if (!stream_in_next(&in->stream, &record, &in->error)) {
+    do {
+        if (!stream_in_begin(&in->stream, &record, &in->error) || !take_next(in, &record)) {
             return false;
         }
-        if (record_is(&record, "fin ")) {
-            break;
-        }
-        if (!take_record(in, &record)) {
-            return false;
-        }
-    }
+    } while (!record_is(&record, "fin "));
     return stream_in_check_fin(&in->stream, &record, &in->error) &&
            (in->loaded ||
             (!in->answers ? load(in) : fail(in, "stream: it ends without the question"))) &&

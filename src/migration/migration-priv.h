@@ -112,12 +112,23 @@ struct stream_in {
 };
 /* The next record, valid until the next call. */
 bool stream_in_next(struct stream_in *s, struct record *record, GError **error);
+/* The same in two steps: its header, which is then in the buffer, and what follows it. */
+bool stream_in_begin(struct stream_in *s, struct record *record, GError **error);
+bool stream_in_rest(struct stream_in *s, struct record *record, GError **error);
+/* For who reads what follows a header himself: the next so many bytes of the channel into the
+ * buffer from there on, and that the record was whole. */
+bool stream_in_part(struct stream_in *s, size_t at, size_t bytes, GError **error);
+void stream_in_note(struct stream_in *s, const uint8_t check[RECORD_CHECK_BYTES]);
 void stream_in_finish(struct stream_in *s);
 /* "fin " against what came. */
 bool stream_in_check_fin(const struct stream_in *s, const struct record *fin, GError **error);
 
 /* Any thread: puts the pages of a "ram " record into the blocks (struct vmstate_ram). */
 bool ram_in_take(const GPtrArray *blocks, const struct record *record, GError **error);
+/* The same for one of which the header has been read: pages go from the channel to their places,
+ * and only then is it seen whether the record was damaged. */
+bool ram_in_receive(const GPtrArray *blocks, struct stream_in *s, struct record *record,
+                    GError **error);
 
 /* ---- the machine's migration; main thread, but for what is said */
 

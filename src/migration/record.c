@@ -74,16 +74,20 @@ bool record_parse_header(const uint8_t header[RECORD_HEADER_BYTES], struct recor
     return true;
 }
 
+bool record_check_sum(const struct record *record, uint32_t sum,
+                      const uint8_t check[RECORD_CHECK_BYTES], GError **error)
+{
+    return sum == get_le(check, 4) ||
+           fail(error, "stream: record '%s' is damaged: its checksum is %08x, not %08x",
+                record->kind, sum, get_le(check, 4));
+}
+
 bool record_check(const uint8_t header[RECORD_HEADER_BYTES], const struct record *record,
                   const uint8_t check[RECORD_CHECK_BYTES], GError **error)
 {
-    uint32_t sum = crc32c(crc32c(0, header, RECORD_HEADER_BYTES), record->payload, record->bytes);
+    uint32_t sum = crc32c(0, header, RECORD_HEADER_BYTES);
 
-    if (sum != get_le(check, 4)) {
-        return fail(error, "stream: record '%s' is damaged: its checksum is %08x, not %08x",
-                    record->kind, sum, get_le(check, 4));
-    }
-    return true;
+    return record_check_sum(record, crc32c(sum, record->payload, record->bytes), check, error);
 }
 
 bool record_take(struct state_input *in, struct record *record, GError **error)

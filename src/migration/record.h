@@ -36,6 +36,10 @@ bool record_parse_header(const uint8_t header[RECORD_HEADER_BYTES], struct recor
 bool record_check(const uint8_t header[RECORD_HEADER_BYTES], const struct record *record,
                   const uint8_t check[RECORD_CHECK_BYTES], GError **error);
 
+/* The same for who has summed up header and payload. */
+bool record_check_sum(const struct record *record, uint32_t sum,
+                      const uint8_t check[RECORD_CHECK_BYTES], GError **error);
+
 /* Takes a whole record off the input; its payload points into it. */
 bool record_take(struct state_input *in, struct record *record, GError **error);
 

@@ -91,30 +91,36 @@ static bool make_room(struct stream_in *s, size_t bytes, GError **error)
 /* What a record says of its length is believed as far as it comes: memory is taken in steps. */
 #define STEP_BYTES (2u << 20)
 
-static bool read_rest(struct stream_in *s, size_t bytes, GError **error)
+bool stream_in_part(struct stream_in *s, size_t at, size_t bytes, GError **error)
 {
-    for (size_t at = RECORD_HEADER_BYTES; at < bytes;) {
-        size_t n = MIN(bytes - at, STEP_BYTES);
+    while (bytes) {
+        size_t n = MIN(bytes, STEP_BYTES);
 
         if (!make_room(s, at + n, error) || !channel_read(s->channel, s->buffer + at, n, error)) {
             return false;
         }
         at += n;
+        bytes -= n;
     }
     return true;
 }
 
-bool stream_in_next(struct stream_in *s, struct record *record, GError **error)
+bool stream_in_begin(struct stream_in *s, struct record *record, GError **error)
 {
-    size_t bytes;
+    return make_room(s, STEP_BYTES, error) &&
+           channel_read(s->channel, s->buffer, RECORD_HEADER_BYTES, error) &&
+           record_parse_header(s->buffer, record, error);
+}
 
-    if (!make_room(s, STEP_BYTES, error) ||
-        !channel_read(s->channel, s->buffer, RECORD_HEADER_BYTES, error) ||
-        !record_parse_header(s->buffer, record, error)) {
-        return false;
-    }
-    bytes = RECORD_HEADER_BYTES + record->bytes + RECORD_CHECK_BYTES;
-    if (!read_rest(s, bytes, error)) {
+void stream_in_note(struct stream_in *s, const uint8_t check[RECORD_CHECK_BYTES])
+{
+    note_record(&s->records, &s->sum, check);
+}
+
+bool stream_in_rest(struct stream_in *s, struct record *record, GError **error)
+{
+    if (!stream_in_part(s, RECORD_HEADER_BYTES, (size_t)record->bytes + RECORD_CHECK_BYTES,
+                        error)) {
         g_prefix_error(error, "stream: within record '%s': ", record->kind);
         return false;
     }
@@ -123,9 +129,14 @@ bool stream_in_next(struct stream_in *s, struct record *record, GError **error)
         return false;
     }
     if (!record_is(record, "fin ")) {
-        note_record(&s->records, &s->sum, record->payload + record->bytes);
+        stream_in_note(s, record->payload + record->bytes);
     }
     return true;
+}
+
+bool stream_in_next(struct stream_in *s, struct record *record, GError **error)
+{
+    return stream_in_begin(s, record, error) && stream_in_rest(s, record, error);
 }
 
 void stream_in_finish(struct stream_in *s)
