@@ -7,10 +7,8 @@
  * Without libFuzzer (-DFUZZ) it changes a good snapshot at random: fuzz-snapshot [ROUNDS]; with a
  * path instead it writes the good one there, as a seed.
  */
-#include "migration/crc32c.h"
-#include "migration/record.h"
+#include "machine-input.h"
 #include "migration/snapshot-image.h"
-#include "qapi/event.h"
 #include <string.h>
 
 #define HEADER_BYTES 4096u
@@ -20,30 +18,6 @@
 #define LENGTH_MAX   (1ull << 40) /* of a sparse file */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void emit(struct event_sink *sink, unsigned event, const char *data_json)
-{
-}
-
-static struct event_sink sink = {.emit = emit};
-static struct machine *machine;
-
-static struct machine *the_machine(void)
-{
-    if (!machine) {
-        struct machine_config *config = machine_config_new();
-        g_autoptr(GError) error = NULL;
-
-        config->machine_type = g_strdup("q35");
-        config->cpu_spec = g_strdup("qemu64");
-        config->ram_bytes = 2u << 20;
-        config->topology = (struct cpu_topology){1, 1, 1, 1, 1, 1};
-        g_ptr_array_add(config->accels, g_strdup("tcg"));
-        machine = machine_new(config, loop_new, &sink, &error);
-        g_assert_no_error(error);
-    }
-    return machine;
-}
 
 static uint64_t number(const uint8_t *p)
 {
@@ -55,25 +29,6 @@ static uint64_t number(const uint8_t *p)
 
 /* ---- making checksums right */
 
-static void mend_records(uint8_t *data, size_t size)
-{
-    for (size_t at = 0; size - at >= RECORD_HEADER_BYTES + RECORD_CHECK_BYTES;) {
-        size_t room = size - at - RECORD_HEADER_BYTES - RECORD_CHECK_BYTES, bytes = 0;
-        uint32_t sum;
-
-        for (unsigned i = 0; i < 4; i++) {
-            bytes |= (size_t)data[at + 8 + i] << (8 * i);
-        }
-        bytes = MIN(bytes, room);
-        for (unsigned i = 0; i < 4; i++) {
-            data[at + 8 + i] = (uint8_t)(bytes >> (8 * i));
-        }
-        sum = GUINT32_TO_LE(crc32c(0, data + at, RECORD_HEADER_BYTES + bytes));
-        memcpy(data + at + RECORD_HEADER_BYTES + bytes, &sum, sizeof(sum));
-        at += RECORD_HEADER_BYTES + bytes + RECORD_CHECK_BYTES;
-    }
-}
-
 static void mend(uint8_t *data, size_t size)
 {
     uint32_t sum;
@@ -84,7 +39,7 @@ static void mend(uint8_t *data, size_t size)
         sum = GUINT32_TO_LE(crc32c(0, data, HEADER_BYTES - 4));
         memcpy(data + HEADER_BYTES - 4, &sum, sizeof(sum));
         if (at >= HEADER_BYTES && at < size) {
-            mend_records(data + at, (size_t)MIN(bytes, size - at));
+            input_mend_records(data + at, (size_t)MIN(bytes, size - at));
         }
     }
 }
@@ -120,7 +75,7 @@ static uint64_t input_extent(void *opaque, uint64_t offset, uint64_t bytes, bool
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct machine *m = the_machine();
+    struct machine *m = input_machine();
     g_autofree uint8_t *copy = g_memdup2(data, MAX(size, 1));
     struct input in = {copy, size, size};
     struct snapshot_source source = {.read = input_read, .extent = input_extent, .opaque = &in};
@@ -180,7 +135,7 @@ static GByteArray *good_snapshot(struct machine *m)
 
 int main(int argc, char **argv)
 {
-    g_autoptr(GByteArray) good = good_snapshot(the_machine());
+    g_autoptr(GByteArray) good = good_snapshot(input_machine());
     unsigned rounds = argc > 1 ? (unsigned)g_ascii_strtoull(argv[1], NULL, 10) : 2000;
 
     if (argc > 1 && !rounds) {
@@ -189,18 +144,12 @@ int main(int argc, char **argv)
     for (unsigned round = 0; round < rounds; round++) {
         g_autoptr(GRand) rand = g_rand_new_with_seed(round);
         g_autofree uint8_t *bad = g_memdup2(good->data, good->len);
-        unsigned changes = g_rand_int(rand) % 4; /* none: the good one is loaded */
 
-        for (unsigned i = 0; i < changes; i++) {
-            /* Mostly where something is. */
-            size_t at = g_rand_int(rand) % (g_rand_boolean(rand) ? 1024 : good->len);
-
-            bad[at] = g_rand_boolean(rand) ? (uint8_t)g_rand_int(rand)
-                                           : bad[at] ^ (uint8_t)(1 << g_rand_int(rand) % 8);
-        }
+        /* No change: the good one is loaded. Else mostly where something is. */
+        input_change(rand, g_rand_int(rand) % 4, bad, good->len, 1024);
         LLVMFuzzerTestOneInput(bad, good->len - (round % 5 ? 0 : g_rand_int(rand) % good->len));
     }
-    machine_free(machine);
+    machine_free(input_machine());
     return 0;
 }
 #endif

@@ -6,61 +6,17 @@
  * Without libFuzzer (-DFUZZ) it changes a good stream at random: fuzz-stream [ROUNDS]; with a path
  * instead it writes the good one there, as a seed.
  */
-#include "migration/crc32c.h"
+#include "machine-input.h"
 #include "migration/migration-priv.h"
 #include "migration/stream-print.h"
 #include "migration/vmstate.h"
-#include "qapi/event.h"
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void emit(struct event_sink *sink, unsigned event, const char *data_json)
-{
-}
-
-static struct event_sink sink = {.emit = emit};
-static struct machine *machine;
 static FILE *nowhere;
-
-static struct machine *the_machine(void)
-{
-    if (!machine) {
-        struct machine_config *config = machine_config_new();
-        g_autoptr(GError) error = NULL;
-
-        config->machine_type = g_strdup("q35");
-        config->cpu_spec = g_strdup("qemu64");
-        config->ram_bytes = 2u << 20;
-        config->topology = (struct cpu_topology){1, 1, 1, 1, 1, 1};
-        g_ptr_array_add(config->accels, g_strdup("tcg"));
-        machine = machine_new(config, loop_new, &sink, &error);
-        g_assert_no_error(error);
-        nowhere = fopen("/dev/null", "we");
-        g_assert_nonnull(nowhere);
-    }
-    return machine;
-}
-
-/* Lengths that run over the end are cut to it. */
-static void mend(uint8_t *data, size_t size)
-{
-    for (size_t at = 0; size - at >= RECORD_HEADER_BYTES + RECORD_CHECK_BYTES;) {
-        size_t room = size - at - RECORD_HEADER_BYTES - RECORD_CHECK_BYTES, bytes = 0;
-        uint32_t sum;
-
-        for (unsigned i = 0; i < 4; i++) {
-            bytes |= (size_t)data[at + 8 + i] << (8 * i);
-        }
-        bytes = MIN(bytes, room);
-        for (unsigned i = 0; i < 4; i++) {
-            data[at + 8 + i] = (uint8_t)(bytes >> (8 * i));
-        }
-        sum = GUINT32_TO_LE(crc32c(0, data + at, RECORD_HEADER_BYTES + bytes));
-        memcpy(data + at + RECORD_HEADER_BYTES + bytes, &sum, sizeof(sum));
-        at += RECORD_HEADER_BYTES + bytes + RECORD_CHECK_BYTES;
-    }
-}
 
 static void load(struct machine *m, const uint8_t *data, size_t size)
 {
@@ -84,6 +40,32 @@ static void take_memory(struct machine *m, const uint8_t *data, size_t size)
     }
 }
 
+/* The same from a channel, where pages go to their places as they come. */
+static void receive(struct machine *m, const uint8_t *data, size_t size)
+{
+    g_autoptr(GPtrArray) blocks = vmstate_ram_blocks(m);
+    struct channel_uri uri = {.kind = CHANNEL_FD};
+    int fd = memfd_create("stream", MFD_CLOEXEC);
+    struct stream_in in = {0};
+    struct record record;
+
+    g_assert(fd >= 0 && write(fd, data, size) == (ssize_t)size && lseek(fd, 0, SEEK_SET) == 0);
+    in.channel = channel_new_in(&uri, fd, NULL);
+    g_assert_nonnull(in.channel);
+    while (stream_in_begin(&in, &record, NULL)) {
+        g_autoptr(GError) error = NULL;
+        bool ok = record_is(&record, "ram ") ? ram_in_receive(blocks, &in, &record, &error)
+                                             : stream_in_rest(&in, &record, &error);
+
+        g_assert(ok == !error);
+        if (!ok) {
+            break;
+        }
+    }
+    stream_in_finish(&in);
+    channel_free(in.channel);
+}
+
 static void print(uint8_t *data, size_t size)
 {
     g_autoptr(GError) error = NULL;
@@ -95,16 +77,21 @@ static void print(uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct machine *m = the_machine();
+    struct machine *m = input_machine();
     g_autofree uint8_t *copy = g_memdup2(data, MAX(size, 1));
 
+    if (!nowhere) {
+        nowhere = fopen("/dev/null", "we");
+        g_assert_nonnull(nowhere);
+    }
     if (size == 0) {
         return 0;
     }
-    mend(copy, size);
+    input_mend_records(copy, size);
     big_lock_acquire(&m->lock);
     load(m, copy, size);
     take_memory(m, copy, size);
+    receive(m, copy, size);
     print(copy, size);
     big_lock_release(&m->lock);
     return 0;
@@ -138,7 +125,7 @@ static GByteArray *good_stream(struct machine *m)
 int main(int argc, char **argv)
 {
     unsigned rounds = argc > 1 ? (unsigned)g_ascii_strtoull(argv[1], NULL, 10) : 3000;
-    g_autoptr(GByteArray) good = good_stream(the_machine());
+    g_autoptr(GByteArray) good = good_stream(input_machine());
 
     if (argc > 1 && !rounds) {
         g_assert_true(g_file_set_contents(argv[1], (char *)good->data, good->len, NULL));
@@ -146,17 +133,11 @@ int main(int argc, char **argv)
     for (unsigned round = 0; round < rounds; round++) {
         g_autoptr(GRand) rand = g_rand_new_with_seed(round);
         g_autofree uint8_t *bad = g_memdup2(good->data, good->len);
-        unsigned changes = 1 + g_rand_int(rand) % 4;
 
-        for (unsigned i = 0; i < changes; i++) {
-            size_t at = g_rand_int(rand) % good->len;
-
-            bad[at] = g_rand_boolean(rand) ? (uint8_t)g_rand_int(rand)
-                                           : bad[at] ^ (uint8_t)(1 << g_rand_int(rand) % 8);
-        }
+        input_change(rand, 1 + g_rand_int(rand) % 4, bad, good->len, 0);
         LLVMFuzzerTestOneInput(bad, good->len - (round % 5 ? 0 : g_rand_int(rand) % good->len));
     }
-    machine_free(machine);
+    machine_free(input_machine());
     fclose(nowhere);
     return 0;
 }
