@@ -45,20 +45,6 @@ struct channel {
     int broken;  /* eventfd */
 };
 
-static bool fail(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-
-static bool fail(GError **error, const char *format, ...)
-{
-    va_list ap;
-
-    va_start(ap, format);
-    if (error) {
-        *error = g_error_new_valist(MIGRATION_ERROR, 0, format, ap);
-    }
-    va_end(ap);
-    return false;
-}
-
 /* ---- URIs */
 
 static bool parse_tcp(const char *text, struct channel_uri *uri, GError **error)
@@ -67,7 +53,7 @@ static bool parse_tcp(const char *text, struct channel_uri *uri, GError **error)
     size_t n = colon ? (size_t)(colon - text) : 0;
 
     if (!colon || !colon[1]) {
-        return fail(error, "error parsing address '%s'", text);
+        return migration_refuse(error, "error parsing address '%s'", text);
     }
     if (n >= 2 && text[0] == '[' && text[n - 1] == ']') {
         text++;
@@ -102,11 +88,11 @@ bool channel_uri_parse(const char *text, struct channel_uri *uri, GError **error
         uri->path = g_strdup(text);
         if (uri->kind == CHANNEL_UNIX &&
             (!*text || strlen(text) >= sizeof(((struct sockaddr_un *)0)->sun_path))) {
-            return fail(error, "invalid Unix socket address");
+            return migration_refuse(error, "invalid Unix socket address");
         }
-        return *text || uri->kind != CHANNEL_FILE || fail(error, "file: lacks a path");
+        return *text || uri->kind != CHANNEL_FILE || migration_refuse(error, "file: lacks a path");
     }
-    return fail(error, "Parameter 'uri' expects a valid migration protocol");
+    return migration_refuse(error, "Parameter 'uri' expects a valid migration protocol");
 }
 
 void channel_uri_clear(struct channel_uri *uri)
@@ -174,7 +160,7 @@ static bool open_file(struct channel *c, GError **error)
     int fd = open(c->uri.path, flags | O_CLOEXEC, 0600);
 
     if (fd < 0) {
-        return fail(error, "cannot open '%s': %s", c->uri.path, g_strerror(errno));
+        return migration_refuse(error, "cannot open '%s': %s", c->uri.path, g_strerror(errno));
     }
     use_fd(c, fd);
     return true;
@@ -326,10 +312,10 @@ static bool wait_for(struct channel *c, int fd, short events, GError **error)
 
     while (poll(p, 2, -1) < 0) {
         if (errno != EINTR && errno != EAGAIN) {
-            return fail(error, "poll: %s", g_strerror(errno));
+            return migration_refuse(error, "poll: %s", g_strerror(errno));
         }
     }
-    return !p[0].revents || fail(error, "the migration was broken off");
+    return !p[0].revents || migration_refuse(error, "the migration was broken off");
 }
 
 /* ---- connecting */
@@ -372,7 +358,7 @@ static bool connect_unix(struct channel *c, GError **error)
 
     g_strlcpy(addr.sun_path, c->uri.path, sizeof(addr.sun_path));
     return connect_to(c, (struct sockaddr *)&addr, sizeof(addr), &why) ||
-           fail(error, "Failed to connect to '%s': %s", c->uri.path, g_strerror(why));
+           migration_refuse(error, "Failed to connect to '%s': %s", c->uri.path, g_strerror(why));
 }
 
 static bool connect_tcp(struct channel *c, GError **error)
@@ -383,16 +369,16 @@ static bool connect_tcp(struct channel *c, GError **error)
     bool ok = false;
 
     if (unknown) {
-        return fail(error, "address resolution failed for %s:%s: %s", c->uri.host, c->uri.port,
-                    unknown);
+        return migration_refuse(error, "address resolution failed for %s:%s: %s", c->uri.host,
+                                c->uri.port, unknown);
     }
     for (a = list; a && !ok; a = a->ai_next) {
         ok = connect_to(c, a->ai_addr, a->ai_addrlen, &why);
     }
     freeaddrinfo(list);
     if (!ok) {
-        return fail(error, "Failed to connect to '%s:%s': %s", c->uri.host, c->uri.port,
-                    g_strerror(why));
+        return migration_refuse(error, "Failed to connect to '%s:%s': %s", c->uri.host, c->uri.port,
+                                g_strerror(why));
     }
     setsockopt(c->write_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     return true;
@@ -408,7 +394,7 @@ static int accept_fd(struct channel *c, GError **error)
         }
         fd = accept4(c->listen_fd, NULL, NULL, SOCK_CLOEXEC);
         if (fd < 0 && errno != EINTR && errno != EAGAIN && errno != ECONNABORTED) {
-            fail(error, "cannot accept a connection: %s", g_strerror(errno));
+            migration_refuse(error, "cannot accept a connection: %s", g_strerror(errno));
             return -1;
         }
     }
@@ -466,7 +452,7 @@ struct channel *channel_accept(struct channel *c, GError **error)
     next = channel_alloc(&c->uri, false);
     use_fd(next, fd);
     if (next->broken < 0) {
-        fail(error, "cannot make an eventfd: %s", g_strerror(errno));
+        migration_refuse(error, "cannot make an eventfd: %s", g_strerror(errno));
         g_clear_pointer(&next, channel_free);
     }
     return next;
@@ -525,11 +511,11 @@ static ssize_t write_some(const struct channel *c, struct iovec *iov, int n)
 
 static bool write_failed(const struct channel *c, GError **error)
 {
-    return fail(error, "Unable to write to %s: %s",
-                c->uri.kind == CHANNEL_EXEC ? "command"
-                : c->way == WAY_SOCKET      ? "socket"
-                                            : "file",
-                g_strerror(errno));
+    return migration_refuse(error, "Unable to write to %s: %s",
+                            c->uri.kind == CHANNEL_EXEC ? "command"
+                            : c->way == WAY_SOCKET      ? "socket"
+                                                        : "file",
+                            g_strerror(errno));
 }
 
 /* Leaves out what is done; the pieces that are left. */
@@ -550,14 +536,14 @@ static int skip(struct iovec **iov, int n, size_t done)
 bool channel_write_pieces(struct channel *c, struct iovec *iov, int n, GError **error)
 {
     if (c->write_fd < 0) {
-        return fail(error, "the channel is for reading only");
+        return migration_refuse(error, "the channel is for reading only");
     }
     n = skip(&iov, n, 0);
     while (n) {
         ssize_t done;
 
         if (channel_wait_broken(c, 0)) {
-            return fail(error, "the migration was broken off");
+            return migration_refuse(error, "the migration was broken off");
         }
         done = write_some(c, iov, n);
         if (done >= 0) {
@@ -591,7 +577,7 @@ static ssize_t read_some(const struct channel *c, struct iovec *iov, int n)
 bool channel_read_pieces(struct channel *c, struct iovec *iov, int n, GError **error)
 {
     if (c->read_fd < 0) {
-        return fail(error, "the channel is for writing only");
+        return migration_refuse(error, "the channel is for writing only");
     }
     n = skip(&iov, n, 0);
     while (n) {
@@ -600,13 +586,14 @@ bool channel_read_pieces(struct channel *c, struct iovec *iov, int n, GError **e
         if (done > 0) {
             n = skip(&iov, n, (size_t)done);
         } else if (done == 0) {
-            return fail(error, "the other side closed the channel");
+            return migration_refuse(error, "the other side closed the channel");
         } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
             if (!wait_for(c, c->read_fd, POLLIN, error)) {
                 return false;
             }
         } else if (errno != EINTR) {
-            return fail(error, "Unable to read from the channel: %s", g_strerror(errno));
+            return migration_refuse(error, "Unable to read from the channel: %s",
+                                    g_strerror(errno));
         }
     }
     return true;
@@ -656,14 +643,14 @@ static bool wait_read(struct channel *c, bool *unknown, GError **error)
         bool gone = reader_gone(c);
 
         if (was_reset(c) || (gone && bytes_unread(c) > 0)) {
-            return fail(error, "the other side has gone before it had read all");
+            return migration_refuse(error, "the other side has gone before it had read all");
         }
         if (gone || bytes_unread(c) == 0) {
             return true;
         }
         if (channel_wait_broken(c, LOOK_NS)) {
             *unknown = true;
-            return fail(error, "the migration was broken off");
+            return migration_refuse(error, "the migration was broken off");
         }
     }
 }
@@ -685,7 +672,7 @@ static bool reap(struct channel *c, bool *unknown, GError **error)
         }
         if (channel_wait_broken(c, LOOK_NS)) {
             *unknown = true;
-            return fail(error, "the migration was broken off");
+            return migration_refuse(error, "the migration was broken off");
         }
     }
     c->child = 0;
@@ -693,8 +680,8 @@ static bool reap(struct channel *c, bool *unknown, GError **error)
         return true;
     }
     return WIFSIGNALED(status)
-               ? fail(error, "the command was ended by signal %d", WTERMSIG(status))
-               : fail(error, "the command failed with status %d", WEXITSTATUS(status));
+               ? migration_refuse(error, "the command was ended by signal %d", WTERMSIG(status))
+               : migration_refuse(error, "the command failed with status %d", WEXITSTATUS(status));
 }
 
 bool channel_finish(struct channel *c, bool *unknown, GError **error)
@@ -702,7 +689,7 @@ bool channel_finish(struct channel *c, bool *unknown, GError **error)
     *unknown = false;
     if (c->way == WAY_FILE) {
         return c->uri.kind != CHANNEL_FILE || fsync(c->write_fd) == 0 ||
-               fail(error, "Unable to write to file: %s", g_strerror(errno));
+               migration_refuse(error, "Unable to write to file: %s", g_strerror(errno));
     }
     if (!wait_read(c, unknown, error)) {
         return false;

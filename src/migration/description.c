@@ -203,20 +203,6 @@ void vmstate_put_description(struct machine *m, GByteArray *out)
 
 /* ---- comparing */
 
-static bool differ(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-
-static bool differ(GError **error, const char *format, ...)
-{
-    va_list ap;
-
-    va_start(ap, format);
-    if (error) {
-        *error = g_error_new_valist(MIGRATION_ERROR, 0, format, ap);
-    }
-    va_end(ap);
-    return false;
-}
-
 static struct godwit_stream_description *parse(const uint8_t *json, size_t bytes, GError **error)
 {
     struct json_tokener *tokener = json_tokener_new_ex(MAX_DEPTH);
@@ -228,7 +214,8 @@ static struct godwit_stream_description *parse(const uint8_t *json, size_t bytes
         object = json_tokener_parse_ex(tokener, (const char *)json, (int)bytes);
     }
     if (!object || json_tokener_get_parse_end(tokener) != bytes) {
-        differ(error, "stream: its description is no JSON object of at most %u bytes", MAX_BYTES);
+        migration_refuse(error, "stream: its description is no JSON object of at most %u bytes",
+                         MAX_BYTES);
     } else {
         d = qapi_object_read(&godwit_stream_description_type, QAPI_READ_JSON, object, error);
         if (!d) {
@@ -260,24 +247,24 @@ static bool compare_memory(const struct godwit_stream_memory_list *there,
         const struct godwit_stream_memory *a = there->v[i], *b = find_memory(here, a->name);
 
         if (!b) {
-            return differ(error,
-                          "memory '%s': %" PRIu64 " bytes in the stream, none in this machine",
-                          a->name, a->bytes);
+            return migration_refuse(
+                error, "memory '%s': %" PRIu64 " bytes in the stream, none in this machine",
+                a->name, a->bytes);
         }
         if (a->bytes != b->bytes) {
-            return differ(
+            return migration_refuse(
                 error, "memory '%s': %" PRIu64 " bytes in the stream, %" PRIu64 " in this machine",
                 a->name, a->bytes, b->bytes);
         }
         if (find_memory(there, a->name) != a) {
-            return differ(error, "memory '%s' comes twice in the stream", a->name);
+            return migration_refuse(error, "memory '%s' comes twice in the stream", a->name);
         }
     }
     for (size_t i = 0; i < here->n; i++) {
         if (!find_memory(there, here->v[i]->name)) {
-            return differ(error,
-                          "memory '%s': none in the stream, %" PRIu64 " bytes in this machine",
-                          here->v[i]->name, here->v[i]->bytes);
+            return migration_refuse(
+                error, "memory '%s': none in the stream, %" PRIu64 " bytes in this machine",
+                here->v[i]->name, here->v[i]->bytes);
         }
     }
     return true;
@@ -300,12 +287,13 @@ static bool compare_device(const struct godwit_stream_device *a,
     const char *there = a->address ? a->address : "none", *here = b->address ? b->address : "none";
 
     if (strcmp(a->class, b->class) != 0) {
-        return differ(error, "device '%s': a %s in the stream, a %s in this machine", a->name,
-                      a->class, b->class);
+        return migration_refuse(error, "device '%s': a %s in the stream, a %s in this machine",
+                                a->name, a->class, b->class);
     }
     if (strcmp(there, here) != 0) {
-        return differ(error, "device '%s': its address is %s in the stream, %s in this machine",
-                      a->name, there, here);
+        return migration_refuse(error,
+                                "device '%s': its address is %s in the stream, %s in this machine",
+                                a->name, there, here);
     }
     return true;
 }
@@ -317,8 +305,8 @@ static bool compare_devices(const struct godwit_stream_device_list *there,
         const struct godwit_stream_device *a = there->v[i], *b = find_device(here, a->name);
 
         if (!b) {
-            return differ(error, "device '%s': a %s in the stream, none in this machine", a->name,
-                          a->class);
+            return migration_refuse(error, "device '%s': a %s in the stream, none in this machine",
+                                    a->name, a->class);
         }
         if (!compare_device(a, b, error)) {
             return false;
@@ -326,8 +314,8 @@ static bool compare_devices(const struct godwit_stream_device_list *there,
     }
     for (size_t i = 0; i < here->n; i++) {
         if (!find_device(there, here->v[i]->name)) {
-            return differ(error, "device '%s': none in the stream, a %s in this machine",
-                          here->v[i]->name, here->v[i]->class);
+            return migration_refuse(error, "device '%s': none in the stream, a %s in this machine",
+                                    here->v[i]->name, here->v[i]->class);
         }
     }
     return true;
@@ -339,20 +327,22 @@ static bool compare_cpus(struct machine *m, const struct godwit_stream_descripti
     g_autofree char *lacking = NULL;
 
     if (there->cpus != here->cpus) {
-        return differ(error, "CPUs: %u in the stream, %u in this machine", there->cpus, here->cpus);
+        return migration_refuse(error, "CPUs: %u in the stream, %u in this machine", there->cpus,
+                                here->cpus);
     }
     if (strcmp(there->cpu_model, here->cpu_model) != 0) {
-        return differ(error, "CPU model: '%s' in the stream, '%s' in this machine",
-                      there->cpu_model, here->cpu_model);
+        return migration_refuse(error, "CPU model: '%s' in the stream, '%s' in this machine",
+                                there->cpu_model, here->cpu_model);
     }
     lacking = m->cpus
                   ? cpus_lacking_features(m->cpus, there->cpu_features->v, there->cpu_features->n)
                   : NULL;
-    return !lacking || differ(error,
-                              "CPU features of the stream's guest ('%s' on %s) that this machine "
-                              "('%s' on %s) lacks: %s",
-                              there->cpu_model, there->accelerator, here->cpu_model,
-                              here->accelerator, lacking);
+    return !lacking ||
+           migration_refuse(error,
+                            "CPU features of the stream's guest ('%s' on %s) that this machine "
+                            "('%s' on %s) lacks: %s",
+                            there->cpu_model, there->accelerator, here->cpu_model,
+                            here->accelerator, lacking);
 }
 
 static bool compare(struct machine *m, const struct godwit_stream_description *there,
@@ -362,11 +352,12 @@ static bool compare(struct machine *m, const struct godwit_stream_description *t
     const char *uuid_here = here->uuid ? here->uuid : "none";
 
     if (strcmp(there->machine, here->machine) != 0) {
-        return differ(error, "machine type: '%s' in the stream, '%s' here", there->machine,
-                      here->machine);
+        return migration_refuse(error, "machine type: '%s' in the stream, '%s' here",
+                                there->machine, here->machine);
     }
     if (check_uuid && strcmp(uuid_there, uuid_here) != 0) {
-        return differ(error, "UUID received is %s and local is %s", uuid_there, uuid_here);
+        return migration_refuse(error, "UUID received is %s and local is %s", uuid_there,
+                                uuid_here);
     }
     return compare_cpus(m, there, here, error) &&
            compare_memory(there->memory, here->memory, error) &&

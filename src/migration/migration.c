@@ -8,20 +8,6 @@
 #include "qapi/error.h"
 #include <string.h>
 
-static bool refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-
-static bool refuse(GError **error, const char *format, ...)
-{
-    va_list ap;
-
-    va_start(ap, format);
-    if (error) {
-        *error = g_error_new_valist(MIGRATION_ERROR, 0, format, ap);
-    }
-    va_end(ap);
-    return false;
-}
-
 struct migration *migration_of(struct machine *m)
 {
     if (!m->migration) {
@@ -92,7 +78,7 @@ bool migration_is_active(const struct migration *mig)
 bool migration_is_idle(struct machine *m, GError **error)
 {
     return !m->migration || !migration_is_active(m->migration) ||
-           refuse(error, "There's a migration process in progress");
+           migration_refuse(error, "There's a migration process in progress");
 }
 
 /* Why the guest can't go now; NULL: it can. */
@@ -110,18 +96,19 @@ static const char *blocked(const struct machine *m)
 bool migration_may_start(struct machine *m, GError **error)
 {
     if (runstate_get(m->run) == RUN_STATE_INMIGRATE) {
-        return refuse(error, "Guest is waiting for an incoming migration");
+        return migration_refuse(error, "Guest is waiting for an incoming migration");
     }
     if (!migration_is_idle(m, error)) {
         return false;
     }
     switch (runstate_get(m->run)) {
     case RUN_STATE_POSTMIGRATE:
-        return refuse(error, "Can't migrate the vm that was paused due to previous migration");
+        return migration_refuse(error,
+                                "Can't migrate the vm that was paused due to previous migration");
     case RUN_STATE_RESTORE_VM:
-        return refuse(error, "Can't migrate a machine whose state could not be loaded");
+        return migration_refuse(error, "Can't migrate a machine whose state could not be loaded");
     default:
-        return !blocked(m) || refuse(error, "%s", blocked(m));
+        return !blocked(m) || migration_refuse(error, "%s", blocked(m));
     }
 }
 
@@ -135,7 +122,7 @@ static struct channel *open_out(const char *uri, int fd, bool multi, GError **er
     }
     channel_uri_clear(&parsed);
     if (channel && multi && !channel_is_plural(channel)) {
-        refuse(error, "multifd is not supported by current protocol");
+        migration_refuse(error, "multifd is not supported by current protocol");
         g_clear_pointer(&channel, channel_free);
     }
     return channel;
@@ -190,7 +177,8 @@ bool migration_continue(struct machine *m, enum migration_status state, GError *
     enum migration_status now = mig->has_status ? mig->status : MIGRATION_STATUS_NONE;
 
     if (now != state || now != MIGRATION_STATUS_PRE_SWITCHOVER || !mig->out) {
-        return refuse(error, "Migration not in expected state: %s", migration_status_str(now));
+        return migration_refuse(error, "Migration not in expected state: %s",
+                                migration_status_str(now));
     }
     outgoing_go_on(mig->out);
     return true;
@@ -206,7 +194,7 @@ static bool begin_incoming(struct migration *mig, const char *uri, int fd, GErro
     if (channel_uri_parse(uri, &parsed, NULL)) {
         channel = channel_new_in(&parsed, fd, error);
     } else {
-        refuse(error, "unknown migration protocol: %s", uri);
+        migration_refuse(error, "unknown migration protocol: %s", uri);
     }
     channel_uri_clear(&parsed);
     if (!channel) {
@@ -251,10 +239,10 @@ bool migration_incoming_start(struct machine *m, const char *uri, int fd, GError
     struct migration *mig = migration_of(m);
 
     if (!mig->incoming_allowed) {
-        return refuse(error, "'-incoming' was not specified on the command line");
+        return migration_refuse(error, "'-incoming' was not specified on the command line");
     }
     if (mig->incoming_started || runstate_get(m->run) != RUN_STATE_INMIGRATE) {
-        return refuse(error, "The incoming migration has already been started");
+        return migration_refuse(error, "The incoming migration has already been started");
     }
     announce_incoming(mig);
     return begin_incoming(mig, uri, fd >= 0 ? fd : inherited_fd(uri), error);

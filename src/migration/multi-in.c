@@ -37,20 +37,6 @@ struct multi_in {
     struct lane lane[];
 };
 
-static bool fail(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-
-static bool fail(GError **error, const char *format, ...)
-{
-    va_list ap;
-
-    va_start(ap, format);
-    if (error) {
-        *error = g_error_new_valist(MIGRATION_ERROR, 0, format, ap);
-    }
-    va_end(ap);
-    return false;
-}
-
 /* ---- a channel's thread */
 
 static bool take_chan(struct lane *l, GError **error)
@@ -65,15 +51,15 @@ static bool take_chan(struct lane *l, GError **error)
         return false;
     }
     if (!record_is(&record, "chan")) {
-        return fail(error, "stream: a channel begins with record '%s', not with 'chan'",
-                    record.kind);
+        return migration_refuse(error, "stream: a channel begins with record '%s', not with 'chan'",
+                                record.kind);
     }
     if (!record_version(&record, 1, error)) {
         return false;
     }
     in = (struct state_input){record.payload, record.bytes};
     if (in.left != MULTI_ID_BYTES + 4 || memcmp(in.data, m->id, MULTI_ID_BYTES) != 0) {
-        return fail(error, "stream: a channel of another migration");
+        return migration_refuse(error, "stream: a channel of another migration");
     }
     in.data += MULTI_ID_BYTES;
     in.left -= MULTI_ID_BYTES;
@@ -85,7 +71,8 @@ static bool take_chan(struct lane *l, GError **error)
     l->known = ok;
     l->index = (unsigned)index;
     g_mutex_unlock(&m->mutex);
-    return ok || fail(error, "stream: channel %" PRIu64 " of %u, or that comes twice", index, m->n);
+    return ok || migration_refuse(error, "stream: channel %" PRIu64 " of %u, or that comes twice",
+                                  index, m->n);
 }
 
 /* A record in small becomes what it was. */
@@ -99,7 +86,8 @@ static bool expand(struct lane *l, struct record *record, GError **error)
         return false;
     }
     if (!state_take_number(&in, 4, &bytes) || bytes > MULTI_RAW_BYTES) {
-        return fail(error, "stream: a record that expands to more than %u bytes", MULTI_RAW_BYTES);
+        return migration_refuse(error, "stream: a record that expands to more than %u bytes",
+                                MULTI_RAW_BYTES);
     }
     if (!l->zstd) {
         l->zstd = ZSTD_createDCtx();
@@ -107,8 +95,8 @@ static bool expand(struct lane *l, struct record *record, GError **error)
     }
     n = ZSTD_decompressDCtx(l->zstd, l->raw, bytes, in.data, in.left);
     if (ZSTD_isError(n) || n != bytes) {
-        return fail(error, "stream: a record that does not expand: %s",
-                    ZSTD_isError(n) ? ZSTD_getErrorName(n) : "it is too short");
+        return migration_refuse(error, "stream: a record that does not expand: %s",
+                                ZSTD_isError(n) ? ZSTD_getErrorName(n) : "it is too short");
     }
     record->payload = l->raw;
     record->bytes = (uint32_t)n;
@@ -120,7 +108,7 @@ static bool read_pass(const struct record *record, uint64_t *pass, GError **erro
     struct state_input in = {record->payload, record->bytes};
 
     return (record_version(record, 1, error) && state_take_number(&in, 8, pass) && !in.left) ||
-           (error && *error) || fail(error, "stream: a record 'sync' of a wrong size");
+           (error && *error) || migration_refuse(error, "stream: a record 'sync' of a wrong size");
 }
 
 /* Says how far it has come, and waits for the others. */
@@ -132,7 +120,7 @@ static bool wait_all(struct multi_in *m, uint64_t pass, GError **error)
         g_cond_wait(&m->changed, &m->mutex);
     }
     ok = !m->broken;
-    return ok || fail(error, "the migration was broken off");
+    return ok || migration_refuse(error, "the migration was broken off");
 }
 
 static bool lane_sync(struct lane *l, const struct record *record, GError **error)
@@ -146,7 +134,7 @@ static bool lane_sync(struct lane *l, const struct record *record, GError **erro
     }
     g_mutex_lock(&m->mutex);
     ok = pass == l->pass + 1 ||
-         fail(error, "stream: pass %" PRIu64 " after %" PRIu64, pass, l->pass);
+         migration_refuse(error, "stream: pass %" PRIu64 " after %" PRIu64, pass, l->pass);
     if (ok) {
         l->pass = pass;
         g_cond_broadcast(&m->changed);
@@ -176,7 +164,7 @@ static bool take_record(struct lane *l, bool *end, GError **error)
         return false;
     }
     if (!record_is(&record, "ram ") && !record_is(&record, "ramz")) {
-        return fail(error, "stream: record '%s' on a channel for memory", record.kind);
+        return migration_refuse(error, "stream: record '%s' on a channel for memory", record.kind);
     }
     return ram_in_take(l->multi->blocks, &record, error);
 }
@@ -229,7 +217,7 @@ struct multi_in *multi_in_new(struct channel *first, struct state_input *head, G
     uint64_t n;
 
     if (!state_take_number(head, 4, &n) || n < 1 || n > UINT8_MAX || head->left < MULTI_ID_BYTES) {
-        fail(error, "stream: memory comes over no number of channels from 1 to 255");
+        migration_refuse(error, "stream: memory comes over no number of channels from 1 to 255");
         return NULL;
     }
     m = g_malloc0(sizeof(*m) + (size_t)n * sizeof(struct lane));
@@ -274,7 +262,7 @@ static bool wait_lanes(struct multi_in *m, uint64_t pass, GError **error)
             g_cond_wait(&m->changed, &m->mutex);
         }
     }
-    return !m->broken || fail(error, "the migration was broken off");
+    return !m->broken || migration_refuse(error, "the migration was broken off");
 }
 
 bool multi_in_sync(struct multi_in *m, const struct record *record, GError **error)
@@ -287,7 +275,7 @@ bool multi_in_sync(struct multi_in *m, const struct record *record, GError **err
     }
     g_mutex_lock(&m->mutex);
     ok = (pass == m->pass + 1 ||
-          fail(error, "stream: pass %" PRIu64 " after %" PRIu64, pass, m->pass)) &&
+          migration_refuse(error, "stream: pass %" PRIu64 " after %" PRIu64, pass, m->pass)) &&
          wait_lanes(m, pass, error);
     if (ok) {
         m->pass = pass;

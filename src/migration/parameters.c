@@ -11,20 +11,6 @@
 #define ANNOUNCE_MAX_STEP   10000u
 #define ZSTD_MAX_LEVEL      20u
 
-static bool refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-
-static bool refuse(GError **error, const char *format, ...)
-{
-    va_list ap;
-
-    va_start(ap, format);
-    if (error) {
-        *error = g_error_new_valist(MIGRATION_ERROR, 0, format, ap);
-    }
-    va_end(ap);
-    return false;
-}
-
 void parameters_init(struct migration *mig)
 {
     mig->max_bandwidth = 128u << 20;
@@ -75,7 +61,7 @@ static bool in_range(bool given, uint64_t value, uint64_t least, uint64_t most, 
                      const char *range, GError **error)
 {
     return !given || (value >= least && value <= most) ||
-           refuse(error, "Parameter '%s' expects a value between %s", name, range);
+           migration_refuse(error, "Parameter '%s' expects a value between %s", name, range);
 }
 
 static bool check_announce(const struct migrate_set_parameters *p, GError **error)
@@ -105,30 +91,36 @@ static bool check_parameters(const struct migration *mig, const struct migrate_s
 
     if (p->has_cpu_throttle_initial &&
         (p->cpu_throttle_initial < 1 || p->cpu_throttle_initial > 99)) {
-        return refuse(error, "Parameter 'cpu_throttle_initial' expects an integer in the range of "
-                             "1 to 99");
+        return migration_refuse(
+            error, "Parameter 'cpu_throttle_initial' expects an integer in the range of "
+                   "1 to 99");
     }
     if (p->has_cpu_throttle_increment &&
         (p->cpu_throttle_increment < 1 || p->cpu_throttle_increment > 99)) {
-        return refuse(error, "Parameter 'cpu_throttle_increment' expects an integer in the range "
-                             "of 1 to 99");
+        return migration_refuse(
+            error, "Parameter 'cpu_throttle_increment' expects an integer in the range "
+                   "of 1 to 99");
     }
     if (p->has_max_cpu_throttle && (p->max_cpu_throttle < least || p->max_cpu_throttle > 99)) {
-        return refuse(error, "Parameter 'max_cpu_throttle' expects an integer in the range of "
-                             "cpu_throttle_initial to 99");
+        return migration_refuse(error,
+                                "Parameter 'max_cpu_throttle' expects an integer in the range of "
+                                "cpu_throttle_initial to 99");
     }
     if (p->has_throttle_trigger_threshold &&
         (p->throttle_trigger_threshold < 1 || p->throttle_trigger_threshold > 100)) {
-        return refuse(error, "Parameter 'throttle_trigger_threshold' expects an integer in the "
-                             "range of 1 to 100");
+        return migration_refuse(error,
+                                "Parameter 'throttle_trigger_threshold' expects an integer in the "
+                                "range of 1 to 100");
     }
     if (p->has_downtime_limit && p->downtime_limit > DOWNTIME_MAX_MS) {
-        return refuse(error, "Parameter 'downtime_limit' expects an integer in the range of 0 to "
-                             "(2000 * 1000) ms");
+        return migration_refuse(
+            error, "Parameter 'downtime_limit' expects an integer in the range of 0 to "
+                   "(2000 * 1000) ms");
     }
     if (says_something(p->tls_creds) || says_something(p->tls_hostname)) {
-        return refuse(error, "Parameter '%s' expects an empty string: there is no TLS here",
-                      says_something(p->tls_creds) ? "tls-creds" : "tls-hostname");
+        return migration_refuse(error,
+                                "Parameter '%s' expects an empty string: there is no TLS here",
+                                says_something(p->tls_creds) ? "tls-creds" : "tls-hostname");
     }
     return check_announce(p, error) && check_multi(p, error);
 }

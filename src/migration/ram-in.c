@@ -16,20 +16,6 @@
 /* From so many zero pages together the host is asked to forget what it has there. */
 #define DISCARD_PAGES 64u
 
-static bool refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-
-static bool refuse(GError **error, const char *format, ...)
-{
-    va_list ap;
-
-    va_start(ap, format);
-    if (error) {
-        *error = g_error_new_valist(MIGRATION_ERROR, 0, format, ap);
-    }
-    va_end(ap);
-    return false;
-}
-
 static void clear(struct ram_block *block, uint64_t first, uint64_t n)
 {
     uint64_t at = first * GUEST_PAGE_SIZE, bytes = n * GUEST_PAGE_SIZE;
@@ -64,13 +50,14 @@ static bool check_run(const struct vmstate_ram *ram, const struct run *run, GErr
     uint64_t pages = ram->block->size / GUEST_PAGE_SIZE;
 
     if (run->n == 0 || run->first >= pages || run->n > pages - run->first) {
-        return refuse(error,
-                      "stream: memory '%s': pages %" PRIu64 " to %" PRIu64 ", it has %" PRIu64,
-                      ram->name, run->first, run->first + run->n, pages);
+        return migration_refuse(
+            error, "stream: memory '%s': pages %" PRIu64 " to %" PRIu64 ", it has %" PRIu64,
+            ram->name, run->first, run->first + run->n, pages);
     }
     if (run->kind > 1) {
-        return refuse(error, "stream: memory '%s': pages of kind %" PRIu64 ", known are 0 and 1",
-                      ram->name, run->kind);
+        return migration_refuse(error,
+                                "stream: memory '%s': pages of kind %" PRIu64 ", known are 0 and 1",
+                                ram->name, run->kind);
     }
     return true;
 }
@@ -88,12 +75,12 @@ static bool check_runs(const struct vmstate_ram *ram, struct state_input runs, u
             return false;
         }
         if (run.kind && run.n * GUEST_PAGE_SIZE > left) {
-            return refuse(error, "stream: memory '%s': a record lacks pages", ram->name);
+            return migration_refuse(error, "stream: memory '%s': a record lacks pages", ram->name);
         }
         left -= run.kind ? run.n * GUEST_PAGE_SIZE : 0;
     }
-    return left == 0 ||
-           refuse(error, "stream: memory '%s': %" PRIu64 " bytes too many", ram->name, left);
+    return left == 0 || migration_refuse(error, "stream: memory '%s': %" PRIu64 " bytes too many",
+                                         ram->name, left);
 }
 
 /* What a record begins with; the number of runs may be any that fits. */
@@ -104,10 +91,11 @@ static bool take_head(const GPtrArray *blocks, struct state_input in, uint64_t b
 
     if (!state_take_number(&in, 4, &block) || !state_take_number(&in, 4, runs) ||
         *runs > (bytes - HEAD_BYTES) / RUN_BYTES) {
-        return refuse(error, "stream: a record of memory is cut short");
+        return migration_refuse(error, "stream: a record of memory is cut short");
     }
     if (block >= blocks->len) {
-        return refuse(error, "stream: memory block %" PRIu64 ", there are %u", block, blocks->len);
+        return migration_refuse(error, "stream: memory block %" PRIu64 ", there are %u", block,
+                                blocks->len);
     }
     *ram = blocks->pdata[block];
     return true;
@@ -188,7 +176,7 @@ static bool receive(const GPtrArray *blocks, struct stream_in *s, const struct r
     uint64_t n;
 
     if (record->bytes < HEAD_BYTES) {
-        return refuse(error, "stream: a record of memory is cut short");
+        return migration_refuse(error, "stream: a record of memory is cut short");
     }
     if (!within_record(stream_in_part(s, RECORD_HEADER_BYTES, HEAD_BYTES, error), error) ||
         !take_head(blocks, (struct state_input){s->buffer + RECORD_HEADER_BYTES, HEAD_BYTES},

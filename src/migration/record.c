@@ -6,6 +6,18 @@
 #include "migration/crc32c.h"
 #include <string.h>
 
+bool migration_refuse(GError **error, const char *format, ...)
+{
+    va_list ap;
+
+    va_start(ap, format);
+    if (error) {
+        *error = g_error_new_valist(MIGRATION_ERROR, 0, format, ap);
+    }
+    va_end(ap);
+    return false;
+}
+
 static uint32_t get_le(const uint8_t *p, unsigned bytes)
 {
     uint32_t value = 0;
@@ -38,20 +50,6 @@ void record_end(GByteArray *out, size_t start)
     state_put_number(out, crc32c(0, out->data + start, out->len - start), 4);
 }
 
-static bool fail(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-
-static bool fail(GError **error, const char *format, ...)
-{
-    va_list ap;
-
-    va_start(ap, format);
-    if (error) {
-        *error = g_error_new_valist(MIGRATION_ERROR, 0, format, ap);
-    }
-    va_end(ap);
-    return false;
-}
-
 bool record_parse_header(const uint8_t header[RECORD_HEADER_BYTES], struct record *record,
                          GError **error)
 {
@@ -59,17 +57,18 @@ bool record_parse_header(const uint8_t header[RECORD_HEADER_BYTES], struct recor
         (struct record){.version = (uint16_t)get_le(header + 4, 2), .bytes = get_le(header + 8, 4)};
     for (unsigned i = 0; i < 4; i++) {
         if (header[i] < ' ' || header[i] > '~') {
-            return fail(error, "stream: bytes %02x %02x %02x %02x where a record should begin",
-                        header[0], header[1], header[2], header[3]);
+            return migration_refuse(error,
+                                    "stream: bytes %02x %02x %02x %02x where a record should begin",
+                                    header[0], header[1], header[2], header[3]);
         }
         record->kind[i] = (char)header[i];
     }
     if (get_le(header + 6, 2) != 0) {
-        return fail(error, "stream: record '%s': reserved bits are set", record->kind);
+        return migration_refuse(error, "stream: record '%s': reserved bits are set", record->kind);
     }
     if (record->bytes > RECORD_MAX_BYTES) {
-        return fail(error, "stream: record '%s' of %u bytes: at most %u are taken", record->kind,
-                    record->bytes, RECORD_MAX_BYTES);
+        return migration_refuse(error, "stream: record '%s' of %u bytes: at most %u are taken",
+                                record->kind, record->bytes, RECORD_MAX_BYTES);
     }
     return true;
 }
@@ -78,8 +77,8 @@ bool record_check_sum(const struct record *record, uint32_t sum,
                       const uint8_t check[RECORD_CHECK_BYTES], GError **error)
 {
     return sum == get_le(check, 4) ||
-           fail(error, "stream: record '%s' is damaged: its checksum is %08x, not %08x",
-                record->kind, sum, get_le(check, 4));
+           migration_refuse(error, "stream: record '%s' is damaged: its checksum is %08x, not %08x",
+                            record->kind, sum, get_le(check, 4));
 }
 
 bool record_check(const uint8_t header[RECORD_HEADER_BYTES], const struct record *record,
@@ -95,13 +94,13 @@ bool record_take(struct state_input *in, struct record *record, GError **error)
     const uint8_t *header = in->data;
 
     if (in->left < RECORD_HEADER_BYTES) {
-        return fail(error, "stream: it ends where a record should begin");
+        return migration_refuse(error, "stream: it ends where a record should begin");
     }
     if (!record_parse_header(header, record, error)) {
         return false;
     }
     if (in->left - RECORD_HEADER_BYTES < (uint64_t)record->bytes + RECORD_CHECK_BYTES) {
-        return fail(error, "stream: it ends within record '%s'", record->kind);
+        return migration_refuse(error, "stream: it ends within record '%s'", record->kind);
     }
     record->payload = header + RECORD_HEADER_BYTES;
     if (!record_check(header, record, record->payload + record->bytes, error)) {
@@ -115,6 +114,6 @@ bool record_take(struct state_input *in, struct record *record, GError **error)
 bool record_version(const struct record *record, uint16_t known, GError **error)
 {
     return record->version == known ||
-           fail(error, "stream: record '%s' of version %u: this program takes %u", record->kind,
-                record->version, known);
+           migration_refuse(error, "stream: record '%s' of version %u: this program takes %u",
+                            record->kind, record->version, known);
 }

@@ -18,6 +18,9 @@
 #define RECORD_CHECK_BYTES  4u
 #define RECORD_MAX_BYTES    (64u << 20) /* of a payload */
 
+/* A GError of that domain; false. error may be NULL. */
+bool migration_refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
 struct record {
     char kind[5]; /* NUL-terminated; printable ASCII */
     uint16_t version;

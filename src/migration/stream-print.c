@@ -17,12 +17,6 @@ struct printer {
     uint64_t ram_records, ram_pages, ram_zeroes; /* not told yet */
 };
 
-static bool fail(GError **error, const char *text)
-{
-    g_set_error_literal(error, MIGRATION_ERROR, 0, text);
-    return false;
-}
-
 static void indent(const struct printer *p, unsigned depth)
 {
     fprintf(p->out, "%*s", (int)(2 * depth), "");
@@ -270,12 +264,12 @@ static uint8_t *read_payload(FILE *in, size_t bytes, GError **error)
         uint8_t *bigger = g_try_realloc(data, at + n);
 
         if (!bigger) {
-            fail(error, "stream: no memory for a record of that size");
+            migration_refuse(error, "stream: no memory for a record of that size");
             return NULL;
         }
         data = bigger;
         if (fread(data + at, 1, n, in) != n) {
-            fail(error, "stream: it ends within a record");
+            migration_refuse(error, "stream: it ends within a record");
             return NULL;
         }
         at += n;
@@ -295,7 +289,7 @@ static bool next(struct printer *p, bool *last, GError **error)
         return true;
     }
     if (got != sizeof(header)) {
-        return fail(error, "stream: it ends within a record");
+        return migration_refuse(error, "stream: it ends within a record");
     }
     if (!record_parse_header(header, &record, error)) {
         return false;

@@ -9,12 +9,6 @@
 
 #define FIN_BYTES 12u /* number of records (64 bits), sum of their checksums (32 bits) */
 
-static bool fail(GError **error, const char *text)
-{
-    g_set_error_literal(error, MIGRATION_ERROR, 0, text);
-    return false;
-}
-
 /* ---- writing */
 
 static void note_record(uint64_t *records, uint32_t *sum, const uint8_t check[RECORD_CHECK_BYTES])
@@ -81,7 +75,7 @@ static bool make_room(struct stream_in *s, size_t bytes, GError **error)
     }
     bigger = g_try_realloc(s->buffer, bytes);
     if (!bigger) {
-        return fail(error, "stream: no memory for a record of that size");
+        return migration_refuse(error, "stream: no memory for a record of that size");
     }
     s->buffer = bigger;
     s->capacity = bytes;
@@ -155,7 +149,7 @@ bool stream_in_check_fin(const struct stream_in *s, const struct record *fin, GE
     }
     if (fin->bytes != FIN_BYTES || !state_take_number(&in, 8, &records) ||
         !state_take_number(&in, 4, &sum)) {
-        return fail(error, "stream: its last record is of a wrong size");
+        return migration_refuse(error, "stream: its last record is of a wrong size");
     }
     if (records != s->records || sum != s->sum) {
         g_set_error(error, MIGRATION_ERROR, 0,

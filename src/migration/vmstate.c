@@ -81,20 +81,6 @@ struct vmstate_loader {
     size_t devices_bytes;
 };
 
-static bool refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-
-static bool refuse(GError **error, const char *format, ...)
-{
-    va_list ap;
-
-    va_start(ap, format);
-    if (error) {
-        *error = g_error_new_valist(MIGRATION_ERROR, 0, format, ap);
-    }
-    va_end(ap);
-    return false;
-}
-
 struct vmstate_loader *vmstate_loader_new(struct machine *m)
 {
     struct vmstate_loader *l = g_new0(struct vmstate_loader, 1);
@@ -120,7 +106,7 @@ void vmstate_loader_free(struct vmstate_loader *l)
 static bool at_end(const struct state_input *in, const char *kind, GError **error)
 {
     return in->left == 0 ||
-           refuse(error, "stream: record '%s': %zu bytes too many", kind, in->left);
+           migration_refuse(error, "stream: record '%s': %zu bytes too many", kind, in->left);
 }
 
 static bool add_machine(struct vmstate_loader *l, struct state_input *in, GError **error)
@@ -128,15 +114,16 @@ static bool add_machine(struct vmstate_loader *l, struct state_input *in, GError
     char name[256];
 
     if (l->has_machine) {
-        return refuse(error, "stream: the state of the machine comes twice");
+        return migration_refuse(error, "stream: the state of the machine comes twice");
     }
     if (!state_take_name(in, name) || !run_state_parse(name, &l->run_state)) {
-        return refuse(error, "stream: the machine's run state is none that is known");
+        return migration_refuse(error, "stream: the machine's run state is none that is known");
     }
     l->has_machine = state_load(&machine_desc, &l->state, in, "machine", error);
     if (l->has_machine && l->state.clock_ns < 0) {
-        return refuse(error, "machine: field 'clock_ns': %" PRId64 " is before the machine's start",
-                      l->state.clock_ns);
+        return migration_refuse(
+            error, "machine: field 'clock_ns': %" PRId64 " is before the machine's start",
+            l->state.clock_ns);
     }
     return l->has_machine;
 }
@@ -147,13 +134,14 @@ static bool add_vcpu(struct vmstate_loader *l, struct state_input *in, GError **
     uint64_t index;
 
     if (!state_take_number(in, 4, &index)) {
-        return refuse(error, "stream: a record of a CPU is cut short");
+        return migration_refuse(error, "stream: a record of a CPU is cut short");
     }
     if (index >= l->n_vcpus || !cpus_find(l->machine->cpus, (unsigned)index)) {
-        return refuse(error, "CPU %u: in the stream, not in this machine", (unsigned)index);
+        return migration_refuse(error, "CPU %u: in the stream, not in this machine",
+                                (unsigned)index);
     }
     if (l->vcpu[index]) {
-        return refuse(error, "stream: the state of CPU %u comes twice", (unsigned)index);
+        return migration_refuse(error, "stream: the state of CPU %u comes twice", (unsigned)index);
     }
     who = g_strdup_printf("CPU %u", (unsigned)index);
     l->vcpu[index] = vcpu_stream_load(in, who, error);
@@ -163,11 +151,11 @@ static bool add_vcpu(struct vmstate_loader *l, struct state_input *in, GError **
 static bool add_devices(struct vmstate_loader *l, struct state_input *in, GError **error)
 {
     if (l->devices) {
-        return refuse(error, "stream: the state of the devices comes twice");
+        return migration_refuse(error, "stream: the state of the devices comes twice");
     }
     l->devices = g_try_malloc(MAX(in->left, 1));
     if (!l->devices) {
-        return refuse(error, "stream: no memory for %zu bytes of device state", in->left);
+        return migration_refuse(error, "stream: no memory for %zu bytes of device state", in->left);
     }
     memcpy(l->devices, in->data, in->left);
     l->devices_bytes = in->left;
@@ -187,7 +175,7 @@ bool vmstate_loader_add(struct vmstate_loader *l, const struct record *record, G
     } else if (record_is(record, "devs")) {
         ok = record_version(record, 1, error) && add_devices(l, &in, error);
     } else {
-        return refuse(error, "stream: record '%s' is not known here", record->kind);
+        return migration_refuse(error, "stream: record '%s' is not known here", record->kind);
     }
     return ok && at_end(&in, record->kind, error);
 }
@@ -195,12 +183,12 @@ bool vmstate_loader_add(struct vmstate_loader *l, const struct record *record, G
 static bool is_complete(const struct vmstate_loader *l, GError **error)
 {
     if (!l->has_machine || !l->devices) {
-        return refuse(error, "stream: it ends without the state of the %s",
-                      l->has_machine ? "devices" : "machine");
+        return migration_refuse(error, "stream: it ends without the state of the %s",
+                                l->has_machine ? "devices" : "machine");
     }
     for (unsigned i = 0; i < l->n_vcpus; i++) {
         if (!l->vcpu[i] && cpus_find(l->machine->cpus, i)) {
-            return refuse(error, "stream: it ends without the state of CPU %u", i);
+            return migration_refuse(error, "stream: it ends without the state of CPU %u", i);
         }
     }
     return true;
@@ -244,8 +232,8 @@ static bool load_records(struct vmstate_loader *l, struct state_input *in, GErro
         return false;
     }
     if (!record_is(&record, "desc")) {
-        return refuse(error, "stream: it begins with record '%s', not with a description",
-                      record.kind);
+        return migration_refuse(error, "stream: it begins with record '%s', not with a description",
+                                record.kind);
     }
     if (!record_version(&record, 1, error) ||
         !vmstate_check_description(l->machine, record.payload, record.bytes, false, error)) {
