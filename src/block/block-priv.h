@@ -178,7 +178,8 @@ struct block_node *block_node_below(const struct block_node *node, const char *r
 struct block_child *block_node_child(const struct block_node *node, const char *role); /* or NULL */
 /* Whether one is the other or stands on it. */
 bool block_node_is_below(const struct block_node *node, const struct block_node *wanted);
-/* The node of a -drive's id or of that name, exactly one of them given. NULL and *error. */
+/* The node in the drive of that id (device), or else the one of that name; either may be NULL. NULL
+ * and *error when there is none. */
 struct block_node *block_find_one(struct block_graph *graph, const char *device,
                                   const char *node_name, GError **error);
 /* The next three: drained. The edge's user uses another node from now on. When permissions conflict

@@ -609,17 +609,11 @@ struct block_node *block_find_one(struct block_graph *graph, const char *device,
                               : node_name ? block_node_find(graph, node_name)
                                           : NULL;
 
-    if (!device == !node_name) {
-        node = NULL;
-        g_set_error(error, BLOCK_ERROR, 0, "%s",
-                    device ? "device and node-name are mutually exclusive"
-                           : "Parameter 'device' or 'node-name' is needed");
-    } else if (device && !backend) {
-        g_set_error(error, QMP_ERROR, QMP_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found", device);
-    } else if (device && !block_backend_node(backend)) {
+    if (backend && !node) {
         g_set_error(error, BLOCK_ERROR, 0, "Device '%s' has no medium", device);
-    } else if (node_name && !node) {
-        g_set_error(error, BLOCK_ERROR, 0, "Cannot find device='' nor node-name='%s'", node_name);
+    } else if (!node) {
+        g_set_error(error, BLOCK_ERROR, 0, "Cannot find device='%s' nor node-name='%s'",
+                    device ? device : "", node_name ? node_name : "");
     }
     return node;
 }

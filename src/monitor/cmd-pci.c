@@ -6,6 +6,8 @@
 #include "devices/pci/pci.h"
 #include "qapi-commands.h"
 
+#define UNMAPPED (~(gpa_t)0) /* the address of a BAR that has none */
+
 /* Class and subclass in words (PCI Code and ID Assignment Specification). NULL: not in the list. */
 static const char *class_text(uint16_t class)
 {
@@ -54,13 +56,14 @@ static void add_regions(struct pci_device_info *info, const struct pci_device *d
 {
     info->regions = pci_memory_region_list_new();
     for (unsigned i = 0; i < PCI_BARS; i++) {
-        if (dev->bar[i].region && dev->bar[i].mapped) {
-            add_region(info, i, dev->bar[i].type & PCI_BAR_IO, dev->bar[i].type, dev->bar[i].addr,
-                       dev->bar[i].region->size);
+        if (dev->bar[i].region) {
+            add_region(info, i, dev->bar[i].type & PCI_BAR_IO, dev->bar[i].type,
+                       dev->bar[i].mapped ? dev->bar[i].addr : UNMAPPED, dev->bar[i].region->size);
         }
     }
-    if (dev->rom.region && dev->rom.mapped) {
-        add_region(info, 6, false, 0, dev->rom.addr, dev->rom.region->size);
+    if (dev->rom.region) {
+        add_region(info, 6, false, 0, dev->rom.mapped ? dev->rom.addr : UNMAPPED,
+                   dev->rom.region->size);
     }
 }
 
@@ -89,7 +92,9 @@ static struct pci_bridge_info *bridge_new(const struct pci_device *dev, struct p
     info->bus->io_range = range_new(io.base, io.limit);
     info->bus->memory_range = range_new(memory.base, memory.limit);
     info->bus->prefetchable_range = range_new(prefetch.base, prefetch.limit);
-    info->devices = devices_on(behind);
+    if (config[PCI_SECONDARY_BUS] != 0) { /* else nobody could reach them */
+        info->devices = devices_on(behind);
+    }
     return info;
 }
 

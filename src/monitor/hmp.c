@@ -15,6 +15,7 @@
 #include "monitor/hmp-migrate.h"
 #include "monitor/hmp-net.h"
 #include "monitor/hmp-numa.h"
+#include "monitor/hmp-priv.h"
 #include "monitor/hmp-snapshot.h"
 #include "monitor/hmp-ui.h"
 #include "monitor/monitor-priv.h"
@@ -25,26 +26,6 @@
 
 /* The longest dump of x and xp, in bytes of guest memory. */
 #define DUMP_MAX_BYTES (1u << 20)
-
-struct hmp {
-    struct machine *m;
-    struct vcpu *vcpu; /* NULL: none */
-    GString *out;      /* lines end with LF until the end */
-};
-
-struct hmp_command {
-    const char *name;   /* "info status" */
-    const char *alias;  /* NULL: none */
-    const char *params; /* for help */
-    const char *help;
-    bool takes_args;
-    void (*run)(struct hmp *, const struct hmp_command *, const char *args);
-};
-
-static void print_try_help(struct hmp *h, const struct hmp_command *command)
-{
-    g_string_append_printf(h->out, "Try \"help %s\" for more information\n", command->name);
-}
 
 /* ---- state */
 
@@ -177,10 +158,10 @@ static void run_watchdog_action(struct hmp *h, const struct hmp_command *command
 
     if (!*args) {
         g_string_append(h->out, "watchdog_action: string expected\n");
-        print_try_help(h, command);
+        hmp_print_try_help(h, command);
     } else if (strchr(args, ' ')) {
         g_string_append(h->out, "watchdog_action: extraneous characters at the end of line\n");
-        print_try_help(h, command);
+        hmp_print_try_help(h, command);
     } else if (!watchdog_action_parse(args, &action)) {
         g_string_append_printf(h->out, "Error: invalid parameter value: %s\n", args);
     } else {
@@ -239,7 +220,7 @@ static void info_registers(struct hmp *h, const struct hmp_command *command, con
     }
     if (*args == '-') {
         g_string_append_printf(h->out, "registers: unsupported option %.2s\n", args);
-        print_try_help(h, command);
+        hmp_print_try_help(h, command);
         return;
     }
     if (*args) {
@@ -367,45 +348,23 @@ static void dump(struct hmp *h, const struct format *f, uint64_t addr, read_fn r
     }
 }
 
-static bool register_value(void *opaque, const char *name, uint64_t *value)
-{
-    struct hmp *h = opaque;
-    g_autofree struct cpu_state *state = g_new0(struct cpu_state, 1);
-
-    if (!h->vcpu) {
-        return false;
-    }
-    get_state(h, h->vcpu, state);
-    return cpu_state_register(state, name, value);
-}
-
 static bool parse_dump(struct hmp *h, const struct hmp_command *command, const char *args,
                        struct format *f, uint64_t *addr)
 {
-    g_autoptr(GError) error = NULL;
-
     if (!parse_format(h, &args, f)) {
-        return false;
+        hmp_print_try_help(h, command);
+    } else if (hmp_value(h, command, &args, addr) && hmp_end(h, command, args)) {
+        if (f->letter != 'i' && f->count <= DUMP_MAX_BYTES / f->size) {
+            return true;
+        }
+        if (f->letter == 'i') {
+            hmp_print(h, "disassembly is not available\n");
+        } else {
+            hmp_print(h, "count is too large: at most %u bytes are shown\n", DUMP_MAX_BYTES);
+        }
+        hmp_print_try_help(h, command);
     }
-    if (!hmp_expression(&args, register_value, h, addr, &error)) {
-        g_string_append_printf(h->out, "%s\n", error->message);
-        return false;
-    }
-    if (*args) {
-        g_string_append_printf(h->out, "%s: extraneous characters at the end of line\n",
-                               command->name);
-        return false;
-    }
-    if (f->letter == 'i') {
-        g_string_append(h->out, "disassembly is not available\n");
-        return false;
-    }
-    if (f->count > DUMP_MAX_BYTES / f->size) {
-        g_string_append_printf(h->out, "count is too large: at most %u bytes are shown\n",
-                               DUMP_MAX_BYTES);
-        return false;
-    }
-    return true;
+    return false;
 }
 
 static void run_dump(struct hmp *h, const struct hmp_command *command, const char *args,
@@ -414,13 +373,11 @@ static void run_dump(struct hmp *h, const struct hmp_command *command, const cha
     struct format f;
     uint64_t addr;
 
-    if (!parse_dump(h, command, args, &f, &addr)) {
-        print_try_help(h, command);
-        return;
+    if (parse_dump(h, command, args, &f, &addr)) {
+        machine_park_begin(h->m);
+        dump(h, &f, addr, read);
+        machine_park_end(h->m);
     }
-    machine_park_begin(h->m);
-    dump(h, &f, addr, read);
-    machine_park_end(h->m);
 }
 
 static void run_x(struct hmp *h, const struct hmp_command *command, const char *args)
@@ -441,7 +398,6 @@ static void run_xp(struct hmp *h, const struct hmp_command *command, const char 
 
 static void run_mce(struct hmp *h, const struct hmp_command *command, const char *args)
 {
-    g_autoptr(GError) error = NULL;
     bool broadcast = args[0] == '-' && args[1] == 'b' && (!args[2] || g_ascii_isspace(args[2]));
     uint64_t n[6];
     struct mce mce;
@@ -449,16 +405,11 @@ static void run_mce(struct hmp *h, const struct hmp_command *command, const char
 
     args += broadcast ? 2 : 0;
     for (unsigned i = 0; i < G_N_ELEMENTS(n); i++) {
-        if (!hmp_expression(&args, register_value, h, &n[i], &error)) {
-            g_string_append_printf(h->out, "%s\n", error->message);
-            print_try_help(h, command);
+        if (!hmp_value(h, command, &args, &n[i])) {
             return;
         }
     }
-    if (*args) {
-        g_string_append_printf(h->out, "%s: extraneous characters at the end of line\n",
-                               command->name);
-        print_try_help(h, command);
+    if (!hmp_end(h, command, args)) {
         return;
     }
     mce = (struct mce){(unsigned)MIN(n[1], UINT_MAX), n[2], n[3], n[4], n[5]};
@@ -572,7 +523,7 @@ static char *take_tag(struct hmp *h, const struct hmp_command *command, const ch
     } else {
         return g_strdup(word[0] ? word[0] : "");
     }
-    print_try_help(h, command);
+    hmp_print_try_help(h, command);
     return NULL;
 }
 
@@ -699,7 +650,11 @@ static const struct hmp_command commands[] = {
      run_watchdog_action},
     {"x", NULL, "/fmt addr", "show memory at a virtual address", true, run_x},
     {"xp", NULL, "/fmt addr", "show memory at a physical address", true, run_xp},
-};
+    {0}};
+
+static const struct hmp_command *const tables[] = {
+    commands,          hmp_device_commands, hmp_drive_commands,
+    hmp_info_commands, hmp_memory_commands, hmp_migrate_commands};
 
 static void print_help(struct hmp *h, const struct hmp_command *command)
 {
@@ -710,12 +665,28 @@ static void print_help(struct hmp *h, const struct hmp_command *command)
     g_string_append_printf(h->out, " %s -- %s\n", command->params, command->help);
 }
 
-static void print_infos(struct hmp *h)
+static int compare_names(gconstpointer a, gconstpointer b)
 {
-    for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
-        if (g_str_has_prefix(commands[i].name, "info ")) {
-            print_help(h, &commands[i]);
+    const struct hmp_command *const *left = a, *const *right = b;
+
+    return strcmp((*left)->name, (*right)->name);
+}
+
+/* The commands whose names begin so, by name. */
+static void print_helps(struct hmp *h, const char *prefix)
+{
+    g_autoptr(GPtrArray) all = g_ptr_array_new();
+
+    for (unsigned t = 0; t < G_N_ELEMENTS(tables); t++) {
+        for (const struct hmp_command *c = tables[t]; c->name; c++) {
+            if (g_str_has_prefix(c->name, prefix)) {
+                g_ptr_array_add(all, (gpointer)c);
+            }
         }
+    }
+    g_ptr_array_sort(all, compare_names);
+    for (guint i = 0; i < all->len; i++) {
+        print_help(h, all->pdata[i]);
     }
 }
 
@@ -748,9 +719,11 @@ static const struct hmp_command *find_command(const char **line, char **name)
         }
         *line = p;
     }
-    for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
-        if (strcmp(commands[i].name, *name) == 0 || g_strcmp0(commands[i].alias, *name) == 0) {
-            return &commands[i];
+    for (unsigned t = 0; t < G_N_ELEMENTS(tables); t++) {
+        for (const struct hmp_command *c = tables[t]; c->name; c++) {
+            if (strcmp(c->name, *name) == 0 || g_strcmp0(c->alias, *name) == 0) {
+                return c;
+            }
         }
     }
     return NULL;
@@ -762,13 +735,11 @@ static void run_help(struct hmp *h, const struct hmp_command *command, const cha
     const struct hmp_command *about;
 
     if (!*args) {
-        for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
-            print_help(h, &commands[i]);
-        }
+        print_helps(h, "");
         return;
     }
     if (strcmp(args, "info") == 0) {
-        print_infos(h);
+        print_helps(h, "info ");
         return;
     }
     about = find_command(&args, &name);
@@ -794,7 +765,7 @@ static void run_line(struct hmp *h, const char *line)
 
     if (!command) {
         if (strcmp(name, "info") == 0) {
-            print_infos(h);
+            print_helps(h, "info ");
         } else if (*name) {
             g_string_append_printf(h->out, "unknown command: '%s'\n", name);
         }
@@ -811,7 +782,7 @@ static void run_line(struct hmp *h, const char *line)
         g_string_append_printf(h->out, "%s%s%s: extraneous characters at the end of line\n",
                                word ? word + 1 : command->name, command->alias ? "|" : "",
                                command->alias ? command->alias : "");
-        print_try_help(h, command);
+        hmp_print_try_help(h, command);
         return;
     }
     command->run(h, command, line);

@@ -406,7 +406,7 @@ void monitor_foreach_endpoint(struct monitor *mon,
                               void (*fn)(void *opaque, const char *label, const char *description),
                               void *opaque)
 {
-    for (guint i = 0; i < mon->endpoints->len; i++) {
+    for (guint i = 0; mon && i < mon->endpoints->len; i++) {
         struct endpoint *ep = mon->endpoints->pdata[i];
         g_autofree char *address = ep->is_stdio ? NULL : sock_address_describe(&ep->address);
         g_autofree char *description =
