@@ -54,15 +54,17 @@ static void add_region(struct pci_device_info *info, unsigned bar, bool io, unsi
 
 static void add_regions(struct pci_device_info *info, const struct pci_device *dev)
 {
+    gpa_t addr;
+
     info->regions = pci_memory_region_list_new();
     for (unsigned i = 0; i < PCI_BARS; i++) {
         if (dev->bar[i].region) {
             add_region(info, i, dev->bar[i].type & PCI_BAR_IO, dev->bar[i].type,
-                       dev->bar[i].mapped ? dev->bar[i].addr : UNMAPPED, dev->bar[i].region->size);
+                       pci_bar_address(dev, i, &addr) ? addr : UNMAPPED, dev->bar[i].region->size);
         }
     }
     if (dev->rom.region) {
-        add_region(info, 6, false, 0, dev->rom.mapped ? dev->rom.addr : UNMAPPED,
+        add_region(info, 6, false, 0, pci_rom_address(dev, &addr) ? addr : UNMAPPED,
                    dev->rom.region->size);
     }
 }

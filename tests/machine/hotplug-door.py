@@ -85,13 +85,14 @@ class Bridges(Case):
         self.assertEqual(door.readl(0xb0000000 + (6 << 20 | 2 << 15)), 0x25ab8086)  # ECAM
         self.assertEqual(Function(door, 2, bus=7).id, 0xffffffff)
         dog.put(0x04, 2, 2)
-        for addr, seen in ((0xe0100000, True), (0xe0000000, False), (0xe0200000, False)):
+        for addr, through in ((0xe0100000, True), (0xe0000000, False), (0xe0200000, False)):
             dog.put(0x10, addr)
             bars = door.qmp.command("query-pci")[0]["devices"]
             found = [d for d in bars if d["slot"] == 3][0]["pci_bridge"]["devices"][0]
             found = found["pci_bridge"]["devices"][0]
             self.assertEqual((found["bus"], found["slot"], found["qdev_id"]), (6, 2, "wd"))
-            self.assertEqual([r["address"] for r in found["regions"]], [addr] if seen else [])
+            self.assertEqual([r["address"] for r in found["regions"]], [addr])
+            self.assertEqual(door.readl(addr), 0xfffff if through else 0xffffffff)
         dog.put(0x10, 0xe0100000)
         self.assertEqual(door.readl(0xe0100000), 0xfffff)  # its first preload
         bridge.put(pci.COMMAND, 0, 2)

@@ -124,8 +124,7 @@ static unsigned bar_offset(unsigned number)
     return PCI_BAR0 + 4 * number;
 }
 
-/* Where the registers put a BAR; false when it is not decoded. */
-static bool bar_address(const struct pci_device *dev, unsigned number, gpa_t *addr)
+bool pci_bar_address(const struct pci_device *dev, unsigned number, gpa_t *addr)
 {
     uint16_t command = pci_get16(dev, PCI_COMMAND);
     uint64_t size = dev->bar[number].region->size, value = pci_get32(dev, bar_offset(number));
@@ -133,8 +132,7 @@ static bool bar_address(const struct pci_device *dev, unsigned number, gpa_t *ad
 
     if (dev->bar[number].type & PCI_BAR_IO) {
         *addr = value & ~3ull;
-        return (command & PCI_COMMAND_IO) && *addr && *addr + size - 1 <= 0xffff &&
-               pci_bus_decodes(dev->bus, true, *addr, size);
+        return (command & PCI_COMMAND_IO) && *addr && *addr + size - 1 <= 0xffff;
     }
     if (dev->bar[number].type & PCI_BAR_MEM64) {
         value |= (uint64_t)pci_get32(dev, bar_offset(number + 1)) << 32;
@@ -143,16 +141,22 @@ static bool bar_address(const struct pci_device *dev, unsigned number, gpa_t *ad
     *addr = value & ~15ull;
     /* An address whose end is the end of the space is what sizing leaves behind. */
     return (command & PCI_COMMAND_MEMORY) && *addr && *addr + size - 1 >= *addr &&
-           *addr + size - 1 < limit && pci_bus_decodes(dev->bus, false, *addr, size);
+           *addr + size - 1 < limit;
+}
+
+bool pci_rom_address(const struct pci_device *dev, gpa_t *addr)
+{
+    uint32_t value = pci_get32(dev, PCI_ROM);
+
+    *addr = value & ~(gpa_t)0x7ff;
+    return (value & PCI_ROM_ENABLE) && *addr && (pci_get16(dev, PCI_COMMAND) & PCI_COMMAND_MEMORY);
 }
 
 static void rom_update(struct pci_device *dev)
 {
     struct address_space *mem = dev->dev.env->mem;
-    uint32_t value = pci_get32(dev, PCI_ROM);
-    gpa_t addr = value & ~(gpa_t)0x7ff;
-    bool decoded = dev->rom.region && (value & PCI_ROM_ENABLE) && addr &&
-                   (pci_get16(dev, PCI_COMMAND) & PCI_COMMAND_MEMORY) &&
+    gpa_t addr;
+    bool decoded = dev->rom.region && pci_rom_address(dev, &addr) &&
                    pci_bus_decodes(dev->bus, false, addr, dev->rom.region->size);
 
     if (dev->rom.mapped && (!decoded || addr != dev->rom.addr)) {
@@ -174,14 +178,16 @@ void pci_bars_update(struct pci_device *dev)
     address_space_begin(env->io);
     rom_update(dev);
     for (unsigned i = 0; i < PCI_BARS; i++) {
-        struct address_space *as = dev->bar[i].type & PCI_BAR_IO ? env->io : env->mem;
+        bool io = dev->bar[i].type & PCI_BAR_IO;
+        struct address_space *as = io ? env->io : env->mem;
         gpa_t addr;
         bool decoded;
 
         if (!dev->bar[i].region) {
             continue;
         }
-        decoded = bar_address(dev, i, &addr);
+        decoded = pci_bar_address(dev, i, &addr) &&
+                  pci_bus_decodes(dev->bus, io, addr, dev->bar[i].region->size);
         if (dev->bar[i].mapped && (!decoded || addr != dev->bar[i].addr)) {
             address_space_unmap(as, dev->bar[i].region);
             dev->bar[i].mapped = false;

@@ -215,6 +215,10 @@ void pci_finish(struct pci_device *dev); /* a half-realized device is fine */
 void pci_reset(struct pci_device *dev);
 /* BARs as registers and bridges have it. */
 void pci_bars_update(struct pci_device *dev);
+/* Where the function's registers put a BAR that it has, or its ROM, whether or not the bridges
+ * above let that through; false: nowhere, *addr is undefined. */
+bool pci_bar_address(const struct pci_device *dev, unsigned number, gpa_t *addr);
+bool pci_rom_address(const struct pci_device *dev, gpa_t *addr);
 bool pci_post_load(struct pci_device *dev, GError **error);
 
 /* region->size must be a power of two, at least 4 for I/O and 16 for memory. A 64-bit BAR takes the
