@@ -4,6 +4,10 @@
  * GLib's poll function has no argument, so the thread that runs a loop notes it in a thread-local.
  * loop_post() has one queue and one source for all posted functions, and wakes the context when the
  * queue was empty.
+ *
+ * The loop's lock alone does not say that the loop is asleep: whoever waits for something within a
+ * dispatch may give it up (vcpus_pause_all() does). So there is a second one, the turn, which the
+ * loop's thread has whenever it does not sleep in poll(), and which a borrower takes.
  */
 #include "base/loop.h"
 #include "base/lock.h"
@@ -26,21 +30,47 @@ struct post_source {
 struct loop_private {
     struct loop loop; /* first */
     struct post_source *post;
+    struct big_lock turn;     /* with loop.lock only */
+    bool open;                /* under turn: the loop runs */
+    _Atomic bool turn_wanted; /* the loop's thread waits for it: nobody borrows again before */
 };
 
 static _Thread_local struct loop *running_loop;
 
+/* The turn comes before the lock. */
+static void locks_acquire(struct loop *loop)
+{
+    struct loop_private *p = (struct loop_private *)loop;
+
+    if (loop->lock) {
+        if (!big_lock_try_acquire(&p->turn)) {
+            atomic_store(&p->turn_wanted, true);
+            big_lock_acquire(&p->turn);
+            atomic_store(&p->turn_wanted, false);
+        }
+        big_lock_acquire(loop->lock);
+    }
+}
+
+static void locks_release(struct loop *loop)
+{
+    if (loop->lock) {
+        big_lock_release(loop->lock);
+        big_lock_release(&((struct loop_private *)loop)->turn);
+    }
+}
+
 static gint loop_poll(GPollFD *fds, guint n, gint timeout_ms)
 {
-    struct big_lock *lock = running_loop ? running_loop->lock : NULL;
+    struct loop *loop = running_loop;
     gint result;
 
-    if (lock) {
-        big_lock_release(lock);
+    if (loop) {
+        locks_release(loop);
     }
     result = g_poll(fds, n, timeout_ms);
-    if (lock) {
-        big_lock_acquire(lock);
+    if (loop) {
+        locks_acquire(loop);
     }
     return result;
 }
@@ -98,6 +128,7 @@ struct loop *loop_new(struct big_lock *lock)
     struct loop_private *p = g_new0(struct loop_private, 1);
 
     p->loop.lock = lock;
+    big_lock_init(&p->turn);
     p->loop.context = g_main_context_new();
     p->loop.main = g_main_loop_new(p->loop.context, FALSE);
     g_main_context_set_poll_func(p->loop.context, loop_poll);
@@ -130,15 +161,52 @@ void loop_run(struct loop *loop)
 
     running_loop = loop;
     g_main_context_push_thread_default(loop->context);
-    if (loop->lock) {
-        big_lock_acquire(loop->lock);
-    }
+    locks_acquire(loop);
+    ((struct loop_private *)loop)->open = true;
     g_main_loop_run(loop->main);
-    if (loop->lock) {
-        big_lock_release(loop->lock);
-    }
+    ((struct loop_private *)loop)->open = false;
+    locks_release(loop);
     g_main_context_pop_thread_default(loop->context);
     running_loop = outer;
+}
+
+void loop_run_once(struct loop *loop)
+{
+    g_assert(!running_loop && !loop->lock);
+    running_loop = loop;
+    g_main_context_iteration(loop->context, TRUE);
+    running_loop = NULL;
+}
+
+bool loop_is_here(const struct loop *loop)
+{
+    return running_loop == loop;
+}
+
+bool loop_borrow(struct loop *loop)
+{
+    struct loop_private *p = (struct loop_private *)loop;
+
+    g_assert(!running_loop && loop->lock);
+    if (atomic_load(&p->turn_wanted) || !big_lock_try_acquire(&p->turn)) {
+        return false;
+    }
+    if (!p->open || post_check(&p->post->source) || !big_lock_try_acquire(loop->lock)) {
+        big_lock_release(&p->turn);
+        return false;
+    }
+    running_loop = loop;
+    return true;
+}
+
+void loop_return(struct loop *loop)
+{
+    g_assert(running_loop == loop);
+    running_loop = NULL;
+    locks_release(loop);
+    if (post_check(&((struct loop_private *)loop)->post->source)) {
+        g_main_context_wakeup(loop->context); /* loop_post() left it to this thread */
+    }
 }
 
 static void loop_quit_now(void *arg)

@@ -25,6 +25,22 @@ void loop_free(struct loop *loop); /* NULL is fine; the loop must not be running
 /* Runs until loop_quit(). Call from the owning thread. */
 void loop_run(struct loop *loop);
 
+/* Waits for something to do, and does it, once. For a loop without lock whose threads take turns;
+ * not while another is in here. */
+void loop_run_once(struct loop *loop);
+/* Whether the calling thread is in the loop, or has borrowed it. */
+bool loop_is_here(const struct loop *loop);
+
+/*
+ * A loop with a lock sleeps most of the time. Another thread that has something for it, and finds
+ * it asleep, may do that itself instead of waking it: it borrows the loop, with the lock, and the
+ * loop's own thread dispatches nothing until loop_return(). What is posted meanwhile, by the
+ * borrower too, comes after that. false: the loop has something to do, has been borrowed, or does
+ * not run; nothing is waited for. Not from within a loop.
+ */
+bool loop_borrow(struct loop *loop);
+void loop_return(struct loop *loop);
+
 /* Ends loop_run() soon. Any thread, async-signal-unsafe. */
 void loop_quit(struct loop *loop);
 

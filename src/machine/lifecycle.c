@@ -181,6 +181,23 @@ void machine_act_end(struct machine *m)
     g_mutex_unlock(&r->mutex);
 }
 
+/* Mutex held. */
+static bool is_unsettled(const struct requests *r)
+{
+    return r->posted || r->carrying_out || r->acting;
+}
+
+bool machine_requests_pending(struct machine *m)
+{
+    struct requests *r = m->requests;
+    bool pending;
+
+    g_mutex_lock(&r->mutex);
+    pending = is_unsettled(r);
+    g_mutex_unlock(&r->mutex);
+    return pending;
+}
+
 void machine_settle(struct machine *m)
 {
     struct requests *r = m->requests;
@@ -188,7 +205,7 @@ void machine_settle(struct machine *m)
 
     g_mutex_lock(&r->mutex);
     r->waiters++;
-    while ((r->posted || r->carrying_out || r->acting) && r->waited != r->rounds + 1) {
+    while (is_unsettled(r) && r->waited != r->rounds + 1) {
         if (!g_cond_wait_until(&r->settled, &r->mutex, end)) {
             r->waited = r->rounds + 1; /* nobody waits again before something has moved */
         }

@@ -284,6 +284,8 @@ void machine_request_exit(struct machine *m, int status);
 /* Main thread, lock held. Called by the loop when a request is pending and by the monitor before
  * each in-band command. Returns false when the machine has ended. */
 bool machine_run_requests(struct machine *m);
+/* Whether there are some, or are about to be. Any thread. */
+bool machine_requests_pending(struct machine *m);
 /* The same after a command, so that its events precede its reply. What a vCPU of a running machine
  * has asked for meanwhile is left to the loop: a guest that the command lets go on may be so quick
  * as to ask for something already, and events of that follow the reply, as in QEMU, where vCPUs run

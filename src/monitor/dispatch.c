@@ -40,6 +40,13 @@ static const char *const control_safe[] = {
     "godwit-query-threads",
 };
 
+/* Handlers that are the main thread's, but look at nothing that is its own rather than the lock's.
+ */
+static const char *const either_thread[] = {
+    "stop",
+    "cont",
+};
+
 #define NEEDS_RESET "Resetting the Virtual Machine is required"
 
 /* States in which a command is refused, with the text of the refusal. */
@@ -53,14 +60,23 @@ static const struct state_rule {
     {"cont", RUN_STATE_FINISH_MIGRATE, "Migration is not finalized yet"},
 };
 
+static bool is_among(const char *name, const char *const *names, size_t n)
+{
+    size_t i = 0;
+
+    while (i < n && strcmp(names[i], name) != 0) {
+        i++;
+    }
+    return i < n;
+}
+
 enum qmp_thread qmp_command_thread(const struct qmp_command *command)
 {
-    for (size_t i = 0; i < G_N_ELEMENTS(control_safe); i++) {
-        if (strcmp(control_safe[i], command->name) == 0) {
-            return QMP_ON_CONTROL;
-        }
+    if (is_among(command->name, control_safe, G_N_ELEMENTS(control_safe))) {
+        return QMP_ON_CONTROL;
     }
-    return QMP_ON_MAIN;
+    return is_among(command->name, either_thread, G_N_ELEMENTS(either_thread)) ? QMP_ON_EITHER
+                                                                               : QMP_ON_MAIN;
 }
 
 /* Row 11 of the order of checks. */

@@ -2,7 +2,8 @@
  * Between the files of the monitor room: sessions, requests, jobs.
  *
  * Threads: everything belongs to the control thread, except what is marked "mutex", which is under
- * monitor.mutex, and handlers that are not control-safe, which run on the main thread.
+ * monitor.mutex, and handlers that are not control-safe, which run on the main thread, or in its
+ * place (loop_borrow()): "main thread" means both.
  */
 #ifndef MONITOR_MONITOR_PRIV_H
 #define MONITOR_MONITOR_PRIV_H
@@ -10,6 +11,7 @@
 #include "monitor/monitor.h"
 
 #include "base/threads.h"
+#include "monitor/control.h"
 #include "monitor/fanout.h"
 #include "monitor/journal.h"
 #include "monitor/json-stream.h"
@@ -41,7 +43,11 @@ struct qmp_request {
     int passed_fd; /* that came along with it (SCM_RIGHTS); -1: none. Owned */
 };
 
-enum qmp_thread { QMP_ON_CONTROL, QMP_ON_MAIN };
+enum qmp_thread {
+    QMP_ON_CONTROL,
+    QMP_ON_MAIN,
+    QMP_ON_EITHER, /* on the control thread while the main thread sleeps, with all of its rights */
+};
 
 /* What a handler may know about its call. */
 struct qmp_call {
@@ -172,12 +178,12 @@ struct subscription *session_new_subscription(struct session *s,
 /* ---- the monitor (monitor.c) */
 
 struct monitor {
-    struct event_sink sink; /* first */
-    struct loop *loop;      /* the control thread's */
-    GThread *thread;
+    struct event_sink sink;  /* first */
+    struct loop *loop;       /* the control thread's */
+    struct control *control; /* its threads */
     struct machine *machine;
     GPtrArray *endpoints;
-    bool stopping;
+    bool started, stopping;
 
     GMutex mutex;
     GPtrArray *sessions;      /* mutex; changed by the control thread only */

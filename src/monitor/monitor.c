@@ -111,7 +111,7 @@ static void emit_caused(struct event_sink *sink, unsigned event, const char *dat
                         const struct event_cause *cause)
 {
     struct monitor *mon = (struct monitor *)sink;
-    bool is_control = g_thread_self() == mon->thread;
+    bool is_control = loop_is_here(mon->loop);
     bool ordered = true;
     struct event_line *line;
     int64_t now_us;
@@ -465,6 +465,7 @@ struct monitor *monitor_new(void)
     mon->sink.emit = emit;
     mon->sink.emit_caused = emit_caused;
     mon->loop = loop_new(NULL);
+    mon->control = control_new(mon->loop);
     mon->endpoints = g_ptr_array_new_with_free_func(endpoint_free);
     mon->sessions = g_ptr_array_new();
     g_mutex_init(&mon->mutex);
@@ -547,16 +548,6 @@ struct event_sink *monitor_event_sink(struct monitor *mon)
     return &mon->sink;
 }
 
-static gpointer control_thread(gpointer arg)
-{
-    struct monitor *mon = arg;
-
-    thread_begin("control", THREAD_CONTROL);
-    loop_run(mon->loop);
-    thread_end();
-    return NULL;
-}
-
 static void start_endpoints(struct monitor *mon)
 {
     for (guint i = 0; i < mon->endpoints->len; i++) {
@@ -579,7 +570,8 @@ void monitor_start(struct monitor *mon, struct machine *m)
         mon->stall = stall_new(mon, mon->stall_ms);
     }
     start_endpoints(mon);
-    mon->thread = g_thread_new("control", control_thread, mon);
+    mon->started = true;
+    control_start(mon->control);
 }
 
 /* Control thread: the last words, first to those who take them, then the end of every session. */
@@ -602,11 +594,10 @@ void monitor_free(struct monitor *mon)
     if (!mon) {
         return;
     }
-    if (mon->thread) {
+    if (mon->started) {
         loop_call(mon->loop, end_sessions, mon);
-        loop_quit(mon->loop);
-        g_thread_join(mon->thread);
     }
+    control_free(mon->control);
     for (guint i = 0; i < mon->endpoints->len; i++) {
         struct endpoint *ep = mon->endpoints->pdata[i];
 

@@ -1,10 +1,11 @@
 /*
  * QMP: a control thread that owns every session, and the dispatch of commands.
  *
- * The control thread reads, parses and writes; it never takes the machine lock. Commands marked
+ * The control thread reads, parses and writes; it never waits for the machine lock. Commands marked
  * control-safe (query-status, query-version, ...) run on it at once, in the session's order; all
- * others are posted to the main thread, one at a time per session, and the session goes on with its
- * next command when the reply is queued. Events are queued from any thread into one ordered stream
+ * others are the main thread's, one at a time per session, and the session goes on with its next
+ * command when the reply is queued. A few of them it runs in the main thread's place when that
+ * sleeps (dispatch.c). Events are queued from any thread into one ordered stream
  * with the replies, so what happened first is written first.
  */
 #ifndef MONITOR_MONITOR_H

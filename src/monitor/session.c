@@ -382,8 +382,9 @@ static struct godwit_cause *asker_cause(void *arg)
     return info;
 }
 
-/* Main thread, machine lock held. Events that the command causes go out before its reply, for the
- * requests that it left are carried out first. A machine that has ended takes no more commands. */
+/* On behalf of the main thread, machine lock held. Events that the command causes go out before its
+ * reply, for the requests that it left are carried out first. A machine that has ended takes no
+ * more commands. */
 static void job_run(void *arg)
 {
     struct job *job = arg;
@@ -426,6 +427,23 @@ static void job_run(void *arg)
     thread_doing_end(&outer);
     if (awaited) {
         loop_post(mon->loop, job_done, s);
+    }
+}
+
+/*
+ * Aside, on a control thread: the main thread most often sleeps, and waking it takes longer than
+ * the command. What has been asked of it before comes first.
+ */
+static void job_run_here(void *arg)
+{
+    struct job *job = arg;
+    struct loop *main = job->session->mon->machine->loop;
+
+    if (!machine_requests_pending(job->session->mon->machine) && loop_borrow(main)) {
+        job_run(job);
+        loop_return(main);
+    } else {
+        loop_post(main, job_run, job);
     }
 }
 
@@ -519,7 +537,10 @@ static void session_start(struct session *s, struct qmp_request *request)
     if (is_quit(request)) {
         start_patience(s);
     }
-    loop_post(s->mon->machine->loop, job_run, job);
+    if (qmp_command_thread(request->command) != QMP_ON_EITHER ||
+        !control_put_aside(s->mon->control, job_run_here, job)) {
+        loop_post(s->mon->machine->loop, job_run, job);
+    }
 }
 
 static void queue_request(struct session *s, struct qmp_request *request)

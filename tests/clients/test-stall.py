@@ -209,12 +209,39 @@ class Stall(unittest.TestCase):
             raw(m.qmp, "stop")
             data = self.stalled(own, "GODWIT_STALL", "main")
             self.assertEqual(data["thread"]["name"], "vCPU 0")
-            threads = self.threads(own, stacks=False)[1]
-            self.assertEqual((threads["main"]["waits-for"], threads["main"]["held-by"]),
-                             ("a vCPU to stop", "vCPU 0"))
+            # Whichever thread carries the command out.
+            threads = self.threads(own, stacks=False)[0]
+            waits = [t for t in threads if t.get("doing") == "command stop"]
+            self.assertEqual([(t["waits-for"], t["held-by"]) for t in waits],
+                             [("a vCPU to stop", "vCPU 0")])
+            # Old sessions and new ones go on; what the main thread is needed for waits.
+            late = Qmp(m.socket)
+            for session in own, late:
+                self.assertEqual(session.command("query-status")["status"], "paused")
+                self.assertEqual(session.command("godwit-query-cause")["cause"]["what"], "stop")
+            raw(late, "cont")
             freezer.release()
             self.stalled(own, "GODWIT_STALL_END", "main")
             m.qmp.event("STOP")
+            late.event("RESUME")
+            self.assertEqual(late.read(), {"return": {}, "id": "cont"})
+            late.close()
+            own.close()
+
+    def test_quit_while_a_stop_hangs(self):
+        with Machine("-kernel", guest("script"), "-append", "spin") as m:
+            own = Qmp(m.socket, enable=["godwit-events"])
+            m.expect("spinning")
+            freezer = self.hang(m, "vCPU 0")[1]
+            raw(m.qmp, "stop")
+            while own.command("query-status")["status"] != "paused":
+                pass
+            start = time.monotonic()
+            own.command("quit")
+            self.assertLess(time.monotonic() - start, AT_ONCE_S)
+            self.assertEqual([e["event"] for e in own.events], ["SHUTDOWN"])
+            freezer.release()
+            self.finish(m)
             own.close()
 
     def test_disk_thread_hangs(self):

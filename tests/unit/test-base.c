@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/state.h"
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -92,6 +93,124 @@ static void test_call(void)
     loop_quit(loop);
     g_thread_join(thread);
     loop_free(loop);
+}
+
+struct lent {
+    struct loop *loop;
+    struct big_lock lock;
+    _Atomic bool returned, ran, at_work, go_on;
+};
+
+static void note_return(void *arg)
+{
+    struct lent *l = arg;
+
+    g_assert_true(atomic_load(&l->returned) && loop_is_here(l->loop));
+    atomic_store(&l->ran, true);
+}
+
+/* As who waits for a vCPU does: without the lock, in the middle of its work. */
+static void work_without_lock(void *arg)
+{
+    struct lent *l = arg;
+
+    big_lock_release(&l->lock);
+    atomic_store(&l->at_work, true);
+    while (!atomic_load(&l->go_on)) {
+        g_thread_yield();
+    }
+    big_lock_acquire(&l->lock);
+}
+
+static gpointer post_to_lent(gpointer arg)
+{
+    struct lent *l = arg;
+
+    loop_post(l->loop, note_return, l);
+    return NULL;
+}
+
+/* Until the loop sleeps. */
+static void borrow(struct lent *l)
+{
+    while (!loop_borrow(l->loop)) {
+        g_thread_yield();
+    }
+    g_assert_true(big_lock_held(&l->lock) && loop_is_here(l->loop));
+    atomic_store(&l->returned, false);
+    atomic_store(&l->ran, false);
+}
+
+static void give_back(struct lent *l)
+{
+    atomic_store(&l->returned, true);
+    loop_return(l->loop);
+    g_assert_false(big_lock_held(&l->lock) || loop_is_here(l->loop));
+}
+
+static void await_ran(struct lent *l)
+{
+    while (!atomic_load(&l->ran)) {
+        g_thread_yield();
+    }
+}
+
+static void test_borrow(void)
+{
+    struct lent l = {0};
+    GThread *thread;
+
+    big_lock_init(&l.lock);
+    l.loop = loop_new(&l.lock);
+    g_assert_false(loop_borrow(l.loop)); /* nobody runs it */
+    thread = g_thread_new("loop", run_thread, l.loop);
+    for (unsigned i = 0; i < 200; i++) {
+        borrow(&l); /* what is posted meanwhile, here or there, is run afterwards */
+        if (i % 2) {
+            loop_post(l.loop, note_return, &l);
+        } else {
+            g_thread_join(g_thread_new("poster", post_to_lent, &l));
+        }
+        give_back(&l);
+        await_ran(&l);
+    }
+    loop_post(l.loop, work_without_lock, &l);
+    while (!atomic_load(&l.at_work)) {
+        g_thread_yield();
+    }
+    g_assert_false(loop_borrow(l.loop));
+    big_lock_acquire(&l.lock);
+    big_lock_release(&l.lock);
+    atomic_store(&l.go_on, true);
+    borrow(&l);
+    loop_quit(l.loop);
+    give_back(&l);
+    g_thread_join(thread);
+    g_assert_false(loop_borrow(l.loop));
+    loop_free(l.loop);
+}
+
+/* What was posted before comes first. */
+static void test_borrow_after_posts(void)
+{
+    struct lent l = {.returned = true};
+    GThread *thread;
+
+    big_lock_init(&l.lock);
+    l.loop = loop_new(&l.lock);
+    thread = g_thread_new("loop", run_thread, l.loop);
+    for (unsigned i = 0; i < 200; i++) {
+        atomic_store(&l.ran, false);
+        loop_post(l.loop, note_return, &l);
+        while (!loop_borrow(l.loop)) {
+            g_thread_yield();
+        }
+        g_assert_true(atomic_load(&l.ran));
+        loop_return(l.loop);
+    }
+    loop_quit(l.loop);
+    g_thread_join(thread);
+    loop_free(l.loop);
 }
 
 static bool pipe_ready(int fd, GIOCondition condition, void *arg)
@@ -404,6 +523,8 @@ int main(int argc, char **argv)
     g_test_add_func("/base/loop/post-order", test_post_order);
     g_test_add_func("/base/loop/quit-before-run", test_quit_before_run);
     g_test_add_func("/base/loop/call", test_call);
+    g_test_add_func("/base/loop/borrow", test_borrow);
+    g_test_add_func("/base/loop/borrow-after-posts", test_borrow_after_posts);
     g_test_add_func("/base/loop/watch", test_watch);
     g_test_add_func("/base/clock/step", test_step);
     g_test_add_func("/base/clock/periodic", test_periodic);
