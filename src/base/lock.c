@@ -18,9 +18,31 @@ void big_lock_wake(struct big_lock *lock)
     syscall(SYS_futex, &lock->state, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
+/* Most who hold it are done before a sleep and a wake-up would be: a look at it for some
+ * microseconds comes first, while nobody sleeps for it already. */
+#define LOOKS 64
+
+static bool acquire_soon(struct big_lock *lock)
+{
+    for (unsigned i = 0; i < LOOKS; i++) {
+        uint32_t state = atomic_load_explicit(&lock->state, memory_order_relaxed);
+
+        if (state == BIG_LOCK_WANTED) {
+            return false;
+        }
+        if (state == BIG_LOCK_FREE && big_lock_try_acquire(lock)) {
+            return true;
+        }
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+    }
+    return false;
+}
+
 void big_lock_acquire(struct big_lock *lock)
 {
-    if (big_lock_try_acquire(lock)) {
+    if (big_lock_try_acquire(lock) || acquire_soon(lock)) {
         return;
     }
     thread_wait_begin("machine lock", &lock->owner);
