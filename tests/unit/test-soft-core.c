@@ -164,7 +164,7 @@ static void test_arena_full(void)
      * blocks running out at its first block, then at its second */
     for (unsigned room = 1; room < 4; room++) {
         c->blocks->arena_used =
-            BLOCK_ARENA_BYTES -
+            c->blocks->arena_bytes -
             room * (sizeof(struct block) + (BLOCK_MAX_INSNS + 2) * sizeof(struct op)) + 8;
         RUN(0xb9, 100, 0, 0, 0, 0x31, 0xc0, 0xff, 0xc0, 0xeb, 0x02, 0x90, 0x90, 0xff, 0xc9, 0x75,
             0xf6);

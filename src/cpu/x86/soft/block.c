@@ -35,7 +35,9 @@ void jump_cache_clear(struct cpu *c)
 bool blocks_init(struct cpu *c)
 {
     struct block_cache *bc = g_new0(struct block_cache, 1);
-    void *arena = mmap(NULL, BLOCK_ARENA_BYTES, PROT_READ | PROT_WRITE,
+    unsigned n_vcpus = c->vcpu ? MAX(c->vcpu->cpus->max, 1) : 1;
+    bc->arena_bytes = MAX(BLOCK_ARENA_BYTES / n_vcpus, BLOCK_ARENA_MIN);
+    void *arena = mmap(NULL, bc->arena_bytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (arena == MAP_FAILED) {
         g_free(bc);
@@ -53,7 +55,7 @@ void blocks_finish(struct cpu *c)
 {
     struct block_cache *bc = c->blocks;
     if (bc) {
-        munmap(bc->arena, BLOCK_ARENA_BYTES);
+        munmap(bc->arena, bc->arena_bytes);
         decoder_free(bc->decoder);
         g_mutex_clear(&bc->mutex);
         g_free(bc);
@@ -77,6 +79,14 @@ static void block_kill(struct cpu *c, struct block *b)
     }
 }
 
+static void tables_clear(struct cpu *c)
+{
+    struct block_cache *bc = c->blocks;
+    memset(bc->hash, 0, sizeof(bc->hash));
+    memset(bc->page, 0, sizeof(bc->page));
+    jump_cache_clear(c);
+}
+
 void blocks_flush(struct cpu *c)
 {
     struct block_cache *bc = c->blocks;
@@ -89,9 +99,7 @@ void blocks_flush(struct cpu *c)
             block_kill(c, b);
         }
     }
-    memset(bc->hash, 0, sizeof(bc->hash));
-    memset(bc->page, 0, sizeof(bc->page));
-    jump_cache_clear(c);
+    tables_clear(c);
 }
 
 unsigned block_limit_number(struct cpu *c, uint32_t limit)
@@ -110,10 +118,14 @@ unsigned block_limit_number(struct cpu *c, uint32_t limit)
     return bc->n_limits;
 }
 
-/* Between blocks only: gives all memory back. */
+/* Between blocks only, when nobody can come to a block but through the tables: gives all memory
+ * back. */
 static void arena_empty(struct cpu *c)
 {
-    blocks_flush(c);
+    if (c->blocks->arena_used > 0) {
+        xlat_flush(c);
+        tables_clear(c);
+    }
     c->blocks->arena_used = 0;
     c->blocks->link_from = NULL;
     c->blocks->n_flushes++;
@@ -124,7 +136,7 @@ void blocks_reset(struct cpu *c)
     size_t used = c->blocks->arena_used;
     arena_empty(c);
     if (used > BLOCK_KEEP_BYTES) {
-        madvise(c->blocks->arena + BLOCK_KEEP_BYTES, BLOCK_ARENA_BYTES - BLOCK_KEEP_BYTES,
+        madvise(c->blocks->arena + BLOCK_KEEP_BYTES, c->blocks->arena_bytes - BLOCK_KEEP_BYTES,
                 MADV_DONTNEED);
     }
 }
@@ -476,7 +488,7 @@ static struct block *block_alloc(struct cpu *c)
 {
     struct block_cache *bc = c->blocks;
     size_t most = sizeof(struct block) + (BLOCK_MAX_INSNS + 2) * sizeof(struct op);
-    if (bc->arena_used + most > BLOCK_ARENA_BYTES) {
+    if (bc->arena_used + most > bc->arena_bytes) {
         arena_empty(c);
     }
     return (struct block *)(bc->arena + bc->arena_used);

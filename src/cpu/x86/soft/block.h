@@ -17,8 +17,9 @@ struct decoder;
 #define BLOCK_MAX_INSNS      64
 #define BLOCK_HASH_SIZE      131072u
 #define BLOCK_PAGE_HASH_SIZE 8192u
-#define BLOCK_ARENA_BYTES    (64u << 20)
-#define BLOCK_KEEP_BYTES     (1u << 20) /* of the arena, through a reset */
+#define BLOCK_ARENA_BYTES    (24u << 20) /* of all vCPUs together, ... */
+#define BLOCK_ARENA_MIN      (4u << 20)  /* but so much for each */
+#define BLOCK_KEEP_BYTES     (1u << 20)  /* of the arena, through a reset */
 #define BLOCK_QUEUE_SIZE     64u
 #define BLOCK_LIMITS_MAX     255u
 
@@ -31,7 +32,7 @@ struct code_range {
 struct block_cache {
     struct decoder *decoder;
     uint8_t *arena;
-    size_t arena_used;
+    size_t arena_bytes, arena_used;
     struct op *link_from; /* soft_run shall link this op to the block that it finds next */
     uint64_t n_blocks;    /* decoded since the start, for statistics */
     uint64_t n_flushes;
