@@ -97,7 +97,8 @@ struct xlate {
 };
 
 /* tlb.c */
-void l1_init(struct cpu *c); /* from zeroes */
+/* From zeroes. false: the host has no random numbers. */
+bool l1_init(struct cpu *c);
 static inline unsigned current_pcid(const struct cpu *c)
 {
     return c->cr4 & CR4_PCIDE ? c->cr3 & (PCIDS - 1) : 0;

@@ -49,10 +49,9 @@ void mmu_map_changed(struct cpu *c)
 bool mmu_init(struct cpu *c)
 {
     c->l2 = g_try_new0(struct mmu_l2, 1);
-    if (c->l2 == NULL) {
+    if (c->l2 == NULL || !l1_init(c)) {
         return false;
     }
-    l1_init(c);
     refs_flush(c);
     c->tlb = c->tlb_mode[TLB_KERNEL];
     return true;

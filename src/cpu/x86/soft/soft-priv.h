@@ -186,9 +186,14 @@ struct seg {
 
 /* First-level TLB entry. Linear address + addend is the host's address of the same byte; that +
  * rcheck or wcheck is the offset in the page where the page may be read or written, and beyond any
- * offset where it may not, or is another page of the set. So one comparison checks the page and
- * that an access does not cross its end, while the address is ready without waiting for it. An
- * entry of zeroes is empty, but for set 0, whose page 0 is kept out by one page's difference.
+ * offset where it may not. So one comparison checks the page and that an access does not cross its
+ * end, while the address is ready without waiting for it.
+ *
+ * What may not be accessed is by its entry in a page that does not exist: a non-canonical one
+ * chosen at random (no_page), whose place in the host's memory is a page that nobody uses. So an
+ * entry that was ever used is safe to try for any address, as translated code does
+ * (xlat-gen-mem.c). One of zeroes was never used; it is right for the addresses of its set, of
+ * which 0 is none.
  *
  * wcheck allows writing only to RAM that holds no decoded code, is not logged, and whose PTE is
  * dirty. */
@@ -197,8 +202,9 @@ struct tlbe {
     uint64_t addend;
     uint64_t pad;
 };
-#define TLB_BITS 12
-#define TLB_SIZE (1u << TLB_BITS)
+#define TLB_BITS     12
+#define LAST_ENTRIES 4096
+#define TLB_SIZE     (1u << TLB_BITS)
 enum {
     TLB_USER,
     TLB_KERNEL,    /* SMAP in force, or off; implicit supervisor accesses of any CPL */
@@ -374,6 +380,8 @@ struct cpu {
     void *jump[5]; /* __builtin_setjmp buffer of soft_run */
 
     struct itlbe itlb[ITLB_SIZE];
+    uint8_t nowhere[GUEST_PAGE_SIZE] __attribute__((aligned(64))); /* where no_page would be */
+    uint64_t no_page;
     struct tlbe tlb_mode[TLB_MODES][TLB_SIZE];
     struct mmu_l2 *l2; /* second-level TLB: mmu-priv.h */
     struct jump_entry jump_cache[JUMP_CACHE_SIZE];
@@ -389,6 +397,9 @@ struct cpu {
     uint8_t xl_raw;        /* xl_flags is what counts, not res and aux */
     uint8_t xl_novec;      /* xmm[] is right; else the host's registers are */
     bool xl_running, xl_fell;
+    /* Offsets in a table of tlb_mode[] of entries that lookups used last, in kernel and in user
+     * code. Number 0: the stack's. Always of entries that were used in the modes that count. */
+    uint32_t last_entry[2][LAST_ENTRIES];
 
     /* Lockstep (xlat-lockstep.h): NULL and unused without. */
     struct lockstep *lockstep;

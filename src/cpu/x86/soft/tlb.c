@@ -12,6 +12,7 @@
  * inside a region that a large page mapped drops all of that region's 4K entries.
  */
 #include "cpu/x86/soft/mmu-priv.h"
+#include <sys/random.h>
 
 /* ---------------------------------------------------------------- the jump cache's validity */
 
@@ -118,47 +119,58 @@ static void l1_sets_add(struct l1_sets *sets, unsigned set)
     sets->word[set / 64] |= 1ull << (set % 64);
 }
 
-static void l1_clear(struct tlbe *tlb, unsigned set)
+static void l1_clear(struct cpu *c, unsigned mode, unsigned set)
 {
-    tlb[set].rcheck = tlb[set].wcheck = set == 0 ? GUEST_PAGE_SIZE : 0;
-    tlb[set].addend = 0;
+    struct tlbe *e = &c->tlb_mode[mode][set];
+    e->rcheck = e->wcheck = -(uintptr_t)c->nowhere;
+    e->addend = (uintptr_t)c->nowhere - c->no_page;
 }
 
 /* Empties these sets, and the set of them. */
-static void l1_clear_sets(struct tlbe *tlb, struct l1_sets *sets)
+static void l1_clear_sets(struct cpu *c, unsigned mode, struct l1_sets *sets)
 {
     for (; sets->words != 0; sets->words &= sets->words - 1) {
         unsigned word = __builtin_ctzll(sets->words);
         for (uint64_t left = sets->word[word]; left != 0; left &= left - 1) {
-            l1_clear(tlb, word * 64 + __builtin_ctzll(left));
+            l1_clear(c, mode, word * 64 + __builtin_ctzll(left));
         }
         sets->word[word] = 0;
     }
 }
 
-static bool l1_is_empty(const struct tlbe *e)
+static bool l1_was_used(const struct tlbe *e)
 {
-    return e->rcheck <= GUEST_PAGE_SIZE; /* else it is minus a host address */
+    return e->rcheck != 0; /* minus a host address */
 }
 
-/* One page off: no address of the set comes to lie in the page. */
-static void l1_forbid_write(struct tlbe *e)
+static bool l1_is_empty(const struct cpu *c, const struct tlbe *e)
 {
-    e->wcheck = e->rcheck - GUEST_PAGE_SIZE;
+    return !l1_was_used(e) || e->rcheck == -(uintptr_t)c->nowhere;
 }
 
-void l1_init(struct cpu *c)
+static void l1_forbid_write(const struct cpu *c, struct tlbe *e)
 {
-    for (unsigned mode = 0; mode < TLB_MODES; mode++) {
-        l1_clear(c->tlb_mode[mode], 0);
+    e->wcheck = -(c->no_page + e->addend);
+}
+
+bool l1_init(struct cpu *c)
+{
+    uint64_t random;
+    if (getrandom(&random, sizeof(random), 0) != sizeof(random)) {
+        return false;
     }
+    c->no_page = ((random & GUEST_PAGE_MASK) | 1ull << 63) & ~(1ull << 62);
+    for (unsigned mode = 0; mode < TLB_MODES; mode++) {
+        l1_clear(c, mode, 0);
+    }
+    return true;
 }
 
 static void l1_flush_nonglobal(struct cpu *c)
 {
     struct mmu_l2 *l2 = c->l2;
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
-        l1_clear_sets(c->tlb_mode[mode], &l2->local[mode]);
+        l1_clear_sets(c, mode, &l2->local[mode]);
     }
     for (unsigned word = 0; word < G_N_ELEMENTS(l2->itlb_local); word++) {
         for (uint64_t left = l2->itlb_local[word]; left != 0; left &= left - 1) {
@@ -175,7 +187,7 @@ static void l1_flush(struct cpu *c)
 {
     struct mmu_l2 *l2 = c->l2;
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
-        l1_clear_sets(c->tlb_mode[mode], &l2->used[mode]);
+        l1_clear_sets(c, mode, &l2->used[mode]);
         if (l2->local[mode].words != 0) {
             memset(&l2->local[mode], 0, sizeof(l2->local[mode]));
         }
@@ -192,7 +204,7 @@ static void l1_drop_page(struct cpu *c, uint64_t page)
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         struct tlbe *e = &c->tlb_mode[mode][set];
         if (page + e->addend + e->rcheck == 0) {
-            l1_clear(c->tlb_mode[mode], set);
+            l1_clear(c, mode, set);
         }
     }
     struct itlbe *i = &c->itlb[(page >> GUEST_PAGE_BITS) & (ITLB_SIZE - 1)];
@@ -321,8 +333,9 @@ static void l1_forbid_writes(struct cpu *c, const uint8_t *host_page)
             unsigned word = __builtin_ctzll(words);
             for (uint64_t left = used->word[word]; left != 0; left &= left - 1) {
                 struct tlbe *e = &c->tlb_mode[mode][word * 64 + __builtin_ctzll(left)];
-                if (!l1_is_empty(e) && (host_page == NULL || e->rcheck == -(uintptr_t)host_page)) {
-                    l1_forbid_write(e);
+                if (!l1_is_empty(c, e) &&
+                    (host_page == NULL || e->rcheck == -(uintptr_t)host_page)) {
+                    l1_forbid_write(c, e);
                 }
             }
         }
@@ -394,10 +407,17 @@ void l1_enter(struct cpu *c, uint64_t lin, const struct xlate *x, bool write, un
     if (!known) {
         e->addend = host - page;
         e->rcheck = -host;
-        l1_forbid_write(e);
+        l1_forbid_write(c, e);
     }
     if (write) {
         e->wcheck = e->rcheck;
+    }
+    if (mode == TLB_KERNEL || mode == TLB_KERNEL_AC) {
+        /* Translated code may try it in either mode. */
+        unsigned twin = TLB_KERNEL + TLB_KERNEL_AC - mode;
+        if (!l1_was_used(&c->tlb_mode[twin][set])) {
+            l1_clear(c, twin, set);
+        }
     }
     l1_sets_add(&c->l2->used[mode], set);
     if (!(x->rights & XL_GLOBAL)) {

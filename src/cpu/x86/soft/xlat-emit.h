@@ -176,20 +176,20 @@ static inline void e_alu_imm(struct emitter *e, int w, unsigned n, unsigned reg,
     }
 }
 
-/* lea reg, [base + index << scale + disp]; index 4: none. */
-static inline void e_lea(struct emitter *e, unsigned reg, unsigned base, unsigned index,
-                         unsigned scale, int32_t disp)
+/* lea reg, [base + index << scale + disp]; index 4: none; w: 64 bits. */
+static inline void e_lea_sized(struct emitter *e, int w, unsigned reg, unsigned base,
+                               unsigned index, unsigned scale, int32_t disp)
 {
     if (index == 4) {
         if (disp == 0) {
-            e_mov(e, reg, base);
+            e_rr(e, w, 0x89, base, reg);
         } else {
-            e_rm(e, 1, 0x8d, reg, base, disp);
+            e_rm(e, w, 0x8d, reg, base, disp);
         }
         return;
     }
     unsigned mod = disp == 0 && (base & 7) != 5 ? 0 : disp == (int8_t)disp ? 1 : 2;
-    e_rex(e, 1, reg, index, base);
+    e_rex(e, w, reg, index, base);
     e8(e, 0x8d);
     e8(e, mod << 6 | (reg & 7) << 3 | 4);
     e8(e, scale << 6 | (index & 7) << 3 | (base & 7));
@@ -200,11 +200,17 @@ static inline void e_lea(struct emitter *e, unsigned reg, unsigned base, unsigne
     }
 }
 
-/* lea reg, [index << scale + disp] */
-static inline void e_lea_index(struct emitter *e, unsigned reg, unsigned index, unsigned scale,
-                               int32_t disp)
+static inline void e_lea(struct emitter *e, unsigned reg, unsigned base, unsigned index,
+                         unsigned scale, int32_t disp)
 {
-    e_rex(e, 1, reg, index, 0);
+    e_lea_sized(e, 1, reg, base, index, scale, disp);
+}
+
+/* lea reg, [index << scale + disp] */
+static inline void e_lea_index(struct emitter *e, int w, unsigned reg, unsigned index,
+                               unsigned scale, int32_t disp)
+{
+    e_rex(e, w, reg, index, 0);
     e8(e, 0x8d);
     e8(e, (reg & 7) << 3 | 4);
     e8(e, scale << 6 | (index & 7) << 3 | 5);

@@ -6,53 +6,82 @@
 
 _Static_assert(sizeof(struct tlbe) == 32, "lookups scale by 32");
 
-/* The address of the memory operand, with another displacement, in `to`; 32 bits of it unless w. */
-static void address_at(struct gen *k, int32_t disp, unsigned to, bool w, bool segment)
+/* ---------------------------------------------------------------- addresses */
+
+/* Whether no register has a part in it, but maybe a segment. */
+static bool offset_is_constant(const struct address *a)
+{
+    return a->base == R_BLOCK || (a->base == R_ZERO && a->index == R_ZERO);
+}
+
+static uint64_t offset_constant(const struct gen *k, const struct address *a)
+{
+    uint64_t page = a->base == R_BLOCK ? k->g->page_rip : 0;
+    return page + (int64_t)a->disp + (a->index == R_4K ? GUEST_PAGE_SIZE : 0);
+}
+
+static bool address_is_constant(const struct address *a)
+{
+    return a->seg == SEG_COUNT && offset_is_constant(a);
+}
+
+/* A guest register that an address needs; one that lives in memory comes to `temp`. */
+static unsigned address_register(struct gen *k, unsigned n, unsigned temp)
+{
+    if (xlat_host_reg[n] != XLAT_IN_ENV) {
+        return xlat_host_reg[n];
+    }
+    e_load_gs(&k->e, temp, ENV_REG(n));
+    return temp;
+}
+
+/* The address in `to`; 32 bits of it unless w. T1 is lost. */
+static void address_load(struct gen *k, const struct address *a, unsigned to, bool w)
 {
     struct emitter *e = &k->e;
-    const struct op *o = &k->x->op;
-    unsigned base = o->base, index = o->index;
-    if (base == R_BLOCK) {
-        uint64_t a = k->g->page_rip + (int64_t)disp + (index == R_4K ? 4096 : 0);
-        e_mov_imm(e, to, w ? a : (uint32_t)a);
-    } else if (base == R_ZERO && index == R_ZERO) {
-        e_mov_imm(e, to, w ? (uint64_t)(int64_t)disp : (uint32_t)disp);
+    if (offset_is_constant(a)) {
+        uint64_t v = offset_constant(k, a);
+        e_mov_imm(e, to, w ? v : (uint32_t)v);
+    } else if (a->base == R_ZERO) {
+        e_lea_index(e, w, to, address_register(k, a->index, T1), a->scale, a->disp);
     } else {
-        unsigned host_base = 0, host_index = 4;
-        if (base != R_ZERO) {
-            host_base = xlat_host_reg[base];
-            if (host_base == XLAT_IN_ENV) {
-                host_base = T0;
-                e_load_gs(e, T0, ENV_REG(base));
-            }
+        unsigned base = address_register(k, a->base, T0), index = 4;
+        if (a->index != R_ZERO) {
+            index = address_register(k, a->index, T1);
         }
-        if (index != R_ZERO) {
-            host_index = xlat_host_reg[index];
-            if (host_index == XLAT_IN_ENV) {
-                host_index = T1;
-                e_load_gs(e, T1, ENV_REG(index));
-            }
-        }
-        unsigned direct = w ? to : T0;
-        if (base == R_ZERO) {
-            e_lea_index(e, direct, host_index, o->scale, disp);
-        } else {
-            e_lea(e, direct, host_base, host_index, o->scale, disp);
-        }
-        if (!w) {
-            e_rr(e, 0, 0x89, T0, to);
-        }
+        e_lea_sized(e, w, to, base, index, a->scale, a->disp);
     }
-    if (segment && (o->mflags & MF_SEG64)) {
-        e_load_gs(e, T1, (int32_t)(ENV(seg) + o->seg * sizeof(struct seg)));
+    if (a->seg != SEG_COUNT) {
+        e_load_gs(e, T1, (int32_t)(ENV(seg) + a->seg * sizeof(struct seg)));
         e_lea(e, to, to, T1, 0, 0);
     }
 }
 
-void address(struct gen *k, unsigned to, bool w, bool segment)
+static struct address operand_address(const struct gen *k, int32_t disp)
 {
-    address_at(k, k->x->op.disp, to, w, segment);
+    const struct op *o = &k->x->op;
+    return (struct address){
+        .base = o->base,
+        .index = o->index,
+        .scale = o->scale,
+        .seg = o->mflags & MF_SEG64 ? o->seg : SEG_COUNT,
+        .disp = disp,
+    };
 }
+
+static struct address register_address(unsigned reg, int32_t disp)
+{
+    return (struct address){.base = reg, .index = R_ZERO, .seg = SEG_COUNT, .disp = disp};
+}
+
+void address_of_lea(struct gen *k, unsigned to, bool w)
+{
+    struct address a = operand_address(k, k->x->op.disp);
+    a.seg = SEG_COUNT;
+    address_load(k, &a, to, w);
+}
+
+/* ---------------------------------------------------------------- the lookup */
 
 /* The lookup's jump at `place` is for when it fails. */
 static void lookup_failed(struct gen *k, uint8_t *place)
@@ -79,20 +108,37 @@ static void note_writes(struct gen *k, unsigned size)
     }
 }
 
-void probe(struct gen *k, unsigned size, bool write, bool align)
+static unsigned code_is_user(const struct gen *k)
+{
+    return (k->g->key & KEY_CPL) == 3;
+}
+
+/* With SMAP there are two tables, and EFLAGS.AC says which one counts. */
+static bool table_is_fixed(const struct gen *k)
+{
+    return !(k->g->key & KEY_SMAP);
+}
+
+/* T1 becomes the offset in the table of the entry for the address in T0. */
+static void entry_by_address(struct gen *k)
 {
     struct emitter *e = &k->e;
-    int32_t check = write ? offsetof(struct tlbe, wcheck) : offsetof(struct tlbe, rcheck);
-    int32_t addend = offsetof(struct tlbe, addend);
-    bool user = (k->g->key & KEY_CPL) == 3, fixed = !(k->g->key & KEY_SMAP);
-    unsigned mode = user ? TLB_USER : TLB_KERNEL;
-    int32_t table = ENV(tlb_mode) + (int32_t)(mode * sizeof(k->c->tlb_mode[0]));
     e_rr(e, 0, 0x89, T0, T1);
     e8(e, 0xc1); /* shr ecx, 7 */
     e8(e, 0xe8 | T1);
     e8(e, GUEST_PAGE_BITS - 5);
     e_alu_imm(e, 0, 4, T1, (TLB_SIZE - 1) << 5);
-    if (fixed) {
+}
+
+/* T1: the offset of an entry in the table. T0 becomes a host address, T1 its offset in the page. */
+static void entry_use(struct gen *k, bool write)
+{
+    struct emitter *e = &k->e;
+    int32_t check = write ? offsetof(struct tlbe, wcheck) : offsetof(struct tlbe, rcheck);
+    int32_t addend = offsetof(struct tlbe, addend);
+    if (table_is_fixed(k)) {
+        unsigned mode = code_is_user(k) ? TLB_USER : TLB_KERNEL;
+        int32_t table = ENV(tlb_mode) + (int32_t)(mode * sizeof(k->c->tlb_mode[0]));
         e_gs_base(e, 1, 0x03, T0, T1, table + addend);
         e_gs_base(e, 1, 0x8b, T1, T1, table + check);
     } else {
@@ -101,19 +147,135 @@ void probe(struct gen *k, unsigned size, bool write, bool align)
         e_rm(e, 1, 0x8b, T1, T1, check);
     }
     e_rr(e, 1, 0x01, T0, T1);
+}
+
+/* The same for the entry of an address that never changes. */
+static void entry_use_constant(struct gen *k, uint64_t address, bool write)
+{
+    struct emitter *e = &k->e;
+    int32_t check = write ? offsetof(struct tlbe, wcheck) : offsetof(struct tlbe, rcheck);
+    int32_t addend = offsetof(struct tlbe, addend);
+    int32_t entry = (address >> GUEST_PAGE_BITS & (TLB_SIZE - 1)) * sizeof(struct tlbe);
+    if (table_is_fixed(k)) {
+        unsigned mode = code_is_user(k) ? TLB_USER : TLB_KERNEL;
+        entry += ENV(tlb_mode) + (int32_t)(mode * sizeof(k->c->tlb_mode[0]));
+        e_gs(e, 1, 0x03, T0, entry + addend);
+        e_load_gs(e, T1, entry + check);
+    } else {
+        e_load_gs(e, T1, ENV(tlb));
+        e_rm(e, 1, 0x03, T0, T1, entry + addend);
+        e_rm(e, 1, 0x8b, T1, T1, entry + check);
+    }
+    e_rr(e, 1, 0x01, T0, T1);
+}
+
+/* Jumps for T1 not being where `size` bytes may lie in a page; NULL where there is none. */
+static void entry_check(struct gen *k, unsigned size, bool align, uint8_t *bad[2])
+{
+    struct emitter *e = &k->e;
+    bad[0] = bad[1] = NULL;
     if (align) {
         e_rex(e, 1, 0, 0, T1); /* test T1, not FF0: page and alignment in one */
         e8(e, 0xf7);
         e8(e, 0xc0 | (T1 & 7));
         e32(e, ~0xff0u);
-        lookup_failed(k, e_jcc(e, CC_NE));
+        bad[0] = e_jcc(e, CC_NE);
     }
     if (!align || size > 16) {
         e_alu_imm(e, 1, 7, T1, GUEST_PAGE_SIZE - size);
-        lookup_failed(k, e_jcc(e, CC_A));
+        bad[align] = e_jcc(e, CC_A);
+    }
+}
+
+static bool is_stack(const struct address *a)
+{
+    return a->base == RSP && a->index == R_ZERO && a->seg == SEG_COUNT;
+}
+
+/* Where the code remembers which entry it used last: one place for the stack, and one for each
+ * other lookup, as far as they go. */
+static int32_t last_entry_place(struct gen *k, const struct address *a)
+{
+    unsigned n = is_stack(a) ? 0 : 1 + k->xl->n_lookups++ % (LAST_ENTRIES - 1);
+    return ENV(last_entry) + (int32_t)((code_is_user(k) * LAST_ENTRIES + n) * sizeof(uint32_t));
+}
+
+/* Tries the entry that was used last. Unlike that of the address it is known before the address
+ * is, which takes the lookup off the path from one memory access to the next that depends on it.
+ * Entries say themselves whose they are (struct tlbe), so what one lets pass is right, whichever
+ * was tried. */
+static void lookup_by_last(struct gen *k, const struct address *a, unsigned size, bool write,
+                           bool align)
+{
+    uint8_t *bad[2];
+    int32_t place = last_entry_place(k, a);
+    e_gs(&k->e, 0, 0x8b, T1, place);
+    entry_use(k, write);
+    entry_check(k, size, align, bad);
+    struct cold *cold = cold_add(k, COLD_LOOKUP, bad[0] ? bad[0] : bad[1]);
+    cold->place2 = bad[0] ? bad[1] : NULL;
+    cold->lookup = (struct lookup){*a, place, size, write, align};
+    cold->back = k->e.p;
+    cold->failed = k->group ? k->group : to_handler(k, NULL);
+}
+
+static void lookup_by_address(struct gen *k, const struct address *a, unsigned size, bool write,
+                              bool align)
+{
+    uint8_t *bad[2];
+    if (address_is_constant(a)) {
+        entry_use_constant(k, offset_constant(k, a), write);
+    } else {
+        entry_by_address(k);
+        entry_use(k, write);
+    }
+    entry_check(k, size, align, bad);
+    for (unsigned i = 0; i < 2; i++) {
+        if (bad[i]) {
+            lookup_failed(k, bad[i]);
+        }
+    }
+}
+
+/* T0 becomes the host's address of what `a` is, or control goes to where the lookup has failed.
+ * Where a loop follows a list, one address waits for the other; and the stack mostly stays in its
+ * page. Everywhere else addresses are known early, but change their pages too often for a guess. */
+static void lookup(struct gen *k, const struct address *a, unsigned size, bool write, bool align)
+{
+    bool chain = a->base < 16 && k->g->chains >> a->base & 1;
+    address_load(k, a, T0, true);
+    if ((chain || is_stack(a)) && !k->solo) {
+        lookup_by_last(k, a, size, write, align);
+    } else {
+        lookup_by_address(k, a, size, write, align);
     }
     if (write && k->c->lockstep) {
         note_writes(k, size);
+    }
+}
+
+void gen_lookup(struct gen *k, const struct cold *cold)
+{
+    const struct lookup *l = &cold->lookup;
+    struct emitter *e = &k->e;
+    uint8_t *bad[2];
+    address_load(k, &l->address, T0, true);
+    entry_by_address(k);
+    e_gs(e, 0, 0x89, T1, l->place);
+    entry_use(k, l->write);
+    entry_check(k, l->size, l->align, bad);
+    e_jmp_to(e, cold->back);
+    for (unsigned i = 0; i < 2; i++) {
+        if (bad[i]) {
+            e_target(bad[i], e->p);
+        }
+    }
+    /* It may never have been used: only entries that have been are proof against any address. */
+    e_set_gs_dword(e, l->place, 0);
+    if (cold->failed->code) {
+        e_jmp_to(e, cold->failed->code);
+    } else {
+        cold->failed->place = e_jmp(e);
     }
 }
 
@@ -143,44 +305,47 @@ void flags_end(struct gen *k)
 static void group_lookup(struct gen *k)
 {
     const struct xinsn *x = k->x;
+    struct address a = x->class == XC_MODRM ? operand_address(k, x->group_low)
+                                            : register_address(RSP, x->group_low);
     struct cold *cold = cold_add(k, COLD_GROUP, NULL);
     cold->first = x - k->g->insn;
     cold->parked = k->parked;
     k->group = cold;
-    if (x->class == XC_MODRM) {
-        address_at(k, x->group_low, T0, true, true);
-    } else {
-        e_lea(&k->e, T0, GUEST_RSP, 4, 0, x->group_low);
+    lookup(k, &a, x->group_span, x->group_write, x->group_align);
+}
+
+/* Whether a group's lookup is this operand's, too; the first one does it. */
+static bool grouped(struct gen *k)
+{
+    if (k->x->group_last && !k->solo) {
+        group_lookup(k);
+        return true;
     }
-    probe(k, x->group_span, x->group_write, x->group_align);
+    return follows(k);
 }
 
 int32_t operand_lookup(struct gen *k)
 {
     const struct xinsn *x = k->x;
-    if (follows(k)) {
+    if (grouped(k)) {
         return x->group_at;
     }
-    if (x->group_last && !k->solo) {
-        group_lookup(k);
-        return x->group_at;
-    }
-    address(k, T0, true, true);
-    probe(k, x->mem_size, x->mem_write, x->mem_align);
+    struct address a = operand_address(k, x->op.disp);
+    lookup(k, &a, x->mem_size, x->mem_write, x->mem_align);
     return 0;
 }
 
 int32_t stack_lookup(struct gen *k, int32_t disp, bool write)
 {
-    const struct xinsn *x = k->x;
-    if (follows(k)) {
-        return x->group_at;
+    if (grouped(k)) {
+        return k->x->group_at;
     }
-    if (x->group_last && !k->solo) {
-        group_lookup(k);
-        return x->group_at;
-    }
-    e_lea(&k->e, T0, GUEST_RSP, 4, 0, disp);
-    probe(k, 8, write, false);
+    register_lookup(k, RSP, disp, 8, write);
     return 0;
+}
+
+void register_lookup(struct gen *k, unsigned reg, int32_t disp, unsigned size, bool write)
+{
+    struct address a = register_address(reg, disp);
+    lookup(k, &a, size, write, false);
 }

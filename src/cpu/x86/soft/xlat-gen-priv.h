@@ -14,6 +14,21 @@ enum cold_kind {
     COLD_POLL,   /* something is requested: leave at rip */
     COLD_VEC,    /* XMM registers have to be loaded */
     COLD_GROUP,  /* a group's lookup failed: its instructions one by one */
+    COLD_LOOKUP, /* the entry used last is not the right one: looks it up */
+};
+
+/* A linear address in terms of the guest's registers. */
+struct address {
+    uint8_t base, index, scale; /* as in struct op */
+    uint8_t seg;                /* its base is added; SEG_COUNT: none */
+    int32_t disp;
+};
+
+struct lookup {
+    struct address address;
+    int32_t place; /* of the entry used last, in struct cpu */
+    uint16_t size;
+    bool write, align;
 };
 
 struct cold {
@@ -24,8 +39,11 @@ struct cold {
     uint64_t rip;        /* where to go on, of exits and polls */
     const struct op *op; /* of COLD_OP */
     bool parked;
-    uint8_t live;        /* flags that count at a poll */
-    const uint8_t *back; /* NULL: does not come back */
+    uint8_t live;         /* flags that count at a poll */
+    const uint8_t *back;  /* NULL: does not come back */
+    const uint8_t *code;  /* what is here, once it is made */
+    struct lookup lookup; /* of COLD_LOOKUP */
+    struct cold *failed;  /* ... where it goes on if the entry is not there */
 };
 
 struct fixup { /* a jump to an instruction that comes later */
@@ -41,7 +59,7 @@ struct gen {
     struct emitter e;
     struct op *next_op; /* table space left */
     unsigned n_cold, n_fixups;
-    struct cold cold[XLAT_MAX_INSNS * 9 + 8];
+    struct cold cold[XLAT_MAX_INSNS * 12 + 8];
     struct fixup fixup[XLAT_MAX_INSNS * 2 + 8];
     /* the instruction at hand */
     const struct xinsn *x;
@@ -57,13 +75,14 @@ void flags_park(struct emitter *e, unsigned temp);
 void flags_unpark(struct emitter *e, unsigned temp);
 /* cmp byte gs:[disp], 0 */
 void e_test_gs_byte(struct emitter *e, int32_t disp);
-/* mov byte gs:[disp], value */
+/* mov byte or dword gs:[disp], value */
 void e_set_gs_byte(struct emitter *e, int32_t disp, uint8_t value);
+void e_set_gs_dword(struct emitter *e, int32_t disp, uint32_t value);
 
 /* xlat-gen.c */
 
 /* The jump at `place` leads to the instruction's handler. */
-void to_handler(struct gen *k, uint8_t *place);
+struct cold *to_handler(struct gen *k, uint8_t *place);
 /* Leaves at rip if something is requested. T0 and T1 are lost, and the flags unless some are live.
  */
 void gen_poll(struct gen *k, uint64_t rip, uint8_t live);
@@ -76,14 +95,17 @@ struct cold *cold_add(struct gen *k, enum cold_kind kind, uint8_t *place);
  * and after its last lookup. T0, and then T1, are lost. */
 void flags_begin(struct gen *k);
 void flags_end(struct gen *k);
-/* The address of the memory operand in `to`; 32 bits of it unless w. */
-void address(struct gen *k, unsigned to, bool w, bool segment);
-/* T0: a linear address, becomes the host's; or the handler is called. Flags and T1 are lost. */
-void probe(struct gen *k, unsigned size, bool write, bool align);
-/* Looks up the memory operand. It is at T0 and what is returned. */
+/* The address of LEA's operand in `to`; 32 bits of it unless w. */
+void address_of_lea(struct gen *k, unsigned to, bool w);
+/* Looks up the memory operand. It is at T0 and what is returned, or the handler is called. Flags
+ * and T1 are lost. */
 int32_t operand_lookup(struct gen *k);
 /* The same of eight bytes on the stack. */
 int32_t stack_lookup(struct gen *k, int32_t disp, bool write);
+/* The same of what a guest register and disp point to; T0 is its address, exactly. */
+void register_lookup(struct gen *k, unsigned reg, int32_t disp, unsigned size, bool write);
+/* Behind the main line: the lookup by address, where the entry used last was not the right one. */
+void gen_lookup(struct gen *k, const struct cold *cold);
 
 /* xlat-gen-sys.c */
 void gen_rdtsc(struct gen *k);

@@ -46,11 +46,12 @@ static const struct op *op_of(struct gen *k)
     return k->op;
 }
 
-void to_handler(struct gen *k, uint8_t *place)
+struct cold *to_handler(struct gen *k, uint8_t *place)
 {
     struct cold *cold = cold_add(k, COLD_OP, place);
     cold->op = op_of(k);
     cold->parked = k->parked;
+    return cold;
 }
 
 static uint64_t rip_of(const struct gen *k, const struct xinsn *x)
@@ -217,6 +218,22 @@ static bool gen_exchange(struct gen *k, int32_t at)
     return true;
 }
 
+/* movzx ecx, AH; which may be DH or BH */
+static unsigned high_byte_copy(struct gen *k, unsigned n)
+{
+    e8(&k->e, 0x0f);
+    e8(&k->e, 0xb6);
+    e8(&k->e, 0xc0 | T1 << 3 | n);
+    return T1;
+}
+
+/* mov AH, cl */
+static void high_byte_store(struct gen *k, unsigned n)
+{
+    e8(&k->e, 0x88);
+    e8(&k->e, 0xc0 | T1 << 3 | n);
+}
+
 static void gen_modrm(struct gen *k)
 {
     struct emitter *e = &k->e;
@@ -232,10 +249,14 @@ static void gen_modrm(struct gen *k)
         if (gen_exchange(k, at)) {
             return;
         }
+    } else if (x->high_copy == HIGH_COPY_RM) {
+        rm = high_byte_copy(k, x->rm);
     } else if (x->rm_kind == OPERAND_GPR) {
         rm = host_register(k, x->rm, x->rm_byte, T0);
     }
-    if (x->reg_kind == OPERAND_GPR) {
+    if (x->high_copy == HIGH_COPY_REG) {
+        reg = high_byte_copy(k, x->reg);
+    } else if (x->reg_kind == OPERAND_GPR) {
         reg = host_register(k, x->reg, x->reg_byte, T1);
     }
     if (x->by_cl) {
@@ -248,6 +269,9 @@ static void gen_modrm(struct gen *k)
         e8(e, 0xc0 | (reg & 7) << 3 | (rm & 7));
     }
     immediate_bytes(k);
+    if (x->high_copy == HIGH_COPY_REG ? x->reg_out : x->high_copy && x->rm_out) {
+        high_byte_store(k, x->high_copy == HIGH_COPY_REG ? x->reg : x->rm);
+    }
     if (x->reg_kind == OPERAND_GPR && x->reg_out) {
         store_back(k, x->reg, x->reg_byte, T1);
     }
@@ -261,10 +285,10 @@ static void gen_lea(struct gen *k)
     const struct xinsn *x = k->x;
     unsigned host = xlat_host_reg[x->reg];
     if (host != XLAT_IN_ENV && x->size >= 4) {
-        address(k, host, x->size == 8, false);
+        address_of_lea(k, host, x->size == 8);
         return;
     }
-    address(k, T0, true, false);
+    address_of_lea(k, T0, true);
     if (x->size == 2) {
         unsigned to = host == XLAT_IN_ENV ? T1 : host;
         if (host == XLAT_IN_ENV) {
@@ -410,8 +434,7 @@ static void gen_leave(struct gen *k)
 {
     struct emitter *e = &k->e;
     flags_begin(k);
-    e_mov(e, T0, HOST_RBP);
-    probe(k, 8, false, false);
+    register_lookup(k, RBP, 0, 8, false);
     flags_end(k);
     e_lea(e, GUEST_RSP, HOST_RBP, 4, 0, 8);
     e_rm(e, 1, 0x8b, HOST_RBP, T0, 0);
@@ -473,8 +496,7 @@ static void gen_ret(struct gen *k)
 {
     struct emitter *e = &k->e;
     park_for_exit(k);
-    e_mov(e, T0, GUEST_RSP);
-    probe(k, 8, false, false);
+    register_lookup(k, RSP, 0, 8, false);
     e_rm(e, 1, 0x8b, T0, T0, 0);
     jump_lookup(k);
     e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, 8 + (uint16_t)k->x->op.imm);
@@ -500,8 +522,7 @@ static void indirect_target(struct gen *k)
 static void push_return(struct gen *k)
 {
     struct emitter *e = &k->e;
-    e_lea(e, T0, GUEST_RSP, 4, 0, -8);
-    probe(k, 8, true, false);
+    register_lookup(k, RSP, -8, 8, true);
     e_mov_imm(e, T1, rip_of(k, k->x) + k->x->len);
     e_rm(e, 1, 0x89, T1, T0, 0);
     e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, -8);
@@ -709,7 +730,6 @@ static void gen_entry(struct gen *k)
         }
         cold_add(k, COLD_VEC, place)->back = e->p;
     }
-    first->head = true;
 }
 
 /* ---------------------------------------------------------------- behind the main line */
@@ -741,9 +761,6 @@ static void gen_exit(struct gen *k, const struct cold *cold)
 static void gen_group_solo(struct gen *k, const struct cold *cold)
 {
     unsigned last = k->g->insn[cold->first].group_last;
-    if (cold->place2) {
-        e_target(cold->place2, k->e.p);
-    }
     if (cold->parked) {
         flags_unpark(&k->e, T1);
     }
@@ -758,10 +775,16 @@ static void gen_group_solo(struct gen *k, const struct cold *cold)
     e_jmp_to(&k->e, cold->back);
 }
 
-static void gen_cold(struct gen *k, const struct cold *cold)
+static void gen_cold(struct gen *k, struct cold *cold)
 {
     struct emitter *e = &k->e;
-    e_target(cold->place, e->p);
+    cold->code = e->p;
+    if (cold->place) {
+        e_target(cold->place, e->p);
+    }
+    if (cold->place2) {
+        e_target(cold->place2, e->p);
+    }
     switch (cold->kind) {
     case COLD_OP:
         e_mov_imm(e, T0, (uintptr_t)cold->op);
@@ -791,6 +814,9 @@ static void gen_cold(struct gen *k, const struct cold *cold)
         break;
     case COLD_GROUP:
         gen_group_solo(k, cold);
+        break;
+    case COLD_LOOKUP:
+        gen_lookup(k, cold);
         break;
     }
 }

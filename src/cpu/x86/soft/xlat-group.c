@@ -1,11 +1,12 @@
 /*
  * Groups: neighbouring memory operands that one lookup serves.
  *
- * Instructions in a straight line whose operands have the same base and index, near displacements,
- * and no change of these registers between them other than by a constant (pushes and pops above
- * all) form a group. Its first one looks up the bytes that all of them span; the others use the
- * host address that it leaves in T0. What comes between must leave T0 alone. If the lookup fails, a
- * copy of the same instructions is executed in which each looks up its own (xlat-gen.c).
+ * Instructions in a line, on which conditional branches may leave it, whose operands have the same
+ * base and index, near displacements, and no change of these registers between them other than by a
+ * constant (pushes and pops above all) form a group. Its first one looks up the bytes that all of
+ * them span; the others use the host address that it leaves in T0. What comes between must leave T0
+ * alone. If the lookup fails, a copy of the same instructions is executed in which each looks up
+ * its own (xlat-gen.c).
  */
 #include "cpu/x86/soft/xlat-priv.h"
 
@@ -66,6 +67,7 @@ static uint32_t written(const struct xinsn *x)
     uint32_t set = 0;
     switch (x->class) {
     case XC_NOP:
+    case XC_JCC:
         return 0;
     case XC_VERBATIM:
         return rax | rdx;
@@ -105,6 +107,7 @@ static bool leaves_t0(const struct xinsn *x)
 {
     switch (x->class) {
     case XC_NOP:
+    case XC_JCC: /* where it is not taken */
     case XC_VERBATIM:
         return true;
     case XC_LEA:
@@ -207,13 +210,18 @@ static bool group_follow(struct group *g, const struct xinsn *x)
 static unsigned group_collect(struct code_region *r, unsigned i, struct group *g)
 {
     unsigned last = i;
+    bool branched = false;
     for (unsigned k = i; k < r->n; k++) {
         struct xinsn *x = &r->insn[k];
         struct place p;
         if (k > i && x->labelled) {
             break;
         }
+        branched |= x->class == XC_JCC;
         if (place_of(x, &p)) {
+            if (branched && p.write && !g->write) {
+                break; /* to ask for that right would be too early */
+            }
             if (!small(p.disp) || !same_registers(&p, &g->first) || !group_take(g, &p, x)) {
                 break;
             }

@@ -905,29 +905,39 @@ static bool vex_keeps_flags(const struct xinsn *x, unsigned at)
 
 /* ---------------------------------------------------------------- the whole */
 
-/* Whether a byte register needs REX (SPL..DIL, or one that lives in R8 and up) or forbids it. */
-static bool byte_encodable(const struct xinsn *x)
+/* Whether a byte operand is AH, CH, DH or BH, as there is no REX. */
+static bool high_operand(const struct xinsn *x, bool byte, unsigned n)
 {
-    bool high = false, extended = false;
-    const struct {
-        bool byte;
-        unsigned n;
-    } operand[2] = {{x->reg_byte && x->reg_kind == OPERAND_GPR, x->reg},
-                    {x->rm_byte && x->rm_kind == OPERAND_GPR && !x->mem, x->rm}};
-    for (unsigned i = 0; i < 2; i++) {
-        if (operand[i].byte && !x->rex && operand[i].n >= 4 && operand[i].n < 8) {
-            high = true;
-            extended |= operand[i].n - 4 == RCX; /* its host register has no high byte */
-        } else if (operand[i].byte) {
-            extended |= operand[i].n == RCX;
-        }
+    return byte && !x->rex && n >= 4 && n < 8;
+}
+
+/* Whether the instruction can be written although a byte register needs REX (SPL..DIL, or one that
+ * lives in R8 and up) or forbids it: as it is, or by way of a copy of its high byte. */
+static bool bytes_encodable(struct xinsn *x)
+{
+    bool reg = x->reg_kind == OPERAND_GPR, rm = x->rm_kind == OPERAND_GPR && !x->mem;
+    bool reg_high = reg && high_operand(x, x->reg_byte, x->reg);
+    bool rm_high = rm && high_operand(x, x->rm_byte, x->rm);
+    if (!reg_high && !rm_high) {
+        return true;
     }
-    /* with a high byte, the other operand must do without REX, memory is [R11] */
-    bool other = x->mem ||
-                 (!x->reg_byte && x->reg_kind == OPERAND_GPR &&
-                  (xlat_host_reg[x->reg] >= 8 || x->size == 8)) ||
-                 (!x->rm_byte && x->rm_kind == OPERAND_GPR && xlat_host_reg[x->rm] >= 8);
-    return !(high && (extended || other));
+    unsigned high = (reg_high ? x->reg : x->rm) - 4;
+    bool both = reg_high && rm_high;
+    if (high == RCX || (both && x->rm - 4 == RCX)) {
+        return false; /* their host register has no high byte */
+    }
+    /* The other operand must do without REX; memory is [R11]. */
+    bool rex = x->mem || (reg && !reg_high && (xlat_host_reg[x->reg] >= 8 || x->size == 8)) ||
+               (rm && !rm_high && xlat_host_reg[x->rm] >= 8);
+    if (!rex) {
+        return true;
+    }
+    bool t1_taken = x->by_cl || (rm_high && reg && xlat_host_reg[x->reg] == XLAT_IN_ENV);
+    if (x->class != XC_MODRM || both || t1_taken) {
+        return false;
+    }
+    x->high_copy = reg_high ? HIGH_COPY_REG : HIGH_COPY_RM;
+    return true;
 }
 
 void xinsn_classify(const struct cpu *c, struct xinsn *x, bool ends)
@@ -994,7 +1004,7 @@ void xinsn_classify(const struct cpu *c, struct xinsn *x, bool ends)
     }
     bool uses_address = x->mem || x->class == XC_LEA;
     bool odd = (uses_address && (x->op.mflags & (MF_ADDR32 | MF_ADDR16 | MF_SEGCHK))) ||
-               !byte_encodable(x);
+               !bytes_encodable(x);
     if (odd &&
         (x->class == XC_MODRM || x->class == XC_LEA || x->class == XC_DIV || x->class == XC_PUSH ||
          x->class == XC_JMP_IND || x->class == XC_CALL_IND || x->class == XC_MOV_IMM)) {

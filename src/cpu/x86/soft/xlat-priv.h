@@ -51,6 +51,8 @@ enum operand_kind {
     OPERAND_DIGIT /* an opcode extension */
 };
 
+enum { HIGH_COPY_NONE, HIGH_COPY_REG, HIGH_COPY_RM };
+
 struct xinsn {
     struct op op;      /* as the interpreter wants it; ip counts from the page's start */
     uint8_t bytes[24]; /* zeroes behind it */
@@ -64,6 +66,7 @@ struct xinsn {
     uint8_t reg, rm;        /* guest registers, rm when the operand is a register */
     bool reg_byte, rm_byte; /* 8-bit register operands */
     bool reg_out, rm_out;   /* written (a superset is harmless) */
+    uint8_t high_copy;      /* HIGH_COPY_*: this operand, AH, DH or BH, goes by way of T1 */
     bool by_cl;             /* a shift by CL */
     bool keeps_flags;       /* a handler that leaves the arithmetic flags alone */
     bool mem;               /* memory operand */
@@ -75,7 +78,7 @@ struct xinsn {
     uint8_t f_read, f_write;
     uint8_t live_in, live_out;
     int16_t next, target; /* indexes of successors within the region, -1: outside or none */
-    bool head;            /* target of a backward branch: polls */
+    bool head;            /* polls: the entry, and targets of backward branches */
     bool labelled;        /* some branch goes here */
     bool falls;           /* goes on to the next instruction (in or out of the region) */
     const uint8_t *label; /* its code, writable mapping */
@@ -95,6 +98,7 @@ struct code_region {
     unsigned n;
     unsigned max;
     bool vec;        /* some instruction uses XMM registers natively */
+    uint16_t chains; /* registers that a loop loads from where they point to: lists */
     uint64_t chunks; /* of the page: bytes that were looked at */
     struct xinsn insn[XLAT_MAX_INSNS];
     int16_t at[GUEST_PAGE_SIZE]; /* index of the instruction at an offset, -1 */
@@ -152,6 +156,7 @@ struct xlat {
     size_t used;    /* of the code */
     uint8_t *table; /* units, exits, ops */
     size_t table_bytes, table_used;
+    unsigned n_lookups; /* made so far: places of c->last_entry go round */
     bool flush_pending;
     bool host_aes, host_pclmul, host_movbe, host_lzcnt, host_bmi1;
     struct unit *page[1024];   /* by host page */

@@ -131,6 +131,39 @@ static void connect(struct code_region *g)
     }
 }
 
+/* Whether control can come from behind instruction `head` to it again without a poll on the way. */
+static bool cycle_unpolled(const struct code_region *g, int head)
+{
+    int16_t stack[XLAT_MAX_INSNS];
+    bool seen[XLAT_MAX_INSNS] = {false};
+    unsigned depth = 0;
+    stack[depth++] = head;
+    while (depth > 0) {
+        const struct xinsn *x = &g->insn[stack[--depth]];
+        const int on[2] = {x->falls ? x->next : -1, x->target};
+        for (unsigned i = 0; i < 2; i++) {
+            if (on[i] == head) {
+                return true;
+            }
+            if (on[i] >= 0 && !seen[on[i]] && !g->insn[on[i]].head) {
+                seen[on[i]] = true;
+                stack[depth++] = on[i];
+            }
+        }
+    }
+    return false;
+}
+
+/* Every way round polls at least once; the entry does always. Outer loops come first, so that they
+ * leave it to the inner ones where these are on every way. */
+static void find_polls(struct code_region *g)
+{
+    g->insn[0].head = true;
+    for (unsigned i = 1; i < g->n; i++) {
+        g->insn[i].head = g->insn[i].head && cycle_unpolled(g, i);
+    }
+}
+
 static uint8_t live_after(const struct code_region *g, const struct xinsn *x)
 {
     uint8_t live = 0;
@@ -161,6 +194,28 @@ static void find_live_flags(struct code_region *g)
     }
 }
 
+/* mov reg, [reg + ...]: the next one of a list. */
+static bool is_chase(const struct xinsn *x)
+{
+    return x->class == XC_MODRM && x->map == M1 && x->opcode == 0x8b && x->mem && x->size == 8 &&
+           x->op.base == x->reg;
+}
+
+static void find_chains(struct code_region *g)
+{
+    g->chains = 0;
+    for (unsigned i = 0; i < g->n; i++) {
+        int end = is_chase(&g->insn[i]) ? (int)g->n : 0;
+        for (int k = i; k < end; k++) {
+            const struct xinsn *x = &g->insn[k];
+            if ((x->target >= 0 && x->target <= (int)i) || (x->next >= 0 && x->next <= (int)i)) {
+                g->chains |= 1u << g->insn[i].reg;
+                break;
+            }
+        }
+    }
+}
+
 bool region_collect(struct cpu *c, struct code_region *g, uint64_t page_rip, unsigned entry,
                     region_read read, void *ctx)
 {
@@ -178,8 +233,13 @@ bool region_collect(struct cpu *c, struct code_region *g, uint64_t page_rip, uns
             return false;
         }
     }
+    if (g->n == 0) {
+        return false;
+    }
     connect(g);
+    find_polls(g);
     find_live_flags(g);
+    find_chains(g);
     region_group(g);
-    return g->n > 0;
+    return true;
 }

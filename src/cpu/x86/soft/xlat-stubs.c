@@ -90,6 +90,16 @@ void e_set_gs_byte(struct emitter *e, int32_t disp, uint8_t value)
     e8(e, value);
 }
 
+void e_set_gs_dword(struct emitter *e, int32_t disp, uint32_t value)
+{
+    e8(e, 0x65);
+    e8(e, 0xc7);
+    e8(e, 0x04);
+    e8(e, 0x25);
+    e32(e, disp);
+    e32(e, value);
+}
+
 /* Flags are lost. */
 static void vec_spill(struct emitter *e)
 {
