@@ -5,6 +5,7 @@
  */
 #include "migration/vmstate.h"
 
+#include "base/log.h"
 #include "cpu/vcpu-stream.h"
 #include "devices/memory-slots.h"
 #include "devices/pci/pci.h"
@@ -345,21 +346,28 @@ static bool compare_cpus(struct machine *m, const struct godwit_stream_descripti
                             here->accelerator, lacking);
 }
 
+/* A machine that was given none may be any. */
+static bool compare_uuids(const char *there, const char *here, GError **error)
+{
+    if (!there || !here) {
+        if (there) {
+            log_warn("migration: the source's UUID is %s, and this machine was given none", there);
+        }
+        return true;
+    }
+    return g_ascii_strcasecmp(there, here) == 0 ||
+           migration_refuse(error, "UUID received is %s and local is %s", there, here);
+}
+
 static bool compare(struct machine *m, const struct godwit_stream_description *there,
                     const struct godwit_stream_description *here, bool check_uuid, GError **error)
 {
-    const char *uuid_there = there->uuid ? there->uuid : "none";
-    const char *uuid_here = here->uuid ? here->uuid : "none";
-
     if (strcmp(there->machine, here->machine) != 0) {
         return migration_refuse(error, "machine type: '%s' in the stream, '%s' here",
                                 there->machine, here->machine);
     }
-    if (check_uuid && strcmp(uuid_there, uuid_here) != 0) {
-        return migration_refuse(error, "UUID received is %s and local is %s", uuid_there,
-                                uuid_here);
-    }
-    return compare_cpus(m, there, here, error) &&
+    return (!check_uuid || compare_uuids(there->uuid, here->uuid, error)) &&
+           compare_cpus(m, there, here, error) &&
            compare_memory(there->memory, here->memory, error) &&
            compare_devices(there->devices, here->devices, error);
 }

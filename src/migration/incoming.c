@@ -23,7 +23,7 @@ struct incoming {
     struct multi_in *_Atomic multi; /* made by the thread; NULL: there are no other channels */
     GThread *thread;
     const struct record *record; /* for the main thread */
-    bool answers, loaded;
+    bool answers, loaded, checks_uuid;
     enum run_state state;
     GError *error;
     char *host, *port, *path; /* where it listens, or NULL */
@@ -67,8 +67,7 @@ static void check_on_main(void *arg)
     struct incoming *in = arg;
 
     if (vmstate_check_description(in->machine, in->record->payload, in->record->bytes,
-                                  in->mig->capability[MIGRATION_CAPABILITY_VALIDATE_UUID],
-                                  &in->error)) {
+                                  in->checks_uuid, &in->error)) {
         in->blocks = vmstate_ram_blocks(in->machine);
         expect_memory(in);
         in->loader = vmstate_loader_new(in->machine);
@@ -183,7 +182,7 @@ static bool take_head(struct incoming *in)
     if (!record_version(&record, 1, &in->error)) {
         return false;
     }
-    if (!state_take_number(&input, 4, &flags) || flags & ~(STREAM_WANTS_ANSWERS | STREAM_MULTI)) {
+    if (!state_take_number(&input, 4, &flags) || flags & ~STREAM_FLAGS) {
         return fail(in, "stream: it wants something that is not known here");
     }
     if (flags & STREAM_MULTI && !take_multi(in, &input)) {
@@ -193,6 +192,7 @@ static bool take_head(struct incoming *in)
         return fail(in, "stream: its first record has %zu bytes too many", input.left);
     }
     in->answers = flags & STREAM_WANTS_ANSWERS;
+    in->checks_uuid = flags & STREAM_CHECK_UUID;
     return !in->answers || channel_is_two_way(in->channel) ||
            fail(in, "the source waits for answers, and the channel goes one way only");
 }

@@ -10,6 +10,8 @@
 
 #define STREAM_WANTS_ANSWERS 1u /* flags of "gdwt" */
 #define STREAM_MULTI         2u /* memory goes over channels of its own (multi.h) */
+#define STREAM_CHECK_UUID    4u /* it is only for a machine with the source's UUID */
+#define STREAM_FLAGS         (STREAM_WANTS_ANSWERS | STREAM_MULTI | STREAM_CHECK_UUID)
 
 /* ---- calls of the main thread by a migration's thread */
 

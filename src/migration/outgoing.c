@@ -80,9 +80,12 @@ static void note_pass(struct outgoing *o)
 static void put_head(struct outgoing *o)
 {
     size_t start = record_begin(o->records, "gdwt", 1);
+    bool check = o->mig->capability[MIGRATION_CAPABILITY_VALIDATE_UUID];
 
     state_put_number(o->records,
-                     (o->answers ? STREAM_WANTS_ANSWERS : 0) | (o->multi ? STREAM_MULTI : 0), 4);
+                     (o->answers ? STREAM_WANTS_ANSWERS : 0) | (o->multi ? STREAM_MULTI : 0) |
+                         (check ? STREAM_CHECK_UUID : 0),
+                     4);
     if (o->multi) {
         multi_out_put_head(o->multi, o->records);
     }

@@ -384,6 +384,28 @@ class Order(Migrating):
             to.qmp.command("query-status")
         self.finish(source, to)
 
+    def test_uuid(self):
+        """validate-uuid is the source's matter: a destination that was given another UUID refuses the guest."""
+        one, other = (f"{digit * 8}-1111-4111-8111-aAaaaaaaaaaa" for digit in "12")
+        for here, there, checked, comes in ((one, other, True, False), (one, one.lower(), True, True),
+                                            (one, None, True, True), (None, other, True, True),
+                                            (one, other, False, True)):
+            with self.subTest(here=here, there=there, checked=checked):
+                source = self.side(*(("-uuid", here) if here else ()))
+                to = self.side("-incoming", f"unix:{self.path()}", *(("-uuid", there) if there else ()))
+                source.capabilities(validate_uuid=checked)
+                source.qmp.command("migrate", uri=f"unix:{self.path()}")
+                if comes:
+                    source.until_migrated()
+                    to.until_status("running")
+                else:
+                    source.until_migrated("failed")
+                    source.until_status("running")
+                    self.assertEqual(to.wait(), 1)
+                    self.assertRegex(to.errors, b"UUID received is 11111111-.* and local is 22222222-")
+                source.close()
+                to.close()
+
     def test_rubbish(self):
         """What is no stream ends the destination with status 1."""
         to = self.side("-incoming", f"unix:{self.path()}", guest=None)
