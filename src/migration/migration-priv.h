@@ -140,7 +140,7 @@ struct incoming;
 struct multi_settings {
     unsigned channels;
     enum multi_fd_compression compression;
-    unsigned zstd_level;
+    unsigned zlib_level, zstd_level;
 };
 
 struct migration_announce {

@@ -6,9 +6,9 @@
 #include "migration/multi.h"
 
 #include "base/threads.h"
+#include "migration/multi-small.h"
 #include <inttypes.h>
 #include <string.h>
-#include <zstd.h>
 
 #define ALL_PASSES UINT64_MAX /* a channel at its end has come to them */
 
@@ -20,8 +20,7 @@ struct lane {
     bool known; /* "chan" has told which one it is; under the mutex */
     unsigned index;
     uint64_t pass; /* that it has come to; under the mutex */
-    ZSTD_DCtx *zstd;
-    uint8_t *raw;
+    struct unpacker *unpacker;
 };
 
 struct multi_in {
@@ -75,34 +74,6 @@ static bool take_chan(struct lane *l, GError **error)
                                   index, m->n);
 }
 
-/* A record in small becomes what it was. */
-static bool expand(struct lane *l, struct record *record, GError **error)
-{
-    struct state_input in = {record->payload, record->bytes};
-    uint64_t bytes;
-    size_t n;
-
-    if (!record_version(record, 1, error)) {
-        return false;
-    }
-    if (!state_take_number(&in, 4, &bytes) || bytes > MULTI_RAW_BYTES) {
-        return migration_refuse(error, "stream: a record that expands to more than %u bytes",
-                                MULTI_RAW_BYTES);
-    }
-    if (!l->zstd) {
-        l->zstd = ZSTD_createDCtx();
-        l->raw = g_malloc(MULTI_RAW_BYTES);
-    }
-    n = ZSTD_decompressDCtx(l->zstd, l->raw, bytes, in.data, in.left);
-    if (ZSTD_isError(n) || n != bytes) {
-        return migration_refuse(error, "stream: a record that does not expand: %s",
-                                ZSTD_isError(n) ? ZSTD_getErrorName(n) : "it is too short");
-    }
-    record->payload = l->raw;
-    record->bytes = (uint32_t)n;
-    return true;
-}
-
 static bool read_pass(const struct record *record, uint64_t *pass, GError **error)
 {
     struct state_input in = {record->payload, record->bytes};
@@ -150,7 +121,13 @@ static bool take_record(struct lane *l, bool *end, GError **error)
     struct record record;
 
     *end = false;
-    if (!stream_in_next(&l->stream, &record, error)) {
+    if (!stream_in_begin(&l->stream, &record, error)) {
+        return false;
+    }
+    if (record_is(&record, "ram ")) {
+        return ram_in_receive(l->multi->blocks, &l->stream, &record, error);
+    }
+    if (!stream_in_rest(&l->stream, &record, error)) {
         return false;
     }
     if (record_is(&record, "fin ")) {
@@ -160,13 +137,11 @@ static bool take_record(struct lane *l, bool *end, GError **error)
     if (record_is(&record, "sync")) {
         return lane_sync(l, &record, error);
     }
-    if (record_is(&record, "ramz") && !expand(l, &record, error)) {
-        return false;
-    }
-    if (!record_is(&record, "ram ") && !record_is(&record, "ramz")) {
+    if (!unpacker_knows(&record)) {
         return migration_refuse(error, "stream: record '%s' on a channel for memory", record.kind);
     }
-    return ram_in_take(l->multi->blocks, &record, error);
+    return unpacker_expand(l->unpacker, &record, error) &&
+           ram_in_take(l->multi->blocks, &record, error);
 }
 
 /* The first failure is the one that counts: the first channel's reader is woken for it. */
@@ -243,6 +218,7 @@ bool multi_in_accept(struct multi_in *m, const GPtrArray *blocks, GError **error
         }
         g_mutex_lock(&m->mutex);
         l->multi = m;
+        l->unpacker = unpacker_new();
         l->stream.channel = l->channel = channel;
         if (m->broken) {
             channel_break(channel);
@@ -335,8 +311,7 @@ void multi_in_free(struct multi_in *m)
         }
         channel_free(l->channel);
         stream_in_finish(&l->stream);
-        ZSTD_freeDCtx(l->zstd);
-        g_free(l->raw);
+        unpacker_free(l->unpacker);
     }
     g_clear_error(&m->error);
     g_mutex_clear(&m->mutex);

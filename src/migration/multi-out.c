@@ -6,10 +6,10 @@
 #include "migration/multi.h"
 
 #include "base/threads.h"
+#include "migration/multi-small.h"
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
-#include <zstd.h>
 
 enum task { TASK_NONE, TASK_PAGES, TASK_SYNC, TASK_FINISH, TASK_QUIT };
 
@@ -23,8 +23,7 @@ struct lane {
     struct ram_pick pick;
     GByteArray *head;
     uint8_t *pages;
-    ZSTD_CCtx *zstd;
-    uint8_t *raw, *small; /* before and after compression */
+    struct packer *packer; /* NULL: pages go as they are */
 };
 
 struct multi_out {
@@ -44,29 +43,12 @@ struct multi_out {
 
 /* ---- a channel's thread */
 
-static bool send_small(struct lane *l, size_t page_bytes, GError **error)
-{
-    size_t raw = l->head->len + page_bytes, n;
-
-    memcpy(l->raw, l->head->data, l->head->len);
-    memcpy(l->raw + l->head->len, l->pages, page_bytes);
-    n = ZSTD_compressCCtx(l->zstd, l->small, ZSTD_compressBound(MULTI_RAW_BYTES), l->raw, raw,
-                          (int)l->multi->settings.zstd_level);
-    if (ZSTD_isError(n)) {
-        g_set_error(error, MIGRATION_ERROR, 0, "zstd: %s", ZSTD_getErrorName(n));
-        return false;
-    }
-    g_byte_array_set_size(l->head, 0);
-    state_put_number(l->head, raw, 4);
-    return stream_out_record(&l->stream, "ramz", l->head, l->small, n, error);
-}
-
 static bool send_pages(struct lane *l, GError **error)
 {
     size_t bytes = ram_pick_copy(&l->pick, l->head, l->pages, l->multi->numbers);
 
-    return l->zstd ? send_small(l, bytes, error)
-                   : stream_out_record(&l->stream, "ram ", l->head, l->pages, bytes, error);
+    return l->packer ? packer_send(l->packer, &l->stream, l->head, l->pages, bytes, error)
+                     : stream_out_record(&l->stream, "ram ", l->head, l->pages, bytes, error);
 }
 
 static bool send_sync(struct stream_out *stream, uint64_t pass, GError **error)
@@ -264,11 +246,6 @@ struct multi_out *multi_out_new(const struct channel *first, const struct multi_
         l->index = i;
         l->head = g_byte_array_new();
         l->pages = g_malloc((size_t)RAM_PICK_PAGES * GUEST_PAGE_SIZE);
-        if (settings->compression == MULTI_FD_COMPRESSION_ZSTD) {
-            l->zstd = ZSTD_createCCtx();
-            l->raw = g_malloc(MULTI_RAW_BYTES);
-            l->small = g_malloc(ZSTD_compressBound(MULTI_RAW_BYTES));
-        }
     }
     return m;
 }
@@ -295,12 +272,24 @@ static bool lane_open(struct lane *l, GError **error)
     return ok;
 }
 
+static bool lane_pack(struct lane *l, GError **error)
+{
+    GError *why = NULL;
+
+    l->packer = packer_new(&l->multi->settings, &why);
+    if (why) {
+        g_propagate_error(error, why);
+    }
+    return !why;
+}
+
 bool multi_out_connect(struct multi_out *m, GError **error)
 {
     for (unsigned i = 0; i < m->n; i++) {
         struct lane *l = &m->lane[i];
 
-        if (!lane_open(l, error) || !channel_connect(l->channel, error) || !send_chan(l, error)) {
+        if (!lane_pack(l, error) || !lane_open(l, error) || !channel_connect(l->channel, error) ||
+            !send_chan(l, error)) {
             g_prefix_error(error, "channel %u of %u: ", i + 1, m->n);
             return false;
         }
@@ -324,9 +313,7 @@ static void lane_finish(struct lane *l)
     channel_free(l->channel);
     g_byte_array_unref(l->head);
     g_free(l->pages);
-    g_free(l->raw);
-    g_free(l->small);
-    ZSTD_freeCCtx(l->zstd);
+    packer_free(l->packer);
 }
 
 void multi_out_free(struct multi_out *m)

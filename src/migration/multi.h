@@ -6,9 +6,8 @@
  *   flags, number of channels (32 bits), an identifier (16 bytes)
  *
  * The others are connected to the same place when the description was sent. Each is a stream of its
- * own: "chan" (the identifier, and the channel's number in 32 bits), then "ram " and "ramz"
- * records, and "fin ". "ramz" is a "ram " record in small: the bytes of its payload (32 bits), and
- * these as a zstd frame.
+ * own: "chan" (the identifier, and the channel's number in 32 bits), then "ram " records or such in
+ * small (multi-small.h), and "fin ".
  *
  * A page is on one channel in this pass and on another in the next, and must come in that order. So
  * after each pass all channels, the first too, have a record "sync" with the number of the pass,
@@ -20,7 +19,8 @@
 #include "migration/migration-priv.h"
 
 #define MULTI_ID_BYTES  16u
-#define MULTI_RAW_BYTES (8u + RAM_PICK_PAGES * (16u + GUEST_PAGE_SIZE)) /* of "ramz", at most */
+/* Of the payload of a record of memory, at most. */
+#define MULTI_RAW_BYTES (8u + RAM_PICK_PAGES * (16u + GUEST_PAGE_SIZE))
 
 /* ---- out; the migration's thread, but for what is said */
 

@@ -9,6 +9,7 @@
 #define ANNOUNCE_MAX_MS     100000u
 #define ANNOUNCE_MAX_ROUNDS 1000u
 #define ANNOUNCE_MAX_STEP   10000u
+#define ZLIB_MAX_LEVEL      9u
 #define ZSTD_MAX_LEVEL      20u
 
 void parameters_init(struct migration *mig)
@@ -21,7 +22,7 @@ void parameters_init(struct migration *mig)
     mig->throttle_trigger = 50;
     mig->announce =
         (struct migration_announce){.initial_ms = 50, .max_ms = 550, .rounds = 5, .step_ms = 100};
-    mig->multi = (struct multi_settings){.channels = 2, .zstd_level = 1};
+    mig->multi = (struct multi_settings){.channels = 2, .zlib_level = 1, .zstd_level = 1};
 }
 
 bool migration_set_capabilities(struct machine *m,
@@ -80,6 +81,8 @@ static bool check_multi(const struct migrate_set_parameters *p, GError **error)
 {
     return in_range(p->has_multifd_channels, p->multifd_channels, 1, UINT8_MAX, "multifd_channels",
                     "1 and 255", error) &&
+           in_range(p->has_multifd_zlib_level, p->multifd_zlib_level, 0, ZLIB_MAX_LEVEL,
+                    "multifd_zlib_level", "0 and 9", error) &&
            in_range(p->has_multifd_zstd_level, p->multifd_zstd_level, 0, ZSTD_MAX_LEVEL,
                     "multifd_zstd_level", "0 and 20", error);
 }
@@ -137,6 +140,7 @@ static void set_multi(struct multi_settings *s, const struct migrate_set_paramet
 {
     s->channels = p->has_multifd_channels ? p->multifd_channels : s->channels;
     s->compression = p->has_multifd_compression ? p->multifd_compression : s->compression;
+    s->zlib_level = p->has_multifd_zlib_level ? p->multifd_zlib_level : s->zlib_level;
     s->zstd_level = p->has_multifd_zstd_level ? p->multifd_zstd_level : s->zstd_level;
 }
 
@@ -191,9 +195,11 @@ struct migration_parameters *migration_query_parameters(struct machine *m)
     p->announce_max = mig->announce.max_ms;
     p->announce_rounds = mig->announce.rounds;
     p->announce_step = mig->announce.step_ms;
-    p->has_multifd_channels = p->has_multifd_compression = p->has_multifd_zstd_level = true;
+    p->has_multifd_channels = p->has_multifd_compression = true;
+    p->has_multifd_zlib_level = p->has_multifd_zstd_level = true;
     p->multifd_channels = mig->multi.channels;
     p->multifd_compression = mig->multi.compression;
+    p->multifd_zlib_level = (uint8_t)mig->multi.zlib_level;
     p->multifd_zstd_level = mig->multi.zstd_level;
     p->tls_creds = g_strdup("");
     p->tls_hostname = g_strdup("");
