@@ -19,7 +19,6 @@ GQuark chardev_error_quark(void);
  * not cost a system call and a wake-up of the reader for each.
  */
 #define STREAM_GATHER_US   500
-#define STREAM_HELD_BYTES  1024
 
 struct stream {
     struct chardev chr; /* first */
@@ -27,17 +26,9 @@ struct stream {
     bool out_socket;    /* written with MSG_DONTWAIT */
     bool out_blocking;  /* O_NONBLOCK could not be had: small pieces, only when poll() allows */
     bool full;          /* a writer was turned away and waits for writable() */
-    bool eager;         /* read even while the front end has no room, for the filter's sake ... */
-    bool drop;          /* ... and then drop what does not fit into `held` */
-    GByteArray *held;   /* input that waits for the front end; eager only */
     GByteArray *queue;
     guint queue_start; /* bytes of it already written */
     GSource *in_watch, *out_watch, *gather;
-    const struct chardev_mux_ops *mux_ops; /* NULL: nobody shares it */
-    bool escaped;                          /* the escape key was the last */
-    /* Bytes from the input before the front end gets them; may filter in place, returns the new
-     * length. NULL: none. */
-    size_t (*filter)(struct stream *, uint8_t *buf, size_t length);
     /* The input ended or the output broke; the descriptors are still open. NULL: just stop. */
     void (*hung_up)(struct stream *);
 };
@@ -52,9 +43,8 @@ size_t stream_write(struct chardev *chr, const uint8_t *buf, size_t length);
 void stream_accept_input(struct chardev *chr);
 void stream_flush(struct chardev *chr);
 void stream_push(struct chardev *chr);
-/* mux.c: Ctrl-A is the escape key from now on. drop: what does not fit is lost, rather than waits.
- */
-void stream_set_mux(struct stream *s, bool drop);
+/* mux.c: a mux over base, which becomes its own and gets another id. */
+struct chardev *chardev_mux_new(const char *id, struct chardev *base);
 
 /* For back ends: what the front end can take, and delivery to it. */
 int chardev_can_receive(struct chardev *chr);

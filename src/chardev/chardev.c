@@ -50,15 +50,29 @@ void chardev_free(struct chardev *chr)
 
 bool chardev_attach(struct chardev *chr, const struct chardev_frontend *frontend)
 {
-    if (frontend && chr->frontend) {
+    if (chr->ops->attach) {
+        bool ok = chr->ops->attach(chr, frontend);
+
+        chr->frontend_open = chr->frontend;
+        return ok;
+    }
+    if (chr->frontend) {
         return false;
     }
     chr->frontend = frontend;
-    chr->frontend_open = frontend;
-    if (frontend) {
-        chardev_accept_input(chr);
-    }
+    chr->frontend_open = true;
+    chardev_accept_input(chr);
     return true;
+}
+
+void chardev_detach(struct chardev *chr, const struct chardev_frontend *frontend)
+{
+    if (chr->ops->detach) {
+        chr->ops->detach(chr, frontend);
+    } else if (chr->frontend == frontend) {
+        chr->frontend = NULL;
+    }
+    chr->frontend_open = chr->frontend;
 }
 
 bool chardev_move_frontend(struct chardev *from, struct chardev *to)
@@ -69,7 +83,7 @@ bool chardev_move_frontend(struct chardev *from, struct chardev *to)
         return false;
     }
     if (frontend) {
-        chardev_attach(from, NULL);
+        chardev_detach(from, frontend);
         frontend->changed(frontend->opaque, to);
         chardev_attach(to, frontend);
     }
@@ -207,28 +221,10 @@ static bool open_log(struct chardev *chr, struct chardev_options *o, GError **er
     return chr->log_fd >= 0;
 }
 
-/* mux=on, but for stdio, which has seen to it. */
-static bool make_mux(struct chardev *chr, struct chardev_options *o, GError **error)
-{
-    bool mux = false;
-
-    if (!chardev_option_bool(o, "mux", &mux, error)) {
-        return false;
-    }
-    if (mux && !chardev_can_mux(chr)) {
-        g_set_error(error, CHARDEV_ERROR, 0, "mux=on: back end '%s' has no input to share",
-                    o->type);
-        return false;
-    }
-    if (mux) {
-        stream_set_mux((struct stream *)chr, false);
-    }
-    return true;
-}
-
 struct chardev *chardev_make(struct chardev_options *o, struct loop *loop, GError **error)
 {
     struct chardev *chr = NULL;
+    bool mux;
 
     for (unsigned i = 0; i < G_N_ELEMENTS(makers); i++) {
         if (strcmp(makers[i].type, o->type) != 0) {
@@ -240,11 +236,13 @@ struct chardev *chardev_make(struct chardev_options *o, struct loop *loop, GErro
             return NULL;
         }
         chr = makers[i].make(o, loop, error);
-        if (chr && (!make_mux(chr, o, error) || !open_log(chr, o, error) ||
+        /* stdio has taken mux=, and says so */
+        mux = chr && chr->muxed;
+        if (chr && (!chardev_option_bool(o, "mux", &mux, error) || !open_log(chr, o, error) ||
                     !chardev_options_all_taken(o, error))) {
             g_clear_pointer(&chr, chardev_free);
         }
-        return chr;
+        return chr && mux ? chardev_mux_new(o->id, chr) : chr;
     }
     g_set_error(error, CHARDEV_ERROR, 0,
                 "there is no back end '%s', use file, null, pipe, pty, ringbuf, socket or stdio",
@@ -305,10 +303,7 @@ struct chardev *chardev_new(const char *id, const char *spec, struct loop *loop,
     if (g_str_has_prefix(text, "unix:") || g_str_has_prefix(text, "tcp:") ||
         g_str_has_prefix(text, "fd:")) {
         chr = chardev_new_address(id, text, loop, error);
-        if (chr && mux) {
-            stream_set_mux((struct stream *)chr, false);
-        }
-        return chr;
+        return chr && mux ? chardev_mux_new(id, chr) : chr;
     }
     if (g_str_has_prefix(text, "file:") || g_str_has_prefix(text, "pipe:")) {
         o = chardev_options_new("");

@@ -1,9 +1,9 @@
 /*
  * Character devices: where a serial port, debug console or monitor gets and puts its bytes.
  *
- * A back end (stdio, socket, file, null, ...) has at most one front end (the device). All calls are
- * on the thread of the loop that the chardev was made with (the main loop, machine lock held),
- * except where said otherwise.
+ * A back end (stdio, socket, file, null, ...) has at most one front end (the device), but for a
+ * mux, which stands between a back end and several. All calls are on the thread of the loop that
+ * the chardev was made with (the main loop, machine lock held), except where said otherwise.
  */
 #ifndef CHARDEV_CHARDEV_H
 #define CHARDEV_CHARDEV_H
@@ -16,7 +16,13 @@
 struct chardev;
 struct chardev_backend; /* the schema's */
 
-enum chardev_event { CHARDEV_OPENED, CHARDEV_CLOSED, CHARDEV_BREAK };
+enum chardev_event {
+    CHARDEV_OPENED,
+    CHARDEV_CLOSED,
+    CHARDEV_BREAK,
+    CHARDEV_MUX_IN,  /* of several front ends this is the one that gets the input now */
+    CHARDEV_MUX_OUT, /* it is not any more */
+};
 
 struct chardev_frontend {
     /* How many bytes the front end can take now; chardev_accept_input() when that grows from 0. */
@@ -27,6 +33,9 @@ struct chardev_frontend {
     void (*writable)(void *opaque);
     /* It has another back end from now on (chardev-change). NULL: it can't have. */
     void (*changed)(void *opaque, struct chardev *chr);
+    /* Where several share a chardev: the input goes to another one at first, and this one comes
+     * before it. */
+    bool behind;
     void *opaque;
 };
 
@@ -40,6 +49,9 @@ struct chardev_ops {
     void (*push)(struct chardev *);  /* write out what the host takes now, without waiting */
     void (*flush)(struct chardev *); /* wait until queued output is written, at most a second */
     void (*finish)(struct chardev *);
+    /* Of a chardev with several front ends; NULL: there is one. */
+    bool (*attach)(struct chardev *, const struct chardev_frontend *);
+    void (*detach)(struct chardev *, const struct chardev_frontend *);
 };
 
 struct chardev {
@@ -47,9 +59,11 @@ struct chardev {
     char *id;       /* label in query-chardev */
     char *filename; /* description in query-chardev: "unix:/tmp/x,server=on", "stdio", "null" */
     struct loop *loop;
-    const struct chardev_frontend *frontend; /* NULL: none */
+    const struct chardev_frontend *frontend; /* NULL: none; of several, whose turn it is */
     bool frontend_open;
     int log_fd;     /* gets a copy of the output; -1: none */
+    bool muxed;     /* there is to be a mux over it */
+    bool typed;     /* what comes in is typed: too much of it may be lost */
     bool connected; /* somebody is at the other end, as far as one can tell */
 };
 
@@ -74,24 +88,22 @@ const char **chardev_kinds(void);
 bool chardev_is_ringbuf(const struct chardev *chr);
 GByteArray *chardev_ringbuf_read(struct chardev *chr, uint64_t bytes);
 
-/* false when it already has a front end. frontend NULL detaches. */
+/* false when it already has as many front ends as it can. */
 bool chardev_attach(struct chardev *chr, const struct chardev_frontend *frontend);
+void chardev_detach(struct chardev *chr, const struct chardev_frontend *frontend);
 size_t chardev_write(struct chardev *chr, const uint8_t *buf, size_t length);
 void chardev_accept_input(struct chardev *chr);
 /* Output is gathered for half a millisecond; this sends it on its way now, without waiting. */
 void chardev_push(struct chardev *chr);
 
-/* With mux=on Ctrl-A is the escape character (Ctrl-A x: end, h: help, c: switch to the monitor, b:
- * break, Ctrl-A Ctrl-A: a literal one). A terminal goes to raw mode and is restored by
- * terminal_restore(), which is also safe in a signal handler and at exit. */
-struct chardev_mux_ops {
-    void (*quit)(void *opaque);    /* Ctrl-A x */
-    void (*monitor)(void *opaque); /* Ctrl-A c; NULL: a line that says there is none */
-    void *opaque;
-};
-/* Whether it is of a kind that can. */
-bool chardev_can_mux(const struct chardev *chr);
-void chardev_set_mux(struct chardev *chr, const struct chardev_mux_ops *ops);
+/* With mux=on a chardev has up to four front ends, and Ctrl-A is the escape character (Ctrl-A x:
+ * end, h: help, c: the next front end's turn, b: break, t: timestamps, Ctrl-A Ctrl-A: a literal
+ * one). A terminal goes to raw mode and is restored by terminal_restore(), which is also safe in a
+ * signal handler and at exit. */
+/* The back end below a mux, whose it is; NULL: chr is none. */
+struct chardev *chardev_mux_base(const struct chardev *chr);
+/* What Ctrl-A x does. */
+void chardev_mux_on_quit(struct chardev *mux, void (*quit)(void *opaque), void *opaque);
 void terminal_restore(void);
 
 #endif

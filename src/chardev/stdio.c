@@ -77,9 +77,8 @@ struct chardev *chardev_stdio_new(struct chardev_options *o, struct loop *loop, 
     }
     d = (struct stdio *)chardev_alloc(&stdio_ops, o->id, loop);
     stream_init(&d->stream);
-    if (mux) { /* a typist's surplus may be lost; what comes from a file or pipe waits */
-        stream_set_mux(&d->stream, isatty(STDIN_FILENO));
-    }
+    d->stream.chr.muxed = mux;
+    d->stream.chr.typed = isatty(STDIN_FILENO);
     terminal_raw(STDIN_FILENO, signals);
     stdio_open_output(d);
     return &d->stream.chr;

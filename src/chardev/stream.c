@@ -163,40 +163,6 @@ void stream_flush(struct chardev *chr)
 
 /* ---- input */
 
-/* How much may be read now. */
-static size_t stream_room(struct stream *s)
-{
-    if (!s->eager) {
-        return (size_t)chardev_can_receive(&s->chr);
-    }
-    return s->drop ? READ_BYTES : STREAM_HELD_BYTES - s->held->len;
-}
-
-static void stream_deliver_held(struct stream *s)
-{
-    guint n = MIN((guint)chardev_can_receive(&s->chr), s->held->len);
-    g_autofree uint8_t *copy = NULL;
-
-    if (n) {
-        copy = g_memdup2(s->held->data, n); /* the front end may come back for more meanwhile */
-        g_byte_array_remove_range(s->held, 0, n);
-        chardev_deliver(&s->chr, copy, n);
-    }
-}
-
-static void stream_deliver(struct stream *s, uint8_t *buf, size_t length)
-{
-    if (s->filter) {
-        length = s->filter(s, buf, length);
-    }
-    if (s->eager) {
-        g_byte_array_append(s->held, buf, MIN((guint)length, STREAM_HELD_BYTES - s->held->len));
-        stream_deliver_held(s);
-    } else {
-        chardev_deliver(&s->chr, buf, length);
-    }
-}
-
 static void stream_input_ended(struct stream *s)
 {
     s->in_watch = NULL;
@@ -212,7 +178,7 @@ static bool stream_in_ready(int fd, GIOCondition condition, void *arg)
 {
     struct stream *s = arg;
     uint8_t buf[READ_BYTES];
-    size_t room = stream_room(s);
+    size_t room = (size_t)chardev_can_receive(&s->chr);
     ssize_t n;
 
     if (room == 0) {
@@ -227,7 +193,7 @@ static bool stream_in_ready(int fd, GIOCondition condition, void *arg)
         stream_input_ended(s);
         return false;
     }
-    stream_deliver(s, buf, (size_t)n);
+    chardev_deliver(&s->chr, buf, (size_t)n);
     return s->in_watch != NULL;
 }
 
@@ -235,10 +201,7 @@ void stream_accept_input(struct chardev *chr)
 {
     struct stream *s = (struct stream *)chr;
 
-    if (s->held->len) {
-        stream_deliver_held(s);
-    }
-    if (s->in_fd >= 0 && !s->in_watch && stream_room(s) > 0) {
+    if (s->in_fd >= 0 && !s->in_watch && chardev_can_receive(chr) > 0) {
         s->in_watch =
             loop_watch_fd(chr->loop, s->in_fd, G_IO_IN | G_IO_HUP | G_IO_ERR, stream_in_ready, s);
     }
@@ -251,7 +214,6 @@ void stream_init(struct stream *s)
     s->in_fd = -1;
     s->out_fd = -1;
     s->queue = g_byte_array_new();
-    s->held = g_byte_array_new();
     s->gather = g_source_new(&gather_funcs, sizeof(GSource));
     g_source_set_callback(s->gather, gather_done, s, NULL);
     g_source_attach(s->gather, s->chr.loop->context);
@@ -289,5 +251,4 @@ void stream_finish(struct stream *s)
     g_source_destroy(s->gather);
     g_source_unref(s->gather);
     g_byte_array_unref(s->queue);
-    g_byte_array_unref(s->held);
 }

@@ -14,35 +14,28 @@
 
 /* ---------------------------------------------------------------- chardevs */
 
-struct mux {
-    struct chardev_mux_ops ops;
-    struct machine *m;
-    struct console *console;
-};
-
-static void mux_quit(void *opaque)
+static void quit_by_key(void *m)
 {
-    struct mux *mux = opaque;
-    machine_request_shutdown(mux->m, SHUTDOWN_CAUSE_HOST_UI, "Ctrl-A x");
+    machine_request_shutdown(m, SHUTDOWN_CAUSE_HOST_UI, "Ctrl-A x");
 }
 
-static void mux_monitor(void *opaque)
+static void keep_chardev(struct machine *m, struct chardev *chr)
 {
-    struct mux *mux = opaque;
-    console_toggle(mux->console);
+    g_ptr_array_add(m->chardevs, chr);
+    if (chardev_mux_base(chr)) {
+        chardev_mux_on_quit(chr, quit_by_key, m);
+    }
 }
 
 void assembly_init(struct assembly *a, const struct options *options)
 {
     a->options = options;
     a->consoles = g_ptr_array_new_with_free_func((GDestroyNotify)console_free);
-    a->muxes = g_ptr_array_new_with_free_func(g_free);
 }
 
 void assembly_finish(struct assembly *a)
 {
     g_ptr_array_unref(a->consoles);
-    g_ptr_array_unref(a->muxes);
 }
 
 static struct chardev *env_find_chardev(struct device_env *env, const char *id)
@@ -102,24 +95,19 @@ static bool add_chardevs(struct machine *m, const struct options *o, GError **er
             g_prefix_error(error, "%s: ", option->given);
             return false;
         }
-        g_ptr_array_add(m->chardevs, chr);
+        keep_chardev(m, chr);
     }
     return true;
 }
 
-/* Gives a multiplexed line its Ctrl-A x and Ctrl-A c. */
-static bool add_mux(struct machine *m, struct assembly *a, struct chardev *chr, GError **error)
+static bool add_console(struct machine *m, struct assembly *a, struct chardev *chr, GError **error)
 {
-    struct console *console = console_new(m, chr, true, error);
-    struct mux *mux = g_new0(struct mux, 1);
+    struct console *console = chr ? console_new(m, chr, error) : NULL;
 
-    g_ptr_array_add(a->consoles, console);
-    g_ptr_array_add(a->muxes, mux);
-    mux->m = m;
-    mux->console = console;
-    mux->ops = (struct chardev_mux_ops){.quit = mux_quit, .monitor = mux_monitor, .opaque = mux};
-    chardev_set_mux(chr, &mux->ops);
-    return true;
+    if (console) {
+        g_ptr_array_add(a->consoles, console);
+    }
+    return console != NULL;
 }
 
 /* The chardev that a -serial, -debugcon or -monitor names: "chardev:ID" or one made for it. */
@@ -135,12 +123,9 @@ static struct chardev *chardev_for(struct machine *m, struct assembly *a, const 
     }
     struct chardev *chr = chardev_new(id, spec, m->loop, error);
     if (chr) {
-        g_ptr_array_add(m->chardevs, chr);
-        if (g_str_has_prefix(spec, "mon:") && chardev_can_mux(chr)) {
-            add_mux(m, a, chr, error);
-        }
+        keep_chardev(m, chr);
     }
-    return chr;
+    return chr && (!g_str_has_prefix(spec, "mon:") || add_console(m, a, chr, error)) ? chr : NULL;
 }
 
 /* ---------------------------------------------------------------- block nodes */
@@ -352,28 +337,6 @@ static bool add_ide_drives(struct machine *m, GError **error)
     return true;
 }
 
-/* mux=on: the device and the human monitor take turns. */
-static bool chardev_is_mux(const struct options *o, const char *id)
-{
-    const struct option_text *option = chardev_option_find(o, id);
-    struct params *p = option ? params_parse(option->text, "backend", NULL) : NULL;
-    bool mux = false;
-    bool is_mux = p && params_take_bool(p, "mux", &mux, NULL) && mux;
-
-    params_free(p);
-    return is_mux;
-}
-
-static bool add_console(struct machine *m, struct assembly *a, struct chardev *chr, GError **error)
-{
-    struct console *console = chr ? console_new(m, chr, false, error) : NULL;
-
-    if (console) {
-        g_ptr_array_add(a->consoles, console);
-    }
-    return console != NULL;
-}
-
 /* -monitor and -mon mode=readline. A "-monitor mon:stdio" or "stdio" beside "-serial mon:stdio" is
  * the one behind Ctrl-A c. */
 static bool add_consoles(struct machine *m, struct assembly *a, GError **error)
@@ -383,8 +346,14 @@ static bool add_consoles(struct machine *m, struct assembly *a, GError **error)
 
     if (spec && strcmp(spec, "none") != 0) {
         struct chardev *chr = machine_chardev(m, "serial0");
-        bool behind = strcmp(spec, "mon:stdio") == 0 && chr && strcmp(chr->ops->name, "stdio") == 0;
-        if (!behind && !add_console(m, a, chardev_for(m, a, "monitor", spec, error), error)) {
+        const struct chardev *base = chr ? chardev_mux_base(chr) : NULL;
+        bool mux = g_str_has_prefix(spec, "mon:");
+        bool behind =
+            strcmp(spec, "mon:stdio") == 0 && base && strcmp(base->ops->name, "stdio") == 0;
+        if (!behind) {
+            chr = chardev_for(m, a, "monitor", spec, error);
+        }
+        if (!behind && !(mux ? chr != NULL : add_console(m, a, chr, error))) {
             g_prefix_error(error, "-monitor %s: ", spec);
             return false;
         }
@@ -400,8 +369,7 @@ static bool add_consoles(struct machine *m, struct assembly *a, GError **error)
                         option->spec);
             return false;
         }
-        bool shared = chardev_is_mux(o, option->spec);
-        if (!(shared ? add_mux(m, a, chr, error) : add_console(m, a, chr, error))) {
+        if (!add_console(m, a, chr, error)) {
             g_prefix_error(error, "%s: ", option->given);
             return false;
         }

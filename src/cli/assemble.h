@@ -9,7 +9,6 @@
 struct assembly {
     const struct options *options;
     GPtrArray *consoles; /* struct console */
-    GPtrArray *muxes;    /* struct chardev_mux_ops */
 };
 
 void assembly_init(struct assembly *a, const struct options *options);

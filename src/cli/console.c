@@ -16,7 +16,7 @@ struct console {
     struct machine *m;
     struct chardev *chr;
     struct chardev_frontend frontend;
-    const struct chardev_frontend *guest; /* whose turn it is when not ours; shared only */
+    bool listening; /* the input is ours; always so unless others share the chardev */
     GString *line;
     bool last_was_cr;
     bool greeted;
@@ -111,14 +111,29 @@ static void console_event(void *opaque, enum chardev_event event)
 {
     struct console *c = opaque;
 
-    if (event == CHARDEV_OPENED) {
+    switch (event) {
+    case CHARDEV_OPENED:
         c->greeted = false;
         g_string_truncate(c->line, 0);
+        if (c->listening) {
+            greet(c);
+        }
+        break;
+    case CHARDEV_MUX_IN:
+        c->listening = true;
+        say(c, c->greeted ? "\r\n" : "");
         greet(c);
+        break;
+    case CHARDEV_MUX_OUT:
+        c->listening = false;
+        say(c, "\r\n");
+        break;
+    default:
+        break;
     }
 }
 
-struct console *console_new(struct machine *m, struct chardev *chr, bool shared, GError **error)
+struct console *console_new(struct machine *m, struct chardev *chr, GError **error)
 {
     struct console *c = g_new0(struct console, 1);
 
@@ -128,15 +143,17 @@ struct console *console_new(struct machine *m, struct chardev *chr, bool shared,
     c->frontend = (struct chardev_frontend){
         .can_receive = console_can_receive,
         .receive = console_receive,
-        .event = shared ? NULL : console_event,
+        .event = console_event,
+        .behind = true,
         .opaque = c,
     };
-    if (!shared && !chardev_attach(chr, &c->frontend)) {
+    if (!chardev_attach(chr, &c->frontend)) {
         g_set_error(error, CLI_ERROR, 0, "chardev '%s' is in use", chr->id);
         console_free(c);
         return NULL;
     }
-    if (!shared) {
+    if (!chardev_mux_base(chr)) {
+        c->listening = true;
         greet(c); /* lost when nobody is connected yet: then CHARDEV_OPENED comes */
     }
     return c;
@@ -147,23 +164,5 @@ void console_free(struct console *c)
     if (c) {
         g_string_free(c->line, TRUE);
         g_free(c);
-    }
-}
-
-void console_toggle(struct console *c)
-{
-    bool ours = c->chr->frontend == &c->frontend;
-    const struct chardev_frontend *next = ours ? c->guest : &c->frontend;
-
-    if (!ours) {
-        c->guest = c->chr->frontend;
-    }
-    chardev_attach(c->chr, NULL);
-    if (next) {
-        chardev_attach(c->chr, next);
-    }
-    say(c, "\r\n");
-    if (!ours) {
-        greet(c);
     }
 }

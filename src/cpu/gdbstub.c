@@ -352,7 +352,7 @@ void gdbstub_free(struct gdbstub *stub)
         return;
     }
     if (stub->chr) {
-        chardev_attach(stub->chr, NULL);
+        chardev_detach(stub->chr, &stub->frontend);
         drop_points(stub);
     }
     g_byte_array_unref(stub->out);

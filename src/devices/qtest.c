@@ -624,7 +624,7 @@ void qtest_stop(struct device_env *env)
     env->qtest = NULL;
     qtest_forget(q);
     if (q->chr) {
-        chardev_attach(q->chr, NULL);
+        chardev_detach(q->chr, &q->frontend);
     }
     if (q->log != stderr) {
         fclose(q->log);

@@ -32,7 +32,12 @@ struct chardev_info_list *qmp_query_chardev(struct qmp_call *call, GError **errp
     for (guint i = 0; i < chardevs->len; i++) {
         const struct chardev *chr = chardevs->pdata[i];
 
+        const struct chardev *base = chardev_mux_base(chr);
+
         append_info(list, chr->id, chr->filename, chr->frontend_open);
+        if (base) {
+            append_info(list, base->id, base->filename, base->frontend_open);
+        }
     }
     monitor_foreach_endpoint(call->mon, append_endpoint, list);
     return list;
@@ -215,6 +220,10 @@ struct chardev_return *qmp_chardev_change(struct qmp_call *call,
 
     if (!old) {
         g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Chardev '%s' does not exist", arg->id);
+        return NULL;
+    }
+    if (chardev_mux_base(old)) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Mux device hotswap not supported yet");
         return NULL;
     }
     if (old->frontend && !old->frontend->changed) {

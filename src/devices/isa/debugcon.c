@@ -90,7 +90,7 @@ static void debugcon_unrealize(struct device *dev)
 
     address_space_unmap(dev->env->io, &d->region);
     if (d->attached) {
-        chardev_attach(d->cfg.chr, NULL);
+        chardev_detach(d->cfg.chr, &d->frontend);
     }
     g_byte_array_unref(d->backlog);
 }

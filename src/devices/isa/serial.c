@@ -580,7 +580,7 @@ static void serial_unrealize(struct device *dev)
     address_space_unmap(dev->env->io, &u->region);
     vtimer_cancel(&u->timer);
     if (u->attached) {
-        chardev_attach(u->cfg.chr, NULL);
+        chardev_detach(u->cfg.chr, &u->frontend);
         u->attached = false;
     }
 }

@@ -83,7 +83,7 @@ static void front_event(void *opaque, enum chardev_event event)
 {
     struct port_device *d = opaque;
 
-    if (d->serial && !is_console(d) && event != CHARDEV_BREAK) {
+    if (d->serial && !is_console(d) && (event == CHARDEV_OPENED || event == CHARDEV_CLOSED)) {
         virtio_port_set_connected(d->serial, d->number, event == CHARDEV_OPENED);
     }
 }
@@ -153,7 +153,7 @@ static void port_unrealize(struct device *dev)
     struct port_device *d = (struct port_device *)dev;
 
     if (d->attached) {
-        chardev_attach(d->cfg.chardev, NULL);
+        chardev_detach(d->cfg.chardev, &d->frontend);
     }
     if (d->serial) {
         virtio_port_remove(d->serial, d->number);
