@@ -168,6 +168,17 @@ struct block_child *block_child_attach(struct block_backend *backend, struct blo
 char *block_node_device(const struct block_node *node);
 /* What opens a path of the host's: host_device, or file, also where there is nothing yet. */
 enum blockdev_driver block_driver_for_path(const char *path);
+/* ---- filename.c: names of files, with a protocol or as paths */
+
+bool block_filename_is_path(const char *name);
+/* The options of the name's node: key, value, key, ..., to be freed. NULL and *error. */
+GPtrArray *block_filename_options(const char *name, GError **error);
+struct blockdev_options *block_options_of_filename(const char *name, GError **error);
+/* Adds key=value to key=value text. */
+void block_option_add(GString *text, const char *key, const char *value);
+
+/* ---- graph.c */
+
 /* Closes the node if nothing uses it. */
 void block_node_unref(struct block_node *node);
 /* Has the permissions of the node's children follow its own. */

@@ -7,7 +7,7 @@
  * With snapshot=on the drive writes into a temporary qcow2 image on top, which nobody else sees and
  * which goes with the process.
  *
- * Left out, with an error that says so: copy-on-read, remote images.
+ * Left out, with an error that says so: copy-on-read.
  */
 #include "block/block-priv.h"
 #include "block/create.h"
@@ -135,17 +135,6 @@ static bool check_id(struct block_graph *graph, const struct drive *d, GError **
 
 /* ---- the image */
 
-static void add_option(GString *out, const char *key, const char *value)
-{
-    g_string_append_printf(out, "%s%s=", out->len ? "," : "", key);
-    for (const char *c = value; *c; c++) {
-        g_string_append_len(out, ",,", *c == ',' ? 2 : 0);
-        if (*c != ',') {
-            g_string_append_c(out, *c);
-        }
-    }
-}
-
 /* cache=MODE: what it means for nodes and back end. */
 static bool cache_mode(const char *mode, bool *direct, bool *no_flush, bool *writethrough,
                        GError **error)
@@ -188,31 +177,9 @@ static bool add_cache(struct params *p, GString *out, bool *writethrough, GError
         return false;
     }
     *writethrough = !writeback;
-    add_option(out, "cache.direct", direct ? "on" : "off");
-    add_option(out, "cache.no-flush", no_flush ? "on" : "off");
+    block_option_add(out, "cache.direct", direct ? "on" : "off");
+    block_option_add(out, "cache.no-flush", no_flush ? "on" : "off");
     return true;
-}
-
-#define NULL_URI "null-co://"
-
-/* The path that file= names, without "file:"; empty for NULL_URI. Other protocols are errors. */
-static const char *local_path(const char *file, GError **error)
-{
-    size_t n = strspn(file, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.");
-
-    if (n == 0 || file[n] != ':') {
-        return file;
-    }
-    if (n == 4 && strncmp(file, "file", 4) == 0) {
-        return file + 5;
-    }
-    if (strcmp(file, NULL_URI) == 0) {
-        return "";
-    }
-    g_set_error(error, BLOCK_ERROR, 0,
-                "Unknown protocol '%.*s': only local files and " NULL_URI " are supported", (int)n,
-                file);
-    return NULL;
 }
 
 struct image_text {
@@ -232,54 +199,54 @@ static const char *add_blkdebug(const char *file, GString *options, GError **err
         g_set_error(error, BLOCK_ERROR, 0, "blkdebug requires both config file and image path");
         return NULL;
     }
-    add_option(options, "file.driver", "blkdebug");
+    block_option_add(options, "file.driver", "blkdebug");
     if (*path) {
-        add_option(options, "file.config", path);
+        block_option_add(options, "file.config", path);
     }
     return colon + 1;
 }
 
 /* The protocol's node: level is where its options are, "file" or "file.image". */
-static void add_protocol(GString *options, const char *level, const char *path, const char *aio)
+static bool add_protocol(GString *options, const char *level, const char *file, const char *aio,
+                         GError **error)
 {
-    enum blockdev_driver driver = *path ? block_driver_for_path(path) : BLOCKDEV_DRIVER_NULL_CO;
-    g_autofree char *driver_key = g_strconcat(level, ".driver", NULL);
-    g_autofree char *path_key = g_strconcat(level, ".filename", NULL);
+    g_autoptr(GPtrArray) pairs = block_filename_options(file, error);
     g_autofree char *aio_key = g_strconcat(level, ".aio", NULL);
 
-    add_option(options, driver_key, blockdev_driver_str(driver));
-    if (*path) {
-        add_option(options, path_key, path);
+    for (guint i = 0; pairs && i < pairs->len; i += 2) {
+        g_autofree char *key = g_strconcat(level, ".", (char *)pairs->pdata[i], NULL);
+
+        block_option_add(options, key, pairs->pdata[i + 1]);
     }
-    if (aio) {
-        add_option(options, aio_key, aio);
+    if (pairs && aio) {
+        block_option_add(options, aio_key, aio);
     }
+    return pairs;
 }
 
-static bool image_file(struct params *p, struct image_text *image, const char *file, GError **error)
+static bool image_file(struct block_graph *graph, struct params *p, struct image_text *image,
+                       const char *file, GError **error)
 {
     const char *format = params_take(p, "format"), *driver = params_take(p, "driver");
-    const char *aio = params_take(p, "aio"), *path;
+    const char *aio = params_take(p, "aio");
     bool filtered = g_str_has_prefix(file, BLKDEBUG);
 
     file = filtered ? add_blkdebug(file, image->options, error) : file;
-    path = file ? local_path(file, error) : NULL;
-    if (!path) {
+    if (!file) {
         return false;
     }
     format = format ? format : driver;
     if (!format) {
-        format = *path ? block_guess_format(path) : "raw";
-        image->guessed = *path && strcmp(format, "raw") == 0;
+        format = block_guess_format(graph, file);
+        image->guessed = strcmp(format, "raw") == 0 && !g_str_has_prefix(file, "null-co:");
         if (image->guessed) {
             log_warn("Image format was not specified for '%s' and probing guessed raw: writes to "
                      "its first block are restricted; format=raw takes that away",
                      file);
         }
     }
-    add_option(image->options, "driver", format);
-    add_protocol(image->options, filtered ? "file.image" : "file", path, aio);
-    return true;
+    block_option_add(image->options, "driver", format);
+    return add_protocol(image->options, filtered ? "file.image" : "file", file, aio, error);
 }
 
 /* What -drive has that a node's options have too. */
@@ -293,8 +260,9 @@ static bool image_flags(struct params *p, struct image_text *image, bool cdrom, 
         !params_take_bool(p, "auto-read-only", &auto_read_only, error)) {
         return false;
     }
-    add_option(image->options, "read-only", image->read_only || image->snapshot ? "on" : "off");
-    add_option(image->options, "auto-read-only", auto_read_only ? "on" : "off");
+    block_option_add(image->options, "read-only",
+                     image->read_only || image->snapshot ? "on" : "off");
+    block_option_add(image->options, "auto-read-only", auto_read_only ? "on" : "off");
     return true;
 }
 
@@ -436,7 +404,7 @@ static bool drive_fill(struct block_graph *graph, struct drive *d, struct params
     if (!check_id(graph, d, error)) {
         return false;
     }
-    if (file && !image_file(p, image, file, error)) {
+    if (file && !image_file(graph, p, image, file, error)) {
         return false;
     }
     if (!image_flags(p, image, d->cdrom, error) ||
@@ -447,7 +415,7 @@ static bool drive_fill(struct block_graph *graph, struct drive *d, struct params
         const struct param *param = &g_array_index(p->items, struct param, i);
 
         if (!param->taken) {
-            add_option(image->options, param->key, param->value);
+            block_option_add(image->options, param->key, param->value);
         }
     }
     d->backend = block_backend_new(graph, d->id);

@@ -3,41 +3,20 @@
  */
 #include "block/image.h"
 
-#include "base/fdset.h"
 #include "block/block-priv.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 struct block_image {
     struct block_backend *holder;
     struct block_node *node;
 };
 
-const char *block_guess_format(const char *path)
-{
-    uint8_t head[8] = {0}; /* magic, version */
-    int fd = fdset_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
-
-    if (fd < 0 && errno == EACCES) { /* a set may have it for writing alone */
-        fd = fdset_open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK, 0);
-    }
-    if (fd >= 0) {
-        if (pread(fd, head, sizeof(head), 0) < 0) {
-            head[0] = 0;
-        }
-        close(fd);
-    }
-    /* Version 1 is another format. */
-    return memcmp(head, "QFI\xfb", 4) == 0 && memcmp(head + 4, "\0\0\0\1", 4) > 0 ? "qcow2" : "raw";
-}
-
 static struct block_node *open_node(struct block_graph *graph, const char *path,
                                     enum blockdev_driver driver, unsigned flags, GError **error)
 {
-    struct blockdev_options file = {.driver = block_driver_for_path(path)};
-    struct blockdev_ref ref = {.type = Q_TYPE_QDICT, .u.definition = &file};
+    struct blockdev_options *file = block_options_of_filename(path, error);
+    struct blockdev_ref ref = {.type = Q_TYPE_QDICT, .u.definition = file};
     struct blockdev_ref_or_null none = {.type = Q_TYPE_QNULL};
     struct blockdev_cache_options cache = {.has_direct = true,
                                            .direct = flags & BLOCK_IMAGE_DIRECT,
@@ -52,14 +31,20 @@ static struct block_node *open_node(struct block_graph *graph, const char *path,
                                  .has_force_share = true,
                                  .force_share = flags & BLOCK_IMAGE_SHARE};
 
-    file.u.file.filename = (char *)path; /* the same member in both */
+    struct block_node *node;
+
+    if (!file) {
+        return NULL;
+    }
     if (driver == BLOCKDEV_DRIVER_QCOW2) {
         o.u.qcow2.file = &ref;
         o.u.qcow2.backing = flags & BLOCK_IMAGE_NO_BACKING ? &none : NULL;
     } else {
         o.u.raw.file = &ref;
     }
-    return block_node_open(graph, &o, NULL, error);
+    node = block_node_open(graph, &o, NULL, error);
+    blockdev_options_free(file);
+    return node;
 }
 
 struct block_node *block_image_node_open(struct block_graph *graph, const char *path,
@@ -68,7 +53,7 @@ struct block_node *block_image_node_open(struct block_graph *graph, const char *
     enum blockdev_driver driver;
     struct block_node *node;
 
-    format = format ? format : block_guess_format(path);
+    format = format ? format : block_guess_format(graph, path);
     if (!blockdev_driver_parse(format, &driver) ||
         (driver != BLOCKDEV_DRIVER_RAW && driver != BLOCKDEV_DRIVER_QCOW2)) {
         g_set_error(error, BLOCK_ERROR, 0, "Unknown driver '%s'", format);

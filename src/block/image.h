@@ -31,8 +31,8 @@ struct block_node *block_image_node(const struct block_image *image);
 bool block_image_resize(struct block_image *image, uint64_t bytes, enum prealloc_mode mode,
                         GError **error);
 
-/* "raw" or "qcow2", by what the file begins with. */
-const char *block_guess_format(const char *path);
+/* "raw" or "qcow2", by what the file of that name begins with. */
+const char *block_guess_format(struct block_graph *graph, const char *name);
 
 /* ---- of a node: from any thread but the I/O thread; 0 or -errno */
 

@@ -22,7 +22,8 @@
 char *qcow2_backing_path(const struct qcow2 *q)
 {
     g_autofree char *folder = g_path_get_dirname(q->file->filename);
-    bool alone = g_path_is_absolute(q->backing_name) || !strchr(q->file->filename, '/');
+    bool alone = g_path_is_absolute(q->backing_name) || !strchr(q->file->filename, '/') ||
+                 !block_filename_is_path(q->backing_name);
 
     return alone ? g_strdup(q->backing_name) : g_build_filename(folder, q->backing_name, NULL);
 }
@@ -31,6 +32,7 @@ static struct blockdev_ref *backing_by_name(struct qcow2 *q, GError **error)
 {
     struct blockdev_options *o, *file;
     struct blockdev_ref *ref;
+    g_autofree char *path = NULL;
     enum blockdev_driver driver;
 
     if (!q->backing_format || (!blockdev_driver_parse(q->backing_format, &driver)) ||
@@ -41,9 +43,11 @@ static struct blockdev_ref *backing_by_name(struct qcow2 *q, GError **error)
                     q->backing_name, q->backing_format ? q->backing_format : "(not said)");
         return NULL;
     }
-    file = g_new0(struct blockdev_options, 1);
-    file->driver = BLOCKDEV_DRIVER_FILE;
-    file->u.file.filename = qcow2_backing_path(q);
+    path = qcow2_backing_path(q);
+    file = block_options_of_filename(path, error);
+    if (!file) {
+        return NULL;
+    }
     o = g_new0(struct blockdev_options, 1);
     o->driver = driver;
     o->has_read_only = o->read_only = true;

@@ -117,6 +117,60 @@ class Nbd(unittest.TestCase):
         self.assertEqual((node["drv"], node["image"]["virtual-size"], node["file"]),
                          ("nbd", SIZE, f"nbd+unix:///exp?socket={self.socket}"))
 
+    def listed(self, *options):
+        """The nodes of a drive, by driver."""
+        door = Door(*options, qmp=True, machine="pc")
+        self.addCleanup(door.close)
+        nodes = {n["drv"]: n for n in door.qmp.command("query-named-block-nodes")}
+        (drive,) = (d for d in door.qmp.command("query-block") if d["device"] == "d")
+        self.assertEqual(drive["inserted"]["image"]["virtual-size"], SIZE)
+        door.close()
+        return nodes
+
+    def test_names(self):
+        """URIs and the older names, as file= of a drive."""
+        self.start_server()
+        quoted = self.socket.replace("/", "%2F")
+        for name in (f"nbd+unix:///exp?socket={self.socket}", f"nbd+unix:///e%78p?socket={quoted}",
+                     f"nbd:unix:{self.socket}:exportname=exp"):
+            nodes = self.listed("-drive", f"if=none,id=d,format=raw,file={name}")
+            self.assertEqual(set(nodes), {"raw", "nbd"})
+            self.assertEqual(nodes["nbd"]["file"], f"nbd+unix:///exp?socket={self.socket}")
+        self.stop_server()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.start_server(unix=False)
+        for name in (f"nbd://127.0.0.1:{self.port}/exp", f"nbd+tcp://127.0.0.1:{self.port}/exp",
+                     f"nbd:127.0.0.1:{self.port}:exportname=exp"):
+            nodes = self.listed("-drive", f"if=none,id=d,format=raw,file={name}")
+            self.assertEqual(nodes["nbd"]["file"], f"nbd://127.0.0.1:{self.port}/exp")
+
+    def test_names_probed(self):
+        """What the disk begins with tells the format."""
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", self.image, str(SIZE)],
+                       check=True)
+        self.start_server()
+        name = f"nbd+unix:///exp?socket={self.socket}"
+        self.assertEqual(set(self.listed("-drive", f"if=none,id=d,file={name}")), {"qcow2", "nbd"})
+        top = os.path.join(self.dir, "top")
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", name, "-F", "qcow2", top],
+                       check=True)
+        nodes = self.listed("-drive", f"if=none,id=d,format=qcow2,file={top}")
+        self.assertEqual(nodes["nbd"]["file"], name)
+
+    def test_bad_names(self):
+        for name, part in (("nbd://", "is wanted"), ("nbd+unix:///x", "socket="), ("nbd:", "is wanted"),
+                           ("nbd:host", "is wanted"), ("nbds://h/x", "Unknown protocol"),
+                           ("nbd+unix://h/x?socket=s", "is wanted"), ("nbd://h/x?a=b", "parameter"),
+                           ("nbd+ssh://h/x", "over tcp or unix"), ("http://h/x", "Unknown protocol"),
+                           ("nbd://h:port/x", "no NBD URI")):
+            run = subprocess.run([GODWIT, "-M", "none", "-display", "none", "-drive",
+                                  f"if=none,format=raw,file={name}"], capture_output=True, text=True,
+                                 timeout=20 * TIME_FACTOR)
+            self.assertEqual(run.returncode, 1, name)
+            self.assertIn(part, run.stderr, name)
+
     def test_pieces(self):
         """Parts of a request that are no whole sectors each."""
         self.start_server()

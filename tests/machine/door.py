@@ -3,6 +3,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import struct
 import unittest
 
 from godwit import GODWIT
@@ -298,6 +299,25 @@ class Devices(unittest.TestCase):
             self.assertEqual(d.fw_cfg(0, 4), b"QEMU")
             self.assertEqual(d.fw_cfg_u16(5), 3)
             self.assertEqual(d.fw_cfg(3, 8), (16 << 20).to_bytes(8, "little"))
+
+    def fw_cfg_file(self, door, name):
+        n = struct.unpack(">I", door.fw_cfg(0x19, 4))[0]
+        for entry in struct.iter_unpack(">IHH56s", door.fw_cfg(0x19, 4 + 64 * n)[4:]):
+            if entry[3].rstrip(b"\0") == name.encode():
+                return door.fw_cfg(entry[1], entry[0])
+        return None
+
+    def test_disk_geometry(self):
+        """What the user wants the firmware to see of disks, by their boot paths."""
+        with Door("-blockdev", "driver=null-co,node-name=a", "-blockdev", "driver=null-co,node-name=b",
+                  "-device", "ide-hd,drive=a,bus=ide.1,unit=0,lcyls=10000,lheads=120,lsecs=30",
+                  "-device", "virtio-blk-pci,drive=b,addr=3,lcyls=1,lheads=0,lsecs=0",
+                  machine="pc") as d:
+            self.assertEqual(self.fw_cfg_file(d, "bios-geometry"),
+                             b"/pci@i0cf8/ide@1,1/drive@1/disk@0 10000 120 30\n"
+                             b"/pci@i0cf8/scsi@3/disk@0,0 1 0 0\0")
+        with Door(machine="pc") as d:
+            self.assertFalse(self.fw_cfg_file(d, "bios-geometry"))
 
     def test_pci(self):
         with Door() as d:

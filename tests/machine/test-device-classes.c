@@ -268,6 +268,26 @@ static void test_ids(void)
     bus_free(bus);
 }
 
+/* The same device on another bus behaves the same. */
+static void test_same_elsewhere(void)
+{
+    unsigned pairs = 0;
+
+    for (unsigned i = 0; device_classes[i]; i++) {
+        const struct device_class *a = device_classes[i], *b = a->same_as;
+
+        if (b) {
+            g_assert(a->realize == b->realize && a->unrealize == b->unrealize);
+            g_assert(a->reset == b->reset && a->post_load == b->post_load);
+            g_assert(a->pause == b->pause && a->resume == b->resume);
+            g_assert(a->save_requests == b->save_requests && a->load_requests == b->load_requests);
+            g_assert(a->boot_path == b->boot_path && a->state == b->state);
+            pairs++;
+        }
+    }
+    g_assert_cmpuint(pairs, >, 3);
+}
+
 static void test_property_values(void)
 {
     struct bare_bus *bus = bus_new();
@@ -311,5 +331,6 @@ int main(int argc, char **argv)
     g_test_add_func("/class/failed-realize", test_failed_realize);
     g_test_add_func("/class/ids", test_ids);
     g_test_add_func("/class/property-values", test_property_values);
+    g_test_add_func("/class/same-elsewhere", test_same_elsewhere);
     return g_test_run();
 }

@@ -498,7 +498,7 @@ static void test_drive(struct fixture *f, gconstpointer unused)
     drive_fails(f, "file=/x,copy-on-read=on", "'copy-on-read' is not supported");
     drive_fails(f, "file=/x,iops=5,iops_rd=5", "cannot be used at the same time");
     drive_fails(f, "file=/x,iops=5,throttling.iops-total=5", "its alias 'iops' can't be used");
-    drive_fails(f, "file=nbd://host/x,if=none", "Unknown protocol 'nbd'");
+    drive_fails(f, "file=http://host/x,if=none", "Unknown protocol 'http'");
     drive_fails(f, "if=ide,index=1,bus=0", "index cannot be used");
     drive_fails(f, "if=ide,unit=2", "unit 2 too big");
     drive_fails(f, "file=/does/not/exist,format=raw", "Could not open '/does/not/exist'");

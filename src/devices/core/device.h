@@ -69,6 +69,17 @@ const char *property_type_name(enum property_type type);
 struct device;
 struct display_ops;
 
+struct bios_geometry { /* of a disk, as the user wants the firmware to see it */
+    uint32_t cyls, heads, secs;
+};
+#define BIOS_GEOMETRY_PROPERTIES(type, member)                                                     \
+    {"lcyls", PROP_U32, offsetof(type, member.cyls),                                               \
+     .help = "cylinders that the firmware shows (default: its own guess)"},                        \
+        {"lheads", PROP_U32, offsetof(type, member.heads), .help = "heads that it shows"},         \
+    {                                                                                              \
+        "lsecs", PROP_U32, offsetof(type, member.secs), .help = "sectors of a track that it shows" \
+    }
+
 struct device_class {
     const char *name; /* as in -device: "isa-debug-exit" */
     const char *help;
@@ -97,6 +108,9 @@ struct device_class {
     /* Where firmware finds it, as in Open Firmware: "/pci@i0cf8/scsi@4/disk@0,0", owned by the
      * caller. Classes with it have the property bootindex. NULL: it cannot be booted from. */
     char *(*boot_path)(struct device *);
+    /* The geometry that the firmware is to use for the disk, told it by that path; all 0: none is.
+     * NULL: the device is no disk. */
+    struct bios_geometry (*bios_geometry)(const struct device *);
     /* Without a bus: the device is there, tell the guest; ask the guest to give it up (what comes
      * of it is system_device_unplugged() or system_note_unplug_failed()), NULL: it goes at once.
      * With a bus: the device's own word on it comes before the bus's. */

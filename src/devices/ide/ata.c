@@ -744,6 +744,7 @@ static const struct property hd_props[] = {
      .help = "cylinders (default: guessed)"},
     {"heads", PROP_U32, offsetof(struct ata_drive, cfg.heads), .help = "heads"},
     {"secs", PROP_U32, offsetof(struct ata_drive, cfg.secs), .help = "sectors of a track"},
+    BIOS_GEOMETRY_PROPERTIES(struct ata_drive, cfg.bios),
     {"bios-chs-trans", PROP_ENUM, offsetof(struct ata_drive, cfg.translation),
      .def = BIOS_ATA_TRANSLATION_AUTO, .values = &bios_ata_translation_type,
      .help = "how the BIOS makes these fit its interface"},
@@ -771,8 +772,14 @@ static char *drive_boot_path(struct device *dev)
     return g_strdup_printf("%s/drive@%x/disk@%x", controller, d->bus->number, d->cfg.unit);
 }
 
+static struct bios_geometry drive_bios_geometry(const struct device *dev)
+{
+    return ((const struct ata_drive *)dev)->cfg.bios;
+}
+
 const struct device_class ide_hd_class = {
     .boot_path = drive_boot_path,
+    .bios_geometry = drive_bios_geometry,
     .name = "ide-hd",
     .help = "disk on an IDE or SATA bus",
     .bus = BUS_IDE,

@@ -86,7 +86,8 @@ struct ata_drive {
         uint32_t unit;
         uint32_t rerror, werror;    /* enum blockdev_on_error */
         uint32_t cyls, heads, secs; /* all 0: guessed */
-        uint32_t translation;       /* enum bios_ata_translation */
+        struct bios_geometry bios;
+        uint32_t translation; /* enum bios_ata_translation */
     } cfg;
     struct ata_geometry geometry; /* of a disk */
     struct ata_state s;

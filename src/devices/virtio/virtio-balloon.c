@@ -348,35 +348,7 @@ static const struct property virtio_balloon_props_mmio[] = {
     {NULL},
 };
 
-const struct device_class virtio_balloon_pci_class = {
-    .name = "virtio-balloon-pci",
-    .help = "memory that the guest gives back (virtio)",
-    .bus = BUS_PCI,
-    .size = sizeof(struct virtio_balloon),
-    .props = virtio_balloon_props,
-    .state = &virtio_balloon_desc,
-    .state_offset = offsetof(struct virtio_balloon, s),
-    .realize = balloon_realize,
-    .unrealize = balloon_unrealize,
-    .reset = balloon_reset,
-    .pause = balloon_pause,
-    .resume = virtio_pci_resume,
-    .post_load = virtio_pci_post_load,
-};
-
-const struct device_class virtio_balloon_device_class = {
-    .name = "virtio-balloon-device",
-    .help = "memory that the guest gives back (virtio), in a slot of the board",
-    .bus = BUS_VIRTIO,
-    .same_as = &virtio_balloon_pci_class,
-    .size = sizeof(struct virtio_balloon),
-    .props = virtio_balloon_props_mmio,
-    .state = &virtio_balloon_desc,
-    .state_offset = offsetof(struct virtio_balloon, s),
-    .realize = balloon_realize,
-    .unrealize = balloon_unrealize,
-    .reset = balloon_reset,
-    .pause = balloon_pause,
-    .resume = virtio_pci_resume,
-    .post_load = virtio_pci_post_load,
-};
+VIRTIO_CLASSES(balloon, "memory that the guest gives back (virtio)", struct virtio_balloon,
+               .realize = balloon_realize, .unrealize = balloon_unrealize, .reset = balloon_reset,
+               .pause = balloon_pause, .resume = virtio_pci_resume,
+               .post_load = virtio_pci_post_load);

@@ -95,6 +95,7 @@ struct virtio_blk {
         uint32_t rerror, werror; /* enum blockdev_on_error */
         uint32_t write_cache;    /* enum on_off_auto */
         bool share_rw, config_wce, discard, write_zeroes;
+        struct bios_geometry bios;
     } cfg;
     struct virtio_blk_state s;
     struct block_backend *backend;
@@ -711,6 +712,7 @@ static void blk_unrealize(struct device *dev)
         {"share-rw", PROP_BOOL, CFG(share_rw), .help = "others may write to the drive too"},       \
         {"config-wce", PROP_BOOL, CFG(config_wce), .def = 1,                                       \
          .help = "the guest may turn the write cache off"},                                        \
+        BIOS_GEOMETRY_PROPERTIES(struct virtio_blk, cfg.bios),                                     \
         {"discard", PROP_BOOL, CFG(discard), .def = 1, .help = "offer discard requests"},          \
     {                                                                                              \
         "write-zeroes", PROP_BOOL, CFG(write_zeroes), .def = 1,                                    \
@@ -729,39 +731,13 @@ static const struct property virtio_blk_props_mmio[] = {
     {NULL},
 };
 
-const struct device_class virtio_blk_pci_class = {
-    .name = "virtio-blk-pci",
-    .help = "disk (virtio)",
-    .bus = BUS_PCI,
-    .size = sizeof(struct virtio_blk),
-    .props = virtio_blk_props,
-    .state = &virtio_blk_desc,
-    .state_offset = offsetof(struct virtio_blk, s),
-    .realize = blk_realize,
-    .unrealize = blk_unrealize,
-    .reset = virtio_pci_reset,
-    .boot_path = virtio_pci_boot_path,
-    .pause = blk_pause,
-    .resume = blk_resume,
-    .post_load = blk_post_load,
-    .save_requests = blk_save_requests,
-    .load_requests = blk_load_requests,
-};
+static struct bios_geometry blk_bios_geometry(const struct device *dev)
+{
+    return ((const struct virtio_blk *)dev)->cfg.bios;
+}
 
-const struct device_class virtio_blk_device_class = {
-    .name = "virtio-blk-device",
-    .help = "disk (virtio), in a slot of the board",
-    .bus = BUS_VIRTIO,
-    .same_as = &virtio_blk_pci_class,
-    .size = sizeof(struct virtio_blk),
-    .props = virtio_blk_props_mmio,
-    .state = &virtio_blk_desc,
-    .state_offset = offsetof(struct virtio_blk, s),
-    .realize = blk_realize,
-    .unrealize = blk_unrealize,
-    .reset = virtio_pci_reset,
-    .pause = virtio_pci_pause,
-    .resume = virtio_pci_resume,
-    .boot_path = virtio_pci_boot_path,
-    .post_load = virtio_pci_post_load,
-};
+VIRTIO_CLASSES(blk, "disk (virtio)", struct virtio_blk, .realize = blk_realize,
+               .unrealize = blk_unrealize, .reset = virtio_pci_reset,
+               .boot_path = virtio_pci_boot_path, .bios_geometry = blk_bios_geometry,
+               .pause = blk_pause, .resume = blk_resume, .post_load = blk_post_load,
+               .save_requests = blk_save_requests, .load_requests = blk_load_requests);

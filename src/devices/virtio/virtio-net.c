@@ -768,37 +768,7 @@ static const struct property virtio_net_props_mmio[] = {
     {NULL},
 };
 
-const struct device_class virtio_net_pci_class = {
-    .name = "virtio-net-pci",
-    .help = "network card (virtio)",
-    .bus = BUS_PCI,
-    .size = sizeof(struct virtio_net),
-    .props = virtio_net_props,
-    .state = &virtio_net_desc,
-    .state_offset = offsetof(struct virtio_net, s),
-    .realize = net_realize,
-    .unrealize = net_unrealize,
-    .reset = virtio_pci_reset,
-    .pause = net_pause,
-    .resume = virtio_pci_resume,
-    .boot_path = virtio_pci_boot_path,
-    .post_load = net_post_load,
-};
-
-const struct device_class virtio_net_device_class = {
-    .name = "virtio-net-device",
-    .help = "network card (virtio), in a slot of the board",
-    .bus = BUS_VIRTIO,
-    .same_as = &virtio_net_pci_class,
-    .size = sizeof(struct virtio_net),
-    .props = virtio_net_props_mmio,
-    .state = &virtio_net_desc,
-    .state_offset = offsetof(struct virtio_net, s),
-    .realize = net_realize,
-    .unrealize = net_unrealize,
-    .reset = virtio_pci_reset,
-    .pause = net_pause,
-    .resume = virtio_pci_resume,
-    .boot_path = virtio_pci_boot_path,
-    .post_load = net_post_load,
-};
+VIRTIO_CLASSES(net, "network card (virtio)", struct virtio_net, .realize = net_realize,
+               .unrealize = net_unrealize, .reset = virtio_pci_reset, .pause = net_pause,
+               .resume = virtio_pci_resume, .boot_path = virtio_pci_boot_path,
+               .post_load = net_post_load);

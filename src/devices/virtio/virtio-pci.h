@@ -81,4 +81,26 @@ void virtio_offer_core_features(struct virtio_pci *p, bool modern);
 char *virtio_pci_boot_path(struct device *dev); /* of a disk or a network card */
 bool virtio_pci_post_load(struct device *dev, GError **error);
 
+/* The two classes of a device NAME: virtio-NAME-pci, and virtio-NAME-device on the board's own
+ * virtio slots. They differ in nothing but bus and properties; what follows `type` is in both. */
+#define VIRTIO_CLASSES(name_, text, type, ...)                                                     \
+    const struct device_class virtio_##name_##_pci_class = {.name = "virtio-" #name_ "-pci",       \
+                                                            .help = text,                          \
+                                                            .bus = BUS_PCI,                        \
+                                                            .props = virtio_##name_##_props,       \
+                                                            .state = &virtio_##name_##_desc,       \
+                                                            .size = sizeof(type),                  \
+                                                            .state_offset = offsetof(type, s),     \
+                                                            __VA_ARGS__};                          \
+    const struct device_class virtio_##name_##_device_class = {                                    \
+        .name = "virtio-" #name_ "-device",                                                        \
+        .help = text ", in a slot of the board",                                                   \
+        .bus = BUS_VIRTIO,                                                                         \
+        .same_as = &virtio_##name_##_pci_class,                                                    \
+        .props = virtio_##name_##_props_mmio,                                                      \
+        .state = &virtio_##name_##_desc,                                                           \
+        .size = sizeof(type),                                                                      \
+        .state_offset = offsetof(type, s),                                                         \
+        __VA_ARGS__}
+
 #endif

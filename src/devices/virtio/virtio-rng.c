@@ -242,35 +242,6 @@ static const struct property virtio_rng_props_mmio[] = {
     {NULL},
 };
 
-const struct device_class virtio_rng_pci_class = {
-    .name = "virtio-rng-pci",
-    .help = "random numbers from the host (virtio)",
-    .bus = BUS_PCI,
-    .size = sizeof(struct virtio_rng),
-    .props = virtio_rng_props,
-    .state = &virtio_rng_desc,
-    .state_offset = offsetof(struct virtio_rng, s),
-    .realize = rng_realize,
-    .unrealize = rng_unrealize,
-    .reset = rng_reset,
-    .pause = virtio_pci_pause,
-    .resume = virtio_pci_resume,
-    .post_load = rng_post_load,
-};
-
-const struct device_class virtio_rng_device_class = {
-    .name = "virtio-rng-device",
-    .help = "random numbers from the host (virtio), in a slot of the board",
-    .bus = BUS_VIRTIO,
-    .same_as = &virtio_rng_pci_class,
-    .size = sizeof(struct virtio_rng),
-    .props = virtio_rng_props_mmio,
-    .state = &virtio_rng_desc,
-    .state_offset = offsetof(struct virtio_rng, s),
-    .realize = rng_realize,
-    .unrealize = rng_unrealize,
-    .reset = rng_reset,
-    .pause = virtio_pci_pause,
-    .resume = virtio_pci_resume,
-    .post_load = rng_post_load,
-};
+VIRTIO_CLASSES(rng, "random numbers from the host (virtio)", struct virtio_rng,
+               .realize = rng_realize, .unrealize = rng_unrealize, .reset = rng_reset,
+               .pause = virtio_pci_pause, .resume = virtio_pci_resume, .post_load = rng_post_load);

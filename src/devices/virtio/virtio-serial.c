@@ -568,35 +568,7 @@ static const struct property virtio_serial_props_mmio[] = {
     {NULL},
 };
 
-const struct device_class virtio_serial_pci_class = {
-    .name = "virtio-serial-pci",
-    .help = "serial ports and consoles (virtio); makes the bus ID.0",
-    .bus = BUS_PCI,
-    .size = sizeof(struct virtio_serial),
-    .props = virtio_serial_props,
-    .state = &virtio_serial_desc,
-    .state_offset = offsetof(struct virtio_serial, s),
-    .realize = serial_realize,
-    .unrealize = virtio_pci_unrealize,
-    .reset = virtio_pci_reset,
-    .pause = serial_pause,
-    .resume = virtio_pci_resume,
-    .post_load = virtio_pci_post_load,
-};
-
-const struct device_class virtio_serial_device_class = {
-    .name = "virtio-serial-device",
-    .help = "serial ports and consoles (virtio); makes the bus ID.0, in a slot of the board",
-    .bus = BUS_VIRTIO,
-    .same_as = &virtio_serial_pci_class,
-    .size = sizeof(struct virtio_serial),
-    .props = virtio_serial_props_mmio,
-    .state = &virtio_serial_desc,
-    .state_offset = offsetof(struct virtio_serial, s),
-    .realize = serial_realize,
-    .unrealize = virtio_pci_unrealize,
-    .reset = virtio_pci_reset,
-    .pause = serial_pause,
-    .resume = virtio_pci_resume,
-    .post_load = virtio_pci_post_load,
-};
+VIRTIO_CLASSES(serial, "serial ports and consoles (virtio); makes the bus ID.0",
+               struct virtio_serial, .realize = serial_realize, .unrealize = virtio_pci_unrealize,
+               .reset = virtio_pci_reset, .pause = serial_pause, .resume = virtio_pci_resume,
+               .post_load = virtio_pci_post_load);

@@ -542,11 +542,42 @@ static bool bootorder_add(struct machine *m, struct pc *q, GError **error)
     return fw_cfg_add_file(q->fw_cfg, "bootorder", lines->str, lines->len, error);
 }
 
+/* ---------------------------------------------------------------- geometries that users want */
+
+static void geometry_add(struct device *dev, void *opaque)
+{
+    struct bios_geometry g = {0};
+    GString *lines = opaque;
+
+    if (dev->class->bios_geometry) {
+        g = dev->class->bios_geometry(dev);
+    }
+    if (g.cyls || g.heads || g.secs) {
+        g_autofree char *path = dev->class->boot_path(dev);
+
+        g_string_append_printf(lines, "%s%s %u %u %u", lines->len ? "\n" : "", path, g.cyls,
+                               g.heads, g.secs);
+    }
+}
+
+/* Plugged devices come in at a reset. */
+static bool geometries_add(struct machine *m, struct pc *q, GError **error)
+{
+    g_autoptr(GString) lines = g_string_new(NULL);
+
+    devices_foreach(&m->env, geometry_add, lines);
+    if (!lines->len && !q->has_geometries) {
+        return true;
+    }
+    q->has_geometries = true;
+    return fw_cfg_add_file(q->fw_cfg, "bios-geometry", lines->str, lines->len + 1, error);
+}
+
 bool pc_boot_again(struct machine *m, GError **error)
 {
     cpus_tell(m, m->board_data);
     return boot_order_set(m, m->board_data, boot_order(m), error) &&
-           bootorder_add(m, m->board_data, error);
+           bootorder_add(m, m->board_data, error) && geometries_add(m, m->board_data, error);
 }
 
 /* Firmware places 64-bit BARs behind what may be plugged in. */
@@ -579,5 +610,6 @@ bool pc_firmware_finish(struct machine *m, GError **error)
         }
     }
     return kernel_add(m, q, error) && memory_end_add(q, error) && bootorder_add(m, q, error) &&
+           geometries_add(m, q, error) &&
            (!pc_has_firmware(m) || m->config->no_acpi || acpi_add(m, q, error));
 }

@@ -48,6 +48,7 @@ struct pc {
     bool cpu_hotplug;       /* there are places for more vCPUs */
     bool has_flash;         /* firmware is in flash memory */
     bool has_bootorder;     /* the file bootorder */
+    bool has_geometries;    /* the file bios-geometry */
     const char *kernel_rom; /* by which SeaBIOS starts the kernel; NULL: none */
     bool laid_out;          /* a start before has written to RAM */
 };
