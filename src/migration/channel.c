@@ -31,6 +31,9 @@
 #include <unistd.h>
 
 #define BUFFER_BYTES (1 << 20)
+/* How long a command may take to end when it is asked to. */
+#define END_LOOKS    50u
+#define END_LOOK_US  10000u
 
 enum way { WAY_FILE, WAY_SOCKET, WAY_PIPE };
 
@@ -262,6 +265,27 @@ void channel_stop_listening(struct channel *c)
     }
 }
 
+/* Asks the command to end, and does not ask twice. */
+static void end_child(struct channel *c)
+{
+    GPid child = c->child;
+
+    c->child = 0;
+    if (!child) {
+        return;
+    }
+    kill(-child, SIGTERM);
+    for (unsigned i = 0; i < END_LOOKS; i++) {
+        if (waitpid(child, NULL, WNOHANG) != 0) {
+            return;
+        }
+        g_usleep(END_LOOK_US);
+    }
+    kill(-child, SIGKILL);
+    while (waitpid(child, NULL, 0) < 0 && errno == EINTR) {
+    }
+}
+
 void channel_free(struct channel *c)
 {
     if (!c) {
@@ -269,11 +293,7 @@ void channel_free(struct channel *c)
     }
     close_fds(c);
     channel_stop_listening(c);
-    if (c->child) {
-        kill(-c->child, SIGTERM);
-        while (waitpid(c->child, NULL, 0) < 0 && errno == EINTR) {
-        }
-    }
+    end_child(c);
     if (c->broken >= 0) {
         close(c->broken);
     }
@@ -284,6 +304,12 @@ void channel_free(struct channel *c)
 void channel_close(struct channel *c)
 {
     close_fds(c);
+}
+
+void channel_end(struct channel *c)
+{
+    close_fds(c);
+    end_child(c);
 }
 
 /* ---- waiting */

@@ -68,8 +68,10 @@ bool channel_finish(struct channel *c, bool *unknown, GError **error);
 
 /* Nothing more is read or written; the other side sees the end. */
 void channel_close(struct channel *c);
-/* The same, and a command is not ended by channel_free() but waited for, until it ends or
- * channel_break(): a guest may live in it. */
+/* The same, and a command is ended: half a second after it was asked to it has no choice. */
+void channel_end(struct channel *c);
+/* The same as channel_close(), and a command is not ended by channel_free() but waited for, until
+ * it ends or channel_break(): a guest may live in it. */
 void channel_leave(struct channel *c);
 
 /* Any thread. */

@@ -550,6 +550,8 @@ static gpointer run(gpointer arg)
     main_call(&o->call, end_on_main, o);
     if (gone) {
         channel_leave(o->channel);
+    } else {
+        channel_end(o->channel);
     }
     thread_end();
     return NULL;

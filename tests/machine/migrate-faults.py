@@ -287,6 +287,29 @@ class Faults(Migrating):
                 self.assertTrue(locked(self.image))
         self.finish(source)
 
+    def test_commands_end(self):
+        """A command goes with the migration that was cancelled, even one that does not want to, and nobody
+        waits for it meanwhile."""
+        source = self.start()
+        source.capabilities(return_path=False)
+        for text in ("exec sleep 9876", "trap '' TERM; sleep 9876; sleep 9876"):
+            with self.subTest(text=text):
+                source.qmp.command("migrate", uri=f"exec:echo $$ >{self.path('pid')}; {text}")
+                end = time.monotonic() + LIMIT
+                pid = ""
+                while not pid.endswith("\n"):
+                    self.assertLess(time.monotonic(), end)
+                    if os.path.exists(self.path("pid")):
+                        with open(self.path("pid")) as file:
+                            pid = file.read()
+                source.qmp.command("migrate_cancel")
+                self.assertEqual(self.ended(source)["status"], "cancelled")
+                while os.path.exists(f"/proc/{int(pid)}"):
+                    self.assertLess(time.monotonic(), end)
+                    self.assertEqual(source.status(), "running")
+                os.unlink(self.path("pid"))
+        self.finish(source)
+
     def test_reader_goes(self):
         """Without answers the source is done when the other side has read all. One that goes earlier,
         even with the last bytes in its buffer, has not got the guest."""
