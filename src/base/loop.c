@@ -13,6 +13,10 @@
 #include "base/lock.h"
 #include "base/threads.h"
 #include <glib-unix.h>
+#include <string.h>
+
+/* A loop that watches more is not looked at closer, and so not borrowed. */
+#define BORROW_FDS_MAX 64
 
 struct posted {
     void (*fn)(void *arg);
@@ -30,8 +34,10 @@ struct post_source {
 struct loop_private {
     struct loop loop; /* first */
     struct post_source *post;
-    struct big_lock turn;     /* with loop.lock only */
-    bool open;                /* under turn: the loop runs */
+    struct big_lock turn; /* with loop.lock only */
+    bool open;            /* under turn: the loop runs */
+    const GPollFD *fds;   /* what poll() sleeps on, n_fds of them; constant under turn */
+    guint n_fds;
     _Atomic bool turn_wanted; /* the loop's thread waits for it: nobody borrows again before */
 };
 
@@ -66,6 +72,8 @@ static gint loop_poll(GPollFD *fds, guint n, gint timeout_ms)
     gint result;
 
     if (loop) {
+        ((struct loop_private *)loop)->fds = fds;
+        ((struct loop_private *)loop)->n_fds = n;
         locks_release(loop);
     }
     result = g_poll(fds, n, timeout_ms);
@@ -183,6 +191,19 @@ bool loop_is_here(const struct loop *loop)
     return running_loop == loop;
 }
 
+/* Turn held. Whether there is something for the loop's thread, be it that it has not woken up yet:
+ * who came first is served first. */
+static bool has_something(struct loop_private *p)
+{
+    GPollFD fds[BORROW_FDS_MAX];
+
+    if (post_check(&p->post->source) || p->n_fds > BORROW_FDS_MAX) {
+        return true;
+    }
+    memcpy(fds, p->fds, p->n_fds * sizeof(*fds));
+    return g_poll(fds, p->n_fds, 0) != 0;
+}
+
 bool loop_borrow(struct loop *loop)
 {
     struct loop_private *p = (struct loop_private *)loop;
@@ -191,7 +212,7 @@ bool loop_borrow(struct loop *loop)
     if (atomic_load(&p->turn_wanted) || !big_lock_try_acquire(&p->turn)) {
         return false;
     }
-    if (!p->open || post_check(&p->post->source) || !big_lock_try_acquire(loop->lock)) {
+    if (!p->open || has_something(p) || !big_lock_try_acquire(loop->lock)) {
         big_lock_release(&p->turn);
         return false;
     }

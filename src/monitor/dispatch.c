@@ -75,8 +75,11 @@ enum qmp_thread qmp_command_thread(const struct qmp_command *command)
     if (is_among(command->name, control_safe, G_N_ELEMENTS(control_safe))) {
         return QMP_ON_CONTROL;
     }
-    return is_among(command->name, either_thread, G_N_ELEMENTS(either_thread)) ? QMP_ON_EITHER
-                                                                               : QMP_ON_MAIN;
+    if (command->flags & QMP_CMD_FOR_OBSERVER ||
+        is_among(command->name, either_thread, G_N_ELEMENTS(either_thread))) {
+        return QMP_ON_EITHER;
+    }
+    return QMP_ON_MAIN;
 }
 
 /* Row 11 of the order of checks. */

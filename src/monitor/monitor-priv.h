@@ -161,6 +161,15 @@ bool session_offer(struct session *s, struct fanout_item *item, bool *later);
 /* The same, with the item's result. false when something remains. */
 bool session_sent(struct session *s, const struct fanout_item *item);
 
+/* Who is there (peer.c): fills in peer and peer_address; and the cause of what a command does, as
+ * cause_enter_lazy() wants it: opaque is a struct session_asker. */
+void session_find_peer(struct session *s);
+struct session_asker {
+    const struct session *session;
+    const struct qmp_request *request;
+};
+struct godwit_cause *session_asker_cause(void *opaque);
+
 /* Any thread, mutex held. The text is taken over. */
 void session_append(struct session *s, GString *text);
 void session_append_event(struct session *s, struct event_line *line);

@@ -19,8 +19,6 @@
 #include "qapi-events.h"
 #include <errno.h>
 #include <inttypes.h>
-#include <json-c/json.h>
-#include <netdb.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -31,9 +29,6 @@
 #define WRITE_BYTES       (256u << 10)
 /* What a pipe takes at once when poll() says that it is writable. */
 #define STDIO_WRITE_BYTES 4096
-
-/* Of a request's id that is kept in the records. */
-#define ID_MAX_BYTES      128
 
 /* How often the log tells of events that were left out for one client. */
 #define LOSS_LOG_US       (10 * G_USEC_PER_SEC)
@@ -341,47 +336,6 @@ static void job_done(void *arg)
     }
 }
 
-/* A copy of a request's id for the records; NULL when it is not plain and short. */
-static struct json_object *id_copy(struct json_object *id)
-{
-    struct json_object *copy = NULL;
-
-    if (id && !json_object_is_type(id, json_type_object) &&
-        !json_object_is_type(id, json_type_array) &&
-        (!json_object_is_type(id, json_type_string) ||
-         json_object_get_string_len(id) <= ID_MAX_BYTES)) {
-        json_object_deep_copy(id, &copy, NULL);
-    }
-    return copy;
-}
-
-struct asker {
-    const struct session *session;
-    const struct qmp_request *request;
-};
-
-/* Who asked: the cause of what a command does. */
-static struct godwit_cause *asker_cause(void *arg)
-{
-    const struct asker *asker = arg;
-    const struct session *s = asker->session;
-    struct godwit_cause *info = g_new0(struct godwit_cause, 1);
-    struct godwit_client *client = g_new0(struct godwit_client, 1);
-
-    client->monitor = g_strdup(s->label);
-    client->has_pid = client->has_uid = client->has_gid = s->peer.pid > 0;
-    client->pid = s->peer.pid;
-    client->uid = s->peer.uid;
-    client->gid = s->peer.gid;
-    client->address = g_strdup(s->peer_address);
-    client->command = g_strdup(asker->request->command->name);
-    client->id = id_copy(asker->request->id);
-    info->who = GODWIT_CAUSE_WHO_CLIENT;
-    info->what = g_strdup(client->command);
-    info->client = client;
-    return info;
-}
-
 /* On behalf of the main thread, machine lock held. Events that the command causes go out before its
  * reply, for the requests that it left are carried out first. A machine that has ended takes no
  * more commands. */
@@ -392,7 +346,7 @@ static void job_run(void *arg)
     struct monitor *mon = s->mon;
     struct qmp_call call = {
         .mon = mon, .machine = mon->machine, .session = s, .passed_fd = &job->request.passed_fd};
-    struct asker asker = {.session = s, .request = &job->request};
+    struct session_asker asker = {.session = s, .request = &job->request};
     struct cause_scope scope;
     struct thread_doing outer;
     bool awaited;
@@ -406,7 +360,7 @@ static void job_run(void *arg)
     mon->batcher = g_thread_self();
     g_mutex_unlock(&mon->mutex);
     if (machine_run_requests(mon->machine)) {
-        cause_enter_lazy(mon->machine, &scope, asker_cause, &asker);
+        cause_enter_lazy(mon->machine, &scope, session_asker_cause, &asker);
         qmp_request_run(&job->request, &call, job->reply);
         cause_leave(mon->machine, &scope);
         machine_run_requests_of_command(mon->machine);
@@ -454,11 +408,11 @@ static void job_run_here(void *arg)
 static void quit_here(struct session *s, const struct qmp_request *request)
 {
     struct machine *m = s->mon->machine;
-    struct asker asker = {.session = s, .request = request};
+    struct session_asker asker = {.session = s, .request = request};
     GString *reply = g_string_new(NULL);
     struct cause_scope scope;
 
-    cause_enter_lazy(m, &scope, asker_cause, &asker);
+    cause_enter_lazy(m, &scope, session_asker_cause, &asker);
     qapi_event_send_shutdown(m->events, false, SHUTDOWN_CAUSE_HOST_QMP_QUIT);
     machine_request_exit(m, 0);
     cause_leave(m, &scope);
@@ -780,25 +734,6 @@ static gboolean session_ready(GSource *source, GSourceFunc fn, gpointer opaque)
 
 static GSourceFuncs session_source_funcs = {.dispatch = session_ready};
 
-/* Who is at the other end. */
-static void find_peer(struct session *s)
-{
-    struct sockaddr_storage address = {0};
-    socklen_t length = sizeof(s->peer);
-    char host[NI_MAXHOST], port[NI_MAXSERV];
-
-    if (getsockopt(s->in_fd, SOL_SOCKET, SO_PEERCRED, &s->peer, &length) < 0) {
-        s->peer.pid = 0;
-    }
-    length = sizeof(address);
-    if (getpeername(s->in_fd, (struct sockaddr *)&address, &length) == 0 &&
-        address.ss_family != AF_UNIX &&
-        getnameinfo((struct sockaddr *)&address, length, host, sizeof(host), port, sizeof(port),
-                    NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
-        s->peer_address = g_strdup_printf(strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
-    }
-}
-
 struct session *session_new(struct monitor *mon, const char *label,
                             const struct monitor_style *style, int in_fd, int out_fd)
 {
@@ -813,7 +748,7 @@ struct session *session_new(struct monitor *mon, const char *label,
     s->out_fd = out_fd;
     s->is_stdio = in_fd != out_fd;
     if (!s->is_stdio) {
-        find_peer(s);
+        session_find_peer(s);
     }
     s->offers_oob = !s->is_stdio;
     s->in = json_stream_new();

@@ -213,6 +213,45 @@ static void test_borrow_after_posts(void)
     loop_free(l.loop);
 }
 
+static bool note_byte(int fd, GIOCondition condition, void *arg)
+{
+    struct lent *l = arg;
+    char c;
+
+    g_assert_cmpint(read(fd, &c, 1), ==, 1);
+    atomic_store(&l->ran, true);
+    return true;
+}
+
+/* So does what can be read since before, also when the loop has not woken up for it yet. */
+static void test_borrow_after_input(void)
+{
+    struct lent l = {0};
+    GThread *thread;
+    int fds[2];
+
+    big_lock_init(&l.lock);
+    l.loop = loop_new(&l.lock);
+    g_assert_cmpint(pipe(fds), ==, 0);
+    loop_watch_fd(l.loop, fds[0], G_IO_IN, note_byte, &l);
+    thread = g_thread_new("loop", run_thread, l.loop);
+    for (unsigned i = 0; i < 2000; i++) {
+        borrow(&l);
+        give_back(&l);
+        g_assert_cmpint(write(fds[1], "x", 1), ==, 1);
+        while (!loop_borrow(l.loop)) {
+            g_thread_yield();
+        }
+        g_assert_true(atomic_load(&l.ran));
+        loop_return(l.loop);
+    }
+    loop_quit(l.loop);
+    g_thread_join(thread);
+    loop_free(l.loop);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 static bool pipe_ready(int fd, GIOCondition condition, void *arg)
 {
     struct order *o = arg;
@@ -525,6 +564,7 @@ int main(int argc, char **argv)
     g_test_add_func("/base/loop/call", test_call);
     g_test_add_func("/base/loop/borrow", test_borrow);
     g_test_add_func("/base/loop/borrow-after-posts", test_borrow_after_posts);
+    g_test_add_func("/base/loop/borrow-after-input", test_borrow_after_input);
     g_test_add_func("/base/loop/watch", test_watch);
     g_test_add_func("/base/clock/step", test_step);
     g_test_add_func("/base/clock/periodic", test_periodic);
