@@ -406,6 +406,87 @@ static void test_cr3(void)
     remapped(true);
 }
 
+/* ---------------------------------------------------------------- lists */
+
+/* The order of pages in WINDOW is not that of memory. */
+enum { SECOND = WINDOW + 0x1000, PAGE_C = 0x306000, ROUNDS = 1000 };
+
+static void node(uint64_t at, uint64_t next, uint64_t count)
+{
+    put64(at, next);
+    put64(at + 8, count);
+}
+
+/* In a loop: follows a list, counting in its nodes; takes another one; executes a function; and
+ * forgets a page. What list starts where the last one's page was forgotten, or lost the right to be
+ * written to because it holds code, must go by its own pages. Returns the sum of what was read. */
+static uint64_t walk(bool translate, uint64_t first, uint64_t second, uint64_t function,
+                     uint64_t forget)
+{
+    /* 1: mov rax, rsi; 2: inc qword [rax+8]; add rdx, [rax+8]; mov rax, [rax]; test rax, rax;
+     *    jne 2b; xchg r8, rsi; call rbx; invlpg [rdi]; dec ecx; jne 1b; hlt */
+    static const uint8_t code[] = {0x48, 0x89, 0xf0, 0x48, 0xff, 0x40, 0x08, 0x48, 0x03, 0x50, 0x08,
+                                   0x48, 0x8b, 0x00, 0x48, 0x85, 0xc0, 0x75, 0xf0, 0x49, 0x87, 0xf0,
+                                   0xff, 0xd3, 0x0f, 0x01, 0x3f, 0xff, 0xc9, 0x75, 0xe1, 0xf4};
+    static const uint8_t ret[] = {0xc3};
+    struct cpu *c = present->c;
+    if (translate) {
+        translate_at_once();
+    }
+    put_code(CODE, code, sizeof(code));
+    put_code(PAGE_A + 0x800, ret, sizeof(ret));
+    set_page(WINDOW, PAGE_A | 3);
+    set_page(SECOND, PAGE_C | 3);
+    node(PAGE_A + 0x100, SECOND + 0x100, 1);
+    node(PAGE_A + 0x180, WINDOW + 0x1c0, 30);
+    node(PAGE_A + 0x1c0, WINDOW + 0x200, 40);
+    node(PAGE_A + 0x200, 0, 50);
+    node(PAGE_C + 0x100, 0, 1000);
+    node(PAGE_C + 0x200, WINDOW + 0x100, 2000);
+    node(0x20, 0x40, 5); /* page 0 */
+    node(0x40, 0, 7);
+    c->r[RDX] = 0;
+    c->r[RSI] = first;
+    c->r[R8] = second;
+    c->r[RBX] = function;
+    c->r[RDI] = forget;
+    c->r[RCX] = ROUNDS;
+    run_from(CODE);
+    return c->r[RDX];
+}
+
+static const uint64_t lists[] = {WINDOW + 0x100, WINDOW + 0x180, SECOND + 0x100, SECOND + 0x200,
+                                 0x20};
+
+static void compare_walk(uint64_t first, uint64_t second, uint64_t function, uint64_t forget)
+{
+    static const uint64_t places[] = {
+        PAGE_A + 0x108, PAGE_A + 0x188, PAGE_B + 0x108, PAGE_C + 0x108, PAGE_C + 0x208, 0x28, 0x48};
+    uint64_t sum[2], place[2][G_N_ELEMENTS(places)];
+    for (unsigned translate = 0; translate < 2; translate++) {
+        machine_start();
+        sum[translate] = walk(translate, first, second, function, forget);
+        for (unsigned i = 0; i < G_N_ELEMENTS(places); i++) {
+            memcpy(&place[translate][i], present->ram->host + places[i], 8);
+        }
+        machine_end();
+    }
+    g_assert_cmpuint(sum[0], ==, sum[1]);
+    g_assert_cmpmem(place[0], sizeof(place[0]), place[1], sizeof(place[1]));
+}
+
+static void test_list(void)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(lists); i++) {
+        for (unsigned k = 0; k < G_N_ELEMENTS(lists); k++) {
+            for (unsigned forget = 0; forget < G_N_ELEMENTS(lists); forget += 2) {
+                compare_walk(lists[i], lists[k], PAGE_A + 0x800, lists[forget]);
+                compare_walk(lists[i], lists[k], WINDOW + 0x800, lists[forget]);
+            }
+        }
+    }
+}
+
 /* ---------------------------------------------------------------- the cache */
 
 /* More functions than the cache holds, called in turn. */
@@ -555,6 +636,7 @@ int main(int argc, char **argv)
     g_test_add_func("/xlat/patching", test_patching);
     g_test_add_func("/xlat/invlpg", test_invlpg);
     g_test_add_func("/xlat/cr3", test_cr3);
+    g_test_add_func("/xlat/list", test_list);
     g_test_add_func("/xlat/eviction", test_eviction);
     g_test_add_func("/xlat/lockstep/agrees", test_lockstep_agrees);
     for (unsigned i = 0; i < G_N_ELEMENTS(faults); i++) {

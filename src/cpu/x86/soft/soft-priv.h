@@ -387,7 +387,7 @@ struct cpu {
     struct jump_entry jump_cache[JUMP_CACHE_SIZE];
     struct block_cache *blocks; /* block.c */
 
-    /* The translator's (xlat.h); code reaches these through the host's GS base. */
+    /* The translator's (xlat.h). */
     struct xlat *xlat; /* NULL: everything is interpreted */
     struct cpu *self;
     const void *xl_miss;   /* code that looks for the block at `rip` */

@@ -492,12 +492,21 @@ bool soft_state_set(struct cpu *c, const struct cpu_state *st, unsigned what, GE
 
 /* ---------------------------------------------------------------- life */
 
+#if defined(MAP_32BIT)
+#define CPU_MAP_LOW MAP_32BIT
+#else
+#define CPU_MAP_LOW 0
+#endif
+
 struct cpu *soft_cpu_new(const struct cpu_model *model, const struct soft_host *host,
                          struct vcpu *vcpu)
 {
-    /* zeroes that cost nothing while they stay */
-    struct cpu *c =
-        mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    /* Zeroes that cost nothing while they stay; translated code wants them below 2 GiB. */
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+    struct cpu *c = mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE, flags | CPU_MAP_LOW, -1, 0);
+    if (c == MAP_FAILED) {
+        c = mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE, flags, -1, 0);
+    }
     if (c == MAP_FAILED) {
         return NULL;
     }

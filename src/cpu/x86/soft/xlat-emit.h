@@ -2,8 +2,9 @@
  * Bytes of x86-64 host code, as the translator writes them.
  *
  * `p` walks through the writable mapping of the code cache; `exec` is what to add to get the
- * address at which the same byte is executed. Guest state in struct cpu is addressed through the GS
- * base: gs:[offsetof(struct cpu, ...)].
+ * address at which the same byte is executed. Code belongs to one vCPU, whose struct cpu lies below
+ * 2 GiB: guest state is addressed by 32-bit displacements, here written gs:[offsetof(struct cpu,
+ * ...)].
  */
 #ifndef CPU_X86_SOFT_XLAT_EMIT_H
 #define CPU_X86_SOFT_XLAT_EMIT_H
@@ -14,6 +15,7 @@
 struct emitter {
     uint8_t *p;
     intptr_t exec;
+    int32_t env; /* where struct cpu is */
 };
 
 enum { /* host registers with a fixed meaning in translated code */
@@ -113,26 +115,30 @@ static inline void e_rm(struct emitter *e, int w, uint8_t op, unsigned reg, unsi
     e_modrm_mem(e, reg, base, disp);
 }
 
+/* ModRM (and more) of gs:[disp]. */
+static inline void e_modrm_gs(struct emitter *e, unsigned reg, int32_t disp)
+{
+    e8(e, (reg & 7) << 3 | 4);
+    e8(e, 0x25);
+    e32(e, e->env + disp);
+}
+
 /* op reg, gs:[disp] */
 static inline void e_gs(struct emitter *e, int w, uint8_t op, unsigned reg, int32_t disp)
 {
-    e8(e, 0x65);
     e_rex(e, w, reg, 0, 0);
     e8(e, op);
-    e8(e, (reg & 7) << 3 | 4);
-    e8(e, 0x25);
-    e32(e, disp);
+    e_modrm_gs(e, reg, disp);
 }
 
 /* op reg, gs:[base + disp] */
 static inline void e_gs_base(struct emitter *e, int w, uint8_t op, unsigned reg, unsigned base,
                              int32_t disp)
 {
-    e8(e, 0x65);
     e_rex(e, w, reg, 0, base);
     e8(e, op);
     e8(e, 0x80 | (reg & 7) << 3 | (base & 7)); /* base is never RSP or R12 */
-    e32(e, disp);
+    e32(e, e->env + disp);
 }
 
 static inline void e_load_gs(struct emitter *e, unsigned reg, int32_t disp)

@@ -27,12 +27,8 @@ void gen_rdtsc(struct gen *k)
     struct emitter *e = &k->e;
     const struct xinsn *x = k->x;
     flags_begin(k);
-    if ((k->g->key & KEY_CPL) == 3) { /* RAX and RDX may change only if it is allowed */
-        e8(e, 0x65);                  /* test dword gs:[cr4], TSD */
-        e8(e, 0xf7);
-        e8(e, 0x04);
-        e8(e, 0x25);
-        e32(e, ENV(cr4));
+    if ((k->g->key & KEY_CPL) == 3) {  /* RAX and RDX may change only if it is allowed */
+        e_gs(e, 0, 0xf7, 0, ENV(cr4)); /* test dword gs:[cr4], TSD */
         e32(e, CR4_TSD);
         to_handler(k, e_jcc(e, CC_NE));
     }

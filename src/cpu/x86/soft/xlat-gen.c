@@ -715,12 +715,9 @@ static void gen_entry(struct gen *k)
     if (k->g->vec) {
         uint8_t *place;
         if (first->live_in) {
-            e8(e, 0x65); /* movzx ecx, byte gs:[xl_novec] */
-            e8(e, 0x0f);
+            e8(e, 0x0f); /* movzx ecx, byte gs:[xl_novec] */
             e8(e, 0xb6);
-            e8(e, T1 << 3 | 4);
-            e8(e, 0x25);
-            e32(e, ENV(xl_novec));
+            e_modrm_gs(e, T1, ENV(xl_novec));
             e8(e, 0xe3); /* jrcxz */
             e8(e, 5);
             place = e_jmp(e);
@@ -828,7 +825,8 @@ void xlat_generate(struct cpu *c, struct xlat *xl, struct code_region *g, struct
     k->xl = xl;
     k->g = g;
     k->u = u;
-    k->e = (struct emitter){.p = xl->rw + xl->used, .exec = xl->rx - xl->rw};
+    k->e = (struct emitter){
+        .p = xl->rw + xl->used, .exec = xl->rx - xl->rw, .env = (int32_t)(intptr_t)c};
     k->n_cold = k->n_fixups = 0;
     k->solo = false;
     k->group = NULL;

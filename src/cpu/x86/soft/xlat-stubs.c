@@ -26,12 +26,9 @@ void flags_park(struct emitter *e, unsigned temp)
 void flags_unpark(struct emitter *e, unsigned temp)
 {
     e_mov(e, temp, HOST_RAX);
-    e8(e, 0x65); /* movzx eax, word gs:[xl_flags] */
-    e8(e, 0x0f);
+    e8(e, 0x0f); /* movzx eax, word gs:[xl_flags] */
     e8(e, 0xb7);
-    e8(e, 0x04);
-    e8(e, 0x25);
-    e32(e, ENV(xl_flags));
+    e_modrm_gs(e, HOST_RAX, ENV(xl_flags));
     e8(e, 0x04); /* add al, 127: overflows when AL is 1 */
     e8(e, 127);
     e8(e, 0x9e); /* sahf */
@@ -60,43 +57,27 @@ static void gprs_load(struct emitter *e)
 /* op xmm, gs:[disp] of 0F xx instructions without prefix */
 static void e_gs_0f(struct emitter *e, uint8_t op, unsigned reg, int32_t disp)
 {
-    e8(e, 0x65);
     e_rex(e, 0, reg, 0, 0);
     e8(e, 0x0f);
     e8(e, op);
-    e8(e, (reg & 7) << 3 | 4);
-    e8(e, 0x25);
-    e32(e, disp);
+    e_modrm_gs(e, reg, disp);
 }
 
-/* cmp byte gs:[disp], 0 */
 void e_test_gs_byte(struct emitter *e, int32_t disp)
 {
-    e8(e, 0x65);
-    e8(e, 0x80);
-    e8(e, 0x3c);
-    e8(e, 0x25);
-    e32(e, disp);
+    e_gs(e, 0, 0x80, 7, disp);
     e8(e, 0);
 }
 
 void e_set_gs_byte(struct emitter *e, int32_t disp, uint8_t value)
 {
-    e8(e, 0x65);
-    e8(e, 0xc6);
-    e8(e, 0x04);
-    e8(e, 0x25);
-    e32(e, disp);
+    e_gs(e, 0, 0xc6, 0, disp);
     e8(e, value);
 }
 
 void e_set_gs_dword(struct emitter *e, int32_t disp, uint32_t value)
 {
-    e8(e, 0x65);
-    e8(e, 0xc7);
-    e8(e, 0x04);
-    e8(e, 0x25);
-    e32(e, disp);
+    e_gs(e, 0, 0xc7, 0, disp);
     e32(e, value);
 }
 
@@ -246,7 +227,7 @@ static void make_note(struct emitter *e, struct xlat *xl)
 
 void xlat_make_stubs(struct cpu *c, struct xlat *xl)
 {
-    struct emitter e = {.p = xl->rw, .exec = xl->rx - xl->rw};
+    struct emitter e = {.p = xl->rw, .exec = xl->rx - xl->rw, .env = (int32_t)(intptr_t)c};
     make_enter(&e, xl);
     for (unsigned variant = 0; variant < 4; variant++) {
         make_op(&e, xl, variant);

@@ -17,14 +17,11 @@
 #include "cpu/x86/soft/xlat-lockstep.h"
 #include "cpu/x86/soft/xlat-priv.h"
 #include <errno.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #if defined(__x86_64__)
 
-#include <asm/prctl.h>
 #include <cpuid.h>
 
 #if !SOFT_TAIL_CALLS
@@ -105,6 +102,11 @@ bool xlat_init(struct cpu *c, const struct xlat_config *config, GError **error)
     if (!host_suffices(error)) {
         return false;
     }
+    if ((uintptr_t)c > INT32_MAX - sizeof(*c)) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOMEM,
+                    "there is no memory below 2 GiB for the vCPU's registers");
+        return false;
+    }
     struct xlat *xl = g_new0(struct xlat, 1);
     size_t page = GUEST_PAGE_SIZE;
     xl->config = *config;
@@ -142,15 +144,6 @@ void xlat_finish(struct cpu *c)
         lockstep_finish(c);
         xlat_free(c->xlat);
         c->xlat = NULL;
-    }
-}
-
-void xlat_thread_enter(struct cpu *c)
-{
-    if (getauxval(AT_HWCAP2) & 2) { /* HWCAP2_FSGSBASE */
-        __asm__ volatile("wrgsbase %0" : : "r"(c));
-    } else {
-        syscall(SYS_arch_prctl, ARCH_SET_GS, c);
     }
 }
 

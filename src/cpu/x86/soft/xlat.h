@@ -15,8 +15,8 @@
  *
  * Registers of translated code: 13 guest registers live in host registers (xlat_host_reg), R9, R10
  * and R11 in struct cpu; the host's RCX and R11 are temporaries. XMM registers are the host's in
- * units that use them, the arithmetic flags are the host's. The host's GS base points to struct
- * cpu. The host's stack is the C stack.
+ * units that use them, the arithmetic flags are the host's. Code knows where its vCPU's struct cpu
+ * is. The host's stack is the C stack.
  *
  * Flags that the code overwrites before anything in the unit reads them may be lost on the way: the
  * frame of an exception raised between shows other arithmetic flags than hardware would. The
@@ -51,9 +51,6 @@ void xlat_flush(struct cpu *c);
 
 /* Flags that translated code parked become the lazy ones. Before anybody else looks at them. */
 void xlat_flags_settle(struct cpu *c);
-
-/* The thread that is about to run c (sets the host's GS base). */
-void xlat_thread_enter(struct cpu *c);
 
 /* Any thread; numbers of a running vCPU may be a little old. Zeroes
  * without a translator. */
