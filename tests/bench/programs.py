@@ -33,7 +33,7 @@ def own_kib(pid):
         for line in smaps:
             name, value = line.split(maxsplit=1)
             if "-" in name and not name.endswith(":"):
-                ours = "memory-backend-memfd" not in line
+                ours = "memfd:ram" not in line and "memfd:memory-backend" not in line
             elif name == "Rss:" and ours:
                 total += int(value.split()[0])
     return total
