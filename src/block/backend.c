@@ -315,21 +315,32 @@ static bool tracks_status(const struct block_backend *b)
            b->werror == BLOCKDEV_ON_ERROR_ENOSPC;
 }
 
+static void tell_error(void *arg)
+{
+    const struct error_report *report = arg;
+    const struct block_backend *b = report->backend;
+
+    qapi_event_send_block_io_error(b->graph->events, b->name, b->root ? b->root->node->name : NULL,
+                                   report->operation, report->action, tracks_status(b),
+                                   report->error == ENOSPC, strerror(report->error));
+}
+
 static void report_on_main(void *arg)
 {
     struct error_report *report = arg;
     struct block_backend *b = report->backend;
+    struct block_graph *graph = b->graph;
     bool stop = report->action == BLOCK_ERROR_ACTION_STOP;
     bool nospace = report->error == ENOSPC;
+    const char *whose = b->qdev ? b->qdev : b->name[0] ? b->name : "block";
 
     if (stop && b->io_status == BLOCK_DEVICE_IO_STATUS_OK) {
         b->io_status = nospace ? BLOCK_DEVICE_IO_STATUS_NOSPACE : BLOCK_DEVICE_IO_STATUS_FAILED;
     }
-    qapi_event_send_block_io_error(b->graph->events, b->name, b->root ? b->root->node->name : NULL,
-                                   report->operation, report->action, tracks_status(b), nospace,
-                                   strerror(report->error));
-    if (stop && b->graph->stop) {
-        b->graph->stop(b->graph->stop_opaque);
+    if (graph->failed) {
+        graph->failed(graph->failed_opaque, whose, stop, tell_error, report);
+    } else {
+        tell_error(report);
     }
     backend_unref(b);
     g_free(report);

@@ -112,11 +112,11 @@ struct block_graph {
     GPtrArray *backends; /* all */
     GPtrArray *drives;   /* struct drive, owned */
     unsigned next_name;
-    bool repairing;   /* what is opened may be damaged */
-    bool inactive;    /* block_inactivate() */
-    unsigned opening; /* nodes that are being opened, one inside the other */
-    void (*stop)(void *opaque);
-    void *stop_opaque;
+    bool repairing;          /* what is opened may be damaged */
+    bool inactive;           /* block_inactivate() */
+    unsigned opening;        /* nodes that are being opened, one inside the other */
+    block_failed_fn *failed; /* NULL: nobody asks */
+    void *failed_opaque;
     /* the I/O thread's */
     struct uring *uring; /* NULL: not allowed by the host */
     unsigned plugged;

@@ -80,9 +80,11 @@ struct loop *block_graph_loop(struct block_graph *graph);
 /* The same, NULL while there is none. Main thread. */
 struct loop *block_graph_running_loop(const struct block_graph *graph);
 
-/* What the machine does for an error with the action stop: stop in io-error. Called on the main
- * thread. NULL: nothing. */
-void block_graph_on_stop(struct block_graph *graph, void (*stop)(void *opaque), void *opaque);
+/* A request failed, of whom (a device's id or path, or a drive's name): tell(arg) sends the event,
+ * and with `stop` the machine stops in io-error because of it. Called on the main thread. */
+typedef void block_failed_fn(void *opaque, const char *whose, bool stop, void (*tell)(void *arg),
+                             void *arg);
+void block_graph_on_failure(struct block_graph *graph, block_failed_fn *failed, void *opaque);
 
 /* Waits until no request is under way and lets none begin until the matching end; they nest.
  * Requests that are submitted meanwhile wait. */

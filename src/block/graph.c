@@ -843,8 +843,8 @@ void block_graph_free(struct block_graph *graph)
     g_free(graph);
 }
 
-void block_graph_on_stop(struct block_graph *graph, void (*stop)(void *opaque), void *opaque)
+void block_graph_on_failure(struct block_graph *graph, block_failed_fn *failed, void *opaque)
 {
-    graph->stop = stop;
-    graph->stop_opaque = opaque;
+    graph->failed = failed;
+    graph->failed_opaque = opaque;
 }

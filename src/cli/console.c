@@ -18,6 +18,7 @@ struct console {
     struct chardev_frontend frontend;
     bool listening; /* the input is ours; always so unless others share the chardev */
     GString *line;
+    unsigned cpu; /* what commands are about */
     bool last_was_cr;
     bool greeted;
 };
@@ -51,7 +52,7 @@ static void run_line(struct console *c)
 
     say(c, "\r\n");
     if (c->line->len > 0) {
-        answer = hmp_run(c->m, c->line->str);
+        answer = hmp_run(c->m, &c->cpu, c->line->str);
         say(c, answer);
         g_string_truncate(c->line, 0);
     }

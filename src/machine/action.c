@@ -161,8 +161,11 @@ static void rtc_changed(void *machine, int64_t offset_s)
 {
     struct machine *m = machine;
     g_autofree char *path = machine_device_path(m, devices_find_class(&m->env, &mc146818rtc_class));
+    struct cause_scope scope;
 
+    cause_enter(m, &scope, cause_now(m, GODWIT_CAUSE_WHO_DEVICE, "rtc"));
     qapi_event_send_rtc_change(m->events, offset_s, path ? path : "/machine");
+    cause_leave(m, &scope);
 }
 
 const struct system_ops machine_system_ops = {

@@ -234,6 +234,17 @@ struct cause *cause_now(struct machine *m, enum godwit_cause_who who, const char
     return cause ? cause : cause_new(info_new(who, what));
 }
 
+struct cause *cause_now_named(struct machine *m, enum godwit_cause_who who, const char *what)
+{
+    struct cause *now = cause_now(m, who, what), *cause;
+
+    cause = cause_new(godwit_cause_clone(now->info));
+    g_free(cause->info->what);
+    cause->info->what = g_strdup(what);
+    cause_unref(now);
+    return cause;
+}
+
 struct cause *cause_now_of_memory(struct machine *m, const char *what, uint64_t guest_address)
 {
     struct cause *now = cause_now(m, GODWIT_CAUSE_WHO_MACHINE, what), *cause;

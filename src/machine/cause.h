@@ -48,7 +48,10 @@ void cause_leave(struct machine *m, struct cause_scope *scope);
 /* The cause of what the calling thread does now: that of its scope, or of its vCPU's access to a
  * register, or else a device or the machine itself, with `what`. A new reference; any thread. */
 struct cause *cause_now(struct machine *m, enum godwit_cause_who who, const char *what);
-/* The same, of memory that is at guest_address. */
+/* The same, but `what` is told of clients and users too: a command of the human monitor, by
+ * whatever way it came. */
+struct cause *cause_now_named(struct machine *m, enum godwit_cause_who who, const char *what);
+/* As cause_now(), of memory that is at guest_address. */
 struct cause *cause_now_of_memory(struct machine *m, const char *what, uint64_t guest_address);
 
 /* For a vCPU's thread: what it does, `what` being its name for it. exception: -1 for none. */

@@ -315,9 +315,18 @@ static void note_state(void *causes, enum run_state from, enum run_state to)
     causes_note_state(causes, from, to);
 }
 
-static void stop_for_error(void *opaque)
+static void disk_failed(void *opaque, const char *whose, bool stop, void (*tell)(void *arg),
+                        void *arg)
 {
-    machine_request_stop(opaque, RUN_STATE_IO_ERROR, "block");
+    struct machine *m = opaque;
+    struct cause_scope scope;
+
+    cause_enter(m, &scope, cause_now(m, GODWIT_CAUSE_WHO_DEVICE, whose));
+    tell(arg);
+    if (stop) {
+        machine_request_stop(m, RUN_STATE_IO_ERROR, whose);
+    }
+    cause_leave(m, &scope);
 }
 
 static struct machine *machine_alloc(const struct board *board,
@@ -336,7 +345,7 @@ static struct machine *machine_alloc(const struct board *board,
     m->requests = requests_new();
     m->host_memory = host_memory_new();
     m->block = block_graph_new(m->events, m->loop);
-    block_graph_on_stop(m->block, stop_for_error, m);
+    block_graph_on_failure(m->block, disk_failed, m);
     m->jobs = jobs_new(m->events, m->loop);
     m->chardevs = g_ptr_array_new_with_free_func((GDestroyNotify)chardev_free);
     return m;

@@ -321,7 +321,7 @@ void incoming_start(struct migration *mig, struct channel *channel)
     in->channel = channel;
     in->stream.channel = channel;
     channel_listens_at(channel, &in->host, &in->port, &in->path);
-    main_call_init(&in->call, in->machine->loop);
+    main_call_init(&in->call, in->machine, "incoming");
     mig->in = in;
     in->thread = g_thread_new("incoming", run, in);
 }

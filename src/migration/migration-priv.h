@@ -16,7 +16,8 @@
 /* ---- calls of the main thread by a migration's thread */
 
 struct main_call {
-    struct loop *loop;
+    struct machine *machine;
+    struct cause *cause; /* of what is done there; the last call's events included */
     GMutex mutex;
     GCond cond;
     enum { CALL_IDLE, CALL_POSTED, CALL_RUNS, CALL_ABANDONED } state;
@@ -24,7 +25,9 @@ struct main_call {
     void (*fn)(void *arg);
     void *arg;
 };
-void main_call_init(struct main_call *call, struct loop *loop);
+/* Who asks now is the cause of all that is called; if nobody does, the machine itself, with `what`.
+ */
+void main_call_init(struct main_call *call, struct machine *m, const char *what);
 void main_call_finish(struct main_call *call);
 /* Runs fn(arg) on the main thread, lock held, and waits. false: the machine is ending, and it was
  * not run. */

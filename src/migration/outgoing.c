@@ -574,7 +574,7 @@ bool outgoing_start(struct migration *mig, struct channel *channel, GError **err
     o->begun_ns = now_ns();
     g_mutex_init(&o->mutex);
     g_cond_init(&o->cond);
-    main_call_init(&o->call, o->machine->loop);
+    main_call_init(&o->call, o->machine, "migrate");
     mig->out = o;
     o->thread = g_thread_new("migration", run, o);
     return true;

@@ -123,7 +123,7 @@ struct human_readable_text *qmp_x_query_jit(struct qmp_call *call, GError **errp
         return NULL;
     }
     text = g_new0(struct human_readable_text, 1);
-    text->human_readable_text = hmp_run(call->machine, "info jit");
+    text->human_readable_text = hmp_run_on(call->machine, NULL, "info jit");
     return text;
 }
 

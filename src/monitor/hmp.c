@@ -8,9 +8,11 @@
 
 #include "cpu/x86/mce.h"
 #include "cpu/x86/print.h"
+#include "machine/cause.h"
 #include "migration/migration.h"
 #include "monitor/gdbserver.h"
 #include "monitor/hmp-block.h"
+#include "monitor/hmp-cpu.h"
 #include "monitor/hmp-dump.h"
 #include "monitor/hmp-migrate.h"
 #include "monitor/hmp-net.h"
@@ -192,6 +194,22 @@ static void get_state(struct hmp *h, struct vcpu *vcpu, struct cpu_state *state)
     machine_park_begin(h->m);
     vcpu->ops->get(vcpu, state, CPU_PRINT_STATE);
     machine_park_end(h->m);
+}
+
+static void info_cpus(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    hmp_info_cpus(h->m, h->vcpu, h->out);
+}
+
+static void run_cpu(struct hmp *h, const struct hmp_command *command, const char *args)
+{
+    bool usage;
+    struct vcpu *vcpu = hmp_cpu(h->m, args, &usage, h->out);
+
+    h->vcpu = vcpu ? vcpu : h->vcpu;
+    if (usage) {
+        print_try_help(h, command);
+    }
 }
 
 static void print_registers(struct hmp *h, struct vcpu *vcpu)
@@ -593,6 +611,7 @@ static const struct hmp_command commands[] = {
     {"announce_self", NULL, "[interfaces] [id]", "tell switches where the network cards are", true,
      run_announce_self},
     {"cont", "c", "", "let the guest run", false, run_cont},
+    {"cpu", NULL, "index", "choose the vCPU that commands are about", true, run_cpu},
     {"delvm", NULL, "tag", "delete a snapshot of the machine", true, run_delvm},
     {"drive_add", NULL, "slot if=none,id=str[,prop=value][,...]", "add a drive", true,
      run_drive_add},
@@ -611,6 +630,7 @@ static const struct hmp_command commands[] = {
      "hand connections to the host to the guest", true, run_hostfwd_add},
     {"hostfwd_remove", NULL, "[netdev_id] [tcp|udp]:[hostaddr]:hostport", "end that", true,
      run_hostfwd_remove},
+    {"info cpus", NULL, "", "vCPUs, and which one commands are about", false, info_cpus},
     {"info jit", NULL, "", "what the translator of guest code has done", false, info_jit},
     {"info migrate", NULL, "", "how a migration stands", false, info_migrate},
     {"info network", NULL, "", "network cards and their back ends", false, info_network},
@@ -761,6 +781,7 @@ static void run_line(struct hmp *h, const char *line)
 {
     g_autofree char *name = NULL;
     const struct hmp_command *command = find_command(&line, &name);
+    struct cause_scope scope;
     const char *word;
 
     if (!command) {
@@ -785,20 +806,34 @@ static void run_line(struct hmp *h, const char *line)
         hmp_print_try_help(h, command);
         return;
     }
+    cause_enter(h->m, &scope, cause_now_named(h->m, GODWIT_CAUSE_WHO_USER, command->name));
     command->run(h, command, line);
+    cause_leave(h->m, &scope);
+}
+
+static char *run_and_answer(struct hmp *h, const char *line)
+{
+    g_autofree char *text = g_strstrip(g_strdup(line));
+
+    h->out = g_string_new(NULL);
+    run_line(h, text);
+    g_string_replace(h->out, "\n", "\r\n", 0);
+    return g_string_free(h->out, FALSE);
 }
 
 char *hmp_run_on(struct machine *m, struct vcpu *vcpu, const char *line)
 {
-    struct hmp h = {.m = m, .vcpu = vcpu, .out = g_string_new(NULL)};
-    g_autofree char *text = g_strstrip(g_strdup(line));
+    struct hmp h = {.m = m, .vcpu = vcpu};
 
-    run_line(&h, text);
-    g_string_replace(h.out, "\n", "\r\n", 0);
-    return g_string_free(h.out, FALSE);
+    return run_and_answer(&h, line);
 }
 
-char *hmp_run(struct machine *m, const char *line)
+char *hmp_run(struct machine *m, unsigned *cpu, const char *line)
 {
-    return hmp_run_on(m, machine_vcpu(m, 0), line);
+    struct vcpu *chosen = machine_vcpu(m, *cpu); /* it may have been taken out since */
+    struct hmp h = {.m = m, .vcpu = chosen ? chosen : machine_vcpu(m, 0)};
+    char *answer = run_and_answer(&h, line);
+
+    *cpu = h.vcpu ? h.vcpu->index : 0;
+    return answer;
 }

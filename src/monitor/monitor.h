@@ -52,7 +52,8 @@ void monitor_start(struct monitor *mon, struct machine *m);
  * that take nothing), closes all sessions, ends the thread. */
 void monitor_free(struct monitor *mon);
 
-/* Runs a human monitor command line; output text, owned by the caller. Main thread, lock held. */
-char *hmp_run(struct machine *m, const char *line);
+/* Runs a human monitor command line; output text, owned by the caller. Main thread, lock held.
+ * *cpu: index of the vCPU that this monitor's commands are about, 0 at first; `cpu` changes it. */
+char *hmp_run(struct machine *m, unsigned *cpu, const char *line);
 
 #endif

@@ -68,6 +68,15 @@ static bool fail_expects(struct reader *r, const struct place *place, const char
     return fail(r, place, "Parameter", after);
 }
 
+/* Of the right type, but not a value that it has. QEMU's text names the member alone, not the way
+ * there, and an element of an array has no name; clients know these texts. */
+static bool fail_value(struct reader *r, const struct place *place, const char *after)
+{
+    g_set_error(r->errp, QMP_ERROR, QMP_ERROR_GENERIC, "Parameter '%s'%s",
+                place && place->name ? place->name : "null", after);
+    return false;
+}
+
 /* The text of a JSON string. A NUL inside cannot be kept in C and is refused. */
 static const char *read_text(struct reader *r, const struct place *place, struct json_object *json)
 {
@@ -132,7 +141,8 @@ static bool int_get(struct reader *r, const struct qapi_type *type, const struct
 
     if (r->mode == QAPI_READ_JSON) {
         if (!json_object_is_type(json, json_type_int)) {
-            return fail_type(r, place, "integer");
+            return int_ranges[type->kind].min ? fail_type(r, place, "integer")
+                                              : fail_expects(r, place, "uint64");
         }
         *negative = json_object_get_int64(json) < 0;
         *value = *negative ? (uint64_t)json_object_get_int64(json) : json_object_get_uint64(json);
@@ -166,9 +176,13 @@ static bool read_int(struct reader *r, const struct qapi_type *type, const struc
     } else {
         fits = value <= range->max;
     }
+    if (!fits && type->kind == QAPI_INT64) {
+        return fail_type(r, place, "integer");
+    }
     if (!fits) {
-        return type->kind == QAPI_INT64 ? fail_type(r, place, "integer")
-                                        : fail_expects(r, place, range->name);
+        g_autofree char *after = g_strdup_printf(" expects %s", range->name);
+
+        return fail_value(r, place, after);
     }
     int_store(type->kind, value, slot);
     return true;
@@ -226,7 +240,7 @@ static bool read_enum(struct reader *r, const struct qapi_type *type, const stru
         return true;
     }
     after = g_strdup_printf(" does not accept value '%s'", text);
-    return fail(r, place, "Parameter", after);
+    return fail_value(r, place, after);
 }
 
 /* Reads the members that @type has and counts those that were there. */

@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
 """Who made the machine stop, reset and shut down: causes of events, with real guests."""
+import json
 import os
 import re
 import signal
+import socket
+import time
 import unittest
 
 from godwit import Machine, Qmp, guest
+from rsp import Rsp
 
 
-def machine(kernel, word, *args):
-    m = Machine("-kernel", guest(kernel), "-append", word, "-S", *args, connect=False)
+def machine(kernel, word, *args, **how):
+    m = Machine("-kernel", guest(kernel), "-append", word, "-S", *args, connect=False, **how)
     m.qmp = Qmp(m.socket, enable=["godwit-events"])
     return m
 
@@ -108,11 +112,115 @@ class Cause(unittest.TestCase):
             m.qmp.sock.sendall(b'{"execute": "human-monitor-command", "id": 7, '
                                b'"arguments": {"command-line": "stop"}}')
             stop = m.qmp.event("STOP")
-            self.only(stop["cause"], who="client", what="human-monitor-command",
+            self.only(stop["cause"], who="client", what="stop",
                       client={**client, "command": "human-monitor-command", "id": 7})
             m.qmp.command("quit")
             self.assertEqual(m.wait(), 0)
             self.assertIn(b"ended by client: quit, monitor 'compat_monitor0', pid ", m.errors)
+
+    def chain(self, m):
+        return [e["event"] for e in m.qmp.command("godwit-query-cause")["chain"]]
+
+    def test_migration(self):
+        with machine("fire", "hang") as m:
+            m.qmp.command("cont")
+            m.qmp.sock.sendall(json.dumps({"execute": "migrate", "id": 5, "arguments": {
+                "uri": f"file:{m.dir}/moved"}}).encode())
+            cause = m.qmp.event("STOP")["cause"]
+            self.assertEqual((cause["who"], cause["what"], cause["client"]["id"]), ("client", "migrate", 5))
+            while m.qmp.command("query-status")["status"] != "postmigrate":
+                time.sleep(0.01)
+            why = m.qmp.command("godwit-query-cause")
+            self.assertEqual([(c["from"], c["to"], c["cause"]["what"]) for c in why["changes"][:2]],
+                             [("finish-migrate", "postmigrate", "migrate"),
+                              ("running", "finish-migrate", "migrate")])
+            self.assertEqual([e["event"] for e in why["chain"]], ["STOP"])
+            for options, who, what in ((f"file:{m.dir}/moved", "machine", "incoming"),
+                                       ("defer", "client", "migrate-incoming")):
+                with machine("fire", "hang", "-incoming", options) as there:
+                    if options == "defer":
+                        there.qmp.command("migrate-incoming", uri=f"file:{m.dir}/moved")
+                    while there.qmp.command("query-status")["status"] == "inmigrate":
+                        time.sleep(0.01)
+                    cause = there.qmp.command("godwit-query-cause")["cause"]
+                    self.assertEqual((cause["who"], cause["what"]), (who, what))
+
+    def test_disk_error(self):
+        def prepare(folder):
+            with open(os.path.join(folder, "disk"), "wb") as file:
+                file.truncate(1 << 20)
+
+        with machine("disk", "blk write 8", "-blockdev",
+                     "blkdebug,node-name=d0,image.driver=file,image.filename=DIR/disk,"
+                     "inject-error.0.event=write_aio", "-device",
+                     "virtio-blk-pci,drive=d0,werror=stop,id=vd", prepare=prepare) as m:
+            m.qmp.command("cont")
+            error = m.qmp.event("BLOCK_IO_ERROR")
+            stop = m.qmp.event("STOP")
+            path = "/machine/peripheral/vd/virtio-backend"
+            self.only(error["cause"], who="device", what=path)
+            self.only(stop["cause"], who="device", what=path,
+                      parent={"event": "BLOCK_IO_ERROR", "seq": error["seq"]})
+            self.assertEqual(self.chain(m), ["BLOCK_IO_ERROR"])
+
+    def test_clock(self):
+        with machine("script", "clock") as m:
+            m.qmp.command("cont")
+            self.only(m.qmp.event("RTC_CHANGE")["cause"], who="guest", what="rtc", vcpu=0, rip=None,
+                      access=self.access("0x71", "0x2"))
+
+    def test_memory_failure_by_command(self):
+        with machine("mce", "off") as m:
+            m.qmp.command("cont")
+            m.expect("ready")
+            m.qmp.command("human-monitor-command", command_line="mce 0 9 0xbd000000000000c0 5 0x1000 0x8c")
+            client = {"monitor": "compat_monitor0", "pid": os.getpid(), "uid": os.getuid(),
+                      "gid": os.getgid(), "command": "human-monitor-command"}
+            failure = m.qmp.event("MEMORY_FAILURE")
+            self.only(failure["cause"], who="client", what="mce", client=client,
+                      memory={"guest-address": "0x1000"})
+            self.assertEqual(m.qmp.event("RESET")["cause"]["parent"],
+                             {"event": "MEMORY_FAILURE", "seq": failure["seq"]})
+
+    def test_human_monitor(self):
+        with machine("fire", "hang", "-chardev", "socket,id=h,path=DIR/hmp,server=on,wait=off", "-mon",
+                     "chardev=h,mode=readline") as m:
+            m.qmp.command("cont")
+            with socket.socket(socket.AF_UNIX) as console:
+                console.connect(os.path.join(m.dir, "hmp"))
+                console.sendall(b"stop\r")
+                self.only(m.qmp.event("STOP")["cause"], who="user", what="stop")
+
+    def test_crash_register(self):
+        with machine("hv-crash", "", "-cpu", "max,hv-crash=on", "-action", "panic=pause") as m:
+            m.qmp.command("cont")
+            access = {"space": "msr", "address": "0x40000105", "size": 8, "write": True,
+                      "value": "0x8000000000000000"}
+            self.only(m.qmp.event("GUEST_PANICKED")["cause"], who="guest", what="panic", vcpu=0, rip=None,
+                      access=access)
+            self.only(m.qmp.event("STOP")["cause"], who="guest", what="panic", vcpu=0, rip=None,
+                      access=access, parent=None)
+
+    def test_dump(self):
+        with machine("fire", "hang") as m:
+            m.qmp.command("cont")
+            m.qmp.command("dump-guest-memory", paging=False, protocol=f"file:{m.dir}/dump")
+            seq = {}
+            for name in ("STOP", "DUMP_COMPLETED", "RESUME"):
+                event = m.qmp.event(name)
+                self.assertEqual(event["cause"]["what"], "dump-guest-memory")
+                seq[name] = event
+            self.assertEqual(seq["RESUME"]["cause"]["parent"]["seq"], seq["DUMP_COMPLETED"]["seq"])
+            self.assertEqual(self.chain(m), ["DUMP_COMPLETED", "STOP"])
+
+    def test_debugger(self):
+        with machine("fire", "hang", "-gdb", "unix:DIR/gdb,server=on,wait=off") as m:
+            m.qmp.command("cont")
+            m.expect("ready|hang")
+            gdb = Rsp(os.path.join(m.dir, "gdb"))
+            self.only(m.qmp.event("STOP")["cause"], who="user", what="gdb")
+            gdb.send("k")
+            self.only(m.qmp.event("SHUTDOWN")["cause"], who="user", what="gdb")
 
     def test_signal(self):
         with machine("fire", "hang") as m:

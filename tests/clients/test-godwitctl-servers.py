@@ -94,12 +94,17 @@ class Servers(unittest.TestCase):
                 self.outcome(machine.run("black-box"), ERROR)
                 self.outcome(machine.run("events"), ERROR, err="no journal")
             else:
-                self.outcome(machine.run("why"), OK, "what: system_reset")
+                self.outcome(machine.run("why"), OK, "paused to prelaunch (client system_reset")
                 self.outcome(machine.run("black-box"), OK, "recorded: 0")
                 self.outcome(machine.run("events", "--since", "2"), OK, "STOP (client stop")
                 self.outcome(machine.run("wait", "--since", "1", "--for", "RESET", "--where",
                                          "data.guest=false", "-t", "5"), OK, "RESET")
                 self.outcome(machine.run("exec", "--oob", "query-status"), OK, "prelaunch")
+                # What happened before the view was opened is in it.
+                view = machine.run("top", "--once")
+                self.outcome(view, OK, "prelaunch for 0:")
+                for text in (b"RESUME (client cont", b"STOP (client stop", b"RESET guest=false"):
+                    self.assertEqual(view.stdout.count(text), 1, view.stdout)
             self.outcome(machine.run("quit"), OK)
             self.assertEqual(machine.process.wait(LIMIT_S), 0)
             self.outcome(machine.run("status"), GONE)

@@ -287,6 +287,15 @@ class Events(Case):
             "22:13:20.250 STOP",
             "22:13:20.250 SHUTDOWN guest=true reason=guest-shutdown deep.x=[1]"])
 
+    def test_follow_for_a_time(self):
+        def script(server):
+            server.negotiate()
+            server.event("STOP")
+            while server.request():
+                pass
+        done = self.play(script, "events", "--follow", "--timeout", "0.3")
+        self.outcome(done, TIMEOUT, "STOP")
+
     def test_follow_json(self):
         def script(server):
             server.negotiate()
@@ -492,9 +501,25 @@ class Godwit(Case):
         self.outcome(done, OK, "#7 STOP")
 
     def test_why_and_black_box(self):
-        cause = {"event": "SHUTDOWN", "chain": [{"who": "guest", "register": "PM1_CNT"}]}
+        stamp = {"seconds": 1700000000, "microseconds": 1000}
+        guest = {"who": "guest", "what": "acpi", "vcpu": 0, "access": {
+            "space": "port", "address": "0x604", "size": 2, "write": True, "value": "0x2000"}}
+        cause = {"status": "shutdown", "cause": guest, "changes": [
+            {"from": "running", "to": "shutdown", "timestamp": stamp, "cause": guest},
+            {"from": "prelaunch", "to": "running", "timestamp": stamp}],
+            "chain": [{"event": "SHUTDOWN", "seq": 7, "timestamp": stamp, "cause": guest}], "last": []}
         done = self.play(self.script(godwit_query_cause=cause), "why")
-        self.outcome(done, OK, "PM1_CNT")
+        self.outcome(done, OK)
+        lines = done.stdout.decode().splitlines()
+        self.assertEqual(lines[0], "shutdown")
+        self.assertRegex(lines[3], r"^  \S+ running to shutdown "
+                                   r"\(guest acpi vCPU 0 wrote 0x2000 to port 0x604\)$")
+        self.assertRegex(lines[4], r"^  \S+ prelaunch to running$")
+        self.assertRegex(lines[6], r"^  \S+ #7 SHUTDOWN \(guest acpi")
+        for strange in ([], {}, {"status": 5, "changes": 7, "chain": [1]}, {"changes": [{"to": "\x1b[2J"}]}):
+            done = self.play(self.script(godwit_query_cause=strange), "why")
+            self.outcome(done, OK)
+            self.assertNotIn(b"\x1b", done.stdout)
         done = self.play(self.script(godwit_query_cause=cause), "why", "--json")
         self.assertEqual(json.loads(done.stdout), cause)
         done = self.play(self.script(godwit_query_black_box={"vcpus": [{"rip": 1}]}), "black-box")

@@ -96,7 +96,9 @@ class Negotiation(Case):
     def test_unknown_capability(self):
         wire = self.emulator.wire(negotiate=False)
         reply = wire.ask("qmp_capabilities", {"enable": ["bogus"]})
-        self.assertTrue(reply["error"]["desc"].endswith("does not accept value 'bogus'"), reply)
+        self.assert_error(reply, "Parameter 'null' does not accept value 'bogus'")
+        self.assert_error(wire.ask("qmp_capabilities", {"enable": ["oob", 1]}),
+                          "Invalid parameter type for 'enable[1]', expected: string")
         self.assert_error(wire.ask("query-status"), self.EXPECTING, "CommandNotFound")
 
     def test_oob_without_capability(self):

@@ -226,7 +226,9 @@ class Roles(unittest.TestCase):
         operator = self.session(path)
         for command in ("cont", "stop", "system_reset", "system_powerdown", "inject-nmi"):
             self.assertNotIn("needs the role", str(operator.request(command)))
-        for command in ("memsave", "pmemsave", "human-monitor-command"):
+        for command in ("memsave", "pmemsave", "human-monitor-command", "migrate", "migrate-incoming",
+                        "godwit-snapshot-file", "dump-guest-memory", "screendump", "object-add",
+                        "device_add", "chardev-add", "blockdev-add", "netdev_add"):
             self.refused(operator, command, "admin", "operator")
         operator.command("quit")
         self.assertEqual(m.wait(), 0)

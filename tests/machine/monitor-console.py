@@ -79,6 +79,25 @@ class Nographic(unittest.TestCase):
             t.send("quit\r")
             self.assertEqual(t.wait(), 0)
 
+    def test_choice_of_a_vcpu(self):
+        with Terminal("-nographic", "-kernel", guest("reset"), "-append", "hang", "-smp", "2", "-monitor",
+                      "stdio", "-serial", "none", "-S") as t:
+            t.expect(r"\(qemu\) ")
+            for line, answer in (("info cpus", r"\* CPU #0: thread_id=\d+\s+  CPU #1: thread_id=\d+\s"),
+                                 ("cpu 1", r"\(qemu\) "),
+                                 ("info cpus", r"  CPU #0: thread_id=\d+\s+\* CPU #1: thread_id=\d+\s"),
+                                 ("info registers", r"CPU#1\s"),
+                                 ("cpu 2", "invalid CPU index"),
+                                 ("cpu", "unexpected end of expression\\s+Try \"help cpu\""),
+                                 ("cpu 0 1", "cpu: extraneous characters at the end of line"),
+                                 ("cpu -1", "'cpu' has failed: integer is for 32-bit values"),
+                                 ("info cpus", r"\* CPU #1"),
+                                 ("info cpus x", "cpus: extraneous characters")):
+                t.send(line + "\r")
+                t.expect(answer)
+            t.send("quit\r")
+            self.assertEqual(t.wait(), 0)
+
     def test_crash(self):
         with self.run_guest() as t:
             t.expect("boot hang")

@@ -32,9 +32,12 @@ static void note_event(struct event_sink *sink, unsigned event, const char *data
     g_string_append_printf(f->events, "%u %s\n", event, data);
 }
 
-static void note_stop(void *opaque)
+static void note_failure(void *opaque, const char *whose, bool stop, void (*tell)(void *arg),
+                         void *arg)
 {
-    ((struct fixture *)opaque)->stops++;
+    g_assert_cmpstr(whose, ==, "/test");
+    tell(arg);
+    ((struct fixture *)opaque)->stops += stop;
 }
 
 static void set_up(struct fixture *f, gconstpointer unused)
@@ -47,7 +50,7 @@ static void set_up(struct fixture *f, gconstpointer unused)
     f->events = g_string_new(NULL);
     f->main = loop_new(NULL);
     f->graph = block_graph_new(&f->sink, f->main);
-    block_graph_on_stop(f->graph, note_stop, f);
+    block_graph_on_failure(f->graph, note_failure, f);
 }
 
 static void tear_down(struct fixture *f, gconstpointer unused)

@@ -50,7 +50,7 @@ enum ctl_status ctl_fail(struct ctl *ctl, GError *error)
 int64_t ctl_deadline(const struct ctl *ctl, int64_t fallback_ms)
 {
     double timeout_s = ctl->options.timeout_s;
-    if (timeout_s == 0 || timeout_s > TIMEOUT_MAX_S) {
+    if (timeout_s == 0 || timeout_s > TIMEOUT_MAX_S || (timeout_s < 0 && fallback_ms == 0)) {
         return DEADLINE_NONE;
     }
     return ctl->began_us + (timeout_s < 0 ? fallback_ms * 1000 : (int64_t)ceil(timeout_s * 1e6));

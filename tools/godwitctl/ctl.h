@@ -67,7 +67,8 @@ bool ctl_parse(struct ctl *ctl, const struct verb *verb, const GOptionEntry *own
 void ctl_complain(const char *format, ...) G_GNUC_PRINTF(1, 2);
 /* Says the error, frees it, and gives its exit status. */
 enum ctl_status ctl_fail(struct ctl *ctl, GError *error);
-/* When the verb that runs must be done: --timeout, or else fallback_ms, after it began. */
+/* When the verb that runs must be done: --timeout, or else fallback_ms (0: no limit), after it
+ * began. */
 int64_t ctl_deadline(const struct ctl *ctl, int64_t fallback_ms);
 
 /* Connects unless it is connected. */

@@ -235,6 +235,20 @@ void event_append(GString *out, struct json_object *event, bool colour)
     }
 }
 
+void change_append(GString *out, struct json_object *change, bool colour)
+{
+    const char *from = json_member_string(change, "from"), *to = json_member_string(change, "to");
+    g_autofree char *was = text_safe(from ? from : "?", false);
+    g_autofree char *is = text_safe(to ? to : "?", false);
+    append_time(out, json_member(change, "timestamp"), colour);
+    g_string_append_printf(out, " %s to ", was);
+    text_append(out, colour, STYLE_NAME, is);
+    struct json_object *cause = json_member(change, "cause");
+    if (cause) {
+        append_cause(out, cause, colour);
+    }
+}
+
 bool output_text(const char *text)
 {
     return fputs(text, stdout) >= 0 && fflush(stdout) == 0;

@@ -49,6 +49,8 @@ void json_append_leaves(GString *out, struct json_object *object, bool colour);
 /* How grave an event is, as a style. */
 enum style event_style(const char *name);
 /* Appends one line without newline: local time, sequence number if any, name, data. */
+/* Appends a change of state as godwit-query-cause tells it: time, both states, cause. */
+void change_append(GString *out, struct json_object *change, bool colour);
 void event_append(GString *out, struct json_object *event, bool colour);
 /* The sequence number that servers with godwit-events give, -1 without. */
 int64_t event_sequence(struct json_object *event);

@@ -124,7 +124,8 @@ static void draw_state(struct frame *frame, const struct top_model *model)
     g_autofree char *state = text_safe(present_state(model), false);
     frame_title(frame, "State  ");
     frame_text(frame, info ? info->style : STYLE_BOLD, state);
-    frame_printf(frame, STYLE_PLAIN, " %s%s", n > 1 ? "for " : "for at least ", since);
+    frame_printf(frame, STYLE_PLAIN, " %s%s", n > 1 || model->knows_past ? "for " : "for at least ",
+                 since);
     if (info) {
         frame_printf(frame, STYLE_DIM, "  %s", info->meaning);
     }

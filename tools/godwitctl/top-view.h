@@ -29,10 +29,12 @@ struct top_model {
     char *name;     /* the machine's, safe text; may be empty */
     int64_t now_us; /* monotonic, as all times here */
     int64_t began_us;
-    GArray *changes; /* struct top_change, oldest first; the last is the present state */
-    GArray *vcpus;   /* struct top_vcpu */
-    GQueue events;   /* struct json_object *, oldest first */
-    char *trouble;   /* why the picture may be old; NULL: it is not */
+    bool knows_past;  /* changes goes back to before this client came */
+    int64_t last_seq; /* of the events that the server's journal told */
+    GArray *changes;  /* struct top_change, oldest first; the last is the present state */
+    GArray *vcpus;    /* struct top_vcpu */
+    GQueue events;    /* struct json_object *, oldest first */
+    char *trouble;    /* why the picture may be old; NULL: it is not */
 };
 
 struct top_size {

@@ -190,6 +190,12 @@ static bool note_events(struct top *top)
     struct json_object *event;
     bool any = false;
     while ((event = client_take_event(top->ctl->client))) {
+        int64_t sequence = event_sequence(event);
+        if (sequence >= 0 && sequence <= top->model.last_seq &&
+            sequence > top->model.last_seq - EVENTS_KEPT) { /* the journal has told of it */
+            json_object_put(event);
+            continue;
+        }
         g_queue_push_tail(&top->model.events, event);
         if (top->model.events.length > EVENTS_KEPT) {
             json_object_put(g_queue_pop_head(&top->model.events));
@@ -197,6 +203,63 @@ static bool note_events(struct top *top)
         any = true;
     }
     return any;
+}
+
+/* When the server's clock, which is this host's or set like it, showed that time. */
+static int64_t monotonic_of(const struct top *top, struct json_object *timestamp)
+{
+    int64_t at_us = json_member_int(timestamp, "seconds", 0) * G_USEC_PER_SEC +
+                    json_member_int(timestamp, "microseconds", 0);
+    int64_t ago_us = MAX(g_get_real_time() - at_us, 0);
+    return MAX(top->model.now_us - ago_us, 0);
+}
+
+/* The changes of state that the server remembers; it tells the last one first. */
+static void note_changes(struct top *top, struct json_object *changes)
+{
+    struct top_model *model = &top->model;
+    size_t n =
+        json_object_is_type(changes, json_type_array) ? json_object_array_length(changes) : 0;
+    for (size_t i = MIN(n, CHANGES_KEPT / 2); i-- > 0;) {
+        struct json_object *entry = json_object_array_get_idx(changes, i);
+        const char *to = json_member_string(entry, "to");
+        struct top_change change = {
+            .at_us = monotonic_of(top, json_member(entry, "timestamp")),
+            .state = g_strndup(to ? to : "?", 64),
+        };
+        if (model->changes->len) { /* clocks that were set back */
+            struct top_change *last =
+                &g_array_index(model->changes, struct top_change, model->changes->len - 1);
+            change.at_us = MAX(change.at_us, last->at_us);
+        }
+        g_array_append_val(model->changes, change);
+    }
+    if (n) {
+        model->began_us = g_array_index(model->changes, struct top_change, 0).at_us;
+        model->knows_past = true;
+    }
+}
+
+/* What happened before this client came, from servers that remember. */
+static void look_back(struct top *top, GError **error)
+{
+    struct top_model *model = &top->model;
+    if (!client_has_command(top->ctl->client, "godwit-query-cause", deadline_after(QUERY_MS))) {
+        return;
+    }
+    struct json_object *why = top_query(top, "godwit-query-cause", error);
+    note_changes(top, json_member(why, "changes"));
+    json_object_put(why);
+    struct json_object *journal =
+        error && *error ? NULL : top_query(top, "godwit-query-events", error);
+    struct json_object *list = json_member(journal, "events");
+    size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+    for (size_t i = n > EVENTS_KEPT ? n - EVENTS_KEPT : 0; i < n; i++) {
+        struct json_object *event = json_object_array_get_idx(list, i);
+        model->last_seq = MAX(model->last_seq, event_sequence(event));
+        g_queue_push_tail(&model->events, json_object_get(event));
+    }
+    json_object_put(journal);
 }
 
 static bool look_at_state(struct top *top, GError **error)
@@ -373,6 +436,9 @@ static enum ctl_status top_run(struct top *top, bool once)
 {
     GError *error = NULL;
     look_at_name(top, &error);
+    if (!error) {
+        look_back(top, &error);
+    }
     if (!error) {
         look(top, true, &error);
     }

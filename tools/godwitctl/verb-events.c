@@ -225,21 +225,27 @@ static enum ctl_status watch_held(struct watch *watch)
     return result;
 }
 
-/* Shows live events until the server goes, nobody reads any more, or the count is reached. */
+/* Shows live events until the server goes, nobody reads any more, the count is reached, or the time
+ * is over that the user gave. */
 static enum ctl_status watch_live(struct watch *watch)
 {
     struct client *client = watch->ctl->client;
+    int64_t deadline_us = ctl_deadline(watch->ctl, 0);
     enum ctl_status result = watch_held(watch);
     while (result == CTL_OK && !watch_full(watch)) {
         /* Standard output is watched for its reader going away. */
         struct pollfd fds[] = {{.fd = client_fd(client), .events = POLLIN},
                                {.fd = STDOUT_FILENO, .events = 0}};
-        enum wait_result ready = wait_ready(fds, 2, DEADLINE_NONE);
+        enum wait_result ready = wait_ready(fds, 2, deadline_us);
         if (ready == WAIT_FAILED || (ready == WAIT_READY && fds[1].revents & POLLERR)) {
             return CTL_ERROR;
         }
         if (ready == WAIT_SIGNAL && signals_pending() & (SIGNAL_INTERRUPT | SIGNAL_END)) {
             return CTL_INTERRUPTED;
+        }
+        if (ready == WAIT_TIMEOUT ||
+            deadline_passed(deadline_us)) { /* also when events never end */
+            return CTL_TIMEOUT;
         }
         GError *error = NULL;
         bool alive = ready != WAIT_READY || client_pump(client, &error);

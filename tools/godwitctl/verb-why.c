@@ -92,6 +92,50 @@ static bool require_command(struct ctl *ctl, const char *command, enum ctl_statu
     return false;
 }
 
+/* The elements of an array, a line each, under a heading. */
+static void append_lines(GString *out, const struct ctl *ctl, const char *heading,
+                         struct json_object *list,
+                         void (*append)(GString *out, struct json_object *entry, bool colour))
+{
+    size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+    if (n) {
+        g_string_append_printf(out, "%s:\n", heading);
+    }
+    for (size_t i = 0; i < n; i++) {
+        g_string_append(out, "  ");
+        append(out, json_object_array_get_idx(list, i), ctl->options.colour);
+        g_string_append_c(out, '\n');
+    }
+}
+
+/* The state, what changed it and what led to that; then what happened before. */
+static enum ctl_status print_why(struct ctl *ctl)
+{
+    GError *error = NULL;
+    struct json_object *why = ctl_call(ctl, "godwit-query-cause", NULL, &error);
+    if (!why) {
+        return ctl_fail(ctl, error);
+    }
+    g_autoptr(GString) out = g_string_new(NULL);
+    const char *status = json_member_string(why, "status");
+    const struct runstate_info *info = status ? runstate_find(status) : NULL;
+    g_autofree char *state = text_safe(status ? status : "?", false);
+    text_append(out, ctl->options.colour, info ? info->style : STYLE_PLAIN, state);
+    g_string_append_c(out, '\n');
+    if (info) {
+        g_string_append_printf(out, "  %s\n", info->meaning);
+    }
+    struct json_object *changes = json_member(why, "changes");
+    if (!json_object_is_type(changes, json_type_array) || !json_object_array_length(changes)) {
+        g_string_append(out, "  it has been so since the program began\n");
+    }
+    append_lines(out, ctl, "states, the last first", changes, change_append);
+    append_lines(out, ctl, "what led to the last", json_member(why, "chain"), event_append);
+    append_lines(out, ctl, "the last event of each kind", json_member(why, "last"), event_append);
+    json_object_put(why);
+    return ctl_print(out->str);
+}
+
 enum ctl_status verb_why(struct ctl *ctl, int argc, char **argv)
 {
     enum ctl_status result;
@@ -99,7 +143,7 @@ enum ctl_status verb_why(struct ctl *ctl, int argc, char **argv)
         return CTL_USAGE;
     }
     if (require_command(ctl, "godwit-query-cause", &result)) {
-        return print_record(ctl, "godwit-query-cause");
+        return ctl->options.json ? print_record(ctl, "godwit-query-cause") : print_why(ctl);
     }
     if (ctl->client && !ctl->options.json) {
         verb_status(ctl, 1, (char *[]){(char *)"status", NULL});

@@ -76,7 +76,7 @@ static const struct property pvpanic_props[] = {
     {"ioport", PROP_U16, offsetof(struct pvpanic, cfg.ioport), .def = 0x505,
      .help = "I/O port of the register"},
     {"events", PROP_U8, offsetof(struct pvpanic, cfg.events), .def = PVPANIC_ALL, .min = 0,
-     .max = PVPANIC_ALL, .help = "what the guest is told it may report: 1 panic, 2 crash loaded"},
+     .max = UINT8_MAX, .help = "what a read tells: 1 panic, 2 crash loaded"},
     {NULL},
 };
 

@@ -97,7 +97,7 @@ static bool pvpanic_pci_post_load(struct device *dev, GError **error)
 
 static const struct property pvpanic_pci_props[] = {
     {"events", PROP_U8, offsetof(struct pvpanic_pci, cfg.events), .def = PVPANIC_ALL, .min = 0,
-     .max = PVPANIC_ALL, .help = "what the guest is told it may report: 1 panic, 2 crash loaded"},
+     .max = UINT8_MAX, .help = "what a read tells: 1 panic, 2 crash loaded"},
     {NULL},
 };
 

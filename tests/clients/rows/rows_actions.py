@@ -146,6 +146,12 @@ for device, word in ("pvpanic", "panic"), ("pvpanic-pci", "pcipanic"):
             $ done
             = running
             """, does=f"{word} 16", args=f"-device {device} -action panic=pause"),
+        Row(f"a read tells whatever events= says, {device}", """
+            ? qom-get {"path": "/machine/peripheral/p", "property": "events"} => 201
+            > cont : RESUME R
+            < GUEST_PANICKED:pause STOP
+            = guest-panicked
+            """, does=f"{word} 1", args=f"-device {device},events=201,id=p -action panic=pause"),
         Row(f"a write is not filtered by what a read tells, {device}", """
             > cont : RESUME R
             < GUEST_CRASHLOADED:run GUEST_PANICKED:pause STOP

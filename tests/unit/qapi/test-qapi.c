@@ -123,7 +123,7 @@ static void test_unsigned(void)
                      "{'ul': 18446744073709551615, 'size': 9223372036854775808}");
     check_same(&uint64_list_type, "[0, 9007199254740993, 9223372036854775807, "
                                   "9223372036854775808, 18446744073709551615]");
-    check_error(&uint32_list_type, "[-1]", "Parameter '[0]' expects uint32_t");
+    check_error(&uint32_list_type, "[-1]", "Parameter 'null' expects uint32_t");
 }
 
 static void test_errors(void)
@@ -147,6 +147,9 @@ static void test_errors(void)
                 "Parameter 'c' does not accept value 'not-built'");
     check_error(&optionals_type, "{'c': 1}", "Invalid parameter type for 'c', expected: string");
     check_error(&optionals_type, "{'b': 1}", "Invalid parameter type for 'b', expected: boolean");
+    check_error(&optionals_type, "{'ul': 'x'}", "Parameter 'ul' expects uint64");
+    check_error(&optionals_type, "{'size': 1.5}", "Parameter 'size' expects uint64");
+    check_error(&uint32_list_type, "[true]", "Parameter '[0]' expects uint64");
     check_error(&optionals_type, "{'number': 'x'}",
                 "Invalid parameter type for 'number', expected: number");
     check_error(&optionals_type, "{'list': {}}",
@@ -154,8 +157,8 @@ static void test_errors(void)
     check_error(&optionals_type, "{'null': 0}",
                 "Invalid parameter type for 'null', expected: null");
     check_error(&optionals_type, "{'e': 1}", "Invalid parameter type for 'e', expected: Either");
-    check_error(&uint8_list_type, "[0, 256]", "Parameter '[1]' expects uint8_t");
-    check_error(&int8_list_type, "[-129]", "Parameter '[0]' expects int8_t");
+    check_error(&uint8_list_type, "[0, 256]", "Parameter 'null' expects uint8_t");
+    check_error(&int8_list_type, "[-129]", "Parameter 'null' expects int8_t");
 }
 
 static void test_error_places(void)
