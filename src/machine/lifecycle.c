@@ -72,7 +72,8 @@ struct requests {
     struct cause *why_ended;
     bool broken;        /* the last reset failed */
     const char *frozen; /* machine_freeze() */
-    bool autostart;     /* inmigrate: the guest runs when it has come */
+    bool frozen_but_resets;
+    bool autostart; /* inmigrate: the guest runs when it has come */
     struct machine_actions actions;
 };
 
@@ -482,6 +483,12 @@ void machine_freeze(struct machine *m, const char *why)
     g_assert(big_lock_held(&m->lock) && !m->requests->frozen);
     g_assert(!runstate_is_running(m->run));
     m->requests->frozen = why;
+    m->requests->frozen_but_resets = false;
+}
+
+void machine_freeze_but_resets(struct machine *m, bool resets)
+{
+    m->requests->frozen_but_resets = resets;
 }
 
 bool machine_thaw(struct machine *m)
@@ -758,8 +765,10 @@ static struct slots take_requests(struct machine *m, bool in_command)
         }
         taken.pending = (taken.pending & ~(unsigned)REQUEST_RESET) | REQUEST_SHUTDOWN;
     }
-    if (r->frozen) {
+    if (r->frozen && !r->frozen_but_resets) {
         put_back(r, &taken, REQUEST_RESET);
+    }
+    if (r->frozen) {
         put_back(r, &taken, REQUEST_WAKEUP);
     }
     return taken;

@@ -232,6 +232,9 @@ bool vm_start(struct machine *m, GError **error);
  * (a constant), resets and wake-ups that are asked for wait until machine_thaw(). Machine lock
  * held. Do not nest. */
 void machine_freeze(struct machine *m, const char *why);
+/* Whether resets are carried out all the same until then, for a reader that bears that memory and
+ * devices change; not at first. */
+void machine_freeze_but_resets(struct machine *m, bool resets);
 /* Ends that and carries out what has waited; a reset leaves the machine in prelaunch. false: the
  * machine has ended. */
 bool machine_thaw(struct machine *m);

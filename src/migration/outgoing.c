@@ -166,6 +166,10 @@ static void stop_guest(struct outgoing *o)
      * for now waits. */
     machine_run_requests(o->machine);
     machine_freeze(o->machine, "Migration is not finalized yet");
+    /* A reset before its state is taken goes with it, where that leaves what the guest was in. */
+    machine_freeze_but_resets(o->machine, o->old_state != RUN_STATE_SUSPENDED &&
+                                              o->old_state != RUN_STATE_SHUTDOWN &&
+                                              o->old_state != RUN_STATE_INTERNAL_ERROR);
 }
 
 /* Everything was sent once more: what was written to since? */
@@ -219,6 +223,7 @@ static void state_on_main(void *arg)
     if (o->cancelled || ram_out_sync(&o->ram)) {
         return;
     }
+    machine_freeze_but_resets(o->machine, false);
     vmstate_put_state(o->machine, o->old_state, o->records);
     if (o->answers) {
         record_end(o->records, record_begin(o->records, "ask ", 1));

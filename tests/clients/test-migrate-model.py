@@ -41,7 +41,6 @@ class Model:
         self.state, self.events = state, []
         self.starts = True  # whether a guest that comes is to run
         self.saved = None  # of a source in finish-migrate: the state before
-        self.resets = False  # one waits for the end of finish-migrate
 
     def tell(self, *names):
         self.events += [n for n in names if counts(n)]
@@ -68,9 +67,6 @@ class Model:
         return None
 
     def system_reset(self):
-        if self.state == "finish-migrate" and not IS_QEMU:
-            self.resets = True  # the guest is neither here nor there: it waits
-            return
         self.tell("RESET")
         if self.state not in ("running", "inmigrate", "finish-migrate"):
             self.state = "prelaunch"
@@ -91,12 +87,6 @@ class Model:
         if not runs:
             # QEMU leaves a guest that did not run and was to go in postmigrate.
             self.state = "postmigrate" if gone or IS_QEMU else self.saved
-        if self.resets:
-            self.resets = False
-            if runs:
-                self.tell("RESET")  # before it goes on
-            else:
-                self.system_reset()
         if runs:
             self.run()
 
@@ -192,8 +182,7 @@ class Walk:
         here.wait("pre-switchover")
         here.check()
         saved = here.model.saved
-        reset = () if IS_QEMU else ("system_reset",)  # there it comes at once, and is lost on the way
-        self.some(4, *self.pairs(here, "stop", "cont", "migrate", *reset),
+        self.some(4, *self.pairs(here, "stop", "cont", "migrate", "system_reset"),
                   *self.pairs(to, "stop", "cont", "migrate"))
         gone = self.dice.random() < 0.7
         self.log.append("arrives" if gone else "is cancelled")

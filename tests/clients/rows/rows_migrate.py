@@ -55,6 +55,22 @@ ROWS = [
         = running
         ? query-migrate => {{"status": "cancelled"}}
         """, kernel="script", does="hang"),
+    Row("finish-migrate: a reset is carried out at once, and goes with the guest", f"""
+        > cont : RESUME R
+        > {EVENTS} : R
+        > migrate {AWAY} : {status("setup")} R
+        < MIGRATION_PASS{{"pass": 1}} {status("active")} STOP {status("pre-switchover")}
+        > system_reset : RESET:host-qmp-system-reset R
+        = finish-migrate
+        > stop : R
+        > system_powerdown : POWERDOWN R
+        > system_wakeup : !Unable to wake up: guest is not in suspended state
+        = finish-migrate
+        > migrate-continue {{"state": "pre-switchover"}} : R
+        < {status("device")} MIGRATION_PASS{{"pass": 2}} {status("completed")}
+        quiet 0.2
+        = postmigrate
+        """, kernel="script", does="hang"),
     Row("postmigrate: a guest that stands goes, a reset after it", f"""
         > {EVENTS} : R
         > migrate-set-capabilities {{"capabilities": [{{"capability": "pause-before-switchover", "state": false}}]}} : R
