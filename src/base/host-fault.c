@@ -49,6 +49,8 @@ static _Thread_local struct {
     uint32_t bits;
     int thread; /* one more than what was set: 0 for none */
     const uint8_t *level;
+    host_fault_leave_fn leave;
+    void *leave_opaque;
 } self;
 
 /* ---- registered memory */
@@ -101,6 +103,15 @@ void host_fault_set_thread(int thread, _Atomic uint32_t *word, uint32_t bits, co
     self.bits = bits;
     self.level = level;
     self.word = word;
+}
+
+void host_fault_set_leave(host_fault_leave_fn leave, void *opaque)
+{
+    self.leave = NULL;
+    atomic_signal_fence(memory_order_seq_cst);
+    self.leave_opaque = opaque;
+    atomic_signal_fence(memory_order_seq_cst);
+    self.leave = leave;
 }
 
 /* ---- the queue */
@@ -181,6 +192,18 @@ static bool is_synchronous(const siginfo_t *info, const ucontext_t *context)
 #endif
 }
 
+static void leave(ucontext_t *context)
+{
+#ifdef __x86_64__
+    greg_t *pc = &context->uc_mcontext.gregs[REG_RIP];
+    uintptr_t to = self.leave ? self.leave(self.leave_opaque, (uintptr_t)*pc) : 0;
+
+    if (to) {
+        *pc = (greg_t)to;
+    }
+#endif
+}
+
 static char *append_hex(char *at, uintptr_t value)
 {
     for (int shift = (int)sizeof(value) * 8 - 4; shift >= 0; shift -= 4) {
@@ -253,6 +276,7 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
             die(info);
             return;
         }
+        leave(context);
     } else if (fault.kind == HOST_FAULT_LOST && !fault.registered) {
         die(info);
         return;

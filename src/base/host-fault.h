@@ -55,4 +55,10 @@ bool host_fault_replace(uintptr_t addr, size_t bytes);
  * doing. Both outlive the thread. */
 void host_fault_set_thread(int thread, _Atomic uint32_t *word, uint32_t bits, const uint8_t *level);
 
+/* For the calling thread, while it runs code that can be left: leave(opaque, pc) tells where it
+ * goes on when the host instruction at pc has used memory that is lost, in place of doing that
+ * again over zeros; 0: it does. Called in the handler. NULL: no more. */
+typedef uintptr_t (*host_fault_leave_fn)(void *opaque, uintptr_t pc);
+void host_fault_set_leave(host_fault_leave_fn leave, void *opaque);
+
 #endif

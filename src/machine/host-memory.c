@@ -8,10 +8,10 @@
  * ignored and a required one ends the process. Memory that is gone altogether, for a file behind it
  * was truncated, is a shutdown with cause host-error.
  *
- * The software CPU notices a page that it has used at the end of a block of instructions, so the
- * guest sees the machine check some instructions late (at the privilege level of the access still,
- * or else as action optional). Pages that are broken stay so until a reset, which puts fresh ones
- * there.
+ * The software CPU's translated code stops at the instruction that has used the page. Its
+ * interpreter notices at the end of a block of instructions, so the guest sees the machine check
+ * some instructions late (at the privilege level of the access still, or else as action optional).
+ * Pages that are broken stay so until a reset, which puts fresh ones there.
  */
 #include "machine/host-memory.h"
 

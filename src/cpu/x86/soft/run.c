@@ -150,9 +150,15 @@ static __attribute__((noinline)) enum run_exit run_guarded(struct cpu *c)
 enum run_exit soft_execute(struct cpu *c, uint64_t max_insns)
 {
     c->insn_limit = max_insns ? c->insn_count + max_insns : UINT64_MAX;
+    if (c->xlat) {
+        xlat_faults_begin(c);
+    }
     fp_enter(c);
     enum run_exit exit = run_guarded(c);
     fp_leave(c);
+    if (c->xlat) {
+        xlat_faults_end();
+    }
     if (max_insns) {
         mode_update(c); /* takes the forced KEY_STEP away */
     }

@@ -107,6 +107,10 @@ void register_lookup(struct gen *k, unsigned reg, int32_t disp, unsigned size, b
 /* Behind the main line: the lookup by address, where the entry used last was not the right one. */
 void gen_lookup(struct gen *k, const struct cold *cold);
 
+/* xlat-fault.c: the next host instruction accesses guest memory, and nothing of the guest's
+ * instruction is done before it. */
+void fault_point(struct gen *k);
+
 /* xlat-gen-sys.c */
 void gen_rdtsc(struct gen *k);
 void gen_cpuid(struct gen *k);

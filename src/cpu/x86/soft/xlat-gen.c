@@ -201,6 +201,7 @@ static bool gen_exchange(struct gen *k, int32_t at)
         reg == XLAT_IN_ENV) {
         return false;
     }
+    fault_point(k);
     e_rm(e, w, 0x8b, T1, T0, at);
     if (add) {
         e_rr(e, w, 0x01, T1, reg);
@@ -261,6 +262,9 @@ static void gen_modrm(struct gen *k)
     }
     if (x->by_cl) {
         e_mov(e, T1, GUEST_RCX);
+    }
+    if (x->mem) {
+        fault_point(k);
     }
     opcode_bytes(k, reg, rm);
     if (x->mem) {
@@ -360,6 +364,7 @@ static void gen_div(struct gen *k)
     if (x->mem) {
         flags_begin(k);
         operand_lookup(k);
+        fault_point(k);
         e_rm(e, w, 0x8b, T1, T0, 0);
     } else if (xlat_host_reg[x->rm] == XLAT_IN_ENV) {
         e_load_gs(e, T1, ENV_REG(x->rm));
@@ -396,12 +401,14 @@ static void gen_push(struct gen *k)
     flags_begin(k);
     if (x->mem) {
         operand_lookup(k);
+        fault_point(k);
         e_rm(e, 1, 0x8b, T0, T0, 0);
         e_store_gs(e, T0, ENV(xl_scratch));
     }
     int32_t at = stack_lookup(k, -8, true);
     flags_end(k);
     if (x->class == XC_PUSH_IMM) {
+        fault_point(k);
         e_rm(e, 1, 0xc7, 0, T0, at);
         e32(e, x->op.imm);
     } else {
@@ -411,6 +418,7 @@ static void gen_push(struct gen *k)
         } else {
             from = host_register(k, x->rm, false, T1);
         }
+        fault_point(k);
         e_rm(e, 1, 0x89, from, T0, at);
     }
     e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, -8);
@@ -423,6 +431,7 @@ static void gen_pop(struct gen *k)
     flags_begin(k);
     int32_t at = stack_lookup(k, 0, false);
     flags_end(k);
+    fault_point(k);
     e_rm(e, 1, 0x8b, to, T0, at);
     if (n != RSP) {
         e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, 8);
@@ -436,8 +445,10 @@ static void gen_leave(struct gen *k)
     flags_begin(k);
     register_lookup(k, RBP, 0, 8, false);
     flags_end(k);
+    fault_point(k);
+    e_rm(e, 1, 0x8b, T0, T0, 0);
     e_lea(e, GUEST_RSP, HOST_RBP, 4, 0, 8);
-    e_rm(e, 1, 0x8b, HOST_RBP, T0, 0);
+    e_mov(e, HOST_RBP, T0);
 }
 
 /* ---------------------------------------------------------------- branches */
@@ -497,6 +508,7 @@ static void gen_ret(struct gen *k)
     struct emitter *e = &k->e;
     park_for_exit(k);
     register_lookup(k, RSP, 0, 8, false);
+    fault_point(k);
     e_rm(e, 1, 0x8b, T0, T0, 0);
     jump_lookup(k);
     e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, 8 + (uint16_t)k->x->op.imm);
@@ -511,6 +523,7 @@ static void indirect_target(struct gen *k)
     park_for_exit(k);
     if (x->mem) {
         operand_lookup(k);
+        fault_point(k);
         e_rm(e, 1, 0x8b, T0, T0, 0);
     } else if (xlat_host_reg[x->rm] == XLAT_IN_ENV) {
         e_load_gs(e, T0, ENV_REG(x->rm));
@@ -524,6 +537,7 @@ static void push_return(struct gen *k)
     struct emitter *e = &k->e;
     register_lookup(k, RSP, -8, 8, true);
     e_mov_imm(e, T1, rip_of(k, k->x) + k->x->len);
+    fault_point(k);
     e_rm(e, 1, 0x89, T1, T0, 0);
     e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, -8);
 }
@@ -834,6 +848,7 @@ void xlat_generate(struct cpu *c, struct xlat *xl, struct code_region *g, struct
     u->n_exits = 0;
     k->next_op = (struct op *)(u->exits + 2 * g->n + 2);
     k->cold_from = 0;
+    fault_points_begin(xl, g->page_rip);
     gen_entry(k);
     for (unsigned i = 0; i < g->n; i++) {
         struct xinsn *x = &g->insn[i];

@@ -159,11 +159,12 @@ struct xlat {
     unsigned n_lookups; /* made so far: places of c->last_entry go round */
     bool flush_pending;
     bool host_aes, host_pclmul, host_movbe, host_lzcnt, host_bmi1;
-    struct unit *page[1024];   /* by host page */
-    struct code_region region; /* being made */
+    struct unit *page[1024];            /* by host page */
+    GArray *fault_points, *fault_pages; /* xlat-fault.c */
+    struct code_region region;          /* being made */
 
     /* shared stubs, writable mapping */
-    uint8_t *stub_enter, *stub_leave, *stub_leave_done;
+    uint8_t *stub_enter, *stub_leave, *stub_leave_parked, *stub_leave_done;
     uint8_t *stub_op[4]; /* STUB_* : calls the handler of the op in T0 */
     uint8_t *stub_exit, *stub_exit_parked, *stub_miss;
     uint8_t *stub_vec_load;
@@ -197,6 +198,12 @@ void region_group(struct code_region *g);
     (XLAT_MAX_INSNS * (2 * sizeof(struct op) + 2 * sizeof(struct unit_exit)) + 4096u)
 void xlat_generate(struct cpu *c, struct xlat *xl, struct code_region *g, struct unit *u);
 void xlat_make_stubs(struct cpu *c, struct xlat *xl);
+
+/* xlat-fault.c */
+void fault_points_init(struct xlat *xl);
+void fault_points_finish(struct xlat *xl); /* of one that has none, too */
+void fault_points_drop(struct xlat *xl);   /* all of them, with the code */
+void fault_points_begin(struct xlat *xl, uint64_t page_rip);
 
 /* Called by stubs. They return where to go on (executable mapping), the first NULL for "after the
  * op". */

@@ -143,6 +143,7 @@ static void make_enter(struct emitter *e, struct xlat *xl)
 
     xl->stub_leave = e->p;
     flags_park(e, T1);
+    xl->stub_leave_parked = e->p;
     e_set_gs_byte(e, ENV(xl_raw), 1);
     gprs_spill(e);
     vec_spill(e);

@@ -89,6 +89,7 @@ static void xlat_free(struct xlat *xl)
     if (xl->fd >= 0) {
         close(xl->fd);
     }
+    fault_points_finish(xl);
     g_free(xl);
 }
 
@@ -127,6 +128,7 @@ bool xlat_init(struct cpu *c, const struct xlat_config *config, GError **error)
     __get_cpuid(0x80000001, &a, &b, &extended, &d);
     xl->host_movbe = basic & bit_MOVBE;
     xl->host_lzcnt = extended & bit_LZCNT;
+    fault_points_init(xl);
     xlat_make_stubs(c, xl);
     xl->used = xl->stubs;
     xl->enter = (void (*)(struct cpu *, const uint8_t *))executable(xl, xl->stub_enter);
@@ -258,6 +260,7 @@ static void space_make(struct cpu *c, struct xlat *xl)
     xl->stats.flushes++;
     xl->used = xl->stubs;
     xl->table_used = 0;
+    fault_points_drop(xl);
     xl->flush_pending = false;
 }
 

@@ -10,6 +10,7 @@
  *   xlat-insn.c    bytes of an instruction -> what the generator has to know about it
  *   xlat-region.c  which instructions a unit has, and which flags are live between them
  *   xlat-gen.c     host code of a region; xlat-gen-sys.c: of system instructions
+ *   xlat-fault.c   where code is left when memory fails under it
  *   xlat-stubs.c   code that all units share
  *   xlat-lockstep.c  translated code and the interpreter side by side
  *
@@ -51,6 +52,10 @@ void xlat_flush(struct cpu *c);
 
 /* Flags that translated code parked become the lazy ones. Before anybody else looks at them. */
 void xlat_flags_settle(struct cpu *c);
+
+/* While the thread runs c: failures of the host's memory are noticed at the instruction. */
+void xlat_faults_begin(struct cpu *c);
+void xlat_faults_end(void);
 
 /* Any thread; numbers of a running vCPU may be a little old. Zeroes
  * without a translator. */
