@@ -1,44 +1,46 @@
 /*
  * vCPUs in the human monitor: listing them, and choosing the one that commands are about.
  */
-#include "monitor/hmp-cpu.h"
+#include "monitor/hmp-priv.h"
 
-#include "monitor/hmp.h"
 #include <inttypes.h>
 
-void hmp_info_cpus(struct machine *m, const struct vcpu *current, GString *out)
+static void info_cpus(struct hmp *h, const struct hmp_command *command, const char *args)
 {
-    for (unsigned i = 0; m->cpus && i < m->cpus->n; i++) {
-        const struct vcpu *vcpu = m->cpus->vcpu[i];
+    for (unsigned i = 0; h->m->cpus && i < h->m->cpus->n; i++) {
+        const struct vcpu *vcpu = h->m->cpus->vcpu[i];
 
-        g_string_append_printf(out, "%c CPU #%u: thread_id=%" PRIu64 "\n",
-                               vcpu == current ? '*' : ' ', vcpu->index, vcpu->thread_id);
+        hmp_print(h, "%c CPU #%u: thread_id=%" PRIu64 "\n", vcpu == h->vcpu ? '*' : ' ',
+                  vcpu->index, vcpu->thread_id);
     }
 }
 
-struct vcpu *hmp_cpu(struct machine *m, const char *args, bool *usage, GString *out)
+static void run_cpu(struct hmp *h, const struct hmp_command *command, const char *args)
 {
-    g_autoptr(GError) error = NULL;
     uint64_t index;
     struct vcpu *vcpu;
 
-    *usage = true;
-    if (!hmp_expression(&args, NULL, NULL, &index, &error)) {
-        g_string_append_printf(out, "%s\n", error->message);
-        return NULL;
+    if (!hmp_value(h, command, &args, &index)) {
+        return;
     }
     if (index >> 32) {
-        g_string_append(out, "'cpu' has failed: integer is for 32-bit values\n");
-        return NULL;
+        hmp_print(h, "'cpu' has failed: integer is for 32-bit values\n");
+        hmp_print_try_help(h, command);
+        return;
     }
-    if (*args) {
-        g_string_append(out, "cpu: extraneous characters at the end of line\n");
-        return NULL;
+    if (!hmp_end(h, command, args)) {
+        return;
     }
-    *usage = false;
-    vcpu = machine_vcpu(m, (int64_t)index);
-    if (!vcpu) {
-        g_string_append(out, "invalid CPU index\n");
+    vcpu = machine_vcpu(h->m, (int64_t)index);
+    if (vcpu) {
+        h->vcpu = vcpu;
+    } else {
+        hmp_print(h, "invalid CPU index\n");
     }
-    return vcpu;
 }
+
+const struct hmp_command hmp_cpu_commands[] = {
+    {"cpu", NULL, "index", "choose the vCPU that commands are about", true, run_cpu},
+    {"info cpus", NULL, "", "vCPUs, and which one commands are about", false, info_cpus},
+    {NULL},
+};

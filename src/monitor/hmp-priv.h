@@ -29,8 +29,8 @@ struct hmp_command {
 };
 
 /* Tables ended by an entry without a name. */
-extern const struct hmp_command hmp_info_commands[], hmp_device_commands[], hmp_drive_commands[],
-    hmp_migrate_commands[], hmp_memory_commands[];
+extern const struct hmp_command hmp_cpu_commands[], hmp_info_commands[], hmp_device_commands[],
+    hmp_drive_commands[], hmp_migrate_commands[], hmp_memory_commands[];
 
 __attribute__((format(printf, 2, 3))) void hmp_print(struct hmp *h, const char *format, ...);
 /* "Error: ..."; nothing without one. */

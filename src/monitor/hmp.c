@@ -12,7 +12,6 @@
 #include "migration/migration.h"
 #include "monitor/gdbserver.h"
 #include "monitor/hmp-block.h"
-#include "monitor/hmp-cpu.h"
 #include "monitor/hmp-dump.h"
 #include "monitor/hmp-migrate.h"
 #include "monitor/hmp-net.h"
@@ -194,22 +193,6 @@ static void get_state(struct hmp *h, struct vcpu *vcpu, struct cpu_state *state)
     machine_park_begin(h->m);
     vcpu->ops->get(vcpu, state, CPU_PRINT_STATE);
     machine_park_end(h->m);
-}
-
-static void info_cpus(struct hmp *h, const struct hmp_command *command, const char *args)
-{
-    hmp_info_cpus(h->m, h->vcpu, h->out);
-}
-
-static void run_cpu(struct hmp *h, const struct hmp_command *command, const char *args)
-{
-    bool usage;
-    struct vcpu *vcpu = hmp_cpu(h->m, args, &usage, h->out);
-
-    h->vcpu = vcpu ? vcpu : h->vcpu;
-    if (usage) {
-        print_try_help(h, command);
-    }
 }
 
 static void print_registers(struct hmp *h, struct vcpu *vcpu)
@@ -611,7 +594,6 @@ static const struct hmp_command commands[] = {
     {"announce_self", NULL, "[interfaces] [id]", "tell switches where the network cards are", true,
      run_announce_self},
     {"cont", "c", "", "let the guest run", false, run_cont},
-    {"cpu", NULL, "index", "choose the vCPU that commands are about", true, run_cpu},
     {"delvm", NULL, "tag", "delete a snapshot of the machine", true, run_delvm},
     {"drive_add", NULL, "slot if=none,id=str[,prop=value][,...]", "add a drive", true,
      run_drive_add},
@@ -630,7 +612,6 @@ static const struct hmp_command commands[] = {
      "hand connections to the host to the guest", true, run_hostfwd_add},
     {"hostfwd_remove", NULL, "[netdev_id] [tcp|udp]:[hostaddr]:hostport", "end that", true,
      run_hostfwd_remove},
-    {"info cpus", NULL, "", "vCPUs, and which one commands are about", false, info_cpus},
     {"info jit", NULL, "", "what the translator of guest code has done", false, info_jit},
     {"info migrate", NULL, "", "how a migration stands", false, info_migrate},
     {"info network", NULL, "", "network cards and their back ends", false, info_network},
@@ -673,7 +654,7 @@ static const struct hmp_command commands[] = {
     {0}};
 
 static const struct hmp_command *const tables[] = {
-    commands,          hmp_device_commands, hmp_drive_commands,
+    commands,          hmp_device_commands, hmp_drive_commands,  hmp_cpu_commands,
     hmp_info_commands, hmp_memory_commands, hmp_migrate_commands};
 
 static void print_help(struct hmp *h, const struct hmp_command *command)
