@@ -20,5 +20,5 @@ ABSENT = {
         "disabled-wait", "extint-loop", "opint-loop", "pgmint-loop", "unknown")},
 }
 
-# Events of other modules that rows bring about.
+# Events of other modules that rows bring about, with all their members and the values of these.
 OTHER_EVENTS = ("MEM_UNPLUG_ERROR", "MIGRATION_PASS", "BLOCK_IO_ERROR", "DUMP_COMPLETED", "QUORUM_FAILURE", "QUORUM_REPORT_BAD", "RTC_CHANGE", "VSERPORT_CHANGE")

@@ -4,9 +4,13 @@ Items are `Enum.value`, `Struct.member` (of booleans `Struct.member=true` and `=
 `event NAME`, `NAME.member` for what commands take and events tell.
 """
 import ast
+import functools
+import glob
+import os
 import re
 
 
+@functools.lru_cache(None)
 def schema_parse(path):
     """The definitions of a QAPI module: JSON in single quotes, with comments."""
     with open(path, encoding="utf-8") as file:
@@ -29,6 +33,7 @@ class Coverage:
     def __init__(self, path, other_events=()):
         self.other_events = other_events
         self.types, self.commands, self.events, self.seen = {}, {}, {}, set()
+        self.others = {}  # of the other modules: those events, and types
         for d in schema_parse(path):
             kind = next(k for k in ("enum", "struct", "union", "command", "event", "include",
                                     "pragma") if k in d)
@@ -38,11 +43,25 @@ class Coverage:
                 self.commands[d[kind]] = d
             elif kind == "event":
                 self.events[d[kind]] = d
+        if other_events:
+            self.read_others(path)
+
+    def read_others(self, path):
+        for other in set(glob.glob(os.path.join(os.path.dirname(path), "*.json"))) - {path}:
+            for d in schema_parse(other):
+                for kind in ("enum", "struct"):
+                    if kind in d:
+                        self.others[d[kind]] = d
+                if d.get("event") in self.other_events:
+                    self.events[d["event"]] = d
+
+    def type(self, name):
+        return self.types.get(name) or self.others.get(name)
 
     # ---- all there is
 
     def members(self, data):
-        data = self.types[data].get("data", {}) if isinstance(data, str) else data or {}
+        data = self.type(data).get("data", {}) if isinstance(data, str) else data or {}
         return {name.lstrip("*"): t if isinstance(t, str) else t["type"]
                 for name, t in data.items()}
 
@@ -67,6 +86,11 @@ class Coverage:
             for name, d in all_of.items():
                 items.add(f"{kind} {name}")
                 items |= set(self.member_items(name, self.members(d.get("data"))))
+        for name in self.other_events:  # and the values that their members may have
+            for t in self.members(self.events[name].get("data")).values():
+                d = self.others.get(t, {})
+                items |= {f"{t}.{v if isinstance(v, str) else v['name']}" for v in d.get("data", ())
+                          if "enum" in d}
         return items
 
     # ---- what was seen
@@ -83,7 +107,7 @@ class Coverage:
                 self.walk_type(t, item)
 
     def walk_type(self, t, value):
-        d = self.types.get(t) if isinstance(t, str) else None
+        d = self.type(t) if isinstance(t, str) else None
         if d is None:
             return
         if "enum" in d:

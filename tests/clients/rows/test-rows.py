@@ -65,7 +65,7 @@ def run(row, schema):
 
 
 def run_once(row, schema):
-    coverage, start = Coverage(schema), time.monotonic()
+    coverage, start = Coverage(schema, OTHER_EVENTS), time.monotonic()
     try:
         rowtest.Run(row, coverage).go()
     except rowtest.Skip as e:
