@@ -7,6 +7,7 @@
 #include "block/create.h"
 #include "block/image.h"
 #include "block/qcow2-check.h"
+#include "block/vm-snapshot.h"
 
 #include <glib/gstdio.h>
 #include <string.h>
@@ -39,6 +40,19 @@ static struct fuzz *fuzz_new(void)
     return f;
 }
 
+/* A whole cluster, or what there is of it at the disk's end. */
+static void write_compressed(struct block_node *node, uint64_t at, uint64_t length, uint8_t seed)
+{
+    uint64_t cluster = block_node_cluster_bytes(node);
+    g_autofree uint8_t *buf = g_malloc0(cluster);
+
+    for (uint64_t i = 0; i < cluster; i += 1u + seed) {
+        buf[i] = (uint8_t)(i * seed);
+    }
+    at &= ~(cluster - 1);
+    block_node_write_compressed(node, at, buf, MIN(cluster, length - at));
+}
+
 static void operate(struct block_image *image, const uint8_t *ops)
 {
     struct block_node *node = block_image_node(image);
@@ -56,7 +70,7 @@ static void operate(struct block_image *image, const uint8_t *ops)
             at = 0;
         }
         bytes = MIN(bytes, length - at);
-        switch (bytes ? ops[i] % 8 : 5) {
+        switch (bytes ? ops[i] % 9 : 5) {
         case 0:
             block_node_pread(node, at, buf, bytes);
             break;
@@ -76,9 +90,12 @@ static void operate(struct block_image *image, const uint8_t *ops)
         case 6:
             block_chain_status(node, at, bytes, &status, &depth, &present);
             break;
+        case 7:
+            write_compressed(node, at, length, ops[i + 3]);
+            break;
         default:
             if (length < 1u << 30) {
-                block_image_resize(image, at + bytes, PREALLOC_MODE_OFF, NULL);
+                block_image_resize(image, at + bytes, (enum prealloc_mode)(ops[i + 3] & 3), NULL);
                 length = block_node_bytes(node);
             }
             break;
@@ -99,6 +116,24 @@ static void check(struct fuzz *f, bool repair)
     }
 }
 
+/* What is told of it, and what a snapshot shows. */
+static void look(struct fuzz *f)
+{
+    struct block_image *image =
+        block_image_open(f->graph, f->path, "qcow2", BLOCK_IMAGE_NO_BACKING, NULL);
+    uint8_t buf[512];
+
+    if (!image) {
+        return;
+    }
+    block_device_info_list_free(block_query_nodes(f->graph, false));
+    if (block_node_show_snapshot(block_image_node(image), "1", NULL, NULL) &&
+        block_node_bytes(block_image_node(image)) >= sizeof(buf)) {
+        block_node_pread(block_image_node(image), 0, buf, sizeof(buf));
+    }
+    block_image_close(image);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct fuzz *f;
@@ -116,6 +151,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (data[0] & 0x80) {
         check(f, data[0] & 0x40);
     }
+    look(f);
     image = block_image_open(f->graph, f->path, "qcow2", BLOCK_IMAGE_WRITE | BLOCK_IMAGE_NO_BACKING,
                              NULL);
     if (image) {

@@ -135,7 +135,7 @@ static bool probe_realize(struct device *dev, GError **error)
     pci_add_bar(&d->pci, 1, PCI_BAR_IO, &d->io);
     pci_add_bar(&d->pci, 2, PCI_BAR_MEM64 | PCI_BAR_PREFETCHABLE, &d->mem64);
     pci_add_msix(&d->pci, 3, 4);
-    pci_add_msi(&d->pci, 4);
+    pci_add_msi(&d->pci, 4, true);
     return true;
 }
 

@@ -20,6 +20,8 @@
 #define PORT_BASE    0x100
 #define PORT_BYTES   0x80
 
+#define PCI_PCS      0x92 /* port control and status: ports that firmware has enabled */
+
 #define HBA_CAP      0x00
 #define HBA_GHC      0x04
 #define HBA_IS       0x08
@@ -65,6 +67,7 @@
 #define SERR_CHANGED 0x04000000u
 
 #define HEADER_BYTES 32
+#define PACKET_BYTES 12
 #define TABLE_ACMD   0x40
 #define TABLE_PRDT   0x80
 #define PRD_BYTES    16
@@ -120,6 +123,7 @@ struct ahci_op {
     unsigned port, slot;
     gpa_t table; /* of the command */
     uint16_t n_prd;
+    uint16_t limit; /* of a block that a packet command moves by PIO */
     bool queued;
     /* how far move() has come */
     unsigned prd;
@@ -222,20 +226,24 @@ static void send_registers(struct ahci *d, unsigned port, const struct ata_regs 
     port_event(d, port, IS_DHRS | (r->status & ATA_ERR ? IS_TFES : 0));
 }
 
+/* interrupt: the block raises one, which those to the guest do, and of those from it all but the
+ * first; with packet commands those of data (Serial ATA, device command layer: PIO protocols). */
 static void send_pio_setup(struct ahci *d, unsigned port, const struct ata_regs *r, bool to_guest,
-                           uint32_t bytes)
+                           uint32_t bytes, bool interrupt)
 {
     uint8_t fis[20];
 
     fis_fill(fis, 0x5f, r);
-    fis[1] |= to_guest ? 0x20 : 0;
+    fis[1] = (to_guest ? 0x20 : 0) | (interrupt ? 0x40 : 0);
     fis[2] = ATA_DRDY | ATA_SEEK | ATA_DRQ;
     fis[15] = r->status;
     fis[16] = (uint8_t)bytes;
     fis[17] = (uint8_t)(bytes >> 8);
     fis_write(d, port, RFIS_PIO, fis, sizeof(fis));
     tfd_set(d, port, r);
-    port_event(d, port, IS_PSS);
+    if (interrupt) {
+        port_event(d, port, IS_PSS);
+    }
 }
 
 /* Queued commands end by their bit. */
@@ -261,7 +269,8 @@ static void send_signature(struct ahci *d, unsigned port)
     struct ata_regs r = {0};
     uint8_t fis[20];
 
-    if (!drive) {
+    /* The drive's word on what it is waits until there is a place for it. */
+    if (!drive || !(p->cmd & CMD_FRE)) {
         p->tfd = 0x7f;
         p->sig = UINT32_MAX;
         return;
@@ -316,6 +325,17 @@ static size_t op_move(struct ata_op *ata, void *buf, size_t bytes, bool to_guest
 
 static void port_start(struct ahci *d, unsigned port);
 
+/* How long the last block of a command was that moves its data by PIO: each has a set-up FIS of
+ * its own, of which the last stays in the guest's memory. */
+static uint32_t last_block(const struct ahci_op *op)
+{
+    uint32_t block = op->ata.regs.command == ATA_CMD_PACKET
+                         ? (op->limit && op->limit != UINT16_MAX ? op->limit : 0xfffe)
+                         : ata_pio_block(&op->ata);
+
+    return op->moved % block ? op->moved % block : MIN(op->moved, block);
+}
+
 static void op_done(struct ata_op *ata)
 {
     struct ahci_op *op = (struct ahci_op *)ata;
@@ -337,11 +357,18 @@ static void op_done(struct ata_op *ata)
         if (!failed) {
             p->ci &= ~(1u << op->slot);
         }
-        if (ata->pio && ata->to_guest && !failed) {
-            send_pio_setup(d, port, r, true, op->moved);
-        } else {
-            send_registers(d, port, r);
+        if (r->command == ATA_CMD_PACKET) {
+            send_pio_setup(d, port, r, false, PACKET_BYTES, false);
         }
+        if (ata->pio && op->moved && !failed) {
+            send_pio_setup(d, port, r, ata->to_guest, last_block(op),
+                           ata->to_guest || r->command == ATA_CMD_PACKET ||
+                               op->moved > last_block(op));
+        }
+        /* SATA ends a read by PIO with the set-up FIS. A register FIS follows as on QEMU's
+         * controller: software that was made on that waits for one, and to other it does no harm.
+         */
+        send_registers(d, port, r);
     } else {
         send_device_bits(d, port, r, 1u << (r->count >> 3));
     }
@@ -407,6 +434,7 @@ static void slot_start(struct ahci *d, unsigned port, unsigned slot)
     op->ata.move = op_move;
     op->ata.done = op_done;
     regs_from_fis(&op->ata.regs, table);
+    op->limit = (uint16_t)(op->ata.regs.lba[1] | op->ata.regs.lba[2] << 8);
     memcpy(op->ata.packet, table + TABLE_ACMD, sizeof(op->ata.packet));
     op->queued = ata_is_queued(op->ata.regs.command);
     d->op[port][slot] = op;
@@ -471,7 +499,6 @@ static void port_reset(struct ahci *d, unsigned port)
     port_abandon(d, port);
     p->ci = p->sact = 0;
     p->resetting = false;
-    p->serr = port_drive(d, port) ? SERR_CHANGED : 0;
     if (port_drive(d, port)) {
         ata_drive_reset(port_drive(d, port));
     }
@@ -572,6 +599,7 @@ static void port_write(struct ahci *d, unsigned port, unsigned offset, uint32_t 
     case PX_SCTL:
         if ((p->sctl & 15) == 1 && (value & 15) == 0) {
             port_reset(d, port);
+            p->serr = port_drive(d, port) ? SERR_CHANGED : 0;
         }
         p->sctl = value & 0xfff;
         break;
@@ -683,10 +711,11 @@ static bool ahci_realize(struct device *dev, GError **error)
     if (!pci_init(&d->pci, &d->s.pci, NULL, &ids, 1, error)) {
         return false;
     }
+    d->pci.writable[PCI_PCS] = (1u << PORTS) - 1;
     d->bar = (struct region){
         .name = "ahci", .kind = REGION_IO, .size = BAR_BYTES, .ops = &ahci_ops, .opaque = d};
     pci_add_bar(&d->pci, 5, 0, &d->bar);
-    pci_add_msi(&d->pci, 1);
+    pci_add_msi(&d->pci, 1, false);
     for (unsigned i = 0; i < PORTS; i++) {
         d->bus[i] = ide_bus_new(dev->env, dev->id, i, 1);
         d->bus[i]->attached = drive_attached;

@@ -208,6 +208,15 @@ static const struct transfer *transfer_find(uint8_t command)
     return NULL;
 }
 
+unsigned ata_pio_block(const struct ata_op *op)
+{
+    static const uint8_t multiple[] = {0x29, 0x39, 0xc4, 0xc5, 0xce};
+
+    return memchr(multiple, op->regs.command, sizeof(multiple)) && op->drive->s.multiple
+               ? op->drive->s.multiple * SECTOR
+               : SECTOR;
+}
+
 /* First sector and how many; 0 means the most there can be. */
 static void extent_of(const struct ata_regs *r, enum addressing how, uint64_t *first, uint32_t *n)
 {
@@ -301,6 +310,8 @@ static void identify_disk(struct ata_op *op)
     put16(w, 0, 0x0040);
     put16(w, 1, (uint16_t)d->geometry.cyls);
     put16(w, 3, (uint16_t)d->geometry.heads);
+    put16(w, 4, (uint16_t)(SECTOR * d->geometry.secs)); /* retired, as is the next */
+    put16(w, 5, SECTOR);
     put16(w, 6, (uint16_t)d->geometry.secs);
     put16(w, 47, 0x8000 | MAX_MULTIPLE);
     put16(w, 50, 0x4000);

@@ -162,4 +162,7 @@ void ide_bus_free(struct device_env *env, struct ide_bus *bus); /* empty; NULL i
 
 extern const struct device_class ide_hd_class, ide_cd_class;
 
+/* Bytes in a block that a disk's command of the PIO kind moves at once. */
+unsigned ata_pio_block(const struct ata_op *op);
+
 #endif

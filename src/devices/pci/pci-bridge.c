@@ -57,7 +57,7 @@ static bool bridge_realize(struct device *dev, GError **error)
         pci_add_express(&d->bridge.pci, TYPE_PCI_BRIDGE);
     }
     d->bridge.pci.writable[PCI_SECONDARY_LATENCY] = 0xff;
-    pci_add_msi(&d->bridge.pci, 1);
+    pci_add_msi(&d->bridge.pci, 1, true);
     return true;
 }
 

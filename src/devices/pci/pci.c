@@ -279,18 +279,20 @@ uint8_t pci_add_express(struct pci_device *dev, unsigned port)
     return at;
 }
 
-void pci_add_msi(struct pci_device *dev, unsigned vectors)
+void pci_add_msi(struct pci_device *dev, unsigned vectors, bool masks)
 {
     uint8_t at = pci_add_capability(dev, PCI_CAP_MSI, MSI_LENGTH);
     unsigned log2 = (unsigned)__builtin_ctz(vectors);
 
     g_assert(vectors && vectors <= 32 && (vectors & (vectors - 1)) == 0);
     dev->msi_cap = at;
-    pci_put16(dev, at + MSI_FLAGS, (uint16_t)(MSI_64BIT | MSI_MASKS | log2 << 1));
+    pci_put16(dev, at + MSI_FLAGS, (uint16_t)(MSI_64BIT | (masks ? MSI_MASKS : 0) | log2 << 1));
     put_le(dev->writable + at + MSI_FLAGS, MSI_ENABLE | 0x70, 2);
     put_le(dev->writable + at + MSI_ADDR, ~3ull, 8);
     put_le(dev->writable + at + MSI_DATA, 0xffff, 2);
-    put_le(dev->writable + at + MSI_MASK, vectors == 32 ? UINT32_MAX : (1u << vectors) - 1, 4);
+    if (masks) {
+        put_le(dev->writable + at + MSI_MASK, vectors == 32 ? UINT32_MAX : (1u << vectors) - 1, 4);
+    }
 }
 
 bool pci_msi_enabled(const struct pci_device *dev)

@@ -238,8 +238,8 @@ uint8_t pci_add_capability(struct pci_device *dev, uint8_t id, uint8_t length);
  * to PCI. */
 uint8_t pci_add_express(struct pci_device *dev, unsigned port);
 
-/* vectors: 1 to 32, a power of two. With per-vector masks and 64-bit addresses. */
-void pci_add_msi(struct pci_device *dev, unsigned vectors);
+/* vectors: 1 to 32, a power of two. masks: each can be held back. With 64-bit addresses. */
+void pci_add_msi(struct pci_device *dev, unsigned vectors, bool masks);
 
 /* vectors: 1 to PCI_MSIX_VECTORS. Table and pending bits are in a memory BAR of their own, 4 KiB.
  */

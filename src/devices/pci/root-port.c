@@ -331,7 +331,7 @@ static bool root_port_realize(struct device *dev, GError **error)
     d->express = pci_add_express(&d->bridge.pci, TYPE_ROOT_PORT);
     d->bridge.pci.writable[PCI_BRIDGE_CONTROL] &= (uint8_t)~PCI_BRIDGE_CONTROL_ABORT;
     slot_init(d);
-    pci_add_msi(&d->bridge.pci, 1);
+    pci_add_msi(&d->bridge.pci, 1, true);
     return true;
 }
 
