@@ -49,7 +49,7 @@
 #define QCOW2_MAX_RT_BYTES      (8u << 20)
 #define QCOW2_MAX_BITMAP_DIR    (64u << 20)
 
-struct qcow2_op; /* qcow2-io.c */
+struct qcow2_op; /* qcow2-op.h */
 
 struct qcow2_table { /* an L2 table or refcount block in memory */
     uint64_t offset;
@@ -206,6 +206,8 @@ int qcow2_set_size(struct qcow2 *q, uint64_t bytes);
 
 /* ---- qcow2-io.c */
 void qcow2_submit(struct block_node *node, struct block_request *r); /* I/O thread */
+
+/* ---- qcow2-work.c */
 /* Runs fn on the worker, after what it has to do already, and waits. Not from the I/O thread. */
 int qcow2_call(struct qcow2 *q, int (*fn)(struct qcow2 *q, void *arg), void *arg);
 
