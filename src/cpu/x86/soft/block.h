@@ -75,6 +75,18 @@ void host_break(struct cpu *c); /* leaves for the debugger, at c->rip (run.c) */
         GOTO_OP(head_ + 1);                                                                        \
     } while (0)
 
+/* Executes ops from o on until one leaves. */
+static inline void ops_run(struct cpu *c, const struct op *o)
+{
+#if SOFT_TAIL_CALLS
+    o->fn(c, o);
+#else
+    while (o) {
+        o = o->fn(c, o);
+    }
+#endif
+}
+
 static inline unsigned jump_index(uint64_t lin)
 {
     return (lin ^ lin >> 12) & (JUMP_CACHE_SIZE - 1);

@@ -18,14 +18,7 @@ static void run_block(struct cpu *c, struct block *b)
      */
     c->r[R_BLOCK] = b->rip;
     c->insn_count += b->n_insns;
-    const struct op *o = &b->op[1];
-#if SOFT_TAIL_CALLS
-    o->fn(c, o);
-#else
-    while (o) {
-        o = o->fn(c, o);
-    }
-#endif
+    ops_run(c, &b->op[1]);
 }
 
 /* ---------------------------------------------------------------- the debugger */

@@ -382,14 +382,7 @@ static void run_one(struct cpu *c)
     struct block *b = block_find(c);
     c->r[R_BLOCK] = b->rip;
     remember(&c->lockstep->executed[c->lockstep->done], b);
-    const struct op *o = &b->op[1];
-#if SOFT_TAIL_CALLS
-    o->fn(c, o);
-#else
-    while (o) {
-        o = o->fn(c, o);
-    }
-#endif
+    ops_run(c, &b->op[1]);
 }
 
 static __attribute__((noinline)) bool interpreted_guarded(struct cpu *c)

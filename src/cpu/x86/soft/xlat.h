@@ -7,9 +7,11 @@
  * so is every memory access that misses the first-level TLB.
  *
  *   xlat.c         units' life: making, entering, linking, invalidating, evicting; shared stubs
- *   xlat-insn.c    bytes of an instruction -> what the generator has to know about it
+ *   xlat-insn.c, xlat-insn-sse.c   bytes of an instruction -> what the generator has to know
  *   xlat-region.c  which instructions a unit has, and which flags are live between them
- *   xlat-gen.c     host code of a region; xlat-gen-sys.c: of system instructions
+ *   xlat-group.c   which memory operands share a lookup
+ *   xlat-gen.c     host code of a region; xlat-gen-mem.c: of its memory operands, xlat-gen-sys.c:
+ *                  of system instructions
  *   xlat-fault.c   where code is left when memory fails under it
  *   xlat-stubs.c   code that all units share
  *   xlat-lockstep.c  translated code and the interpreter side by side
