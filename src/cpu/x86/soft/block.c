@@ -32,11 +32,23 @@ void jump_cache_clear(struct cpu *c)
     c->jump_cache[0].rip = 1;
 }
 
+/* The cache that the user asked for is for translations, but they are made of decoded blocks: these
+ * get a quarter of it (xlat_init() has the rest), and some memory of their own. */
+static size_t arena_size(const struct cpu *c)
+{
+    const struct cpus *cpus = c->vcpu ? c->vcpu->cpus : NULL;
+    size_t all = BLOCK_ARENA_BYTES;
+    if (cpus && cpus->config.translate) {
+        all += cpus->config.cache_bytes / 4;
+    }
+    all /= cpus ? MAX(cpus->max, 1) : 1;
+    return MAX(all, BLOCK_ARENA_MIN) & GUEST_PAGE_MASK;
+}
+
 bool blocks_init(struct cpu *c)
 {
     struct block_cache *bc = g_new0(struct block_cache, 1);
-    unsigned n_vcpus = c->vcpu ? MAX(c->vcpu->cpus->max, 1) : 1;
-    bc->arena_bytes = MAX(BLOCK_ARENA_BYTES / n_vcpus, BLOCK_ARENA_MIN);
+    bc->arena_bytes = arena_size(c);
     void *arena = mmap(NULL, bc->arena_bytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (arena == MAP_FAILED) {

@@ -113,8 +113,9 @@ bool xlat_init(struct cpu *c, const struct xlat_config *config, GError **error)
     xl->config = *config;
     xl->config.max_insns = CLAMP(config->max_insns, 1, XLAT_MAX_INSNS);
     xl->region.max = xl->config.max_insns;
-    xl->bytes = MAX(config->cache_bytes, XLAT_MIN_BYTES) / 2 & ~(page - 1);
-    xl->table_bytes = xl->bytes;
+    /* Tables take about twice what code does; decoded blocks have the last quarter (block.c). */
+    xl->bytes = MAX(config->cache_bytes, XLAT_MIN_BYTES) / 4 & ~(page - 1);
+    xl->table_bytes = 2 * xl->bytes;
     xl->fd = -1;
     if (!code_map(xl, error) || !table_map(xl, error)) {
         xlat_free(xl);
