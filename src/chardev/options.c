@@ -5,25 +5,9 @@
  * on, or off after "no" in the old spelling "nowait".
  */
 #include "chardev/chardev-priv.h"
+
+#include "qapi/params.h"
 #include <string.h>
-
-/* The next piece of text; NULL at the end. */
-static char *next_piece(const char **text)
-{
-    GString *piece;
-    const char *p = *text;
-
-    if (!p) {
-        return NULL;
-    }
-    piece = g_string_new(NULL);
-    while (*p && !(p[0] == ',' && p[1] != ',')) {
-        g_string_append_c(piece, *p);
-        p += p[0] == ',' ? 2 : 1;
-    }
-    *text = *p ? p + 1 : NULL;
-    return g_string_free(piece, FALSE);
-}
 
 void chardev_options_add(struct chardev_options *o, const char *name, const char *value)
 {
@@ -34,11 +18,11 @@ void chardev_options_add(struct chardev_options *o, const char *name, const char
 struct chardev_options *chardev_options_new(const char *text)
 {
     struct chardev_options *o = g_new0(struct chardev_options, 1);
-    char *piece;
 
     o->names = g_ptr_array_new_with_free_func(g_free);
     o->values = g_ptr_array_new_with_free_func(g_free);
-    while ((piece = next_piece(&text))) {
+    while (text && *text) {
+        g_autofree char *piece = params_word(&text);
         char *equals = strchr(piece, '=');
 
         if (equals) {
@@ -47,7 +31,6 @@ struct chardev_options *chardev_options_new(const char *text)
         } else if (*piece) {
             chardev_options_add(o, piece, NULL);
         }
-        g_free(piece);
     }
     return o;
 }

@@ -20,8 +20,7 @@ static void params_add(struct params *params, char *key, char *value)
     g_array_append_val(params->items, param);
 }
 
-/* Takes bytes up to a single comma from *text and steps past it; pairs of commas become one. */
-static char *take_word(const char **text)
+char *params_word(const char **text)
 {
     GString *word = g_string_new(NULL);
     const char *p = *text;
@@ -43,7 +42,7 @@ static bool parse_keyval(struct params *params, const char *text, const char *im
     bool first = true;
 
     while (text && *text) {
-        g_autofree char *word = take_word(&text);
+        g_autofree char *word = params_word(&text);
         char *equals = strchr(word, '=');
 
         if (first && implied_key && !equals) {

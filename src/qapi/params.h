@@ -34,6 +34,10 @@ struct params *params_from_json(struct json_object *object, GError **error);
 struct params *params_parse_keyval(const char *text, const char *implied_key, GError **error);
 void params_free(struct params *params); /* NULL is fine */
 
+/* Takes what is before the next single comma from *text, not NULL, and steps past it; pairs of
+ * commas become one. *text is NULL after the last. To be freed. */
+char *params_word(const char **text);
+
 /* The last value given for key, or NULL; all of them count as taken. Owned by params. */
 const char *params_take(struct params *params, const char *key);
 
