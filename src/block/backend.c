@@ -325,11 +325,37 @@ static void tell_error(void *arg)
                                    report->error == ENOSPC, strerror(report->error));
 }
 
+static struct error_report *next_report(struct block_graph *graph)
+{
+    struct error_report *report;
+
+    g_mutex_lock(&graph->mutex);
+    report = g_queue_pop_head(&graph->reports);
+    g_mutex_unlock(&graph->mutex);
+    return report;
+}
+
+static void report_free(struct error_report *report)
+{
+    backend_unref(report->backend);
+    g_free(report);
+}
+
+void block_reports_drop(struct block_graph *graph)
+{
+    struct error_report *report;
+
+    while ((report = next_report(graph))) {
+        report_free(report);
+    }
+}
+
+/* Once for each report. */
 static void report_on_main(void *arg)
 {
-    struct error_report *report = arg;
+    struct block_graph *graph = arg;
+    struct error_report *report = next_report(graph);
     struct block_backend *b = report->backend;
-    struct block_graph *graph = b->graph;
     bool stop = report->action == BLOCK_ERROR_ACTION_STOP;
     bool nospace = report->error == ENOSPC;
     const char *whose = b->qdev ? b->qdev : b->name[0] ? b->name : "block";
@@ -342,8 +368,7 @@ static void report_on_main(void *arg)
     } else {
         tell_error(report);
     }
-    backend_unref(b);
-    g_free(report);
+    report_free(report);
 }
 
 static void report_error(struct block_backend *b, enum io_operation_type operation,
@@ -356,7 +381,10 @@ static void report_error(struct block_backend *b, enum io_operation_type operati
     report->operation = operation;
     report->action = action;
     report->error = error;
-    loop_post(b->graph->main, report_on_main, report);
+    g_mutex_lock(&b->graph->mutex);
+    g_queue_push_tail(&b->graph->reports, report);
+    g_mutex_unlock(&b->graph->mutex);
+    loop_post(b->graph->main, report_on_main, b->graph);
 }
 
 static enum block_error_action error_action(const struct block_backend *b, bool read, int error)

@@ -134,6 +134,7 @@ struct block_graph {
     unsigned in_flight;                            /* requests of back ends */
     unsigned drained;                              /* depth of drained sections */
     struct block_request *waiting, **waiting_tail; /* until the drained section ends */
+    GQueue reports;                                /* backend.c: errors to be told */
 };
 
 extern const struct block_driver block_blkdebug, block_file, block_host_device, block_nbd,
@@ -141,6 +142,11 @@ extern const struct block_driver block_blkdebug, block_file, block_host_device, 
 
 /* raw.c: the format of this raw node was guessed. */
 void block_raw_set_guessed(struct block_node *node);
+
+/* ---- backend.c */
+
+/* Forgets the errors that were not told in time. The main and the I/O thread have ended. */
+void block_reports_drop(struct block_graph *graph);
 
 /* ---- graph.c */
 

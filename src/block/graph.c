@@ -835,6 +835,7 @@ void block_graph_free(struct block_graph *graph)
     if (graph->serial) {
         g_thread_pool_free(graph->serial, FALSE, TRUE);
     }
+    block_reports_drop(graph);
     g_ptr_array_unref(graph->nodes);
     g_ptr_array_unref(graph->backends);
     g_ptr_array_unref(graph->throttle_groups);

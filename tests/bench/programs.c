@@ -328,7 +328,7 @@ static uint64_t run_bytecode(void)
 
 /* ---------------------------------------------------------------- recursion */
 
-static __attribute__((noinline, noclone)) uint64_t fibonacci(unsigned n)
+static __attribute__((noinline)) uint64_t fibonacci(unsigned n)
 {
     return n < 2 ? n : fibonacci(n - 1) + fibonacci(n - 2);
 }
