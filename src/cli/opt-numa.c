@@ -185,6 +185,7 @@ bool opt_numa(struct options *o, const char *arg, GError **error)
 static bool sum_memory(struct options *o, unsigned *n_plain, GError **error)
 {
     struct numa_config *numa = &o->config->numa;
+    struct ram_backing *ram = &o->config->ram_backing;
 
     *n_plain = 0;
     for (unsigned i = 0; i < numa->n; i++) {
@@ -208,6 +209,10 @@ static bool sum_memory(struct options *o, unsigned *n_plain, GError **error)
             memory->used = true;
             object_options_memory(memory->options, &numa->node[i].bytes, &backing);
             *n_plain += !backing.path && !backing.memfd && !backing.share;
+            /* Of several what holds for one holds for all. Of one all is set later. */
+            ram->prealloc |= backing.prealloc;
+            ram->no_merge |= backing.no_merge;
+            ram->no_dump |= backing.no_dump;
         }
     }
     return true;

@@ -257,6 +257,12 @@ void ram_block_touched(const struct ram_block *block, uint64_t offset, uint64_t 
     }
 }
 
+bool ram_block_populate(struct ram_block *block, uint64_t offset, uint64_t length, GError **error)
+{
+    return madvise(block->host + offset, length, MADV_POPULATE_WRITE) == 0 ||
+           fail(block->name, length, "prealloc: ", errno, error);
+}
+
 void ram_block_discard(struct ram_block *block, uint64_t offset, uint64_t length)
 {
     g_assert(offset % GUEST_PAGE_SIZE == 0 && length % GUEST_PAGE_SIZE == 0);

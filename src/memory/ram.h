@@ -48,6 +48,9 @@ struct ram_block *ram_block_new(const char *name, uint64_t size, GError **error)
 /* The bytes are zero again (in a file that is not shared: as in the file) and the host keeps
  * nothing for them. Whole pages; any thread. */
 void ram_block_discard(struct ram_block *block, uint64_t offset, uint64_t length);
+/* The host gets memory for those bytes now, contents as they are; whole pages. false and *error: it
+ * has none. Any thread. */
+bool ram_block_populate(struct ram_block *block, uint64_t offset, uint64_t length, GError **error);
 /* Which of the pages from offset (a page's) on may hold something: a bit each, bit 0 of word 0
  * being the first. Those that nobody has touched are zero, and looking at them would fill them. Any
  * thread. */

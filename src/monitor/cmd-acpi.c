@@ -128,6 +128,22 @@ static void add_memdev(struct memdev_list *list, const char *id, uint64_t bytes,
     memdev_list_append(list, memdev);
 }
 
+/* Of several nodes each with a back end: the RAM is their sum, and they are as RAM is. false: there
+ * are none. */
+static bool add_nodes(struct memdev_list *list, const struct machine_config *config)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; !config->ram_id && i < config->numa.n; i++) {
+        if (config->numa.node[i].memdev) {
+            add_memdev(list, config->numa.node[i].memdev, config->numa.node[i].bytes,
+                       &config->ram_backing);
+            n++;
+        }
+    }
+    return n > 0;
+}
+
 struct memdev_list *qmp_query_memdev(struct qmp_call *call, GError **errp)
 {
     struct memdev_list *list = memdev_list_new();
@@ -143,7 +159,7 @@ struct memdev_list *qmp_query_memdev(struct qmp_call *call, GError **errp)
             add_memdev(list, object->options->id, bytes, &backing);
         }
     }
-    if (call->machine->board->ram_id) {
+    if (call->machine->board->ram_id && !add_nodes(list, config)) {
         add_memdev(list, config->ram_id ? config->ram_id : call->machine->board->ram_id,
                    config->ram_bytes, &config->ram_backing);
     }

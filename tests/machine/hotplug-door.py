@@ -461,6 +461,15 @@ class Nodes(Case):
         self.assertEqual(cpus, [0, 1, 0, 1])
         self.assertEqual(self.nodes(), (["0 nodes", ""], []))
 
+    def test_memory(self):
+        """The RAM of several nodes is told of by what it was made of."""
+        door = Door("-m", "64", "-smp", "2", "-object", "memory-backend-ram,id=a,size=16M,merge=off",
+                    "-object", "memory-backend-ram,id=b,size=48M", "-numa", "node,memdev=a", "-numa",
+                    "node,memdev=b", qmp=True)
+        self.addCleanup(door.close)
+        told = {m["id"]: (m["size"] >> 20, m["prealloc"]) for m in door.qmp.command("query-memdev")}
+        self.assertEqual(told, {"a": (16, False), "b": (48, False)})
+
     def test_cpus_by_place(self):
         _, cpus = self.nodes("-smp", "8,sockets=2,cores=2,threads=2", "-numa", "node,memdev=r",
                              "-numa", "node", "-numa", "cpu,node-id=1,socket-id=0", "-numa",

@@ -184,6 +184,24 @@ class Host(Case):
         names = [p["name"] for p in self.host.qmp.command("qom-list", path="/machine/peripheral/vm0")]
         self.assertEqual(names.count("requested-size"), 1)
 
+    def resident(self):
+        """MiB of its memory that the host has given."""
+        with open(f"/proc/{self.host.process.pid}/status") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("RssAnon:")) >> 10
+
+    def test_prealloc(self):
+        """The host gives the memory when it is plugged, not when it is written to."""
+        for prealloc, given in (("off", 0), ("on", 32)):
+            with self.subTest(prealloc=prealloc):
+                self.start(device=f",requested-size=64M,prealloc={prealloc}")
+                before = self.resident()
+                self.assertEqual(self.answers(PLUG, 3, 16), ACK)
+                grown = self.resident() - before
+                self.assertLessEqual(abs(grown - given), 6)
+                self.assertEqual(self.answers(UNPLUG, 3, 16), ACK)
+                self.assertLessEqual(self.resident() - before, 6)
+                self.host.close()
+
     def test_options(self):
         memory = ["-object", "memory-backend-ram,id=m,size=128M"]
         for args, text in (

@@ -8,6 +8,7 @@
  */
 #include "devices/virtio/virtio-mem.h"
 
+#include "base/log.h"
 #include "devices/core/object.h"
 #include "devices/memory-slots.h"
 #include "devices/virtio/virtio-pci.h"
@@ -76,6 +77,7 @@ struct virtio_mem {
         uint64_t requested;  /* at first */
         uint64_t block_size; /* 0: BLOCK_DEFAULT */
         uint32_t node;
+        bool prealloc;
     } cfg;
     struct virtio_mem_state s;
     struct object *memory;
@@ -119,6 +121,14 @@ static void empty(struct virtio_mem *d, uint64_t offset, uint64_t bytes)
         memset(d->memory->ram->host + offset, 0, bytes);
         address_space_block_written(d->proxy.virtio.mem, d->memory->ram, offset, bytes);
     }
+}
+
+/* With prealloc the guest gets only what the host has. */
+static bool fill(struct virtio_mem *d, uint64_t first, uint64_t n, GError **error)
+{
+    uint64_t block = d->cfg.block_size;
+
+    return !d->cfg.prealloc || ram_block_populate(d->memory->ram, first * block, n * block, error);
 }
 
 static void note_size(struct virtio_mem *d, uint64_t bytes)
@@ -187,12 +197,19 @@ static bool parse_range(const struct virtio_mem *d, const uint8_t *bytes, struct
 static unsigned plug(struct virtio_mem *d, const struct request *r)
 {
     uint64_t bytes = r->n * d->cfg.block_size;
+    g_autoptr(GError) why = NULL;
 
     if (d->s.plugged + bytes > d->s.requested) {
         return RESP_NACK;
     }
     if (count_plugged(d, r->first, r->n) != 0) {
         return RESP_ERROR;
+    }
+    if (!fill(d, r->first, r->n, &why)) {
+        log_warn("virtio-mem '%s': %s", d->proxy.pci.dev.id ? d->proxy.pci.dev.id : "",
+                 why->message);
+        empty(d, r->first * d->cfg.block_size, bytes);
+        return RESP_BUSY; /* the driver may try again */
     }
     set_plugged(d, r->first, r->n, true);
     note_size(d, d->s.plugged + bytes);
@@ -472,6 +489,11 @@ static bool mem_post_load(struct device *dev, GError **error)
         g_set_error(error, DEVICE_ERROR, 0, "its blocks do not fit their number and size");
         return false;
     }
+    for (uint64_t i = 0; i < n; i++) {
+        if (is_plugged(d, i) && !fill(d, i, 1, error)) {
+            return false;
+        }
+    }
     d->range.plugged = d->s.plugged;
     return virtio_pci_post_load(dev, error);
 }
@@ -490,6 +512,8 @@ static const struct property virtio_mem_props[] = {
     {"requested-size", PROP_SIZE, CFG(requested), .help = "how much of it the guest is to have"},
     {"block-size", PROP_SIZE, CFG(block_size), .help = "of what is plugged at a time; 0: 2 MiB"},
     {"node", PROP_U32, CFG(node), .help = "NUMA node that it belongs to"},
+    {"prealloc", PROP_BOOL, CFG(prealloc),
+     .help = "what the guest takes is taken from the host at once; it gets no more than there is"},
     VIRTIO_PCI_PROPERTIES(struct virtio_mem, UINT32_MAX),
     {NULL},
 };
