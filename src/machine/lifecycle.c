@@ -17,323 +17,15 @@
  * nothing to it, only a wake-up or a reset ends that state. No STOP and no RESUME are sent for it.
  * A guest that goes to sleep while a client stops it sleeps when it goes on.
  */
-#include "machine/machine-priv.h"
+#include "machine/lifecycle-priv.h"
 
-#include "base/host-fault.h"
 #include "base/log.h"
 #include "machine/debugger.h"
 #include "qapi-events.h"
-#include <errno.h>
-#include <signal.h>
-#include <string.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
-
-enum request_bit {
-    REQUEST_DEBUG = 1 << 0,
-    REQUEST_SHUTDOWN = 1 << 1,
-    REQUEST_RESET = 1 << 2,
-    REQUEST_POWERDOWN = 1 << 3,
-    REQUEST_STOP = 1 << 4,
-    REQUEST_EXIT = 1 << 5,
-    REQUEST_SUSPEND = 1 << 6,
-    REQUEST_WAKEUP = 1 << 7,
-    REQUEST_RECORD = 1 << 8,
-};
-#define REQUEST_KINDS 9
 
 /* Carrying out requests may leave further ones, which are to be done with when a command's reply is
  * sent; a guest that never ceases must not keep the main thread here. */
-#define MAX_ROUNDS    4
-
-struct slots {
-    unsigned pending; /* enum request_bit */
-    unsigned by_vcpu; /* of those: left by a vCPU alone, that ran guest code */
-    enum shutdown_cause shutdown, reset;
-    bool reset_last;   /* the reset was asked for after the shutdown */
-    bool ends_process; /* somebody outside asked for that: holds whatever cause comes later */
-    enum run_state stop;
-    int exit_status;
-    struct cause *why[REQUEST_KINDS]; /* by bit of pending */
-};
-
-struct requests {
-    GMutex mutex; /* guards what follows: requests come from any thread */
-    struct slots slots;
-    bool posted;
-    bool carrying_out;
-    unsigned acting; /* who is telling of something and will leave a request */
-    GCond settled;   /* none of the three any more */
-    unsigned waiters;
-    uint64_t rounds; /* how often machine_run_requests() has come to its end */
-    uint64_t waited; /* in vain: rounds was that, plus 1 */
-    /* The rest is the main thread's. */
-    bool ended;
-    struct cause *why_ended;
-    bool broken;        /* the last reset failed */
-    const char *frozen; /* machine_freeze() */
-    bool frozen_but_resets;
-    bool autostart; /* inmigrate: the guest runs when it has come */
-    struct machine_actions actions;
-};
-
-struct requests *requests_new(void)
-{
-    struct requests *r = g_new0(struct requests, 1);
-
-    g_mutex_init(&r->mutex);
-    g_cond_init(&r->settled);
-    actions_init(&r->actions);
-    return r;
-}
-
-static void slots_clear(struct slots *s)
-{
-    for (unsigned i = 0; i < REQUEST_KINDS; i++) {
-        cause_unref(s->why[i]);
-    }
-    *s = (struct slots){0};
-}
-
-void requests_free(struct requests *r)
-{
-    if (r) {
-        slots_clear(&r->slots);
-        cause_unref(r->why_ended);
-        g_mutex_clear(&r->mutex);
-        g_cond_clear(&r->settled);
-        g_free(r);
-    }
-}
-
-struct machine_actions *machine_actions(struct machine *m)
-{
-    return &m->requests->actions;
-}
-
-/* ---- leaving a request */
-
-static void run_posted_requests(void *arg)
-{
-    machine_run_requests(arg);
-}
-
-static struct slots *request_begin(struct machine *m)
-{
-    g_mutex_lock(&m->requests->mutex);
-    return &m->requests->slots;
-}
-
-static struct cause **slot_why(struct slots *s, enum request_bit bit)
-{
-    return &s->why[__builtin_ctz(bit)];
-}
-
-/* Takes why over. A vCPU that leaves a request runs no further until it is carried out;
- * machine_run_requests() lets it go on if the machine still runs then. */
-static void request_end(struct machine *m, enum request_bit bit, struct cause *why)
-{
-    struct requests *r = m->requests;
-    bool post = !r->posted;
-
-    cause_unref(*slot_why(&r->slots, bit));
-    *slot_why(&r->slots, bit) = why;
-
-    if (!m->cpus || !vcpus_hold_current(m->cpus)) { /* before the main thread can take it */
-        r->slots.by_vcpu &= ~(unsigned)bit;
-    } else if (!(r->slots.pending & bit)) {
-        r->slots.by_vcpu |= bit;
-    }
-    r->slots.pending |= bit;
-    r->posted = true;
-    g_mutex_unlock(&r->mutex);
-    if (post) {
-        loop_post(m->loop, run_posted_requests, m);
-    }
-}
-
-/* ---- an answer that is as new as the events */
-
-/* The main thread may be stuck; who asks for the state then gets the one there is. */
-#define SETTLE_US 20000
-
-/* Mutex held. */
-static void tell_waiters(struct requests *r)
-{
-    if (r->waiters) { /* a broadcast to nobody is a system call all the same */
-        g_cond_broadcast(&r->settled);
-    }
-}
-
-void machine_act_begin(struct machine *m)
-{
-    g_mutex_lock(&m->requests->mutex);
-    m->requests->acting++;
-    g_mutex_unlock(&m->requests->mutex);
-}
-
-void machine_act_end(struct machine *m)
-{
-    struct requests *r = m->requests;
-
-    g_mutex_lock(&r->mutex);
-    r->acting--;
-    tell_waiters(r);
-    g_mutex_unlock(&r->mutex);
-}
-
-/* Mutex held. */
-static bool is_unsettled(const struct requests *r)
-{
-    return r->posted || r->carrying_out || r->acting;
-}
-
-bool machine_requests_pending(struct machine *m)
-{
-    struct requests *r = m->requests;
-    bool pending;
-
-    g_mutex_lock(&r->mutex);
-    pending = is_unsettled(r);
-    g_mutex_unlock(&r->mutex);
-    return pending;
-}
-
-void machine_settle(struct machine *m)
-{
-    struct requests *r = m->requests;
-    gint64 end = g_get_monotonic_time() + SETTLE_US;
-
-    g_mutex_lock(&r->mutex);
-    r->waiters++;
-    while (is_unsettled(r) && r->waited != r->rounds + 1) {
-        if (!g_cond_wait_until(&r->settled, &r->mutex, end)) {
-            r->waited = r->rounds + 1; /* nobody waits again before something has moved */
-        }
-    }
-    r->waiters--;
-    g_mutex_unlock(&r->mutex);
-}
-
-/* Who stands behind a cause of the protocol's when nothing tells more. */
-static enum godwit_cause_who who_of(enum shutdown_cause cause)
-{
-    switch (cause) {
-    case SHUTDOWN_CAUSE_HOST_QMP_QUIT:
-    case SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET:
-        return GODWIT_CAUSE_WHO_CLIENT;
-    case SHUTDOWN_CAUSE_HOST_SIGNAL:
-        return GODWIT_CAUSE_WHO_SIGNAL;
-    case SHUTDOWN_CAUSE_HOST_UI:
-        return GODWIT_CAUSE_WHO_USER;
-    case SHUTDOWN_CAUSE_GUEST_SHUTDOWN:
-    case SHUTDOWN_CAUSE_GUEST_RESET:
-    case SHUTDOWN_CAUSE_GUEST_PANIC:
-        return GODWIT_CAUSE_WHO_DEVICE;
-    default:
-        return GODWIT_CAUSE_WHO_MACHINE;
-    }
-}
-
-/* Whoever asks from outside for the process to end gets that, whatever -no-shutdown says. */
-static bool cause_ends_process(enum shutdown_cause cause)
-{
-    return cause == SHUTDOWN_CAUSE_HOST_QMP_QUIT || cause == SHUTDOWN_CAUSE_HOST_SIGNAL ||
-           cause == SHUTDOWN_CAUSE_HOST_UI;
-}
-
-void machine_request_shutdown(struct machine *m, enum shutdown_cause cause, const char *source)
-{
-    struct cause *why = cause_now(m, who_of(cause), source);
-    struct slots *slots = request_begin(m);
-
-    slots->shutdown = cause;
-    slots->reset_last = false;
-    slots->ends_process |= cause_ends_process(cause);
-    request_end(m, REQUEST_SHUTDOWN, why);
-}
-
-void machine_request_reset(struct machine *m, enum shutdown_cause cause, const char *source)
-{
-    struct cause *why = cause_now(m, who_of(cause), source);
-    struct slots *slots = request_begin(m);
-
-    slots->reset = cause;
-    slots->reset_last = true;
-    request_end(m, REQUEST_RESET, why);
-}
-
-void machine_request_powerdown(struct machine *m)
-{
-    struct cause *why = cause_now(m, GODWIT_CAUSE_WHO_MACHINE, "power button");
-
-    request_begin(m);
-    request_end(m, REQUEST_POWERDOWN, why);
-}
-
-void machine_request_stop(struct machine *m, enum run_state state, const char *source)
-{
-    struct cause *why = cause_now(m, GODWIT_CAUSE_WHO_DEVICE, source);
-
-    if (state == RUN_STATE_DEBUG) {
-        request_begin(m);
-        request_end(m, REQUEST_DEBUG, why);
-    } else {
-        request_begin(m)->stop = state;
-        request_end(m, REQUEST_STOP, why);
-    }
-}
-
-void machine_request_suspend(struct machine *m)
-{
-    struct cause *why = cause_now(m, GODWIT_CAUSE_WHO_DEVICE, "acpi");
-
-    request_begin(m);
-    request_end(m, REQUEST_SUSPEND, why);
-}
-
-bool machine_suspend_pending(struct machine *m)
-{
-    bool pending = request_begin(m)->pending & REQUEST_SUSPEND;
-
-    g_mutex_unlock(&m->requests->mutex);
-    return pending;
-}
-
-void machine_set_suspend_pending(struct machine *m, bool pending)
-{
-    struct slots *slots = request_begin(m);
-
-    slots->pending =
-        (slots->pending & ~(unsigned)REQUEST_SUSPEND) | (pending ? (unsigned)REQUEST_SUSPEND : 0);
-    g_mutex_unlock(&m->requests->mutex);
-}
-
-void machine_request_wakeup(struct machine *m, const char *source)
-{
-    if (runstate_get(m->run) == RUN_STATE_SUSPENDED) {
-        struct cause *why = cause_now(m, GODWIT_CAUSE_WHO_DEVICE, source);
-
-        request_begin(m);
-        request_end(m, REQUEST_WAKEUP, why);
-    }
-}
-
-void machine_request_exit(struct machine *m, int status)
-{
-    struct cause *why = cause_now(m, GODWIT_CAUSE_WHO_DEVICE, "exit");
-
-    request_begin(m)->exit_status = status;
-    request_end(m, REQUEST_EXIT, why);
-}
-
-void machine_request_record(struct machine *m)
-{
-    struct cause *why = cause_now(m, GODWIT_CAUSE_WHO_MACHINE, "black box");
-
-    request_begin(m);
-    request_end(m, REQUEST_RECORD, why);
-}
+#define MAX_ROUNDS 4
 
 /* ---- running and stopping */
 
@@ -354,7 +46,7 @@ static void unpark(struct machine *m)
     }
 }
 
-static void stop_guest(struct machine *m, enum run_state state)
+void machine_stop_guest(struct machine *m, enum run_state state)
 {
     runstate_set(m->run, state);
     vclock_stop(m->clock);
@@ -372,7 +64,7 @@ void vm_stop(struct machine *m, enum run_state state)
         return;
     }
     if (runstate_is_running(m->run)) {
-        stop_guest(m, state);
+        machine_stop_guest(m, state);
         qapi_event_send_stop(m->events);
         debugger_stopped(m);
     }
@@ -400,7 +92,7 @@ void machine_note_asleep(struct machine *m, bool asleep)
 
 static void suspend(struct machine *m)
 {
-    stop_guest(m, RUN_STATE_SUSPENDED);
+    machine_stop_guest(m, RUN_STATE_SUSPENDED);
     qapi_event_send_suspend(m->events);
     machine_note_asleep(m, true);
 }
@@ -854,7 +546,7 @@ static void settled(struct requests *r)
     g_mutex_lock(&r->mutex);
     r->carrying_out = false;
     r->rounds++;
-    tell_waiters(r);
+    requests_tell_waiters(r);
     g_mutex_unlock(&r->mutex);
 }
 
@@ -896,137 +588,4 @@ bool machine_run_requests(struct machine *m)
 bool machine_run_requests_of_command(struct machine *m)
 {
     return run_pending(m, true);
-}
-
-/* ---- the main thread's life */
-
-static void ending_signals(sigset_t *set)
-{
-    sigemptyset(set);
-    sigaddset(set, SIGINT);
-    sigaddset(set, SIGTERM);
-    sigaddset(set, SIGHUP);
-}
-
-void machine_block_signals(void)
-{
-    sigset_t set;
-
-    ending_signals(&set);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-}
-
-static struct godwit_cause *signal_cause(const struct signalfd_siginfo *from)
-{
-    struct godwit_cause *info = g_new0(struct godwit_cause, 1);
-    struct godwit_signal *sig = g_new0(struct godwit_signal, 1);
-
-    sig->number = from->ssi_signo;
-    sig->name = g_strdup_printf("SIG%s", sigabbrev_np((int)from->ssi_signo));
-    sig->has_pid = sig->has_uid = from->ssi_code <= 0; /* not the kernel's */
-    sig->pid = from->ssi_pid;
-    sig->uid = from->ssi_uid;
-    info->who = GODWIT_CAUSE_WHO_SIGNAL;
-    info->what = g_strdup(sig->name);
-    info->signal = sig;
-    return info;
-}
-
-static bool receive_signal(int fd, GIOCondition condition, void *arg)
-{
-    struct machine *m = arg;
-    struct signalfd_siginfo info;
-
-    if (read(fd, &info, sizeof(info)) == sizeof(info)) {
-        struct cause_scope scope;
-
-        if (info.ssi_code == SI_USER) {
-            log_info("terminating on signal %u from pid %u", info.ssi_signo, info.ssi_pid);
-        } else {
-            log_info("terminating on signal %u", info.ssi_signo);
-        }
-        cause_enter(m, &scope, cause_new(signal_cause(&info)));
-        machine_request_shutdown(m, SHUTDOWN_CAUSE_HOST_SIGNAL, "signal");
-        cause_leave(m, &scope);
-    }
-    return true;
-}
-
-void machine_start(struct machine *m)
-{
-    g_autoptr(GError) error = NULL;
-    struct cause_scope scope;
-
-    m->requests->autostart = !m->config->start_paused;
-    if (m->config->start_paused || m->preconfig || m->config->incoming) {
-        return;
-    }
-    big_lock_acquire(&m->lock);
-    cause_enter(m, &scope, cause_now(m, GODWIT_CAUSE_WHO_MACHINE, "start"));
-    if (!vm_start(m, &error)) {
-        log_error("%s", error->message);
-    }
-    cause_leave(m, &scope);
-    big_lock_release(&m->lock);
-}
-
-bool machine_exit_preconfig(struct machine *m, GError **error)
-{
-    g_assert(big_lock_held(&m->lock));
-    if (!m->preconfig) {
-        g_set_error_literal(error, MACHINE_ERROR, 0,
-                            "The command is permitted only before machine initialization");
-        return false;
-    }
-    m->preconfig = false;
-    return m->config->start_paused || vm_start(m, error);
-}
-
-static void last_words(struct machine *m)
-{
-    if (m->requests->why_ended) {
-        g_autofree char *text = cause_describe(m->requests->why_ended);
-
-        log_info("ended by %s", text);
-    }
-}
-
-int machine_run(struct machine *m)
-{
-    struct cause_scope scope;
-    GSource *source = NULL, *faults = NULL;
-    sigset_t set;
-    int fd;
-
-    ending_signals(&set);
-    fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (fd >= 0) {
-        source = loop_watch_fd(m->loop, fd, G_IO_IN, receive_signal, m);
-    } else {
-        log_warn("signals cannot be watched: %s", strerror(errno));
-    }
-    if (host_fault_fd() >= 0) {
-        faults = loop_watch_fd(m->loop, host_fault_fd(), G_IO_IN, host_memory_ready, m);
-    }
-    loop_run(m->loop);
-
-    big_lock_acquire(&m->lock);
-    cause_enter(m, &scope, cause_ref(m->requests->why_ended));
-    if (runstate_is_running(m->run)) {
-        stop_guest(m, RUN_STATE_SHUTDOWN); /* no STOP: the end of the connection says it */
-    }
-    block_flush_all(m->block);
-    cause_leave(m, &scope);
-    big_lock_release(&m->lock);
-    last_words(m);
-    if (faults) {
-        g_source_destroy(faults);
-    }
-    if (source) {
-        g_source_destroy(source);
-    }
-    if (fd >= 0) {
-        close(fd);
-    }
-    return m->exit_status;
 }

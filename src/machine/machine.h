@@ -155,7 +155,7 @@ struct machine {
     struct blackbox *blackbox;       /* blackbox.c */
     struct host_memory *host_memory; /* host-memory.c */
     struct runstate *run;            /* runstate.c */
-    struct requests *requests;       /* lifecycle.c */
+    struct requests *requests;       /* requests.c */
     void *board_data;
     struct block_graph *block;
     struct jobs *jobs; /* block/job.h */
