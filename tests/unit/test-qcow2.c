@@ -156,7 +156,7 @@ static void test_refusals(struct fixture *f, gconstpointer unused)
     expect_refusal(f, "head -c 1000000 /dev/zero >i.qcow2", "", "not in qcow2 format");
     expect_refusal(f, "head -c 1000000 /dev/urandom >i.qcow2", "", "not in qcow2 format");
     expect_refusal(f, "qemu-img create -q -f qcow2 -o extended_l2=on i.qcow2 1M", "",
-                   "incompatible bits");
+                   "Unsupported qcow2 feature(s): extended L2 entries");
     expect_refusal(f, "qemu-img create -q -f qcow2 -u -b gone -F raw i.qcow2 1M", "",
                    "Could not open backing file");
     expect_refusal(f, "qemu-img create -q -f qcow2 -u -b x -F vmdk i.qcow2 1M", "",
