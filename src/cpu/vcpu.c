@@ -388,7 +388,29 @@ static void map_unpark(void *opaque)
 
 /* ---------------------------------------------------------------- the thread */
 
-#define PARKING (VCPU_REQ_PAUSE | VCPU_REQ_EXIT)
+#define PARKING      (VCPU_REQ_PAUSE | VCPU_REQ_EXIT)
+
+/* A timer that is due soon wakes the main thread, and that this one: two sleeps, each of which may
+ * last longer than the time that is left. So this one stays awake for it, if there is a processor
+ * to spare. */
+#define POLL_NEAR_NS (50 * NS_PER_US)
+#define POLL_LATE_NS (60 * NS_PER_US) /* after the deadline, for the main thread */
+
+static void vcpu_poll(struct vcpu *vcpu, uint32_t wanted)
+{
+    struct vclock *clock = vcpu->cpus->clock;
+    int64_t now = vclock_now(clock), deadline = vclock_deadline(clock);
+    bool near = deadline >= 0 && deadline - now < POLL_NEAR_NS && vclock_timers_fire(clock);
+
+    if (vcpu->stuck || !near || vcpu->cpus->host_cpus <= vcpu->cpus->n) {
+        return;
+    }
+    while (!(atomic_load(&vcpu->req) & wanted) && vclock_now(clock) < deadline + POLL_LATE_NS) {
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+    }
+}
 
 /* Sleeps until there is a request; a vCPU that is stuck cares only for those that park it. */
 static void vcpu_sleep(struct vcpu *vcpu)
@@ -400,6 +422,7 @@ static void vcpu_sleep(struct vcpu *vcpu)
         atomic_store(&vcpu->sleeping, true);
         return;
     }
+    vcpu_poll(vcpu, wanted);
     g_mutex_lock(&cpus->mutex);
     atomic_store(&vcpu->sleeping, true);
     while (!vcpu->look && !(atomic_load(&vcpu->req) & wanted)) {
@@ -810,6 +833,7 @@ struct cpus *cpus_new(const struct accel_ops *accel, const struct accel_config *
     cpus->mem = mem;
     cpus->io = io;
     cpus->clock = clock;
+    cpus->host_cpus = g_get_num_processors();
     cpus->lock = lock;
     cpus->hooks = hooks;
     cpus->hooks_opaque = hooks_opaque;
