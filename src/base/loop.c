@@ -66,17 +66,37 @@ static void locks_release(struct loop *loop)
     }
 }
 
+/* Who has just sent something may soon send more, and a sleep and a wake-up take longer than a
+ * short wait: so the loop stays awake for a moment after it has had something to do. */
+#define STAY_AWAKE_US 40
+
+static gint poll_awake(GPollFD *fds, guint n)
+{
+    int64_t end_us = g_get_monotonic_time() + STAY_AWAKE_US;
+    gint result;
+
+    do {
+        result = g_poll(fds, n, 0);
+    } while (result == 0 && g_get_monotonic_time() < end_us);
+    return result;
+}
+
 static gint loop_poll(GPollFD *fds, guint n, gint timeout_ms)
 {
     struct loop *loop = running_loop;
-    gint result;
+    gint result = 0;
 
     if (loop) {
         ((struct loop_private *)loop)->fds = fds;
         ((struct loop_private *)loop)->n_fds = n;
         locks_release(loop);
     }
-    result = g_poll(fds, n, timeout_ms);
+    if (loop && loop->stays_awake && timeout_ms != 0) {
+        result = poll_awake(fds, n);
+    }
+    if (result == 0) {
+        result = g_poll(fds, n, timeout_ms);
+    }
     if (loop) {
         locks_acquire(loop);
     }

@@ -15,6 +15,9 @@ struct big_lock;
 struct loop {
     GMainContext *context;
     GMainLoop *main;
+    /* It looks for more for some 40 us after each time that there was something, and sleeps then.
+     * Set before it runs; where there is a processor to spare. */
+    bool stays_awake;
     struct big_lock *lock; /* held while sources are dispatched, released while polling; or NULL */
 };
 

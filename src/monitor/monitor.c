@@ -465,6 +465,7 @@ struct monitor *monitor_new(void)
     mon->sink.emit = emit;
     mon->sink.emit_caused = emit_caused;
     mon->loop = loop_new(NULL);
+    mon->loop->stays_awake = g_get_num_processors() > 1;
     mon->control = control_new(mon->loop);
     mon->endpoints = g_ptr_array_new_with_free_func(endpoint_free);
     mon->sessions = g_ptr_array_new();
