@@ -37,8 +37,7 @@ ROWS = [
         < MIGRATION_PASS{{"pass": 1}} {status("active")} STOP {status("pre-switchover")}
         = finish-migrate
         > cont : !Migration is not finalized yet
-        > migrate-continue {{"state": "pre-switchover"}} : R
-        < {status("device")} MIGRATION_PASS{{"pass": 2}} {status("completed")}
+        >~ migrate-continue {{"state": "pre-switchover"}} : {status("device")} MIGRATION_PASS{{"pass": 2}} {status("completed")}
         quiet 0.2
         = postmigrate
         > migrate {AWAY} : !Can't migrate the vm that was paused due to previous migration
@@ -66,8 +65,7 @@ ROWS = [
         > system_powerdown : POWERDOWN R
         > system_wakeup : !Unable to wake up: guest is not in suspended state
         = finish-migrate
-        > migrate-continue {{"state": "pre-switchover"}} : R
-        < {status("device")} MIGRATION_PASS{{"pass": 2}} {status("completed")}
+        >~ migrate-continue {{"state": "pre-switchover"}} : {status("device")} MIGRATION_PASS{{"pass": 2}} {status("completed")}
         quiet 0.2
         = postmigrate
         """, kernel="script", does="hang"),
