@@ -5,6 +5,7 @@ thread; what it raises is told to the test by FakeServer.check().
 """
 import json
 import os
+import select
 import socket
 import tempfile
 import threading
@@ -80,6 +81,12 @@ class Connection:
                 self.error(request, str(answer))
             elif answer is not Ellipsis:
                 self.reply(request, answer)
+
+    def wait_hangup(self):
+        """Waits for the client to go, and reads nothing of what it sends."""
+        poll = select.poll()
+        poll.register(self.sock, 0)
+        poll.poll()
 
     def wait_closed(self):
         while self.sock.recv(65536):

@@ -9,7 +9,7 @@ import subprocess
 import termios
 import time
 
-LIMIT_S = 20
+LIMIT_S = 20 * float(os.environ.get("TEST_TIME_FACTOR", "1"))
 ESCAPES = re.compile(rb"\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[=>78])")
 
 
@@ -40,6 +40,12 @@ class Terminal:
 
     def type(self, text):
         os.write(self.master, text.encode())
+
+    def wait_for_signals(self):
+        """Until Ctrl-C is a signal again: a command is carried out. To the line editor it is a character."""
+        deadline = time.monotonic() + LIMIT_S
+        while not termios.tcgetattr(self.slave)[3] & termios.ISIG and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def read(self, seconds):
         """Reads what comes within so many seconds; False when nothing did."""

@@ -25,7 +25,7 @@ SERVER = shutil.which(sys.argv.pop(1))
 IS_QEMU = bool(SERVER) and "qemu" in os.path.basename(SERVER)
 # QEMU's empty machine starts faster; Godwit's boards all have a CPU.
 SMALLEST = ("-machine", "none") if IS_QEMU else ("-machine", "q35", "-accel", "tcg", "-m", "16")
-LIMIT_S = 30
+LIMIT_S = 30 * float(os.environ.get("TEST_TIME_FACTOR", "1"))
 
 OK, ERROR, USAGE, TIMEOUT, GONE = range(5)
 

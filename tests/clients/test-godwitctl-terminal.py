@@ -17,6 +17,8 @@ from fake_qmp import Closed, FakeServer  # noqa: E402
 from terminal import LIMIT_S, Terminal  # noqa: E402
 
 PROGRAM = os.path.abspath(sys.argv.pop(1))
+for ignored in signal.SIGINT, signal.SIGHUP:  # by a shell for its background jobs, or nohup
+    signal.signal(ignored, signal.SIG_DFL)
 LIBEDIT = b"libedit" in subprocess.run([PROGRAM, "--version"], stdout=subprocess.PIPE,
                                        check=True).stdout
 
@@ -219,12 +221,12 @@ class Shell(Case):
             terminal.type("half a li\x03")
             terminal.expect("running> ")
             terminal.type("hang\n")
-            time.sleep(0.2)
+            terminal.wait_for_signals()
             terminal.type("\x03")
             terminal.expect("interrupted")
             terminal.expect("running> ")
             terminal.type("events --follow\n")
-            time.sleep(0.2)
+            terminal.wait_for_signals()
             server.happen("RESET", {"guest": True})
             terminal.expect("RESET guest=true")
             terminal.type("\x03")

@@ -17,7 +17,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from fake_qmp import GODWIT_VERSION, FakeServer  # noqa: E402
 
 PROGRAM = os.path.abspath(sys.argv.pop(1))
-LIMIT_S = 20  # no run of the program may take longer, whatever the server does
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
+LIMIT_S = 20 * float(os.environ.get("TEST_TIME_FACTOR", "1"))  # no run of the program may take longer, whatever the server does
 
 OK, ERROR, USAGE, TIMEOUT, GONE = range(5)
 
@@ -293,7 +294,7 @@ class Events(Case):
             server.event("STOP")
             while server.request():
                 pass
-        done = self.play(script, "events", "--follow", "--timeout", "0.3")
+        done = self.play(script, "events", "--follow", "--timeout", "1.5")
         self.outcome(done, TIMEOUT, "STOP")
 
     def test_follow_json(self):
@@ -375,7 +376,7 @@ class Wait(Case):
         done = self.play(script, "wait", "--for", "RESET", "--timeout", "0.4")
         self.outcome(done, TIMEOUT)
         self.assertEqual(done.stdout, b"")
-        self.assertLess(abs(time.monotonic() - began - 0.4), 2)
+        self.assertGreaterEqual(time.monotonic() - began, 0.4)
 
     def test_timeout_amid_other_events(self):
         def script(server):
@@ -703,7 +704,7 @@ class Hostile(Case):
     def test_server_does_not_read(self):
         def script(server):
             server.negotiate()
-            time.sleep(1.5)
+            server.wait_hangup()
         big = "name=" + "x" * 120000
         done = self.play(script, "-t", "0.5", "exec", "set-things", big, "b" + big, "c" + big,
                          "d" + big, "e" + big)

@@ -204,34 +204,37 @@ class Driver:
         """Both at once: whichever is first, each event must be legal where it comes."""
         self.model.step()
         self.m.send(letter)
-        message = {"execute": command, **({"arguments": arguments} if arguments else {})}
-        state, last = self.model.state, None
         try:
-            answer = self.m.qmp.request(message["execute"], **arguments)
+            answer = self.m.qmp.request(command, **arguments)
             if "error" in answer and answer["error"]["class"] != "GenericError":
                 raise Fault(f"race: {answer}")
             self.wait_for_order()
-            events, self.next = self.journal_after(0.02)
-            status = self.m.qmp.command("query-status")["status"]
+            self.model.state = self.race_settled()
         except (EOFError, ConnectionResetError, BrokenPipeError):
             self.race_ended()
-            return
-        for name, value in events:
-            state, last = self.follow(state, last, name, value, events)
-        if state != "?" and status != state:
-            raise Fault(f"race: after {events} status {status}, not {state}")
-        self.model.state = status
+
+    def race_settled(self):
+        """The state in the end, which the events must lead to. The order may take effect at any moment, be
+        it between the journal's answer and the status's: they are asked again until they agree."""
+        before, end = self.model.state, time.monotonic() + WAIT_S
+        events, self.wire = [], []
+        while True:
+            status = self.m.qmp.command("query-status")["status"]
+            more, self.next = self.journal()
+            events += more
+            state, last = before, None
+            for name, value in events:
+                state, last = self.follow(state, last, name, value, events)
+            if state in ("?", status) and not more:
+                return status
+            if time.monotonic() > end:
+                raise Fault(f"race: after {events} status {status}, not {state}")
 
     def wait_for_order(self):
         """The order may be with a guest that is stopped: it has had its time when the machine has."""
         end = time.monotonic() + 0.05
         while time.monotonic() < end:
             self.m.qmp.command("query-status")
-
-    def journal_after(self, seconds):
-        self.wire = []
-        time.sleep(seconds)
-        return self.journal()
 
     def race_ended(self):
         if self.m.wait(WAIT_S) not in (0, 1):

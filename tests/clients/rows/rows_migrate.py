@@ -38,8 +38,7 @@ ROWS = [
         = finish-migrate
         > cont : !Migration is not finalized yet
         >~ migrate-continue {{"state": "pre-switchover"}} : {status("device")} MIGRATION_PASS{{"pass": 2}} {status("completed")}
-        quiet 0.2
-        = postmigrate
+        until postmigrate
         > migrate {AWAY} : !Can't migrate the vm that was paused due to previous migration
         > cont : RESUME R
         = running
@@ -66,16 +65,14 @@ ROWS = [
         > system_wakeup : !Unable to wake up: guest is not in suspended state
         = finish-migrate
         >~ migrate-continue {{"state": "pre-switchover"}} : {status("device")} MIGRATION_PASS{{"pass": 2}} {status("completed")}
-        quiet 0.2
-        = postmigrate
+        until postmigrate
         """, kernel="script", does="hang"),
     Row("postmigrate: a guest that stands goes, a reset after it", f"""
         > {EVENTS} : R
         > migrate-set-capabilities {{"capabilities": [{{"capability": "pause-before-switchover", "state": false}}]}} : R
         > migrate {AWAY} : {status("setup")} R
         < MIGRATION_PASS{{"pass": 1}} {status("active")} MIGRATION_PASS{{"pass": 2}} {status("completed")}
-        quiet 0.2
-        = postmigrate
+        until postmigrate
         > system_reset : RESET:host-qmp-system-reset R
         = prelaunch
         """, kernel="script", does="hang"),

@@ -25,7 +25,7 @@ ROWS = [
         < WAKEUP
         = running
         $ awake alarm
-        """, does="alarm 2 s3"),
+        """, does="alarm 2 s3", within_a_second=True),
     Row("suspended: woken by the serial port", """
         > cont : RESUME R
         < SUSPEND

@@ -6,6 +6,7 @@ A row is a machine (options, a tiny guest, what that guest does) and steps, one 
     >~ COMMAND {ARGUMENTS} : WIRE   the same for events that race with an empty reply: that is not in WIRE
     < WIRE                          waits for events
     = STATE                         query-status says so; no event has come before
+    until STATE                     query-status says so at last, and no event comes
     now STATE WIRE                  the same at once; those events come before the answer or behind it
     ? COMMAND {ARGUMENTS} => VALUE  the command returns exactly that; VALUE may be ... (anything)
     $ REGEX                         the guest prints that
@@ -305,6 +306,12 @@ class Run:
         status = self.query("query-status")
         if status != expected:
             self.fail(f"status is {status}")
+
+    def do_until(self, state):
+        end = time.monotonic() + 30 * godwit.TIME_FACTOR
+        while self.query("query-status")["status"] != state and time.monotonic() < end:
+            time.sleep(0.01)
+        self.do_state(state)
 
     def do_now(self, text):
         state, _, wire = text.partition(" ")
