@@ -14,19 +14,6 @@
 
 /* ---------------------------------------------------------------- chardevs */
 
-static void quit_by_key(void *m)
-{
-    machine_request_shutdown(m, SHUTDOWN_CAUSE_HOST_UI, "Ctrl-A x");
-}
-
-static void keep_chardev(struct machine *m, struct chardev *chr)
-{
-    g_ptr_array_add(m->chardevs, chr);
-    if (chardev_mux_base(chr)) {
-        chardev_mux_on_quit(chr, quit_by_key, m);
-    }
-}
-
 void assembly_init(struct assembly *a, const struct options *options)
 {
     a->options = options;
@@ -95,7 +82,7 @@ static bool add_chardevs(struct machine *m, const struct options *o, GError **er
             g_prefix_error(error, "%s: ", option->given);
             return false;
         }
-        keep_chardev(m, chr);
+        machine_add_chardev(m, chr);
     }
     return true;
 }
@@ -123,7 +110,7 @@ static struct chardev *chardev_for(struct machine *m, struct assembly *a, const 
     }
     struct chardev *chr = chardev_new(id, spec, m->loop, error);
     if (chr) {
-        keep_chardev(m, chr);
+        machine_add_chardev(m, chr);
     }
     return chr && (!g_str_has_prefix(spec, "mon:") || add_console(m, a, chr, error)) ? chr : NULL;
 }

@@ -297,6 +297,13 @@ bool numa_finish(struct options *o, GError **error)
     struct numa_config *numa = &o->config->numa;
     unsigned max = o->config->topology.max_cpus;
 
+    if (numa->n == 0 && o->config->max_ram_bytes > o->config->ram_bytes) {
+        /* Where memory may be plugged in, guests want to be told of nodes (an SRAT): there is one.
+         */
+        numa->n = 1;
+        numa->node[0].given = true;
+        numa->node[0].bytes = o->config->ram_bytes;
+    }
     if (numa->n == 0) {
         return true;
     }

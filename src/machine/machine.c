@@ -197,6 +197,19 @@ struct chardev *machine_chardev(struct machine *m, const char *id)
     return NULL;
 }
 
+static void quit_by_key(void *m)
+{
+    machine_request_shutdown(m, SHUTDOWN_CAUSE_HOST_UI, "Ctrl-A x");
+}
+
+void machine_add_chardev(struct machine *m, struct chardev *chr)
+{
+    g_ptr_array_add(m->chardevs, chr);
+    if (chardev_mux_base(chr)) {
+        chardev_mux_on_quit(chr, quit_by_key, m);
+    }
+}
+
 void machine_park_begin(struct machine *m)
 {
     if (m->cpus && runstate_is_running(m->run)) {

@@ -39,7 +39,7 @@ struct boot_options {
 #define NUMA_LOCAL 10 /* distance of a node to itself (ACPI specification 5.0, 5.2.17) */
 #define NUMA_FAR   20
 struct numa_config {
-    unsigned n; /* nodes; 0: nothing was said */
+    unsigned n; /* nodes; 0: nothing was said, and no memory can be plugged in */
     struct {
         bool given;
         char *memdev;
@@ -210,6 +210,9 @@ void machine_crash(void *machine, struct vcpu *vcpu, const uint64_t arg[5]);
 struct vcpu *machine_vcpu(struct machine *m, int64_t index);
 /* The character device of that id, the machine's; NULL: none. */
 struct chardev *machine_chardev(struct machine *m, const char *id);
+/* Takes the character device, whose id is nobody's yet. A multiplexer's key to quit is this
+ * machine's from now on. */
+void machine_add_chardev(struct machine *m, struct chardev *chr);
 /* Around a look at vCPUs' registers or guest memory that must not change meanwhile: no event, guest
  * time goes on, nothing happens to a stopped machine. Do not nest. */
 void machine_park_begin(struct machine *m);

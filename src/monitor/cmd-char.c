@@ -207,7 +207,7 @@ struct chardev_return *qmp_chardev_add(struct qmp_call *call, const struct qmp_c
         g_prefix_error(errp, "Failed to add chardev '%s': ", arg->id);
         return NULL;
     }
-    g_ptr_array_add(call->machine->chardevs, chr);
+    machine_add_chardev(call->machine, chr);
     return describe_new(chr);
 }
 

@@ -69,7 +69,7 @@ int session_take_fd(struct session *s, const char *name, GError **error)
 {
     gpointer key, value;
 
-    if (!s->fds || !g_hash_table_steal_extended(s->fds, name, &key, &value)) {
+    if (!s || !s->fds || !g_hash_table_steal_extended(s->fds, name, &key, &value)) {
         g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC,
                     "File descriptor named '%s' has not been found", name);
         return -1;
@@ -92,7 +92,7 @@ bool qmp_getfd(struct qmp_call *call, const struct qmp_getfd_arg *arg, GError **
                     "Parameter 'fdname' expects a name not starting with a digit");
         return false;
     }
-    if (!s->fds) {
+    if (!s || !s->fds) {
         s->fds = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, close_value);
     }
     if (g_hash_table_size(s->fds) >= NAMED_MAX && !g_hash_table_contains(s->fds, arg->fdname)) {
@@ -110,7 +110,7 @@ bool qmp_closefd(struct qmp_call *call, const struct qmp_closefd_arg *arg, GErro
 {
     struct session *s = call->session;
 
-    if (!s->fds || !g_hash_table_remove(s->fds, arg->fdname)) {
+    if (!s || !s->fds || !g_hash_table_remove(s->fds, arg->fdname)) {
         g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "File descriptor named '%s' not found",
                     arg->fdname);
         return false;

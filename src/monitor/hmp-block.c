@@ -1,8 +1,7 @@
 /* The human monitor's commands about drives. */
-#include "monitor/hmp-block.h"
+#include "monitor/hmp-priv.h"
 
 #include "block/block.h"
-#include "monitor/hmp-priv.h"
 #include "monitor/monitor-priv.h"
 #include "qapi-commands.h"
 #include "qapi/params.h"
@@ -23,28 +22,26 @@ static bool is_loose(const char *text, GError **error)
     return ok;
 }
 
-void hmp_drive_add(struct machine *m, const char *args, GString *out)
+/* The slot, which was a card's once, is not looked at. */
+static void run_drive_add(struct hmp *h, struct json_object *args)
 {
-    const char *text = args + strcspn(args, " ");
+    const char *options = hmp_string(args, "options");
     g_autoptr(GError) error = NULL;
 
-    text += strspn(text, " ");
-    if (!*text || args[0] == '-') {
-        g_string_append(out, "drive_add: a slot (0) and a drive's options are expected\n");
-    } else if (is_loose(text, &error) &&
-               block_drive_add(m->block, text, &m->board->drives, &error)) {
-        g_string_append(out, "OK\n");
+    if (is_loose(options, &error) &&
+        block_drive_add(h->m->block, options, &h->m->board->drives, &error)) {
+        hmp_print(h, "OK\n");
     } else {
-        g_string_append_printf(out, "Error: %s\n", error->message);
+        hmp_print(h, "%s\n", error->message);
     }
 }
 
-void hmp_drive_del(struct machine *m, const char *args, GString *out)
+static void run_drive_del(struct hmp *h, struct json_object *args)
 {
     g_autoptr(GError) error = NULL;
 
-    if (!block_drive_delete(m->block, args, &error)) {
-        g_string_append_printf(out, "Error: %s\n", error->message);
+    if (!block_drive_delete(h->m->block, hmp_string(args, "id"), &error)) {
+        hmp_print(h, "%s\n", error->message);
     }
 }
 
@@ -123,7 +120,7 @@ static void print_drive(struct hmp *h, const struct block_info *b)
 
 static void print_drives(struct hmp *h, const char *device)
 {
-    struct qmp_call call = {.machine = h->m};
+    struct qmp_call call = hmp_call(h);
     g_autoptr(GError) error = NULL;
     struct block_info_list *list = qmp_query_block(&call, &error);
     bool first = true;
@@ -142,7 +139,7 @@ static void print_drives(struct hmp *h, const char *device)
 static void print_nodes(struct hmp *h, const char *name)
 {
     const struct qmp_query_named_block_nodes_arg arg = {.has_flat = true, .flat = true};
-    struct qmp_call call = {.machine = h->m};
+    struct qmp_call call = hmp_call(h);
     g_autoptr(GError) error = NULL;
     struct block_device_info_list *list = qmp_query_named_block_nodes(&call, &arg, &error);
     bool first = true;
@@ -161,32 +158,21 @@ static void print_nodes(struct hmp *h, const char *name)
     hmp_print_error(h, error);
 }
 
-/* [-n] [DEVICE] */
-static void info_block(struct hmp *h, const struct hmp_command *command, const char *args)
+static void info_block(struct hmp *h, struct json_object *args)
 {
-    g_autofree char *first = hmp_word(&args), *second = NULL;
-    bool nodes = g_strcmp0(first, "-n") == 0;
+    const char *device = hmp_string(args, "device");
 
-    if (first && *first == '-' && !nodes) {
-        hmp_print(h, "block: unsupported option %.2s\n", first);
-        hmp_print_try_help(h, command);
-        return;
-    }
-    second = nodes ? hmp_word(&args) : NULL;
-    if (!hmp_end(h, command, args)) {
-        return;
-    }
-    if (nodes) {
-        print_nodes(h, second);
+    if (hmp_flag(args, "nodes")) {
+        print_nodes(h, device);
     } else {
-        print_drives(h, first);
+        print_drives(h, device);
     }
 }
 
-static void info_blockstats(struct hmp *h, const struct hmp_command *command, const char *args)
+static void info_blockstats(struct hmp *h, struct json_object *args)
 {
     const struct qmp_query_blockstats_arg arg = {0};
-    struct qmp_call call = {.machine = h->m};
+    struct qmp_call call = hmp_call(h);
     g_autoptr(GError) error = NULL;
     struct block_stats_list *list = qmp_query_blockstats(&call, &arg, &error);
 
@@ -208,22 +194,24 @@ static void info_blockstats(struct hmp *h, const struct hmp_command *command, co
     hmp_print_error(h, error);
 }
 
-const struct hmp_command hmp_drive_commands[] = {
+const struct hmp_command hmp_block_commands[] = {
     {"block_resize", NULL, "device size",
-     "give a drive another size (M: MiB, when nothing is said)", true, hmp_run_qmp, "block_resize",
-     "device:B size:o"},
+     "give a drive another size (M: MiB, when nothing is said)", "device:B size:o", "block_resize"},
     {"block_set_io_throttle", NULL, "device bps bps_rd bps_wr iops iops_rd iops_wr",
-     "limit a drive's rates", true, hmp_run_qmp, "block_set_io_throttle",
-     "device:B bps:i bps_rd:i bps_wr:i iops:i iops_rd:i iops_wr:i"},
+     "limit a drive's rates", "device:B bps:l bps_rd:l bps_wr:l iops:l iops_rd:l iops_wr:l",
+     "block_set_io_throttle"},
     {"change", NULL, "device filename [format [read-only-mode]]", "put another medium into a drive",
-     true, hmp_run_qmp, "blockdev-change-medium",
-     "device:B filename:F format:s? read-only-mode:s?"},
-    {"eject", NULL, "[-f] device", "take a drive's medium out [-f: a locked one too]", true,
-     hmp_run_qmp, "eject", "force:-f device:B"},
-    {"info block", NULL, "[-n] [device]", "drives and what is in them [-n: the nodes]", true,
-     info_block},
-    {"info blockstats", NULL, "", "what drives have read and written", false, info_blockstats},
+     "device:B filename:F format:s? read-only-mode:s?", "blockdev-change-medium"},
+    {"drive_add", NULL, "slot if=none,id=str[,prop=value][,...]", "add a drive", "slot:s options:s",
+     .run = run_drive_add},
+    {"drive_del", NULL, "id", "take a drive away, from its device too", "id:B",
+     .run = run_drive_del},
+    {"eject", NULL, "[-f] device", "take a drive's medium out [-f: a locked one too]",
+     "force:-f device:B", "eject"},
+    {"info block", NULL, "[-n] [device]", "drives and what is in them [-n: the nodes]",
+     "nodes:-n device:B?", .run = info_block},
+    {"info blockstats", NULL, "", "what drives have read and written", .run = info_blockstats},
     {"snapshot_blkdev", NULL, "device new-image-file [format]",
-     "go on in a new image, whose backing file is the one so far", true, hmp_run_qmp,
-     "blockdev-snapshot-sync", "device:B snapshot-file:F format:s?"},
+     "go on in a new image, whose backing file is the one so far",
+     "device:B snapshot-file:F format:s?", "blockdev-snapshot-sync"},
     {0}};

@@ -1,40 +1,36 @@
 /* What the human monitor's "info" tells about the machine as a whole, in QEMU's words. */
 #include "monitor/hmp-priv.h"
 
+#include "devices/memory-slots.h"
 #include "monitor/monitor-priv.h"
 #include "qapi-commands.h"
 #include <inttypes.h>
 #include <string.h>
-
-static struct qmp_call call_of(struct hmp *h)
-{
-    return (struct qmp_call){.machine = h->m};
-}
 
 static const char *true_or_false(bool value)
 {
     return value ? "true" : "false";
 }
 
-static void info_name(struct hmp *h, const struct hmp_command *command, const char *args)
+static void info_name(struct hmp *h, struct json_object *args)
 {
     if (h->m->config->name) {
         hmp_print(h, "%s\n", h->m->config->name);
     }
 }
 
-static void info_uuid(struct hmp *h, const struct hmp_command *command, const char *args)
+static void info_uuid(struct hmp *h, struct json_object *args)
 {
-    struct qmp_call call = call_of(h);
+    struct qmp_call call = hmp_call(h);
     struct uuid_info *info = qmp_query_uuid(&call, NULL);
 
     hmp_print(h, "%s\n", info->UUID);
     uuid_info_free(info);
 }
 
-static void info_kvm(struct hmp *h, const struct hmp_command *command, const char *args)
+static void info_kvm(struct hmp *h, struct json_object *args)
 {
-    struct qmp_call call = call_of(h);
+    struct qmp_call call = hmp_call(h);
     struct kvm_info *info = qmp_query_kvm(&call, NULL);
 
     hmp_print(h, "kvm support: %s\n",
@@ -44,9 +40,9 @@ static void info_kvm(struct hmp *h, const struct hmp_command *command, const cha
     kvm_info_free(info);
 }
 
-static void info_chardev(struct hmp *h, const struct hmp_command *command, const char *args)
+static void info_chardev(struct hmp *h, struct json_object *args)
 {
-    struct qmp_call call = call_of(h);
+    struct qmp_call call = hmp_call(h);
     struct chardev_info_list *list = qmp_query_chardev(&call, NULL);
 
     for (size_t i = 0; i < list->n; i++) {
@@ -55,9 +51,9 @@ static void info_chardev(struct hmp *h, const struct hmp_command *command, const
     chardev_info_list_free(list);
 }
 
-static void info_balloon(struct hmp *h, const struct hmp_command *command, const char *args)
+static void info_balloon(struct hmp *h, struct json_object *args)
 {
-    struct qmp_call call = call_of(h);
+    struct qmp_call call = hmp_call(h);
     g_autoptr(GError) error = NULL;
     struct balloon_info *info = qmp_query_balloon(&call, &error);
 
@@ -68,9 +64,9 @@ static void info_balloon(struct hmp *h, const struct hmp_command *command, const
     hmp_print_error(h, error);
 }
 
-static void info_iothreads(struct hmp *h, const struct hmp_command *command, const char *args)
+static void info_iothreads(struct hmp *h, struct json_object *args)
 {
-    struct qmp_call call = call_of(h);
+    struct qmp_call call = hmp_call(h);
     struct io_thread_info_list *list = qmp_query_iothreads(&call, NULL);
 
     for (size_t i = 0; i < list->n; i++) {
@@ -106,9 +102,9 @@ static void print_virtio_mem(struct hmp *h, const struct virtio_mem_device_info 
               v->block_size, v->memdev);
 }
 
-static void info_memory_devices(struct hmp *h, const struct hmp_command *command, const char *args)
+static void info_memory_devices(struct hmp *h, struct json_object *args)
 {
-    struct qmp_call call = call_of(h);
+    struct qmp_call call = hmp_call(h);
     g_autoptr(GError) error = NULL;
     struct memory_device_info_list *list = qmp_query_memory_devices(&call, &error);
 
@@ -123,9 +119,9 @@ static void info_memory_devices(struct hmp *h, const struct hmp_command *command
     hmp_print_error(h, error);
 }
 
-static void info_memory_size(struct hmp *h, const struct hmp_command *command, const char *args)
+static void info_memory_size(struct hmp *h, struct json_object *args)
 {
-    struct qmp_call call = call_of(h);
+    struct qmp_call call = hmp_call(h);
     g_autoptr(GError) error = NULL;
     struct memory_info *info = qmp_query_memory_size_summary(&call, &error);
 
@@ -139,9 +135,9 @@ static void info_memory_size(struct hmp *h, const struct hmp_command *command, c
     hmp_print_error(h, error);
 }
 
-static void info_memdev(struct hmp *h, const struct hmp_command *command, const char *args)
+static void info_memdev(struct hmp *h, struct json_object *args)
 {
-    struct qmp_call call = call_of(h);
+    struct qmp_call call = hmp_call(h);
     g_autoptr(GError) error = NULL;
     struct memdev_list *list = qmp_query_memdev(&call, &error);
 
@@ -160,6 +156,43 @@ static void info_memdev(struct hmp *h, const struct hmp_command *command, const 
     hmp_print(h, "\n");
     memdev_list_free(list);
     hmp_print_error(h, error);
+}
+
+static uint64_t plugged_bytes(const struct machine *m, unsigned node)
+{
+    const struct memory_slots *slots = m->env.memory_slots;
+    uint64_t bytes = 0;
+
+    for (unsigned i = 0; slots && i < slots->n; i++) {
+        struct dimm_info d;
+
+        if (slots->dimm[i]) {
+            pc_dimm_info(slots->dimm[i], &d);
+            bytes += d.node == node ? d.bytes : 0;
+        }
+    }
+    return bytes;
+}
+
+static void info_numa(struct hmp *h, struct json_object *args)
+{
+    const struct machine *m = h->m;
+    const struct numa_config *numa = &m->config->numa;
+
+    hmp_print(h, "%u nodes\n", numa->n);
+    for (unsigned node = 0; node < numa->n; node++) {
+        uint64_t plugged = plugged_bytes(m, node);
+
+        hmp_print(h, "node %u cpus:", node);
+        for (unsigned i = 0; m->cpus && i < m->cpus->max; i++) {
+            if (cpus_find(m->cpus, i) && numa->of_cpu[i] == node) {
+                hmp_print(h, " %u", i);
+            }
+        }
+        hmp_print(h, "\nnode %u size: %" PRIu64 " MB\n", node,
+                  (numa->node[node].bytes + plugged) >> 20);
+        hmp_print(h, "node %u plugged: %" PRIu64 " MB\n", node, plugged >> 20);
+    }
 }
 
 /* ---- vCPUs that may be plugged */
@@ -183,10 +216,9 @@ static void print_place(struct hmp *h, const struct cpu_instance_properties *p)
     }
 }
 
-static void info_hotpluggable_cpus(struct hmp *h, const struct hmp_command *command,
-                                   const char *args)
+static void info_hotpluggable_cpus(struct hmp *h, struct json_object *args)
 {
-    struct qmp_call call = call_of(h);
+    struct qmp_call call = hmp_call(h);
     g_autoptr(GError) error = NULL;
     struct hotpluggable_cpu_list *list = qmp_query_hotpluggable_cpus(&call, &error);
 
@@ -206,9 +238,9 @@ static void info_hotpluggable_cpus(struct hmp *h, const struct hmp_command *comm
     hmp_print_error(h, error);
 }
 
-static void info_generation_id(struct hmp *h, const struct hmp_command *command, const char *args)
+static void info_generation_id(struct hmp *h, struct json_object *args)
 {
-    struct qmp_call call = call_of(h);
+    struct qmp_call call = hmp_call(h);
     g_autoptr(GError) error = NULL;
     struct guid_info *info = qmp_query_vm_generation_id(&call, &error);
 
@@ -289,9 +321,9 @@ static void print_functions(struct hmp *h, const struct pci_device_info_list *li
     }
 }
 
-static void info_pci(struct hmp *h, const struct hmp_command *command, const char *args)
+static void info_pci(struct hmp *h, struct json_object *args)
 {
-    struct qmp_call call = call_of(h);
+    struct qmp_call call = hmp_call(h);
     g_autoptr(GError) error = NULL;
     struct pci_info_list *list = qmp_query_pci(&call, &error);
 
@@ -303,17 +335,18 @@ static void info_pci(struct hmp *h, const struct hmp_command *command, const cha
 }
 
 const struct hmp_command hmp_info_commands[] = {
-    {"info balloon", NULL, "", "how much memory the balloon leaves the guest", false, info_balloon},
-    {"info chardev", NULL, "", "chardevs and what is behind them", false, info_chardev},
-    {"info hotpluggable-cpus", NULL, "", "vCPUs that are there, or may be plugged in", false,
-     info_hotpluggable_cpus},
-    {"info iothreads", NULL, "", "threads of devices", false, info_iothreads},
-    {"info kvm", NULL, "", "whether KVM is there, and used", false, info_kvm},
-    {"info memdev", NULL, "", "memory back ends", false, info_memdev},
-    {"info memory-devices", NULL, "", "memory that is plugged in", false, info_memory_devices},
-    {"info memory_size_summary", NULL, "", "how much memory there is", false, info_memory_size},
-    {"info name", NULL, "", "the guest's name", false, info_name},
-    {"info pci", NULL, "", "PCI functions: ids, interrupts, BARs", false, info_pci},
-    {"info uuid", NULL, "", "the guest's UUID", false, info_uuid},
-    {"info vm-generation-id", NULL, "", "the guest's generation id", false, info_generation_id},
+    {"info balloon", NULL, "", "how much memory the balloon leaves the guest", .run = info_balloon},
+    {"info chardev", NULL, "", "chardevs and what is behind them", .run = info_chardev},
+    {"info hotpluggable-cpus", NULL, "", "vCPUs that are there, or may be plugged in",
+     .run = info_hotpluggable_cpus},
+    {"info iothreads", NULL, "", "threads of devices", .run = info_iothreads},
+    {"info kvm", NULL, "", "whether KVM is there, and used", .run = info_kvm},
+    {"info memdev", NULL, "", "memory back ends", .run = info_memdev},
+    {"info memory-devices", NULL, "", "memory that is plugged in", .run = info_memory_devices},
+    {"info memory_size_summary", NULL, "", "how much memory there is", .run = info_memory_size},
+    {"info name", NULL, "", "the guest's name", .run = info_name},
+    {"info numa", NULL, "", "NUMA nodes: their CPUs and memory", .run = info_numa},
+    {"info pci", NULL, "", "PCI functions: ids, interrupts, BARs", .run = info_pci},
+    {"info uuid", NULL, "", "the guest's UUID", .run = info_uuid},
+    {"info vm-generation-id", NULL, "", "the guest's generation id", .run = info_generation_id},
     {0}};

@@ -1,84 +1,72 @@
-/* The human monitor's commands about numbers, addresses, ports and memory in files. */
+/*
+ * The human monitor's commands about numbers, addresses, ports and memory.
+ *
+ * Left out: the form `i` (disassembly) of x and xp; and forms and sizes are not remembered from one
+ * command to the next.
+ */
 #include "monitor/hmp-priv.h"
 
 #include "monitor/monitor-priv.h"
 #include <inttypes.h>
 #include <string.h>
 
-#define SUM_MAX_BYTES (1u << 30)
+/* The longest dump of x and xp, in bytes of guest memory. */
+#define DUMP_MAX_BYTES (1u << 20)
+#define SUM_MAX_BYTES  (1u << 30)
 
-/* "/fmt" at *args: letters of a value's form, of a size, or digits that say nothing here. *form and
- * *size (bytes) keep what they have when it is not told. */
-static bool take_format(struct hmp *h, const struct hmp_command *command, const char **args,
-                        char *form, unsigned *size)
+/* ---- numbers */
+
+static void print_character(GString *out, unsigned char c)
 {
-    static const char forms[] = "oduxc", sizes[] = "bhwg";
-    const char *p = *args;
+    static const char escaped[] = "'\\\n\r", letters[] = "'\\nr";
+    const char *found = c ? strchr(escaped, c) : NULL;
 
-    if (*p != '/') {
-        return true;
+    if (found) {
+        g_string_append_printf(out, "'\\%c'", letters[found - escaped]);
+    } else if (c >= 32 && c <= 126) {
+        g_string_append_printf(out, "'%c'", c);
+    } else {
+        g_string_append_printf(out, "'\\x%02x'", c);
     }
-    for (p++; *p && !g_ascii_isspace(*p); p++) {
-        if (strchr(forms, *p)) {
-            *form = *p;
-        } else if (strchr(sizes, *p)) {
-            *size = 1u << (strchr(sizes, *p) - sizes);
-        } else if (!g_ascii_isdigit(*p)) {
-            hmp_print(h, "invalid char in format: '%c'\n", *p);
-            hmp_print_try_help(h, command);
-            return false;
-        }
-    }
-    while (g_ascii_isspace(*p)) {
-        p++;
-    }
-    *args = p;
-    return true;
 }
 
-static void run_print(struct hmp *h, const struct hmp_command *command, const char *args)
+static void run_print(struct hmp *h, struct json_object *args)
 {
-    char form = 'x';
-    unsigned size = 8;
-    uint64_t value;
+    uint64_t value = hmp_number(args, "val");
 
-    if (!take_format(h, command, &args, &form, &size) || !hmp_value(h, command, &args, &value) ||
-        !hmp_end(h, command, args)) {
-        return;
-    }
-    switch (form) {
+    switch (hmp_format(args, "fmt").form) {
     case 'o':
-        hmp_print(h, "%#" PRIo64 "\n", value);
+        hmp_print(h, "%#" PRIo64, value);
         break;
     case 'u':
-        hmp_print(h, "%" PRIu64 "\n", value);
+        hmp_print(h, "%" PRIu64, value);
         break;
     case 'd':
-        hmp_print(h, "%" PRId64 "\n", (int64_t)value);
+        hmp_print(h, "%" PRId64, (int64_t)value);
         break;
     case 'c':
-        hmp_print(h, g_ascii_isprint((char)value) && value < 0x7f ? "'%c'\n" : "'\\x%02x'\n",
-                  (unsigned)(value & 0xff));
+        print_character(h->out, (unsigned char)value);
         break;
     default:
-        hmp_print(h, "%#" PRIx64 "\n", value);
+        hmp_print(h, "%#" PRIx64, value);
         break;
     }
+    hmp_print(h, "\n");
 }
 
-/* A port is /b, /h or /w wide. */
-static void run_in(struct hmp *h, const struct hmp_command *command, const char *args)
-{
-    char form = 'x';
-    unsigned size = 4;
-    uint64_t port, value;
+/* ---- ports */
 
-    if (!take_format(h, command, &args, &form, &size) || !hmp_value(h, command, &args, &port) ||
-        !hmp_end(h, command, args)) {
-        return;
-    }
-    size = MIN(size, 4);
-    port &= 0xffff;
+/* A port is /b, /h or /w wide. */
+static unsigned port_size(const struct json_object *args)
+{
+    return MIN(hmp_format(args, "fmt").size, 4);
+}
+
+static void run_in(struct hmp *h, struct json_object *args)
+{
+    unsigned size = port_size(args);
+    uint64_t port = hmp_number(args, "addr") & 0xffff, value;
+
     machine_park_begin(h->m);
     value = address_space_io_read(h->m->io, port, size);
     machine_park_end(h->m);
@@ -89,32 +77,115 @@ static void run_in(struct hmp *h, const struct hmp_command *command, const char 
               port, (int)size * 2, value);
 }
 
-static void run_out(struct hmp *h, const struct hmp_command *command, const char *args)
+static void run_out(struct hmp *h, struct json_object *args)
 {
-    char form = 'x';
-    unsigned size = 4;
-    uint64_t port, value;
-
-    if (!take_format(h, command, &args, &form, &size) || !hmp_value(h, command, &args, &port) ||
-        !hmp_value(h, command, &args, &value) || !hmp_end(h, command, args)) {
-        return;
-    }
     machine_park_begin(h->m);
-    address_space_io_write(h->m->io, port & 0xffff, value, MIN(size, 4));
+    address_space_io_write(h->m->io, hmp_number(args, "addr") & 0xffff, hmp_number(args, "val"),
+                           port_size(args));
     machine_park_end(h->m);
 }
 
-/* The checksum of BSD's sum(1) over physical memory. */
-static void run_sum(struct hmp *h, const struct hmp_command *command, const char *args)
+/* ---- memory */
+
+static void print_item(GString *out, const struct hmp_format *f, unsigned size,
+                       const uint8_t *bytes)
 {
+    unsigned bits = size * 8;
+    uint64_t value = 0;
+
+    memcpy(&value, bytes, size);
+    g_string_append_c(out, ' ');
+    switch (f->form) {
+    case 'o':
+        g_string_append_printf(out, "%#*" PRIo64, (bits + 2) / 3, value);
+        break;
+    case 'x':
+        g_string_append_printf(out, "0x%0*" PRIx64, bits / 4, value);
+        break;
+    case 'u':
+        g_string_append_printf(out, "%*" PRIu64, (bits * 10 + 32) / 33, value);
+        break;
+    case 'd':
+        g_string_append_printf(out, "%*" PRId64, (bits * 10 + 32) / 33, (int64_t)value);
+        break;
+    default:
+        print_character(out, (unsigned char)value);
+        break;
+    }
+}
+
+typedef bool (*read_fn)(struct hmp *, uint64_t addr, void *buf, size_t length);
+
+static bool read_linear(struct hmp *h, uint64_t addr, void *buf, size_t length)
+{
+    return h->vcpu->ops->read_linear(h->vcpu, addr, buf, length);
+}
+
+static bool read_physical(struct hmp *h, uint64_t addr, void *buf, size_t length)
+{
+    return address_space_read(h->m->mem, addr, buf, length);
+}
+
+static void dump(struct hmp *h, const struct hmp_format *f, uint64_t addr, read_fn read)
+{
+    unsigned size = f->form == 'c' ? 1 : f->size;
+    unsigned line_size = f->size == 1 ? 8 : 16;
+    uint64_t left = f->count * f->size;
+    uint8_t line[16];
+
+    while (left) {
+        size_t n = MIN(left, line_size);
+
+        hmp_print(h, "%016" PRIx64 ":", addr);
+        if (!read(h, addr, line, n)) {
+            hmp_print(h, " Cannot access memory\n");
+            return;
+        }
+        for (size_t i = 0; i < n; i += size) {
+            print_item(h->out, f, size, line + i);
+        }
+        hmp_print(h, "\n");
+        addr += n;
+        left -= n;
+    }
+}
+
+static void run_dump(struct hmp *h, struct json_object *args, read_fn read)
+{
+    struct hmp_format f = hmp_format(args, "fmt");
+
+    if (f.form == 'i') {
+        hmp_print(h, "disassembly is not available\n");
+    } else if (f.count > DUMP_MAX_BYTES / f.size) {
+        hmp_print(h, "count is too large: at most %u bytes are shown\n", DUMP_MAX_BYTES);
+    } else {
+        machine_park_begin(h->m);
+        dump(h, &f, hmp_number(args, "addr"), read);
+        machine_park_end(h->m);
+    }
+}
+
+static void run_x(struct hmp *h, struct json_object *args)
+{
+    if (h->vcpu) {
+        run_dump(h, args, read_linear);
+    } else {
+        hmp_print(h, "No CPU available\n");
+    }
+}
+
+static void run_xp(struct hmp *h, struct json_object *args)
+{
+    run_dump(h, args, read_physical);
+}
+
+/* The checksum of BSD's sum(1) over physical memory. */
+static void run_sum(struct hmp *h, struct json_object *args)
+{
+    uint64_t start = hmp_number(args, "start"), size = hmp_number(args, "size");
     uint8_t bytes[4096];
-    uint64_t start, size;
     uint16_t sum = 0;
 
-    if (!hmp_value(h, command, &args, &start) || !hmp_value(h, command, &args, &size) ||
-        !hmp_end(h, command, args)) {
-        return;
-    }
     if (size > SUM_MAX_BYTES) {
         hmp_print(h, "size is too large: at most %u bytes are added up\n", SUM_MAX_BYTES);
         return;
@@ -136,9 +207,8 @@ static void run_sum(struct hmp *h, const struct hmp_command *command, const char
     hmp_print(h, "%05d\n", sum);
 }
 
-static void run_translate(struct hmp *h, const struct hmp_command *command, const char *args)
+static void run_translate(struct hmp *h, struct json_object *args)
 {
-    uint64_t address;
     gpa_t gpa;
     bool ok;
 
@@ -146,11 +216,8 @@ static void run_translate(struct hmp *h, const struct hmp_command *command, cons
         hmp_print(h, "No cpu\n");
         return;
     }
-    if (!hmp_value(h, command, &args, &address) || !hmp_end(h, command, args)) {
-        return;
-    }
     machine_park_begin(h->m);
-    ok = h->vcpu->ops->translate(h->vcpu, address, &gpa);
+    ok = h->vcpu->ops->translate(h->vcpu, hmp_number(args, "addr"), &gpa);
     machine_park_end(h->m);
     if (ok) {
         hmp_print(h, "gpa: %#" PRIx64 "\n", (uint64_t)gpa);
@@ -160,13 +227,19 @@ static void run_translate(struct hmp *h, const struct hmp_command *command, cons
 }
 
 const struct hmp_command hmp_memory_commands[] = {
-    {"gva2gpa", NULL, "addr", "the physical address of a virtual one", true, run_translate},
-    {"i", NULL, "/fmt addr", "read an I/O port [/b, /h, /w: its size]", true, run_in},
-    {"memsave", NULL, "addr size file", "keep virtual memory in a file", true, hmp_run_qmp,
-     "memsave", "val:i size:i filename:s"},
-    {"o", NULL, "/fmt addr value", "write an I/O port [/b, /h, /w: its size]", true, run_out},
-    {"pmemsave", NULL, "addr size file", "keep physical memory in a file", true, hmp_run_qmp,
-     "pmemsave", "val:i size:i filename:s"},
-    {"print", "p", "/fmt expr", "the value of an expression", true, run_print},
-    {"sum", NULL, "addr size", "a checksum of physical memory, as BSD's sum", true, run_sum},
+    {"gva2gpa", NULL, "addr", "the physical address of a virtual one", "addr:l",
+     .run = run_translate},
+    {"i", NULL, "/fmt addr", "read an I/O port [/b, /h, /w: its size]", "fmt:/ addr:i",
+     .run = run_in},
+    {"memsave", NULL, "addr size file", "keep virtual memory in a file", "val:l size:i filename:s",
+     "memsave"},
+    {"o", NULL, "/fmt addr value", "write an I/O port [/b, /h, /w: its size]", "fmt:/ addr:i val:i",
+     .run = run_out},
+    {"pmemsave", NULL, "addr size file", "keep physical memory in a file",
+     "val:l size:i filename:s", "pmemsave"},
+    {"print", "p", "/fmt expr", "the value of an expression", "fmt:/ val:l", .run = run_print},
+    {"sum", NULL, "addr size", "a checksum of physical memory, as BSD's sum", "start:i size:i",
+     .run = run_sum},
+    {"x", NULL, "/fmt addr", "show memory at a virtual address", "fmt:/ addr:l", .run = run_x},
+    {"xp", NULL, "/fmt addr", "show memory at a physical address", "fmt:/ addr:l", .run = run_xp},
     {0}};

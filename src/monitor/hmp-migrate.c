@@ -1,88 +1,70 @@
 /*
- * The human monitor's commands of migrations: migrate, info migrate, with QEMU's output as far as
- * there is something to tell.
+ * The human monitor's commands of migrations, with QEMU's output as far as there is something to
+ * tell. A migration goes on in the background, with -d or without.
  */
-#include "monitor/hmp-migrate.h"
+#include "monitor/hmp-priv.h"
 
 #include "migration/migration.h"
-#include "monitor/hmp-priv.h"
 #include "monitor/monitor-priv.h"
 #include "qapi-commands.h"
 #include "qapi-visit.h"
 #include "qapi/params.h"
 #include <inttypes.h>
-#include <json-c/json.h>
 #include <string.h>
 
-void hmp_migrate(struct machine *m, const char *args, GString *out)
+static void print_times(struct hmp *h, const struct migration_info *info)
 {
-    g_autoptr(GError) error = NULL;
-    g_autofree char *uri = NULL;
-
-    if (g_str_has_prefix(args, "-d ")) {
-        args += 3;
-    }
-    uri = g_strstrip(g_strdup(args));
-    if (g_str_has_prefix(uri, "fd:")) {
-        g_string_append(out, "Error: fd: takes a descriptor that a QMP client has passed\n");
-    } else if (!migration_start(m, uri, -1, &error)) {
-        g_string_append_printf(out, "Error: %s\n", error->message);
-    }
-}
-
-static void put_times(const struct migration_info *info, GString *out)
-{
-    g_string_append_printf(out, "total time: %" PRId64 " ms\n", info->total_time);
+    hmp_print(h, "total time: %" PRId64 " ms\n", info->total_time);
     if (info->has_expected_downtime) {
-        g_string_append_printf(out, "expected downtime: %" PRId64 " ms\n", info->expected_downtime);
+        hmp_print(h, "expected downtime: %" PRId64 " ms\n", info->expected_downtime);
     }
     if (info->has_downtime) {
-        g_string_append_printf(out, "downtime: %" PRId64 " ms\n", info->downtime);
+        hmp_print(h, "downtime: %" PRId64 " ms\n", info->downtime);
     }
     if (info->has_setup_time) {
-        g_string_append_printf(out, "setup: %" PRId64 " ms\n", info->setup_time);
+        hmp_print(h, "setup: %" PRId64 " ms\n", info->setup_time);
     }
 }
 
-static void put_ram(const struct migration_stats *ram, GString *out)
+static void print_ram(struct hmp *h, const struct migration_stats *ram)
 {
-    g_string_append_printf(out, "transferred ram: %" PRId64 " kbytes\n", ram->transferred >> 10);
-    g_string_append_printf(out, "throughput: %0.2f mbps\n", ram->mbps);
-    g_string_append_printf(out, "remaining ram: %" PRId64 " kbytes\n", ram->remaining >> 10);
-    g_string_append_printf(out, "total ram: %" PRId64 " kbytes\n", ram->total >> 10);
-    g_string_append_printf(out, "duplicate: %" PRId64 " pages\n", ram->duplicate);
-    g_string_append_printf(out, "skipped: %" PRId64 " pages\n", ram->skipped);
-    g_string_append_printf(out, "normal: %" PRId64 " pages\n", ram->normal);
-    g_string_append_printf(out, "normal bytes: %" PRId64 " kbytes\n", ram->normal_bytes >> 10);
-    g_string_append_printf(out, "dirty sync count: %" PRId64 "\n", ram->dirty_sync_count);
-    g_string_append_printf(out, "page size: %" PRId64 " kbytes\n", ram->page_size >> 10);
+    hmp_print(h, "transferred ram: %" PRId64 " kbytes\n", ram->transferred >> 10);
+    hmp_print(h, "throughput: %0.2f mbps\n", ram->mbps);
+    hmp_print(h, "remaining ram: %" PRId64 " kbytes\n", ram->remaining >> 10);
+    hmp_print(h, "total ram: %" PRId64 " kbytes\n", ram->total >> 10);
+    hmp_print(h, "duplicate: %" PRId64 " pages\n", ram->duplicate);
+    hmp_print(h, "skipped: %" PRId64 " pages\n", ram->skipped);
+    hmp_print(h, "normal: %" PRId64 " pages\n", ram->normal);
+    hmp_print(h, "normal bytes: %" PRId64 " kbytes\n", ram->normal_bytes >> 10);
+    hmp_print(h, "dirty sync count: %" PRId64 "\n", ram->dirty_sync_count);
+    hmp_print(h, "page size: %" PRId64 " kbytes\n", ram->page_size >> 10);
 }
 
-void hmp_info_migrate(struct machine *m, GString *out)
+static void info_migrate(struct hmp *h, struct json_object *args)
 {
-    struct migration_info *info = migration_query(m);
+    struct migration_info *info = migration_query(h->m);
 
     if (info->has_status) {
-        g_string_append_printf(out, "Migration status: %s", migration_status_str(info->status));
+        hmp_print(h, "Migration status: %s", migration_status_str(info->status));
         if (info->error_desc) {
-            g_string_append_printf(out, " (%s)", info->error_desc);
+            hmp_print(h, " (%s)", info->error_desc);
         }
-        g_string_append(out, "\n");
+        hmp_print(h, "\n");
     }
     if (info->has_total_time) {
-        put_times(info, out);
+        print_times(h, info);
     }
     if (info->ram) {
-        put_ram(info->ram, out);
+        print_ram(h, info->ram);
     }
     migration_info_free(info);
 }
 
 /* ---- parameters and capabilities */
 
-static void info_capabilities(struct hmp *h, const struct hmp_command *command, const char *args)
+static void info_capabilities(struct hmp *h, struct json_object *args)
 {
-    struct qmp_call call = {.machine = h->m};
+    struct qmp_call call = hmp_call(h);
     struct migration_capability_status_list *list = qmp_query_migrate_capabilities(&call, NULL);
 
     for (size_t i = 0; list && i < list->n; i++) {
@@ -92,9 +74,9 @@ static void info_capabilities(struct hmp *h, const struct hmp_command *command, 
     migration_capability_status_list_free(list);
 }
 
-static void info_parameters(struct hmp *h, const struct hmp_command *command, const char *args)
+static void info_parameters(struct hmp *h, struct json_object *args)
 {
-    struct qmp_call call = {.machine = h->m};
+    struct qmp_call call = hmp_call(h);
     struct migration_parameters *p = qmp_query_migrate_parameters(&call, NULL);
     const struct {
         const char *name, *unit;
@@ -127,74 +109,63 @@ static void info_parameters(struct hmp *h, const struct hmp_command *command, co
     migration_parameters_free(p);
 }
 
-/* NAME VALUE; a bandwidth has a suffix, or is in MiB. */
-static void run_set_parameter(struct hmp *h, const struct hmp_command *command, const char *args)
+/* A bandwidth has a suffix, or is in MiB. */
+static void run_set_parameter(struct hmp *h, struct json_object *args)
 {
-    g_autofree char *name = hmp_needed_word(h, command, &args, "string");
-    g_autofree char *value = name ? hmp_needed_word(h, command, &args, "string") : NULL;
-    struct qmp_call call = {.machine = h->m};
+    const char *name = hmp_string(args, "parameter"), *given = hmp_string(args, "value");
+    struct qmp_call call = hmp_call(h);
     struct migrate_set_parameters *p = NULL;
-    g_autofree char *text = NULL;
+    g_autofree char *value = NULL, *text = NULL;
     g_autoptr(GError) error = NULL;
     uint64_t bytes;
 
-    if (!value || !hmp_end(h, command, args)) {
+    if (strchr(name, '=') || strchr(given, ',')) {
+        hmp_print(h, "Error: invalid parameter value: %s\n", strchr(name, '=') ? name : given);
         return;
     }
-    if (strcmp(name, "max-bandwidth") == 0 && parse_size(value, 'M', &bytes)) {
-        g_free(value);
+    if (strcmp(name, "max-bandwidth") == 0 && parse_size(given, 'M', &bytes)) {
         value = g_strdup_printf("%" PRIu64, bytes);
     }
-    text = strchr(value, ',') || strchr(name, '=') ? NULL : g_strdup_printf("%s=%s", name, value);
-    p = text ? migrate_set_parameters_from_keyval(text, NULL, &error) : NULL;
+    text = g_strdup_printf("%s=%s", name, value ? value : given);
+    p = migrate_set_parameters_from_keyval(text, NULL, &error);
     if (p) {
         qmp_migrate_set_parameters(&call, p, &error);
-    } else if (!error) {
-        hmp_print(h, "Error: invalid parameter value: %s\n", strchr(name, '=') ? name : value);
     }
     migrate_set_parameters_free(p);
     hmp_print_error(h, error);
 }
 
-static void run_set_capability(struct hmp *h, const struct hmp_command *command, const char *args)
+static void run_set_capability(struct hmp *h, struct json_object *args)
 {
-    g_autofree char *name = hmp_needed_word(h, command, &args, "string");
-    g_autofree char *value = name ? hmp_needed_word(h, command, &args, "string") : NULL;
-    struct json_object *one, *list, *object;
-    enum migration_capability capability;
-    bool on = g_strcmp0(value, "on") == 0;
+    struct migration_capability_status status = {.state = hmp_flag(args, "state")}, *one = &status;
+    struct migration_capability_status_list list = {.n = 1, .v = &one};
+    const struct qmp_migrate_set_capabilities_arg arg = {.capabilities = &list};
+    const char *name = hmp_string(args, "capability");
+    struct qmp_call call = hmp_call(h);
+    g_autoptr(GError) error = NULL;
 
-    if (!value || !hmp_end(h, command, args)) {
-        return;
-    }
-    if (!on && strcmp(value, "off") != 0) {
-        hmp_print(h, "%s: expected 'on' or 'off'\n", command->name);
-        hmp_print_try_help(h, command);
-        return;
-    }
-    if (!migration_capability_parse(name, &capability)) {
+    if (migration_capability_parse(name, &status.capability)) {
+        qmp_migrate_set_capabilities(&call, &arg, &error);
+        hmp_print_error(h, error);
+    } else {
         hmp_print(h, "Error: invalid parameter value: %s\n", name);
-        return;
     }
-    one = json_object_new_object();
-    json_object_object_add(one, "capability", json_object_new_string(name));
-    json_object_object_add(one, "state", json_object_new_boolean(on));
-    list = json_object_new_array();
-    json_object_array_add(list, one);
-    object = json_object_new_object();
-    json_object_object_add(object, "capabilities", list);
-    g_free(hmp_qmp(h, "migrate-set-capabilities", object));
 }
 
 const struct hmp_command hmp_migrate_commands[] = {
-    {"info migrate_capabilities", NULL, "", "what migrations may do", false, info_capabilities},
-    {"info migrate_parameters", NULL, "", "how they do it", false, info_parameters},
-    {"migrate_continue", NULL, "state", "go on from a pause before the switchover", true,
-     hmp_run_qmp, "migrate-continue", "state:s"},
-    {"migrate_incoming", NULL, "uri", "wait for a guest there, after -incoming defer", true,
-     hmp_run_qmp, "migrate-incoming", "uri:s"},
-    {"migrate_set_capability", NULL, "capability on|off", "allow migrations something", true,
-     run_set_capability},
-    {"migrate_set_parameter", NULL, "parameter value", "set how migrations are done", true,
-     run_set_parameter},
+    {"info migrate", NULL, "", "how a migration stands", .run = info_migrate},
+    {"info migrate_capabilities", NULL, "", "what migrations may do", .run = info_capabilities},
+    {"info migrate_parameters", NULL, "", "how they do it", .run = info_parameters},
+    {"migrate", NULL, "[-d] [-r] uri",
+     "have the guest go to another machine, or into a file [-r: go on with one that has paused]",
+     "detach:-d resume:-r uri:s", "migrate"},
+    {"migrate_cancel", NULL, "", "cancel that", NULL, "migrate_cancel"},
+    {"migrate_continue", NULL, "state", "go on from a pause before the switchover", "state:s",
+     "migrate-continue"},
+    {"migrate_incoming", NULL, "uri", "wait for a guest there, after -incoming defer", "uri:s",
+     "migrate-incoming"},
+    {"migrate_set_capability", NULL, "capability on|off", "allow migrations something",
+     "capability:s state:b", .run = run_set_capability},
+    {"migrate_set_parameter", NULL, "parameter value", "set how migrations are done",
+     "parameter:s value:s", .run = run_set_parameter},
     {0}};

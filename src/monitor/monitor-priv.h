@@ -108,7 +108,7 @@ int passed_fds_take(struct passed_fds *passed); /* the oldest; -1: none */
 void passed_fds_close(struct passed_fds *passed);
 
 /* The descriptor that the session's client named with getfd, which it has no more: the caller
- * closes it. -1 and *error when there is none. Main thread. */
+ * closes it. -1 and *error when there is none, or no session (NULL). Main thread. */
 int session_take_fd(struct session *s, const char *name, GError **error);
 
 struct job;

@@ -178,6 +178,44 @@ class Hmp(unittest.TestCase):
         self.assertIn("max-bandwidth: 1073741824 bytes/second\ndowntime-limit: 100 ms\n", text)
         self.assertIn("events: on\n", self.run_line("info migrate_capabilities"))
 
+    def complaint(self, line, text):
+        hint = f'Try "help {line.split()[0]}" for more information\n'
+        self.assertEqual(self.run_line(line), f"{text}\n{hint}", line)
+
+    def test_words_that_do_not_fit(self):
+        self.start("-netdev", "user,id=n1")
+        for line, text in (
+                ("stop x", "stop|s: extraneous characters at the end of line"),
+                ("p", "unexpected end of expression"),
+                ("singlestep on x", "singlestep: extraneous characters at the end of line"),
+                ("gdbserver a b", "gdbserver: extraneous characters at the end of line"),
+                ("set_link", "set_link: string expected"),
+                ("set_link n1", "Expected 'on' or 'off'"),
+                ("set_link n1 maybe", "Expected 'on' or 'off'"),
+                ("netdev_del", "netdev_del: string expected"),
+                ("announce_self a b c", "announce_self: extraneous characters at the end of line"),
+                ("screendump", "screendump: filename expected"),
+                ("screendump x -f", "screendump: value expected for -f"),
+                ("sendkey", "sendkey: string expected"),
+                ("sendkey a x", "invalid char 'x' in expression"),
+                ("dump-guest-memory -q x", "dump-guest-memory: unsupported option -q"),
+                ("dump-guest-memory x 0 y", "invalid char 'y' in expression"),
+                ("drive_add 0", "drive_add: string expected"),
+                ("drive_del", "drive_del: block device name expected"),
+                ("migrate -x tcp:1", "migrate: unsupported option -x"),
+                ("migrate", "migrate: string expected"),
+                ("hostfwd_add", "hostfwd_add: string expected"),
+                ("cpu 0x100000000", "'cpu' has failed: integer is for 32-bit values"),
+                ("mce -x 0 1 2 3 4 5", "mce: unsupported option -x"),
+                ("x /4q 0", "invalid char in format: 'q'"),
+                ("loadvm a b", "loadvm: extraneous characters at the end of line")):
+            self.complaint(line, text)
+        self.check(("set_link n1 off", ""), ("netdev_del n1", ""),
+                   ("screendump x -f bmp", "Error: invalid parameter value: bmp\n"),
+                   ("dump-guest-memory -z -l x", "Error: only one of '-z|-l|-s|-w' can be set\n"),
+                   ("xp /2xb 0", "0000000000000000: 0x00 0x00\n"),
+                   ("xp /1ch 0", "0000000000000000: '\\x00' '\\x00'\n"))
+
     def test_help(self):
         self.start()
         every = self.run_line("help").splitlines()

@@ -461,6 +461,13 @@ class Nodes(Case):
         self.assertEqual(cpus, [0, 1, 0, 1])
         self.assertEqual(self.nodes(), (["0 nodes", ""], []))
 
+    def test_one_for_memory_to_come(self):
+        """Where memory may be plugged in there is a node, whether or not one was asked for."""
+        text, cpus = self.nodes("-m", "16,maxmem=32M", "-machine", "smp.cpus=2")
+        self.assertEqual(text, ["1 nodes", "node 0 cpus: 0 1", "node 0 size: 16 MB",
+                                "node 0 plugged: 0 MB", ""])
+        self.assertEqual(cpus, [0, 0])
+
     def test_memory(self):
         """The RAM of several nodes is told of by what it was made of."""
         door = Door("-m", "64", "-smp", "2", "-object", "memory-backend-ram,id=a,size=16M,merge=off",

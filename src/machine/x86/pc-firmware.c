@@ -310,18 +310,12 @@ static unsigned memory_ranges(const struct machine *m, const struct pc *q,
     uint64_t start = 0;
     unsigned n = 0;
 
-    if (!numa->n && !q->memory.n) {
-        return 0;
+    for (unsigned i = 0; i < numa->n; i++) {
+        n += node_ranges(q, start, numa->node[i].bytes, i, range + n);
+        start += numa->node[i].bytes;
     }
-    for (unsigned i = 0; i < MAX(numa->n, 1); i++) {
-        uint64_t bytes = numa->n ? numa->node[i].bytes : m->config->ram_bytes;
-
-        n += node_ranges(q, start, bytes, i, range + n);
-        start += bytes;
-    }
-    if (q->memory.n) {
-        range[n++] =
-            (struct acpi_memory_range){q->memory.base, q->memory.bytes, MAX(numa->n, 1) - 1, true};
+    if (q->memory.bytes) {
+        range[n++] = (struct acpi_memory_range){q->memory.base, q->memory.bytes, numa->n - 1, true};
     }
     return n;
 }
@@ -335,7 +329,6 @@ static void with_acpi_config(struct machine *m,
     const struct device *panic = devices_find_class(&m->env, &pvpanic_isa_class);
     const struct device *generation = devices_find_class(&m->env, &vmgenid_class);
     const struct numa_config *numa = &m->config->numa;
-    static const uint8_t node_0[ACPI_MAX_CPUS];
     struct acpi_memory_range range[2 * NUMA_NODES + 1];
     unsigned n_ranges = memory_ranges(m, q, range);
     uint8_t distance[NUMA_NODES * NUMA_NODES];
@@ -360,7 +353,7 @@ static void with_acpi_config(struct machine *m,
         .pci_slots = q->pcihp ? acpi_pcihp_slots(q->pcihp) : 0,
         .memory_hotplug_port = ACPI_MEMHP_BASE,
         .n_memory_slots = q->memory.n,
-        .numa_node_of_cpu = n_ranges ? (numa->of_cpu ? numa->of_cpu : node_0) : NULL,
+        .numa_node_of_cpu = numa->of_cpu,
         .n_ranges = n_ranges,
         .range = range,
         .n_nodes = numa->n,

@@ -154,7 +154,7 @@ static bool memory_slots_init(struct machine *m, struct pc *q, GError **error)
     q->memory.limit = config->max_ram_bytes - config->ram_bytes;
     q->memory.bytes = q->memory.limit + (config->ram_slots + 1) * gib;
     q->memory.n = config->ram_slots;
-    q->memory.n_nodes = MAX(config->numa.n, 1);
+    q->memory.n_nodes = config->numa.n;
     top = q->memory.base + q->memory.bytes;
     if (top < q->memory.base || top > 1ull << m->cpu_model->phys_bits) {
         g_set_error(error, MACHINE_ERROR, 0,
