@@ -13,6 +13,7 @@
  *   esbmute N1 N2       the same, but that it is not to reboot
  *   tco N               arms the chipset's watchdog with two stages of N * 0.6 seconds; tcooff
  *   nmi                 from now on an NMI prints "nmi"
+ *   cpuid LEAF          prints "cpuid EAX EBX ECX EDX" of the leaf, in hexadecimal
  *   clock               sets the clock one hour ahead (23:xx becomes 00:xx)
  *   alarm SECONDS       sets the clock's alarm and lets it wake the machine
  *   button              prints "waiting", waits for the power button, prints "button"
@@ -416,9 +417,26 @@ static bool do_plain(const char *word)
     return true;
 }
 
+static void print_cpuid(uint32_t leaf)
+{
+    uint32_t reg[4];
+
+    __asm__ volatile("cpuid"
+                     : "=a"(reg[0]), "=b"(reg[1]), "=c"(reg[2]), "=d"(reg[3])
+                     : "a"(leaf), "c"(0));
+    print("cpuid");
+    for (unsigned i = 0; i < 4; i++) {
+        print(" ");
+        print_hex(reg[i]);
+    }
+    print("\n");
+}
+
 static bool do_with_numbers(const char *word)
 {
-    if (text_equal(word, "delay")) {
+    if (text_equal(word, "cpuid")) {
+        print_cpuid(next_number(16));
+    } else if (text_equal(word, "delay")) {
         delay_us(next_number(10) * 1000);
     } else if (text_equal(word, "out8")) {
         uint16_t port = (uint16_t)next_number(16);

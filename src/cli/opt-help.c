@@ -50,6 +50,10 @@ void help_cpus(void)
     printf("\nRecognized CPUID flags:");
     for (unsigned i = 0; i < cpu_features_n; i++) {
         int n = (int)strlen(cpu_features[i].name) + 1;
+
+        if (cpu_feature_find(cpu_features[i].name) != &cpu_features[i]) {
+            continue; /* a second bit of the same name */
+        }
         column = i == 0 || column + (unsigned)n > 75 ? 0 : column;
         printf("%s%s", column ? " " : "\n  ", cpu_features[i].name);
         column += (unsigned)n;

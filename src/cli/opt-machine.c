@@ -135,6 +135,31 @@ static bool machine_nested(struct options *o, struct params *p, const char *pref
     return text->len == 0 || handle(o, text->str, error);
 }
 
+/* Properties' names may be written with '_' for '-'. */
+static void machine_dashes(struct params *p)
+{
+    for (guint i = 0; i < p->items->len; i++) {
+        g_strdelimit(g_array_index(p->items, struct param, i).key, "_", '-');
+    }
+}
+
+/* Which interrupt controllers are the host kernel's: the local APICs always, the others never. */
+static bool accel_irqchip(struct params *p, GError **error)
+{
+    const char *value = params_take(p, "kernel-irqchip");
+
+    if (!value || strcmp(value, "split") == 0 || strcmp(value, "on") == 0) {
+        return true;
+    }
+    if (strcmp(value, "off") == 0) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "kernel-irqchip=off: under KVM the local APICs are always the kernel's");
+    } else {
+        g_set_error(error, CLI_ERROR, 0, "kernel-irqchip=%s: must be 'split' or 'on'", value);
+    }
+    return false;
+}
+
 bool opt_machine(struct options *o, const char *arg, GError **error)
 {
     if (strcmp(arg, "help") == 0 || strcmp(arg, "?") == 0) {
@@ -146,6 +171,8 @@ bool opt_machine(struct options *o, const char *arg, GError **error)
     if (!p) {
         return false;
     }
+    machine_dashes(p);
+
     const char *type = params_take(p, "type");
     const char *accel = params_take(p, "accel");
     const char *backend = params_take(p, "memory-backend");
@@ -178,8 +205,8 @@ bool opt_machine(struct options *o, const char *arg, GError **error)
         g_ptr_array_set_size(o->config->accels, 0);
         accel_list(o, names);
     }
-    ok = ok && machine_fixed(p, error) && machine_chosen(o->config, p, error) &&
-         machine_nested(o, p, "smp.", opt_smp, error) &&
+    ok = ok && machine_fixed(p, error) && accel_irqchip(p, error) &&
+         machine_chosen(o->config, p, error) && machine_nested(o, p, "smp.", opt_smp, error) &&
          machine_nested(o, p, "memory.", opt_memory, error) &&
          machine_nested(o, p, "boot.", opt_boot, error) && params_end(p, error);
     params_free(p);
@@ -242,7 +269,7 @@ static bool accel_kvm_params(struct accel_config *config, struct params *p, GErr
 {
     unsigned n = 0;
 
-    if (!accel_count(p, "dirty-ring-size", 0, 65536, &n, error)) {
+    if (!accel_irqchip(p, error) || !accel_count(p, "dirty-ring-size", 0, 65536, &n, error)) {
         return false;
     }
     if (n & (n - 1) || (n && n < DIRTY_RING_MIN)) {
@@ -252,6 +279,13 @@ static bool accel_kvm_params(struct accel_config *config, struct params *p, GErr
         return false;
     }
     config->dirty_ring = n;
+    return true;
+}
+
+bool opt_enable_kvm(struct options *o, const char *arg, GError **error)
+{
+    g_ptr_array_set_size(o->config->accels, 0);
+    g_ptr_array_add(o->config->accels, g_strdup("kvm"));
     return true;
 }
 

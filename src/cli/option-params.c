@@ -12,21 +12,14 @@
 #define SIZE    COMMAND_LINE_PARAMETER_TYPE_SIZE
 
 static const struct option_param machine_params[] = {
-    {"type", STRING},
-    {"accel", STRING},
-    {"memory-backend", STRING},
-    {"pflash0", STRING},
-    {"pflash1", STRING},
-    {"usb", BOOLEAN},
-    {"graphics", BOOLEAN},
-    {"dump-guest-core", BOOLEAN},
-    {"vmport", BOOLEAN},
-    {"smm", BOOLEAN},
-    {"mem-merge", BOOLEAN},
-    {"hpet", BOOLEAN},
-    {"acpi", BOOLEAN},
-    {"smbus", BOOLEAN},
-    {NULL},
+    {"type", STRING},           {"accel", STRING},
+    {"memory-backend", STRING}, {"pflash0", STRING},
+    {"pflash1", STRING},        {"usb", BOOLEAN},
+    {"graphics", BOOLEAN},      {"dump-guest-core", BOOLEAN},
+    {"vmport", BOOLEAN},        {"smm", BOOLEAN},
+    {"mem-merge", BOOLEAN},     {"hpet", BOOLEAN},
+    {"acpi", BOOLEAN},          {"smbus", BOOLEAN},
+    {"kernel-irqchip", STRING}, {NULL},
 };
 static const struct option_param accel_params[] = {
     {"accel", STRING},
@@ -37,6 +30,7 @@ static const struct option_param accel_params[] = {
     {"x-lockstep", BOOLEAN},
     {"x-region", NUMBER},
     {"dirty-ring-size", NUMBER},
+    {"kernel-irqchip", STRING},
     {NULL},
 };
 static const struct option_param smp_params[] = {

@@ -12,6 +12,7 @@ bool opt_machine(struct options *o, const char *arg, GError **error);
 bool opt_no_hpet(struct options *o, const char *arg, GError **error);
 bool opt_singlestep(struct options *o, const char *arg, GError **error);
 bool opt_no_acpi(struct options *o, const char *arg, GError **error);
+bool opt_enable_kvm(struct options *o, const char *arg, GError **error);
 bool opt_accel(struct options *o, const char *arg, GError **error);
 bool opt_cpu(struct options *o, const char *arg, GError **error);
 bool opt_smp(struct options *o, const char *arg, GError **error);

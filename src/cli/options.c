@@ -538,6 +538,7 @@ static const struct option options[] = {
     {"no-acpi", NULL, opt_no_acpi, "the same as -machine acpi=off: no ACPI tables"},
     {"accel", "NAME[,thread=multi|single][,tb-size=MiB][,x-translate=on|off]", opt_accel,
      "tcg or soft (the software CPU), kvm, qtest; several: the first that works"},
+    {"enable-kvm", NULL, opt_enable_kvm, "the same as -machine accel=kvm"},
     {"singlestep", NULL, opt_singlestep, "the software CPU executes one instruction at a time"},
     {"cpu", "MODEL[,+FEATURE][,-FEATURE]", opt_cpu, "the CPU model"},
     {"smp", "[cpus=]N[,sockets=][,dies=][,cores=][,threads=]", opt_smp, "how many vCPUs"},

@@ -398,7 +398,9 @@ static void list_class(const struct device_class *class, struct object_property_
 static void list_features(struct object_property_info_list *list)
 {
     for (unsigned i = 0; i < cpu_features_n; i++) {
-        add_info(list, cpu_features[i].name, g_strdup("bool"));
+        if (cpu_feature_find(cpu_features[i].name) == &cpu_features[i]) { /* else a second bit */
+            add_info(list, cpu_features[i].name, g_strdup("bool"));
+        }
     }
 }
 

@@ -43,6 +43,8 @@ BAD = [
     (["-M", "q35,accel=foo"], "invalid accelerator 'foo'"),
     (["-accel", "foo"], "invalid accelerator 'foo'"),
     (["-accel", "kvm,dirty-ring-size=1000"], "must be 0 or a power of two from 1024 to 65536"),
+    (["-M", "q35,kernel_irqchip=off"], "the local APICs are always the kernel's"),
+    (["-accel", "kvm,kernel-irqchip=all"], "must be 'split' or 'on'"),
     (["-accel", "foo:bar"], "invalid accelerator 'bar'"),
     (["-accel", "tcg,foo=1"], "invalid parameter 'foo'"),
     (["-serial", "tcp:127.0.0.1:65536,server=on,wait=off"], "a port is a number up to 65535"),
@@ -326,7 +328,7 @@ class Good(unittest.TestCase):
         for option, parameters in told.items():
             for name in parameters + ["nobody"] * bool(parameters):
                 first = {"accel": "accel=tcg,", "memory": "size=64,", "mon": "chardev=c,"}.get(option, "")
-                if name == "dirty-ring-size":  # an accelerator takes its own
+                if option == "accel" and name in ("dirty-ring-size", "kernel-irqchip"):  # an accelerator takes its own
                     first = "accel=kvm,"
                 first = "" if first.startswith(name + "=") else first
                 result = run("-pidfile", "/nonexistent/dir/pid", f"-{names.get(option, option)}",

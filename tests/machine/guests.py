@@ -567,6 +567,37 @@ class Accelerator(unittest.TestCase):
         with Machine("-S") as m:
             self.assertEqual(m.qmp.command("query-kvm")["enabled"], ACCEL == "kvm")
 
+    def cpuid(self, cpu, *leaves):
+        """What CPUID answers in the guest."""
+        words = " ".join(f"cpuid {leaf:x}" for leaf in leaves)
+        with Machine("-kernel", guest("script"), "-append", words, "-cpu", cpu) as m:
+            m.expect(r"done\n")
+            found = re.findall(rb"cpuid (\w+) (\w+) (\w+) (\w+)", m.output)
+        return [[int(value, 16) for value in leaf] for leaf in found]
+
+    def test_hypervisor_is_named(self):
+        """Features of KVM's by their names; kvm=off hides the hypervisor."""
+        name, features = self.cpuid("max,kvmclock=off,+kvm_pv_sched_yield", 0x40000000, 0x40000001)
+        self.assertEqual(name[1:], [0x4b4d564b, 0x564b4d56, 0x4d])
+        self.assertEqual(features[0] & 0x2009, 0x2000)
+        self.assertEqual(self.cpuid("max,kvm=off", 0x40000000, 0x40000001)[0][1], 0)
+
+    @unittest.skipIf(ACCEL != "kvm", "of KVM only")
+    def test_tsc_frequency(self):
+        """A host's TSC that cannot run so slow is an error, not another frequency."""
+        result = godwit.run("-accel", "kvm", "-cpu", "qemu64,check=off,tsc-frequency=77M", "-display",
+                            "none", "-kernel", guest("hello"))
+        if result.returncode:
+            self.assertRegex(result.stderr, "no TSC of 77000 kHz: the host's runs at [0-9]+ kHz")
+
+    @unittest.skipIf(ACCEL != "kvm", "of KVM only")
+    def test_spellings(self):
+        for options in (["-enable-kvm"], ["-accel", "tcg", "-enable-kvm"],
+                        ["-M", "q35,accel=kvm,kernel_irqchip=split"],
+                        ["-accel", "kvm,kernel-irqchip=on"]):
+            with self.subTest(options=options), godwit.Machine("-S", *options) as m:
+                self.assertTrue(m.qmp.command("query-kvm")["enabled"])
+
 
 if __name__ == "__main__":
     reason = reason_to_skip()

@@ -77,7 +77,10 @@ static void test_table(void)
         cpu_model_free(m);
     }
     for (unsigned i = 0; i < cpu_features_n; i++) {
-        g_assert_true(cpu_feature_find(cpu_features[i].name) == &cpu_features[i]);
+        const struct cpu_feature_desc *f = cpu_feature_find(cpu_features[i].name);
+        /* a name may stand for several bits of one word */
+        g_assert_true(f->word == cpu_features[i].word && f->who == cpu_features[i].who);
+        g_assert_true(cpu_feature_bits(f) >> cpu_features[i].bit & 1);
     }
 }
 
@@ -144,6 +147,38 @@ static void test_filter(void)
     cpu_model_free(m);
 }
 
+/* KVM's own features: some by default under KVM, each by name, none with kvm=off. */
+static void test_kvm_features(void)
+{
+    static const struct {
+        const char *spec;
+        uint32_t features, hints; /* leaf 40000001H, EAX and EDX */
+    } cases[] = {
+        {"qemu64", 0x0100007b, 0},
+        {"host", 0x0100007b, 0},
+        {"qemu64,kvmclock=off", 0x01000072, 0},
+        {"max,-kvm_pv_eoi,+kvm_pv_unhalt", 0x010000bb, 0},
+        {"qemu64,kvm-asyncpf-int=on,kvm-hint-dedicated=on", 0x0100407b, 1},
+    };
+    struct cpu_support support = {.name = "host", .is_host = true, .vendor = "GenuineIntel"};
+    uint32_t signature = 0x4b4d564b;
+
+    cpu_support_table(&support, FEATURE_KVM);
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        struct cpu_model *m = model(cases[i].spec, &one);
+        g_assert_true(cpu_model_filter(m, &support, NULL));
+        g_assert_cmphex(cpu_model_cpuid(m, 0, 0x40000000, 0).ebx, ==, signature);
+        g_assert_cmphex(cpu_model_cpuid(m, 0, 0x40000001, 0).eax, ==, cases[i].features);
+        g_assert_cmphex(cpu_model_cpuid(m, 0, 0x40000001, 0).edx, ==, cases[i].hints);
+        cpu_model_free(m);
+    }
+    struct cpu_model *m = model("host,kvm=off", &one);
+    g_assert_true(cpu_model_filter(m, &support, NULL));
+    g_assert_cmphex(cpu_model_cpuid(m, 0, 0x40000000, 0).ebx, ==, 0);
+    g_assert_cmphex(cpu_model_cpuid(m, 0, 0x40000001, 0).eax, ==, 0);
+    cpu_model_free(m);
+}
+
 static void test_topology(void)
 {
     const struct cpu_topology t = {12, 12, 1, 2, 3, 2}; /* two dies of three cores of two threads */
@@ -191,6 +226,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cpu-model/table", test_table);
     g_test_add_func("/cpu-model/identity", test_identity);
     g_test_add_func("/cpu-model/filter", test_filter);
+    g_test_add_func("/cpu-model/kvm-features", test_kvm_features);
     g_test_add_func("/cpu-model/topology", test_topology);
     return g_test_run();
 }

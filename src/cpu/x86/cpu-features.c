@@ -208,10 +208,24 @@ const struct cpu_feature_desc cpu_features[] = {
     {"v-vmsave-vmload", F_ALWAYS, W_8A_EDX, 15, K},
     {"vgif", F_ALWAYS, W_8A_EDX, 16, K},
     {"svme-addr-chk", F_ALWAYS, W_8A_EDX, 28, K},
-    /* 40000001H, EAX: KVM's; any of them brings KVM's leaves */
+    /* 40000001H, EAX: KVM's; any of them brings KVM's leaves (Linux
+     * Documentation/virt/kvm/x86/cpuid.rst). kvmclock has a bit for each of its two sets of MSRs.
+     */
+    {"kvmclock", F_ALWAYS, W_KVM_EAX, 0, K},
     {"kvm-nopiodelay", F_ALWAYS, W_KVM_EAX, 1, S | K},
+    {"kvmclock", F_ALWAYS, W_KVM_EAX, 3, K},
+    {"kvm-asyncpf", F_ALWAYS, W_KVM_EAX, 4, K},
+    {"kvm-steal-time", F_ALWAYS, W_KVM_EAX, 5, K},
+    {"kvm-pv-eoi", F_ALWAYS, W_KVM_EAX, 6, K},
+    {"kvm-pv-unhalt", F_ALWAYS, W_KVM_EAX, 7, K},
+    {"kvm-pv-tlb-flush", F_ALWAYS, W_KVM_EAX, 9, K},
     {"kvm-pv-ipi", F_KVM_PV_IPI, W_KVM_EAX, 11, S | K},
+    {"kvm-poll-control", F_ALWAYS, W_KVM_EAX, 12, K},
     {"kvm-pv-sched-yield", F_KVM_PV_YIELD, W_KVM_EAX, 13, S | K},
+    {"kvm-asyncpf-int", F_ALWAYS, W_KVM_EAX, 14, K},
+    {"kvmclock-stable-bit", F_ALWAYS, W_KVM_EAX, 24, K},
+    /* EDX: what the host promises of itself */
+    {"kvm-hint-dedicated", F_ALWAYS, W_KVM_EDX, 0, K},
     /* 40000003H, EDX: anything in it brings the leaves of Hyper-V's interface */
     {"hv-crash", F_HV_CRASH, W_HV_EDX, 10, FEATURE_SOFT | K},
 };
@@ -236,6 +250,7 @@ const struct cpuid_word_desc cpuid_words[W__MAX] = {
     [W_8A_EDX] = {0x8000000a, 0, 3, "CPUID.8000000AH:EDX"},
     [W_KVM_EAX] = {0x40000001, 0, 0, "CPUID.40000001H:EAX"},
     [W_HV_EDX] = {0x40000003, 0, 3, "CPUID.40000003H:EDX"},
+    [W_KVM_EDX] = {0x40000001, 0, 3, "CPUID.40000001H:EDX"},
 };
 
 /* Feature names are compared with '-', '_' and '.' taken as the same. */
@@ -269,6 +284,32 @@ const struct cpu_feature_desc *cpu_feature_find(const char *name)
         }
     }
     return NULL;
+}
+
+uint32_t cpu_feature_bits(const struct cpu_feature_desc *feature)
+{
+    uint32_t bits = 0;
+
+    for (unsigned i = 0; i < cpu_features_n; i++) {
+        const struct cpu_feature_desc *f = &cpu_features[i];
+
+        if (f->word == feature->word && strcmp(f->name, feature->name) == 0) {
+            bits |= 1u << f->bit;
+        }
+    }
+    return bits;
+}
+
+uint32_t cpu_features_of_kvm(void)
+{
+    static const char *const names[] = {"kvmclock",       "kvm-nopiodelay", "kvm-asyncpf",
+                                        "kvm-steal-time", "kvm-pv-eoi",     "kvmclock-stable-bit"};
+    uint32_t bits = 0;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
+        bits |= cpu_feature_bits(cpu_feature_find(names[i]));
+    }
+    return bits;
 }
 
 const char *cpu_feature_bit_name(unsigned word, unsigned bit)

@@ -31,6 +31,11 @@ extern const struct cpuid_word_desc cpuid_words[W__MAX];
 void cpu_support_table(struct cpu_support *support, unsigned who);
 /* By a name of the command line, or NULL. */
 const struct cpu_feature_desc *cpu_feature_find(const char *name);
+/* All bits of the feature's word that have its name. */
+uint32_t cpu_feature_bits(const struct cpu_feature_desc *feature);
+/* Of word W_KVM_EAX: what CPU models have by default under KVM. Their use shows in MSRs, but for
+ * kvm-nopiodelay's, which harms nobody. */
+uint32_t cpu_features_of_kvm(void);
 /* NULL: no name for this bit. */
 const char *cpu_feature_bit_name(unsigned word, unsigned bit);
 

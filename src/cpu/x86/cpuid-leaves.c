@@ -174,7 +174,7 @@ static void add_hyperv_leaves(struct leaf_list *list)
 
 /* Who the hypervisor is. With a feature of Hyper-V's it has Hyper-V's name, as guests look for its
  * interface by that; it is the least version of it: no hypercalls, no synthetic timers. With one of
- * KVM's it has KVM's name, behind Hyper-V's leaves where there are both. */
+ * KVM's, and under KVM always, it has KVM's name, behind Hyper-V's leaves where there are both. */
 static void add_hypervisor_leaves(struct leaf_list *list)
 {
     const uint32_t *word = list->model->word;
@@ -186,9 +186,9 @@ static void add_hypervisor_leaves(struct leaf_list *list)
     if (word[W_HV_EDX]) {
         add_hyperv_leaves(list);
     }
-    if (word[W_KVM_EAX]) {
+    if (word[W_KVM_EAX] || list->model->support.is_host) {
         add_leaf(list, kvm, 0, kvm + 1, text_word("KVMK"), text_word("VMKV"), text_word("M\0\0\0"));
-        add_leaf(list, kvm + 1, 0, word[W_KVM_EAX], 0, 0, 0);
+        add_leaf(list, kvm + 1, 0, word[W_KVM_EAX], 0, 0, word[W_KVM_EDX]);
     } else if (!word[W_HV_EDX]) {
         add_leaf(list, 0x40000000, 0, 0x40000000, text_word("Godw"), text_word("itGo"),
                  text_word("dwit"));

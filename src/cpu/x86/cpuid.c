@@ -170,6 +170,7 @@ static bool set_frequency(const struct item *i, struct cpu_model *m, GError **er
         return bad_value(i, error, "a TSC runs at 1 MHz to 100 GHz");
     }
     m->tsc_khz = hz * scale / 1000;
+    m->fixed_tsc = true;
     return true;
 }
 
@@ -317,10 +318,10 @@ static bool no_property(const struct item *i, GError **error)
 
 static void set_feature(struct cpu_model *m, const struct cpu_feature_desc *f, bool on)
 {
-    uint32_t bit = 1u << f->bit;
+    uint32_t bits = cpu_feature_bits(f);
 
-    m->plus[f->word] = on ? m->plus[f->word] | bit : m->plus[f->word] & ~bit;
-    m->minus[f->word] = on ? m->minus[f->word] & ~bit : m->minus[f->word] | bit;
+    m->plus[f->word] = on ? m->plus[f->word] | bits : m->plus[f->word] & ~bits;
+    m->minus[f->word] = on ? m->minus[f->word] & ~bits : m->minus[f->word] | bits;
 }
 
 static bool set_item(struct cpu_model *m, const struct item *i, GError **error)
@@ -465,10 +466,18 @@ static uint32_t not_in_max(const struct cpu_model *m, unsigned word)
     }
 }
 
-/* Interfaces of hypervisors: by request only. */
+/* Interfaces of hypervisors: by request only, but for those of KVM's that QEMU's models have. */
+static uint32_t paravirtual_default(const struct cpu_model *m, const struct cpu_support *support,
+                                    unsigned word)
+{
+    bool kvm = word == W_KVM_EAX && support->is_host && !m->no_signature;
+
+    return kvm ? cpu_features_of_kvm() & support->word[word] : 0;
+}
+
 static bool is_paravirtual(unsigned word)
 {
-    return word == W_HV_EDX || word == W_KVM_EAX;
+    return word == W_KVM_EAX || word == W_KVM_EDX || word == W_HV_EDX;
 }
 
 /* All that is asked for, of an accelerator with this support. The software CPU has VME in name only
@@ -477,9 +486,9 @@ static void wanted_words(const struct cpu_model *m, const struct cpu_support *su
                          uint32_t word[W__MAX])
 {
     for (unsigned w = 0; w < W__MAX; w++) {
-        uint32_t base = m->kind == MODEL_NAMED ? m->base[w]
-                        : is_paravirtual(w)    ? 0
-                                               : support->word[w];
+        uint32_t base = is_paravirtual(w)        ? paravirtual_default(m, support, w)
+                        : m->kind == MODEL_NAMED ? m->base[w]
+                                                 : support->word[w];
 
         base &= m->kind == MODEL_NAMED ? ~0u : ~not_in_max(m, w);
         if (w == W_1_EDX && !support->is_host) {

@@ -102,6 +102,7 @@ enum cpuid_word {
     W_8A_EDX,
     W_KVM_EAX,
     W_HV_EDX,
+    W_KVM_EDX,
     W__MAX
 };
 
@@ -130,12 +131,12 @@ struct cpu_model {
     uint32_t level, xlevel;  /* at least these last leaves */
     uint32_t base[W__MAX];   /* of the named model */
     uint32_t plus[W__MAX], minus[W__MAX];
-    uint32_t word[W__MAX];              /* what CPUID says */
-    uint32_t lost[W__MAX];              /* asked for, and the accelerator has it not */
-    bool check, enforce;                /* tell of features that are not there; that is an error */
-    bool fixed_vendor, fixed_signature; /* given on the command line */
-    bool no_l3, no_signature;           /* l3-cache=off; kvm=off: no name of a hypervisor */
-    struct cpu_support support;         /* of the accelerator, since cpu_model_filter() */
+    uint32_t word[W__MAX]; /* what CPUID says */
+    uint32_t lost[W__MAX]; /* asked for, and the accelerator has it not */
+    bool check, enforce;   /* tell of features that are not there; that is an error */
+    bool fixed_vendor, fixed_signature, fixed_tsc; /* given on the command line */
+    bool no_l3, no_signature;   /* l3-cache=off; kvm=off: no name of a hypervisor */
+    struct cpu_support support; /* of the accelerator, since cpu_model_filter() */
 };
 
 static inline bool cpu_model_has(const struct cpu_model *model, enum cpu_feature f)

@@ -66,12 +66,15 @@ static void add_name(GString *names, size_t word, unsigned bit)
     }
 }
 
+/* A guest that uses one of cpu_features_of_kvm() has an MSR of KVM's set, which is refused where
+ * there is none; one that does not use it will not miss it. */
 char *cpus_lacking_features(const struct cpus *cpus, const uint32_t *words, size_t n)
 {
     g_autoptr(GString) names = g_string_new(NULL);
 
     for (size_t i = 0; i < n && i < CPUS_FEATURE_WORDS_MAX; i++) {
-        uint32_t lacking = words[i] & ~(i < W__MAX ? cpus->model->word[i] : 0);
+        uint32_t here = i < W__MAX ? cpus->model->word[i] : 0;
+        uint32_t lacking = words[i] & ~(here | (i == W_KVM_EAX ? cpu_features_of_kvm() : 0));
 
         for (; lacking; lacking &= lacking - 1) {
             add_name(names, i, (unsigned)__builtin_ctz(lacking));

@@ -6,7 +6,7 @@
  * arch-capabilities the host's bits for such defences are added.
  *
  * The local APIC's timer is KVM's, which counts at 1 GHz: that is the crystal of leaf 15H, and the
- * TSC's frequency is the nearest ratio to it. Leaf 40000000H is KVM's, with kvmclock.
+ * TSC's frequency is the nearest ratio to it.
  */
 #include "cpu/x86/cpu-features.h"
 #include "cpu/x86/kvm/kvm-priv.h"
@@ -91,6 +91,9 @@ void kvm_support_fill(const struct kvm *k, struct cpu_support *support)
         }
         if (w == W_KVM_EAX) {
             reg[0] = host_leaf(k, KVM_CPUID_FEATURES).eax;
+        }
+        if (w == W_KVM_EDX) { /* the user's promise rather than the host's */
+            reg[3] = UINT32_MAX;
         }
         support->word[w] &= reg[d->reg];
     }
@@ -185,43 +188,15 @@ static void add_entry(struct kvm_vcpu *v, struct kvm_cpuid2 *cpuid, uint32_t lea
     fill_frequencies(v->kvm, e);
 }
 
-/* The model has Hyper-V's leaves, and KVM its crash registers. */
-static bool has_hv_crash(const struct kvm_vcpu *v)
-{
-    return v->kvm->has_hyperv && cpu_model_has(v->vcpu->cpus->model, F_HV_CRASH);
-}
-
-/* Behind Hyper-V's leaves where those are. */
-static void add_kvm_leaves(struct kvm_vcpu *v, struct kvm_cpuid2 *cpuid)
-{
-    const uint32_t base = has_hv_crash(v) ? 0x40000100 : KVM_CPUID_SIGNATURE;
-    static const char signature[12] = "KVMKVMKVM\0\0";
-    const uint32_t wanted = 1u << KVM_FEATURE_CLOCKSOURCE | 1u << KVM_FEATURE_NOP_IO_DELAY |
-                            1u << KVM_FEATURE_CLOCKSOURCE2 | 1u << KVM_FEATURE_PV_EOI |
-                            1u << KVM_FEATURE_CLOCKSOURCE_STABLE_BIT;
-    struct kvm_cpuid_entry2 *e = &cpuid->entries[cpuid->nent];
-
-    cpuid->nent += 2;
-    e[0] = (struct kvm_cpuid_entry2){.function = base, .eax = base + 1};
-    memcpy(&e[0].ebx, signature, 4);
-    memcpy(&e[0].ecx, signature + 4, 4);
-    memcpy(&e[0].edx, signature + 8, 4);
-    e[1] = (struct kvm_cpuid_entry2){.function = base + 1};
-    e[1].eax = (host_leaf(v->kvm, KVM_CPUID_FEATURES).eax & wanted) |
-               v->vcpu->cpus->model->word[W_KVM_EAX];
-}
-
 bool kvm_vcpu_set_cpuid(struct kvm_vcpu *v, GError **error)
 {
     const struct cpu_model *model = v->vcpu->cpus->model;
     g_autofree struct kvm_cpuid2 *cpuid =
-        g_malloc0(sizeof(*cpuid) + (ENTRIES_MAX + 2) * sizeof(struct kvm_cpuid_entry2));
+        g_malloc0(sizeof(*cpuid) + ENTRIES_MAX * sizeof(struct kvm_cpuid_entry2));
     int err;
 
     for (unsigned i = 0; i < model->n_leaves; i++) {
-        if (model->leaf[i].leaf >> 8 != KVM_CPUID_SIGNATURE >> 8 || has_hv_crash(v)) {
-            add_entry(v, cpuid, model->leaf[i].leaf, model->leaf[i].subleaf);
-        }
+        add_entry(v, cpuid, model->leaf[i].leaf, model->leaf[i].subleaf);
     }
     for (uint32_t subleaf = 0; subleaf < 3; subleaf++) {
         add_entry(v, cpuid, 0xb, subleaf);
@@ -229,7 +204,6 @@ bool kvm_vcpu_set_cpuid(struct kvm_vcpu *v, GError **error)
     for (uint32_t subleaf = 0; model->topology.dies > 1 && subleaf < 4; subleaf++) {
         add_entry(v, cpuid, 0x1f, subleaf);
     }
-    add_kvm_leaves(v, cpuid);
     err = kvm_call(v->fd, KVM_SET_CPUID2, cpuid);
     if (err < 0) {
         g_set_error(error, KVM_ERROR, -err, "vCPU %u: KVM_SET_CPUID2: %s", v->vcpu->index,

@@ -62,6 +62,7 @@ struct kvm {
     bool has_guest_debug;
     uint32_t guest_debug; /* KVM_GUESTDBG_* that there are */
     bool has_xcrs, has_debugregs, has_payload, has_kvmclock_ctrl, has_hyperv;
+    bool has_tsc_control;         /* TSCs of any frequency */
     struct kvm_cpuid2 *supported; /* CPUID bits that this host can give */
     struct map_listener listener, io_listener;
     GArray *memory_holes, *port_holes; /* struct kvm_hole */

@@ -209,6 +209,7 @@ static bool kvm_check_capabilities(struct kvm *k, GError **error)
     k->has_debugregs = kvm_capability(k, KVM_CAP_DEBUGREGS) > 0;
     k->has_payload = kvm_capability(k, KVM_CAP_EXCEPTION_PAYLOAD) > 0;
     k->has_kvmclock_ctrl = kvm_capability(k, KVM_CAP_KVMCLOCK_CTRL) > 0;
+    k->has_tsc_control = kvm_capability(k, KVM_CAP_TSC_CONTROL) > 0;
     k->has_hyperv = kvm_capability(k, KVM_CAP_HYPERV) > 0;
     return true;
 }

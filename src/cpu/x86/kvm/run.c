@@ -467,6 +467,27 @@ static bool create_failed(struct kvm_vcpu *v, const char *what, int err, GError 
     return false;
 }
 
+#define TSC_TOLERANCE_PPM 250 /* so much off KVM takes for equal by default */
+
+/* The frequency of -cpu ...,tsc-frequency= where KVM can scale or the host's is as good as equal.
+ * KVM is not asked for others: it would remember them even if it refused them. */
+static bool tsc_set_frequency(struct kvm_vcpu *v, uint64_t host_khz, GError **error)
+{
+    uint64_t khz = v->vcpu->cpus->model->tsc_khz;
+    uint64_t off = khz > host_khz ? khz - host_khz : host_khz - khz;
+
+    if ((v->kvm->has_tsc_control || off * 1000000 <= host_khz * TSC_TOLERANCE_PPM) &&
+        kvm_call(v->fd, KVM_SET_TSC_KHZ, (void *)(uintptr_t)khz) >= 0) {
+        v->vcpu->cpus->tsc_khz = khz;
+        return true;
+    }
+    g_set_error(error, KVM_ERROR, 0,
+                "tsc-frequency: no TSC of %" PRIu64 " kHz: the host's runs at %" PRIu64
+                " kHz, and its KVM cannot scale that",
+                khz, host_khz);
+    return false;
+}
+
 static bool tsc_find(struct kvm_vcpu *v, GError **error)
 {
     int khz = kvm_call(v->fd, KVM_GET_TSC_KHZ, NULL);
@@ -475,7 +496,7 @@ static bool tsc_find(struct kvm_vcpu *v, GError **error)
         return create_failed(v, "KVM_GET_TSC_KHZ", khz < 0 ? -khz : ERANGE, error);
     }
     v->vcpu->cpus->tsc_khz = (uint64_t)khz;
-    return true;
+    return !v->vcpu->cpus->model->fixed_tsc || tsc_set_frequency(v, (uint64_t)khz, error);
 }
 
 /* What a new vCPU is like is the state of power-on, but for what KVM does not know. */

@@ -11,7 +11,9 @@
  * has the features that need them).
  */
 #include "base/log.h"
+#include "cpu/x86/cpu-features.h"
 #include "cpu/x86/kvm/kvm-priv.h"
+#include <asm/kvm_para.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -55,16 +57,44 @@ _Static_assert((int)MP_HALTED == KVM_MP_STATE_HALTED &&
 
 /* In the order of writing: the deadline last, for it counts on all before. */
 static const uint32_t saved_msrs[] = {
-    0x17b,      0x3a,       0x3b,       0x48,       0x8b,       0x174,      0x175,
-    0x176,      0x17a,      0x1a0,      0x200,      0x201,      0x202,      0x203,
-    0x204,      0x205,      0x206,      0x207,      0x208,      0x209,      0x20a,
-    0x20b,      0x20c,      0x20d,      0x20e,      0x20f,      0x250,      0x258,
-    0x259,      0x268,      0x269,      0x26a,      0x26b,      0x26c,      0x26d,
-    0x26e,      0x26f,      0x277,      0x2ff,      0xc0000081, 0xc0000082, 0xc0000083,
-    0xc0000084, 0xc0000102, 0xc0000103, 0x4b564d00, 0x4b564d01, 0x4b564d04, MSR_TSC_DEADLINE,
+    0x17b,      0x3a,
+    0x3b,       0x48,
+    0x8b,       0x174,
+    0x175,      0x176,
+    0x17a,      0x1a0,
+    0x200,      0x201,
+    0x202,      0x203,
+    0x204,      0x205,
+    0x206,      0x207,
+    0x208,      0x209,
+    0x20a,      0x20b,
+    0x20c,      0x20d,
+    0x20e,      0x20f,
+    0x250,      0x258,
+    0x259,      0x268,
+    0x269,      0x26a,
+    0x26b,      0x26c,
+    0x26d,      0x26e,
+    0x26f,      0x277,
+    0x2ff,      0xc0000081,
+    0xc0000082, 0xc0000083,
+    0xc0000084, 0xc0000102,
+    0xc0000103, MSR_TSC_DEADLINE,
+};
+
+/* KVM's own, with the feature that brings each. */
+static const struct {
+    uint32_t index;
+    const char *feature;
+} kvm_msrs[] = {
+    {MSR_KVM_WALL_CLOCK_NEW, "kvmclock"},       {MSR_KVM_SYSTEM_TIME_NEW, "kvmclock"},
+    {MSR_KVM_PV_EOI_EN, "kvm-pv-eoi"},          {MSR_KVM_STEAL_TIME, "kvm-steal-time"},
+    {MSR_KVM_ASYNC_PF_INT, "kvm-asyncpf-int"},  {MSR_KVM_ASYNC_PF_EN, "kvm-asyncpf"},
+    {MSR_KVM_POLL_CONTROL, "kvm-poll-control"},
 };
 #define MSR_MC0_CTL 0x400
-_Static_assert(G_N_ELEMENTS(saved_msrs) + 4 * KVM_MCE_BANKS <= X_MSRS_MAX, "room for the MSRs");
+_Static_assert(G_N_ELEMENTS(saved_msrs) + G_N_ELEMENTS(kvm_msrs) + 4 * KVM_MCE_BANKS <= X_MSRS_MAX,
+               "room for the MSRs");
 
 /* struct kvm_msrs with room for one. */
 struct one_msr {
@@ -105,6 +135,13 @@ void kvm_state_init(struct kvm_vcpu *v)
     v->msrs = g_malloc0(sizeof(*v->msrs) + X_MSRS_MAX * sizeof(struct kvm_msr_entry));
     for (uint32_t i = 0; i < 4 * KVM_MCE_BANKS; i++) {
         msr_add(v, MSR_MC0_CTL + i);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(kvm_msrs); i++) {
+        const struct cpu_feature_desc *f = cpu_feature_find(kvm_msrs[i].feature);
+
+        if (v->vcpu->cpus->model->word[f->word] & cpu_feature_bits(f)) {
+            msr_add(v, kvm_msrs[i].index);
+        }
     }
     for (size_t i = 0; i < G_N_ELEMENTS(saved_msrs); i++) {
         msr_add(v, saved_msrs[i]);
