@@ -3,7 +3,7 @@ from rowtest import Row
 
 DEVICES = {  # name: (options, word that lets it expire soon, word that gives it about 2 s, disarms)
     "ib700": ("-device ib700", "ib700 15", "ib700 14", "ib700off"),
-    "i6300esb": ("-device i6300esb", "esb 100 100", "esb 1000 1000", "esboff"),
+    "i6300esb": ("-device i6300esb", "esb 100 100", "esb 1000000 1000000", "esboff"),
     "iTCO": ("-global ICH9-LPC.noreboot=off", "tco 2", "tco 2", "tcooff"),
 }
 ACTIONS = {  # action: what comes behind WATCHDOG, in both programs or (godwit, qemu)
