@@ -80,7 +80,8 @@ static void press(struct machine *m, const struct key_value *key, bool down, uns
     }
 }
 
-static bool can_type(struct machine *m)
+/* A guest that sleeps is woken by what it gets. */
+static bool takes_input(struct machine *m)
 {
     return runstate_is_running(m->run) || runstate_get(m->run) == RUN_STATE_SUSPENDED;
 }
@@ -90,7 +91,7 @@ bool qmp_send_key(struct qmp_call *call, const struct qmp_send_key_arg *arg, GEr
     int64_t hold = arg->has_hold_time ? arg->hold_time : HOLD_DEFAULT_MS;
     unsigned hold_ms = (unsigned)CLAMP(hold, 0, HOLD_MAX_MS);
 
-    if (!can_type(call->machine)) {
+    if (!takes_input(call->machine)) {
         return true;
     }
     for (size_t i = 0; i < arg->keys->n; i++) {
@@ -168,7 +169,7 @@ bool qmp_input_send_event(struct qmp_call *call, const struct qmp_input_send_eve
     if (arg->device && !find_display(call->machine, arg->device, arg->has_head, arg->head, errp)) {
         return false;
     }
-    if (!runstate_is_running(call->machine->run)) {
+    if (!takes_input(call->machine)) {
         g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "VM not running");
         return false;
     }

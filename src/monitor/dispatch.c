@@ -138,6 +138,9 @@ static bool take_command(const char *key, struct json_object *value, const char 
         return false;
     }
     *name = json_object_get_string(value);
+    if (strlen(*name) != (size_t)json_object_get_string_len(value)) {
+        return fail(error, "QMP input member '%s' must be without \\u0000", key);
+    }
     *oob = strcmp(key, "exec-oob") == 0;
     return true;
 }

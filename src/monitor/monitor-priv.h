@@ -27,8 +27,9 @@
 #define SESSION_HIGH_WATER_BYTES (1u << 20)
 /* With the oob capability: in-band requests read ahead. */
 #define SESSION_QUEUE_MAX        8
-/* Sessions of one monitor; more clients wait in the sockets' backlogs. */
-#define MONITOR_MAX_SESSIONS     128
+/* Sessions of one monitor, however many descriptors there may be; more clients wait in the
+ * backlogs. */
+#define MONITOR_MAX_SESSIONS     4096
 
 /* ---- requests (dispatch.c) */
 

@@ -9,6 +9,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -33,6 +34,7 @@ struct endpoint {
     int fd;                      /* connected before the start (wait=on, server=off); -1: none */
     bool is_stdio;
     GSource *watch; /* NULL: not listening, or too many sessions */
+    bool told_full; /* the log has told that clients wait */
 };
 
 static void accept_clients(struct monitor *mon);
@@ -262,11 +264,38 @@ static void add_connection(struct endpoint *ep, int fd)
     add_session(ep, fd, fd);
 }
 
+/* All clients together leave half of the descriptors to disks and the like; those of one socket
+ * leave a quarter of that, so that they cannot keep the clients of another out. */
+static bool endpoint_has_room(struct endpoint *ep)
+{
+    GPtrArray *sessions = ep->mon->sessions;
+    unsigned own = 0, max = MONITOR_MAX_SESSIONS;
+    struct rlimit descriptors;
+
+    if (getrlimit(RLIMIT_NOFILE, &descriptors) == 0) {
+        max = (unsigned)MIN(descriptors.rlim_cur / 2, max);
+    }
+    for (guint i = 0; i < sessions->len; i++) {
+        struct session *s = sessions->pdata[i];
+
+        own += s->label == ep->label;
+    }
+    if (sessions->len < max && own < max - max / 4) {
+        return true;
+    }
+    if (!ep->told_full) {
+        log_warn("monitor '%s': more than %u clients: others wait until one leaves", ep->label,
+                 own);
+        ep->told_full = true;
+    }
+    return false;
+}
+
 static bool endpoint_ready(int fd, GIOCondition condition, void *arg)
 {
     struct endpoint *ep = arg;
 
-    while (ep->mon->sessions->len < MONITOR_MAX_SESSIONS) {
+    while (endpoint_has_room(ep)) {
         int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
         if (client >= 0) {

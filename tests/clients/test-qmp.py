@@ -9,6 +9,7 @@ about what Godwit does better on purpose.
 import array
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -177,6 +178,12 @@ class Errors(Case):
          "Invalid parameter type for 'reboot', expected: string"),
         ({"execute": "system_wakeup"}, None),
     ]
+
+    @godwit
+    def test_a_command_with_more_behind_its_name(self):
+        wire = self.emulator.wire()
+        wire.send('{"execute": "quit\\u0000", "id": 1}')
+        self.assert_error(wire.reply(), "QMP input member 'execute' must be without \\u0000")
 
     def test_rows(self):
         wire = self.emulator.wire()
@@ -526,21 +533,34 @@ class ManyClients(Case):
             wire.close()
         self.assertEqual(other.value("query-status")["status"], "prelaunch")
 
-    def test_a_hundred(self):
-        wires = [self.emulator.wire() for _ in range(100)]
+    def test_a_thousand(self):
+        own, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if hard != resource.RLIM_INFINITY and hard < 4096:
+            self.skipTest(f"{hard} descriptors are not enough")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (4096, hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (own, hard))
+        resource.prlimit(self.emulator.process.pid, resource.RLIMIT_NOFILE, (4096, hard))
+        wires = [self.emulator.wire() for _ in range(1000)]
         self.assertEqual(wires[50].request("cont"), (["RESUME"], {"return": {}}))
         for i, wire in enumerate(wires):
             if i != 50:
                 self.assertEqual(wire.line()["event"], "RESUME")
 
     def test_more_than_there_is_room_for(self):
-        wires = [self.emulator.wire() for _ in range(128)]
+        """They wait, and those of one socket leave room for another's."""
+        emulator = Emulator(PROGRAM, sockets=2)
+        self.addCleanup(emulator.close)
+        emulator.wire(1).close()
+        resource.prlimit(emulator.process.pid, resource.RLIMIT_NOFILE, (128, 128))
+        wires = [emulator.wire() for _ in range(48)]
         late = socket.socket(socket.AF_UNIX)
         self.addCleanup(late.close)
-        late.connect(self.emulator.paths[0])
+        late.connect(emulator.paths[0])
         late.settimeout(0.2)
         with self.assertRaises(socket.timeout):
             late.recv(1)
+        self.assertIn("monitor 'compat_monitor0': more than 48 clients: others wait", emulator.errors())
+        self.assertIn("return", emulator.wire(1).ask("query-status"))
         wires[0].close()
         late.settimeout(LIMIT_S)
         self.assertTrue(late.recv(100).startswith(b'{"QMP"'))

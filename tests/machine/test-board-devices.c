@@ -791,13 +791,18 @@ static void test_typing(void)
         g_assert_cmpuint(i, <, 20);
     }
 
-    i8042_mouse(kbd, 3, 4, 0, 0); /* nobody has enabled it yet */
+    g_assert_true(g_str_has_prefix(bus->requests->str, "wakeup:keyboard wakeup:keyboard "));
+    g_string_truncate(bus->requests, 0);
+    i8042_mouse(kbd, 3, 4, 1, 1); /* nobody has enabled it yet */
+    i8042_mouse(kbd, 0, 0, 0, 1);
+    bus_expect_requests(bus, "");
     g_assert_cmphex(kbd_get(bus), ==, 0x100);
     bus_outb(bus, 0x64, 0xd4);
     bus_outb(bus, 0x60, 0xf4);
     g_assert_cmphex(kbd_get(bus), ==, 0xfa);
     kbd_get(bus), kbd_get(bus), kbd_get(bus);
     i8042_mouse(kbd, -300, 2, 1, 1);
+    bus_expect_requests(bus, "wakeup:mouse ");
     g_assert_cmphex(bus_inb(bus, 0x64) & 0x21, ==, 0x21);
     g_assert_cmphex(kbd_get(bus), ==, 0x19);
     g_assert_cmphex(kbd_get(bus), ==, 0x01); /* -255 */
@@ -806,6 +811,8 @@ static void test_typing(void)
     g_assert_cmphex(kbd_get(bus), ==, 0xd3); /* -45 */
     g_assert_cmphex(kbd_get(bus), ==, 0x00);
     g_assert_cmphex(kbd_get(bus), ==, 0x100);
+    i8042_mouse(kbd, 1, 0, 0, 1); /* only pressed buttons wake */
+    bus_expect_requests(bus, "");
     all_devices_free(&all);
 }
 

@@ -748,6 +748,9 @@ void i8042_mouse(struct device *dev, int dx, int dy, unsigned buttons, unsigned 
     p->dy = moved_by(p->dy, CLAMP(dy, -MOVED_MAX, MOVED_MAX));
     p->moved = true;
     i8042_update(d);
+    if (p->enabled && (buttons & changed)) {
+        system_request_wakeup(dev->env, "mouse");
+    }
 }
 
 /* ---- class */
