@@ -9,6 +9,7 @@ import time
 import unittest
 
 import godwit
+import oracle
 from qtest import Door
 from virtio import Device
 
@@ -266,4 +267,4 @@ class Host(Case):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    oracle.main(IS_QEMU)
