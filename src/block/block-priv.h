@@ -65,6 +65,7 @@ struct block_driver {
     bool (*reload)(struct block_node *, GError **);
     bool (*delete_child)(struct block_node *, struct block_child *, GError **);
     void (*image_info)(struct block_node *, struct image_info *); /* NULL: nothing special */
+    struct block_stats_specific *(*stats)(struct block_node *);   /* NULL: none; to be freed */
     /* Of the image; NULL: none. Main thread. */
     struct block_dirty_info_list *(*dirty_bitmaps)(struct block_node *);
     /* As block_node_status(); *status says "data" already. NULL: that is so. */

@@ -157,6 +157,7 @@ struct drive {
 struct drive_rules {
     enum drive_interface interface;
     unsigned ide_units; /* on one bus: 2, or 1 where an IDE bus is a port of an AHCI */
+    bool snapshot;      /* what drives that do not say have for snapshot= */
 };
 
 /* One -drive, from its text. Makes its nodes and back end. Errors name what is not supported. */

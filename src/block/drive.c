@@ -117,9 +117,23 @@ static char *default_id(const struct drive *d)
     return g_strdup_printf("%s%d", name, d->unit);
 }
 
-static bool check_id(struct block_graph *graph, const struct drive *d, GError **error)
+/* The value that was given last, which stays there to be taken; NULL: none. */
+static const char *given(const struct params *p, const char *key)
 {
-    if (block_node_find(graph, d->id)) {
+    for (guint i = p->items->len; i-- > 0;) {
+        const struct param *param = &g_array_index(p->items, struct param, i);
+
+        if (strcmp(param->key, key) == 0) {
+            return param->value;
+        }
+    }
+    return NULL;
+}
+
+static bool check_id(struct block_graph *graph, const struct drive *d, const struct params *p,
+                     GError **error)
+{
+    if (block_node_find(graph, d->id) || g_strcmp0(given(p, "node-name"), d->id) == 0) {
         g_set_error(error, BLOCK_ERROR, 0, "Device name '%s' conflicts with an existing node name",
                     d->id);
         return false;
@@ -184,7 +198,8 @@ static bool add_cache(struct params *p, GString *out, bool *writethrough, GError
 
 struct image_text {
     GString *options; /* of the format node, as key=value text */
-    bool writethrough, read_only, guessed, snapshot;
+    bool writethrough, read_only, snapshot;
+    const char *guessed; /* the file, whose format nobody has given; NULL: it is known */
 };
 
 #define BLKDEBUG "blkdebug:"
@@ -238,11 +253,8 @@ static bool image_file(struct block_graph *graph, struct params *p, struct image
     format = format ? format : driver;
     if (!format) {
         format = block_guess_format(graph, file);
-        image->guessed = strcmp(format, "raw") == 0 && !g_str_has_prefix(file, "null-co:");
-        if (image->guessed) {
-            log_warn("Image format was not specified for '%s' and probing guessed raw: writes to "
-                     "its first block are restricted; format=raw takes that away",
-                     file);
+        if (strcmp(format, "raw") == 0 && !g_str_has_prefix(file, "null-co:")) {
+            image->guessed = file;
         }
     }
     block_option_add(image->options, "driver", format);
@@ -325,6 +337,9 @@ static struct block_node *open_nodes(struct block_graph *graph, struct image_tex
 
     blockdev_options_free(options);
     if (node && image->guessed) {
+        log_warn("Image format was not specified for '%s' and probing guessed raw: writes to its "
+                 "first block are restricted; format=raw takes that away",
+                 image->guessed);
         block_raw_set_guessed(node);
     }
     if (!node || !image->snapshot) {
@@ -394,6 +409,7 @@ static bool drive_fill(struct block_graph *graph, struct drive *d, struct params
         return false;
     }
     d->cdrom = media && strcmp(media, "cdrom") == 0;
+    image->snapshot = rules->snapshot;
     if (!params_take_bool(p, "snapshot", &image->snapshot, error) || unsupported(p, error) ||
         !place(graph, d, p, rules, error) || !parse_policy(p, "rerror", true, &rerror, error) ||
         !parse_policy(p, "werror", false, &werror, error) ||
@@ -401,7 +417,7 @@ static bool drive_fill(struct block_graph *graph, struct drive *d, struct params
         return false;
     }
     d->id = id ? g_strdup(id) : default_id(d);
-    if (!check_id(graph, d, error)) {
+    if (!check_id(graph, d, p, error)) {
         return false;
     }
     if (file && !image_file(graph, p, image, file, error)) {

@@ -45,6 +45,8 @@ struct file {
     bool device, locking, threads;
     unsigned held; /* locked bytes: bit n for 100 + n, bit 8 + n for 200 + n */
     unsigned align;
+    /* Discards, as workers count them and the main thread tells. */
+    _Atomic uint64_t discards, discarded_bytes, discards_failed;
     /* the I/O thread's */
     unsigned in_flight;
     bool exclusive;                            /* one request that tolerates no other */
@@ -448,6 +450,12 @@ static int file_discard(struct file *f, const struct block_request *r)
 {
     int ret = punch(f, r->offset, r->bytes);
 
+    if (ret == 0) {
+        atomic_fetch_add_explicit(&f->discards, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&f->discarded_bytes, r->bytes, memory_order_relaxed);
+    } else {
+        atomic_fetch_add_explicit(&f->discards_failed, 1, memory_order_relaxed);
+    }
     return ret == -EOPNOTSUPP || ret == -ENOTTY || ret == -EINVAL ? 0 : ret;
 }
 
@@ -715,6 +723,20 @@ static int64_t file_allocated(struct block_node *node)
     return fstat(f->fd, &st) < 0 ? -1 : (int64_t)st.st_blocks * 512;
 }
 
+static struct block_stats_specific *file_stats(struct block_node *node)
+{
+    struct file *f = node->state;
+    struct block_stats_specific *stats = g_new0(struct block_stats_specific, 1);
+    struct block_stats_specific_file *s =
+        node->driver->id == BLOCKDEV_DRIVER_FILE ? &stats->u.file : &stats->u.host_device;
+
+    stats->driver = node->driver->id;
+    s->discard_nb_ok = atomic_load_explicit(&f->discards, memory_order_relaxed);
+    s->discard_bytes_ok = atomic_load_explicit(&f->discarded_bytes, memory_order_relaxed);
+    s->discard_nb_failed = atomic_load_explicit(&f->discards_failed, memory_order_relaxed);
+    return stats;
+}
+
 enum blockdev_driver block_driver_for_path(const char *path)
 {
     struct stat st;
@@ -738,6 +760,7 @@ const struct block_driver block_file = {
     .clear = file_clear,
     .status = file_status,
     .allocated_bytes = file_allocated,
+    .stats = file_stats,
 };
 
 const struct block_driver block_host_device = {
@@ -754,4 +777,5 @@ const struct block_driver block_host_device = {
     .clear = file_clear,
     .status = file_status,
     .allocated_bytes = file_allocated,
+    .stats = file_stats,
 };

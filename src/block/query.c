@@ -23,7 +23,8 @@ struct image_info *block_node_image(struct block_node *node, bool chain)
         image->has_actual_size = true;
         image->actual_size = allocated;
     }
-    image->has_dirty_flag = at == node || node->driver->id == BLOCKDEV_DRIVER_RAW;
+    image->has_dirty_flag = (at == node && node->driver->id != BLOCKDEV_DRIVER_NULL_CO) ||
+                            node->driver->id == BLOCKDEV_DRIVER_RAW;
     if (node->driver->image_info) {
         node->driver->image_info(node, image);
     }
@@ -94,6 +95,9 @@ struct block_stats *block_node_stats(struct block_node *node)
     stats->stats->timed_stats = block_device_timed_stats_list_new();
     stats->stats->wr_highest_offset =
         (int64_t)atomic_load_explicit(&node->highest, memory_order_relaxed);
+    if (node->driver->stats) {
+        stats->driver_specific = node->driver->stats(node);
+    }
     if (file) {
         stats->parent = block_node_stats(file);
     }

@@ -62,11 +62,31 @@ static bool move_users(struct snapshot *s, GError **error)
     return true;
 }
 
+/* Images name what they stand on: nothing can come in between. */
+static bool is_top(const struct block_node *node, GError **error)
+{
+    for (guint i = 0; i < node->parents->len; i++) {
+        const struct block_child *edge = node->parents->pdata[i];
+
+        if (edge->parent && strcmp(edge->role, "backing") == 0) {
+            g_set_error(error, BLOCK_ERROR, 0,
+                        "Node '%s' is busy: node is used as backing hd of '%s'", node->name,
+                        edge->parent->name);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* s->node and s->overlay are there; nothing stays changed on failure. */
 static bool put_on_top(struct snapshot *s, GError **error)
 {
-    int ret = s->node->read_only ? 0 : block_node_sync(s->node, BLOCK_FLUSH, 0, 0, 0);
+    int ret;
 
+    if (!is_top(s->node, error)) {
+        return false;
+    }
+    ret = s->node->read_only ? 0 : block_node_sync(s->node, BLOCK_FLUSH, 0, 0, 0);
     if (ret < 0) {
         g_set_error(error, BLOCK_ERROR, 0, "An IO error has occurred");
         return false;
@@ -203,7 +223,7 @@ static struct snapshot *begin_sync(struct block_graph *graph,
     struct block_node *node = block_find_one(graph, arg->device, arg->node_name, error);
     struct snapshot *s;
 
-    if (!node || !check_sync(graph, arg, error) ||
+    if (!node || !is_top(node, error) || !check_sync(graph, arg, error) ||
         (!existing && !create_overlay(graph, node, arg, error))) {
         return NULL;
     }

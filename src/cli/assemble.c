@@ -153,9 +153,12 @@ bool assemble_block(struct machine *m, void *assembly, GError **error)
             return false;
         }
     }
+    struct drive_rules rules = m->board->drives;
+
+    rules.snapshot = o->snapshot_drives;
     for (guint i = 0; i < o->drives->len; i++) {
         const struct option_text *option = o->drives->pdata[i];
-        if (!block_drive_add(m->block, option->text, &m->board->drives, error)) {
+        if (!block_drive_add(m->block, option->text, &rules, error)) {
             g_prefix_error(error, "%s: ", option->given);
             return false;
         }

@@ -154,6 +154,12 @@ static void add_disk(struct options *o, const char *option, const char *file, un
     option_text_add(o->drives, option, text);
 }
 
+static bool opt_snapshot(struct options *o, const char *arg, GError **error)
+{
+    o->snapshot_drives = true;
+    return true;
+}
+
 static bool opt_cdrom(struct options *o, const char *arg, GError **error)
 {
     add_disk(o, "cdrom", arg, 2, "cdrom");
@@ -583,6 +589,7 @@ static const struct option options[] = {
     {"chardev", "KIND,id=ID[,...]", opt_chardev, "a character device back end"},
     {"blockdev", "driver=DRIVER,node-name=NAME[,...]", opt_blockdev, "a block node"},
     {"drive", "file=FILE[,if=IF][,format=FORMAT][,...]", opt_drive, "a disk, or a drive for one"},
+    {"snapshot", NULL, opt_snapshot, "snapshot=on for all drives that do not say"},
     {"cdrom", "FILE", opt_cdrom, "a CD: -drive file=FILE,index=2,media=cdrom"},
     {"hda", "FILE", opt_hda, "a disk: -drive file=FILE,index=0,media=disk"},
     {"hdb", "FILE", opt_hdb, "the same with index=1"},

@@ -283,11 +283,18 @@ class Block(unittest.TestCase):
                 (["-blockdev", "raw,node-name=r"], "file"),
                 (["-blockdev", "file,filename=x"], "node-name"),
                 (["-drive", f"file={self.image},if=floppy,format=raw"], ""),
+                (["-drive", f"file={self.image},if=none,format=raw,id=d,node-name=d"],
+                 "Device name 'd' conflicts with an existing node name"),
         ]:
             run = subprocess.run([PROGRAM, "-machine", "none", "-display", "none", *args],
                                  stdin=subprocess.DEVNULL, capture_output=True, text=True)
             self.assertEqual(run.returncode, 1, args)
             self.assertIn(part, run.stderr)
+        run = subprocess.run([PROGRAM, "-machine", "none", "-display", "none", "-drive",
+                              f"file={self.image}x,if=none"], stdin=subprocess.DEVNULL,
+                             capture_output=True, text=True)
+        self.assertNotIn("guessed", run.stderr)  # nothing was, for there is no such file
+        self.assertIn("No such file", run.stderr)
 
 
 if __name__ == "__main__":

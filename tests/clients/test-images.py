@@ -276,6 +276,13 @@ class Images(unittest.TestCase):
             "New overlay node-name already in use")
         self.assertIn("Could not create", self.error("blockdev-snapshot-sync", {
             "device": "d0", "snapshot-file": self.path("no/s2")}))
+        below = [n["node-name"] for n in self.wire.value("query-named-block-nodes")
+                 if n["file"] == self.path("d.qcow2") and n["drv"] == "qcow2"]
+        for name in below:  # an image names what it stands on: nothing comes in between
+            self.assertIn("is busy", self.error("blockdev-snapshot-sync", {
+                "node-name": name, "snapshot-file": self.path("s3"), "snapshot-node-name": "s3"}))
+        self.assertTrue(below)
+        self.assertFalse(os.path.exists(self.path("s3")))
 
     def test_transaction_undone(self):
         self.overlay("o1")

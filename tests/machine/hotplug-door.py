@@ -130,7 +130,8 @@ class Bridges(Case):
                 (["virtio-rng-pci,bus=nowhere"], "Bus 'nowhere' not found"),
                 (["pcie-root-port,id=a", "virtio-rng-pci,bus=a", "virtio-rng-pci,bus=a"], "free"),
                 (["pcie-root-port,id=pcie.0"], "already"),
-                (["pcie-root-port,slot=9000"], "8191")):
+                (["pcie-root-port,slot=9000"], "8191"),
+                (["virtio-balloon-pci", "virtio-balloon-pci"], "Only one balloon device")):
             result = run("-M", "q35", "-accel", "qtest", "-display", "none",
                          *[x for a in args for x in ("-device", a)])
             self.assertNotEqual(result.returncode, 0)

@@ -3,6 +3,7 @@
 that stop the machine, resizing, objects."""
 import os
 import resource
+import struct
 import sys
 import tempfile
 import unittest
@@ -50,6 +51,40 @@ class Storage(unittest.TestCase):
                            ("rd_operations", 1), ("flush_operations", 1),
                            ("wr_highest_offset", 7 * 512 + 2048)):
             self.assertEqual(stats["stats"][key], value, key)
+
+    def test_discard(self):
+        door = Door("-blockdev", f"file,node-name=d0,filename={self.image},discard=unmap",
+                    "-device", f"virtio-blk-pci,addr={SLOT:x},drive=d0", qmp=True)
+        self.addCleanup(door.close)
+        disk = Disk(door, SLOT)
+        disk.start(features=1 << 9 | 1 << 13)
+        self.assertEqual(disk.write(0, b"x" * 65536), 0)
+        (status,), _ = disk.queues[0].request([disk.header(11, 0), struct.pack("<QII", 0, 64, 0)], [1])
+        self.assertEqual(status, b"\0")
+        self.assertEqual(disk.read(0, 65), (0, bytes(32768) + b"x" * 512))
+        stats = door.qmp.command("query-blockstats")[0]
+        self.assertEqual(stats["stats"]["unmap_bytes"], 32768)
+        self.assertEqual(stats["driver-specific"], {"driver": "file", "discard-nb-ok": 1,
+                                                    "discard-nb-failed": 0,
+                                                    "discard-bytes-ok": 32768})
+
+    def test_snapshot(self):
+        """-snapshot: what drives that do not say so otherwise write is lost at the end."""
+        for args, kept in (([], True), (["-snapshot"], False)):
+            for drive in "", ",snapshot=off":
+                door = Door(*args, "-drive", f"file={self.image},format=raw,if=none,id=d0{drive}",
+                            "-device", f"virtio-blk-pci,addr={SLOT:x},drive=d0", qmp=True)
+                disk = Disk(door, SLOT)
+                disk.start(features=1 << 9)
+                self.assertEqual(disk.write(7, b"y" * 512), 0)
+                self.assertEqual(disk.flush(), 0)
+                self.assertEqual(disk.read(7, 1), (0, b"y" * 512))
+                door.close()
+                with open(self.image, "r+b") as file:
+                    file.seek(7 * 512)
+                    self.assertEqual(file.read(512) == b"y" * 512, kept or bool(drive))
+                    file.seek(7 * 512)
+                    file.write(bytes(512))
 
     def test_stop(self):
         door, disk = self.door("werror=stop")

@@ -229,13 +229,16 @@ void virtio_balloon_set_target(struct device *dev, uint64_t bytes)
     virtio_config_changed(&d->proxy.virtio);
 }
 
-static void balloon_forget(struct virtio *v)
+static void drop_stats_buffer(struct virtio_balloon *d)
 {
-    struct virtio_balloon *d = (struct virtio_balloon *)v->dev;
-
     if (d->stats_buffer) {
         virtqueue_drop(g_steal_pointer(&d->stats_buffer));
     }
+}
+
+static void balloon_forget(struct virtio *v)
+{
+    drop_stats_buffer((struct virtio_balloon *)v->dev);
 }
 
 /* ---- statistics, as the host sees them */
@@ -324,7 +327,7 @@ static void balloon_unrealize(struct device *dev)
     struct virtio_balloon *d = (struct virtio_balloon *)dev;
 
     vtimer_cancel(&d->stats_timer);
-    balloon_forget(&d->proxy.virtio);
+    drop_stats_buffer(d);
     virtio_pci_unrealize(dev);
 }
 
