@@ -36,6 +36,8 @@ struct requests {
     struct slots slots;
     bool posted;
     bool carrying_out;
+    unsigned carried; /* enum request_bit: taken to be carried out, and not done yet */
+    enum run_state carried_stop;
     unsigned acting; /* who is telling of something and will leave a request */
     GCond settled;   /* none of the three any more */
     unsigned waiters;

@@ -433,6 +433,15 @@ static struct slots slots_split(struct slots *taken, unsigned kinds)
     return later;
 }
 
+/* What is left of them. */
+static void note_carried(struct requests *r, unsigned kinds, enum run_state stop)
+{
+    g_mutex_lock(&r->mutex);
+    r->carried = kinds;
+    r->carried_stop = stop;
+    g_mutex_unlock(&r->mutex);
+}
+
 /* All that are pending, or, in a command, those that do not come from a guest that it has let run.
  * The black box is always filled at once, for the others may change what is to be in it. */
 static struct slots take_requests(struct machine *m, bool in_command)
@@ -463,6 +472,7 @@ static struct slots take_requests(struct machine *m, bool in_command)
     if (r->frozen) {
         put_back(r, &taken, REQUEST_WAKEUP);
     }
+    note_carried(r, taken.pending, taken.stop);
     return taken;
 }
 
@@ -524,6 +534,8 @@ static void carry_out(struct machine *m, struct slots *s, enum request_bit bit)
         break;
     }
     cause_leave(m, &scope);
+    s->pending &= ~(unsigned)bit;
+    note_carried(m->requests, s->pending, s->stop);
 }
 
 /* One round of those that are pending; false: the machine has ended. */
@@ -545,6 +557,7 @@ static void settled(struct requests *r)
 {
     g_mutex_lock(&r->mutex);
     r->carrying_out = false;
+    r->carried = 0;
     r->rounds++;
     requests_tell_waiters(r);
     g_mutex_unlock(&r->mutex);

@@ -21,7 +21,7 @@ struct mce;
 void machine_check_parked(struct machine *m, struct vcpu *vcpu, const struct mce *mce,
                           bool required, bool broadcast, GString *out);
 
-/* Around an event and the request that it leads to: for machine_settle(). Any thread. */
+/* Around an event and the request that it leads to: for machine_settled_state(). Any thread. */
 void machine_act_begin(struct machine *m);
 void machine_act_end(struct machine *m);
 

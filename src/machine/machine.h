@@ -300,8 +300,8 @@ bool machine_run_requests_of_command(struct machine *m);
 
 /* For who tells of the run state on another thread than the main one: waits until requests that
  * were left are carried out, for the client may have an event that came with one. Not longer than
- * 20 ms, and not again while nothing moves. */
-void machine_settle(struct machine *m);
+ * 20 ms, and not again while nothing moves; returns the state that they lead to then. */
+enum run_state machine_settled_state(struct machine *m);
 
 /* Starts the guest unless start_paused or preconfig; not with the lock held. Before monitors serve
  * clients, so that none of them sees a machine that is about to run. */

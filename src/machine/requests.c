@@ -81,8 +81,12 @@ static void request_end(struct machine *m, enum request_bit bit, struct cause *w
 
 /* ---- an answer that is as new as the events */
 
-/* The main thread may be stuck; who asks for the state then gets the one there is. */
+/* The main thread may be stuck; who asks for the state then gets the one that the requests will
+ * lead to. */
 #define SETTLE_US 20000
+/* Between an event and its request no more is done than to leave it; but a busy host may take its
+ * time. */
+#define ACT_US    (1 * G_USEC_PER_SEC)
 
 void requests_tell_waiters(struct requests *r)
 {
@@ -125,20 +129,64 @@ bool machine_requests_pending(struct machine *m)
     return pending;
 }
 
-void machine_settle(struct machine *m)
+/* Where requests of these kinds lead from that state, in the order in which they are carried out.
+ */
+static enum run_state state_after(enum run_state state, unsigned kinds, enum run_state stop,
+                                  bool pauses)
+{
+    if (state == RUN_STATE_RUNNING && kinds & REQUEST_DEBUG) {
+        state = RUN_STATE_DEBUG;
+    }
+    if (state == RUN_STATE_RUNNING && kinds & REQUEST_SUSPEND) {
+        state = RUN_STATE_SUSPENDED;
+    }
+    if (state == RUN_STATE_RUNNING && kinds & REQUEST_SHUTDOWN && pauses) {
+        state = RUN_STATE_SHUTDOWN;
+    }
+    if (state == RUN_STATE_SUSPENDED && kinds & REQUEST_WAKEUP) {
+        state = RUN_STATE_RUNNING;
+    }
+    if (kinds & REQUEST_RESET && state != RUN_STATE_RUNNING && state != RUN_STATE_INMIGRATE &&
+        state != RUN_STATE_FINISH_MIGRATE) {
+        state = RUN_STATE_PRELAUNCH;
+    }
+    return state == RUN_STATE_RUNNING && kinds & REQUEST_STOP ? stop : state;
+}
+
+/* Mutex held. The actions are read as they are at this moment: one word each. */
+static enum run_state state_to_come(struct machine *m)
 {
     struct requests *r = m->requests;
-    gint64 end = g_get_monotonic_time() + SETTLE_US;
+    unsigned kinds = r->slots.pending;
+    bool pauses = r->actions.shutdown == SHUTDOWN_ACTION_PAUSE && !r->slots.ends_process;
+    enum run_state state = runstate_get(m->run);
+
+    if (kinds & REQUEST_RESET && actions_reset_is_shutdown(&r->actions, r->slots.reset)) {
+        kinds = (kinds & ~(unsigned)REQUEST_RESET) | REQUEST_SHUTDOWN;
+    }
+    state = state_after(state, r->carried, r->carried_stop, pauses);
+    return r->posted ? state_after(state, kinds, r->slots.stop, pauses) : state;
+}
+
+enum run_state machine_settled_state(struct machine *m)
+{
+    struct requests *r = m->requests;
+    gint64 now = g_get_monotonic_time();
+    enum run_state state;
 
     g_mutex_lock(&r->mutex);
     r->waiters++;
+    while (r->acting && g_cond_wait_until(&r->settled, &r->mutex, now + ACT_US)) {
+    }
     while (is_unsettled(r) && r->waited != r->rounds + 1) {
-        if (!g_cond_wait_until(&r->settled, &r->mutex, end)) {
+        if (!g_cond_wait_until(&r->settled, &r->mutex, now + SETTLE_US)) {
             r->waited = r->rounds + 1; /* nobody waits again before something has moved */
         }
     }
     r->waiters--;
+    state = state_to_come(m);
     g_mutex_unlock(&r->mutex);
+    return state;
 }
 
 /* Who stands behind a cause of the protocol's when nothing tells more. */

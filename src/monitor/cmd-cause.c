@@ -7,6 +7,6 @@
 
 struct godwit_why *qmp_godwit_query_cause(struct qmp_call *call, GError **errp)
 {
-    machine_settle(call->machine);
+    machine_settled_state(call->machine);
     return causes_query(call->machine->causes, runstate_get(call->machine->run));
 }

@@ -10,8 +10,7 @@ struct status_info *qmp_query_status(struct qmp_call *call, GError **errp)
 {
     struct status_info *info = g_new0(struct status_info, 1);
 
-    machine_settle(call->machine);
-    info->status = runstate_get(call->machine->run);
+    info->status = machine_settled_state(call->machine);
     info->running = info->status == RUN_STATE_RUNNING;
     info->singlestep = call->machine->cpus && atomic_load(&call->machine->cpus->one_insn);
     return info;

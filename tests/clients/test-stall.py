@@ -238,6 +238,31 @@ class Stall(unittest.TestCase):
             late.close()
             own.close()
 
+    def freeze_asleep(self, m, name):
+        """Freezes a thread that waits for something to do: it has no lock then."""
+        while True:
+            tid, freezer = self.hang(m, name)
+            with open(f"/proc/{m.process.pid}/task/{tid}/syscall") as file:
+                if file.read().split()[0] in ("7", "271"):  # poll, ppoll
+                    return freezer
+            freezer.release()
+
+    def test_status_says_what_comes(self):
+        """Who has an event and asks gets the state that it leads to, however long the main thread takes."""
+        for does, event, state in (("panic 1", "GUEST_PANICKED", "guest-panicked"),
+                                   ("s4", "SUSPEND_DISK", "shutdown")):
+            with self.subTest(event=event), \
+                    Machine("-kernel", guest("script"), "-append", f"say up delay 300 {does}", "-device",
+                            "pvpanic", "-no-shutdown") as m:
+                m.expect("up")
+                freezer = self.freeze_asleep(m, "main")
+                m.qmp.event(event)
+                self.assertEqual(m.qmp.command("query-status"),
+                                 {"status": state, "running": False, "singlestep": False})
+                freezer.release()
+                m.qmp.event("STOP")
+                self.assertEqual(m.qmp.command("query-status")["status"], state)
+
     def test_quit_while_a_stop_hangs(self):
         with Machine("-kernel", guest("script"), "-append", "spin") as m:
             own = Qmp(m.socket, enable=["godwit-events"])
