@@ -58,8 +58,9 @@ struct requests {
 void slots_clear(struct slots *s); /* drops the causes */
 /* The cause of one of what is pending; the slots'. */
 struct cause **slot_why(struct slots *s, enum request_bit bit);
-/* Takes the mutex: the slots, to write into. */
-struct slots *request_begin(struct machine *m);
+/* With the mutex: the slots, to look at or to write into. */
+struct slots *slots_lock(struct machine *m);
+void slots_unlock(struct machine *m);
 /* Mutex held: something has been carried out. */
 void requests_tell_waiters(struct requests *r);
 

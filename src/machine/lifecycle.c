@@ -73,12 +73,12 @@ void vm_stop(struct machine *m, enum run_state state)
 
 static bool take_request(struct machine *m, enum request_bit bit)
 {
-    struct slots *slots = request_begin(m);
+    struct slots *slots = slots_lock(m);
     bool pending = slots->pending & bit;
 
     slots->pending &= ~(unsigned)bit;
     cause_unref(g_steal_pointer(slot_why(slots, bit)));
-    g_mutex_unlock(&m->requests->mutex);
+    slots_unlock(m);
     return pending;
 }
 
@@ -275,8 +275,8 @@ static void run_suspend(struct machine *m)
     if (runstate_is_running(m->run)) {
         suspend(m);
     } else if (runstate_get(m->run) != RUN_STATE_SUSPENDED) {
-        request_begin(m)->pending |= REQUEST_SUSPEND; /* for vm_start() */
-        g_mutex_unlock(&m->requests->mutex);
+        slots_lock(m)->pending |= REQUEST_SUSPEND; /* for vm_start() */
+        slots_unlock(m);
     }
 }
 

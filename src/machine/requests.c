@@ -45,10 +45,15 @@ static void run_posted_requests(void *arg)
     machine_run_requests(arg);
 }
 
-struct slots *request_begin(struct machine *m)
+struct slots *slots_lock(struct machine *m)
 {
     g_mutex_lock(&m->requests->mutex);
     return &m->requests->slots;
+}
+
+void slots_unlock(struct machine *m)
+{
+    g_mutex_unlock(&m->requests->mutex);
 }
 
 struct cause **slot_why(struct slots *s, enum request_bit bit)
@@ -56,9 +61,10 @@ struct cause **slot_why(struct slots *s, enum request_bit bit)
     return &s->why[__builtin_ctz(bit)];
 }
 
-/* Takes why over. A vCPU that leaves a request runs no further until it is carried out;
- * machine_run_requests() lets it go on if the machine still runs then. */
-static void request_end(struct machine *m, enum request_bit bit, struct cause *why)
+/* Slots locked, with what belongs to the request in them; they are unlocked. Takes why over. A vCPU
+ * that leaves a request runs no further until it is carried out; machine_run_requests() lets it go
+ * on if the machine still runs then. */
+static void leave_locked(struct machine *m, enum request_bit bit, struct cause *why)
 {
     struct requests *r = m->requests;
     bool post = !r->posted;
@@ -73,10 +79,20 @@ static void request_end(struct machine *m, enum request_bit bit, struct cause *w
     }
     r->slots.pending |= bit;
     r->posted = true;
-    g_mutex_unlock(&r->mutex);
+    slots_unlock(m);
     if (post) {
         loop_post(m->loop, run_posted_requests, m);
     }
+}
+
+/* A request that is all said by its kind. */
+static void leave(struct machine *m, enum request_bit bit, enum godwit_cause_who who,
+                  const char *what)
+{
+    struct cause *why = cause_now(m, who, what);
+
+    slots_lock(m);
+    leave_locked(m, bit, why);
 }
 
 /* ---- an answer that is as new as the events */
@@ -219,77 +235,68 @@ static bool cause_ends_process(enum shutdown_cause cause)
 void machine_request_shutdown(struct machine *m, enum shutdown_cause cause, const char *source)
 {
     struct cause *why = cause_now(m, who_of(cause), source);
-    struct slots *slots = request_begin(m);
+    struct slots *slots = slots_lock(m);
 
     slots->shutdown = cause;
     slots->reset_last = false;
     slots->ends_process |= cause_ends_process(cause);
-    request_end(m, REQUEST_SHUTDOWN, why);
+    leave_locked(m, REQUEST_SHUTDOWN, why);
 }
 
 void machine_request_reset(struct machine *m, enum shutdown_cause cause, const char *source)
 {
     struct cause *why = cause_now(m, who_of(cause), source);
-    struct slots *slots = request_begin(m);
+    struct slots *slots = slots_lock(m);
 
     slots->reset = cause;
     slots->reset_last = true;
-    request_end(m, REQUEST_RESET, why);
+    leave_locked(m, REQUEST_RESET, why);
 }
 
 void machine_request_powerdown(struct machine *m)
 {
-    struct cause *why = cause_now(m, GODWIT_CAUSE_WHO_MACHINE, "power button");
-
-    request_begin(m);
-    request_end(m, REQUEST_POWERDOWN, why);
+    leave(m, REQUEST_POWERDOWN, GODWIT_CAUSE_WHO_MACHINE, "power button");
 }
 
 void machine_request_stop(struct machine *m, enum run_state state, const char *source)
 {
-    struct cause *why = cause_now(m, GODWIT_CAUSE_WHO_DEVICE, source);
+    struct cause *why;
 
     if (state == RUN_STATE_DEBUG) {
-        request_begin(m);
-        request_end(m, REQUEST_DEBUG, why);
-    } else {
-        request_begin(m)->stop = state;
-        request_end(m, REQUEST_STOP, why);
+        leave(m, REQUEST_DEBUG, GODWIT_CAUSE_WHO_DEVICE, source);
+        return;
     }
+    why = cause_now(m, GODWIT_CAUSE_WHO_DEVICE, source);
+    slots_lock(m)->stop = state;
+    leave_locked(m, REQUEST_STOP, why);
 }
 
 void machine_request_suspend(struct machine *m)
 {
-    struct cause *why = cause_now(m, GODWIT_CAUSE_WHO_DEVICE, "acpi");
-
-    request_begin(m);
-    request_end(m, REQUEST_SUSPEND, why);
+    leave(m, REQUEST_SUSPEND, GODWIT_CAUSE_WHO_DEVICE, "acpi");
 }
 
 bool machine_suspend_pending(struct machine *m)
 {
-    bool pending = request_begin(m)->pending & REQUEST_SUSPEND;
+    bool pending = slots_lock(m)->pending & REQUEST_SUSPEND;
 
-    g_mutex_unlock(&m->requests->mutex);
+    slots_unlock(m);
     return pending;
 }
 
 void machine_set_suspend_pending(struct machine *m, bool pending)
 {
-    struct slots *slots = request_begin(m);
+    struct slots *slots = slots_lock(m);
 
     slots->pending =
         (slots->pending & ~(unsigned)REQUEST_SUSPEND) | (pending ? (unsigned)REQUEST_SUSPEND : 0);
-    g_mutex_unlock(&m->requests->mutex);
+    slots_unlock(m);
 }
 
 void machine_request_wakeup(struct machine *m, const char *source)
 {
     if (runstate_get(m->run) == RUN_STATE_SUSPENDED) {
-        struct cause *why = cause_now(m, GODWIT_CAUSE_WHO_DEVICE, source);
-
-        request_begin(m);
-        request_end(m, REQUEST_WAKEUP, why);
+        leave(m, REQUEST_WAKEUP, GODWIT_CAUSE_WHO_DEVICE, source);
     }
 }
 
@@ -297,14 +304,11 @@ void machine_request_exit(struct machine *m, int status)
 {
     struct cause *why = cause_now(m, GODWIT_CAUSE_WHO_DEVICE, "exit");
 
-    request_begin(m)->exit_status = status;
-    request_end(m, REQUEST_EXIT, why);
+    slots_lock(m)->exit_status = status;
+    leave_locked(m, REQUEST_EXIT, why);
 }
 
 void machine_request_record(struct machine *m)
 {
-    struct cause *why = cause_now(m, GODWIT_CAUSE_WHO_MACHINE, "black box");
-
-    request_begin(m);
-    request_end(m, REQUEST_RECORD, why);
+    leave(m, REQUEST_RECORD, GODWIT_CAUSE_WHO_MACHINE, "black box");
 }

@@ -116,29 +116,29 @@ static void watch(struct control *c)
     }
 }
 
-static gpointer first_thread(gpointer arg)
+/* A control thread: in turns one of the two has the loop, and the other watches. */
+static void serve(struct control *c, const char *name, bool leads)
 {
-    struct control *c = arg;
-
-    thread_begin("control", THREAD_CONTROL);
-    while (!atomic_load(&c->ended)) {
-        lead(c);
-        watch(c);
+    thread_begin(name, THREAD_CONTROL);
+    for (; !atomic_load(&c->ended); leads = !leads) {
+        if (leads) {
+            lead(c);
+        } else {
+            watch(c);
+        }
     }
     thread_end();
+}
+
+static gpointer first_thread(gpointer arg)
+{
+    serve(arg, "control", true);
     return NULL;
 }
 
 static gpointer second_thread(gpointer arg)
 {
-    struct control *c = arg;
-
-    thread_begin("control 2", THREAD_CONTROL);
-    while (!atomic_load(&c->ended)) {
-        watch(c);
-        lead(c);
-    }
-    thread_end();
+    serve(arg, "control 2", false);
     return NULL;
 }
 

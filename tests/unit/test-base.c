@@ -99,6 +99,7 @@ struct lent {
     struct loop *loop;
     struct big_lock lock;
     _Atomic bool returned, ran, at_work, go_on;
+    int pipe[2];
 };
 
 static void note_return(void *arg)
@@ -190,27 +191,39 @@ static void test_borrow(void)
     loop_free(l.loop);
 }
 
-/* What was posted before comes first. */
+/* Gives a sleeping loop something to do and borrows it at once, many times: what was there before
+ * comes first, also when the loop has not woken up for it yet. */
+static void borrow_after(void (*give)(struct lent *l), struct lent *l)
+{
+    GThread *thread = g_thread_new("loop", run_thread, l->loop);
+
+    for (unsigned i = 0; i < 2000; i++) {
+        borrow(l);
+        give_back(l);
+        give(l);
+        while (!loop_borrow(l->loop)) {
+            g_thread_yield();
+        }
+        g_assert_true(atomic_load(&l->ran));
+        loop_return(l->loop);
+    }
+    loop_quit(l->loop);
+    g_thread_join(thread);
+    loop_free(l->loop);
+}
+
+static void give_function(struct lent *l)
+{
+    loop_post(l->loop, note_return, l);
+}
+
 static void test_borrow_after_posts(void)
 {
-    struct lent l = {.returned = true};
-    GThread *thread;
+    struct lent l = {0};
 
     big_lock_init(&l.lock);
     l.loop = loop_new(&l.lock);
-    thread = g_thread_new("loop", run_thread, l.loop);
-    for (unsigned i = 0; i < 200; i++) {
-        atomic_store(&l.ran, false);
-        loop_post(l.loop, note_return, &l);
-        while (!loop_borrow(l.loop)) {
-            g_thread_yield();
-        }
-        g_assert_true(atomic_load(&l.ran));
-        loop_return(l.loop);
-    }
-    loop_quit(l.loop);
-    g_thread_join(thread);
-    loop_free(l.loop);
+    borrow_after(give_function, &l);
 }
 
 static bool note_byte(int fd, GIOCondition condition, void *arg)
@@ -223,33 +236,22 @@ static bool note_byte(int fd, GIOCondition condition, void *arg)
     return true;
 }
 
-/* So does what can be read since before, also when the loop has not woken up for it yet. */
+static void give_byte(struct lent *l)
+{
+    g_assert_cmpint(write(l->pipe[1], "x", 1), ==, 1);
+}
+
 static void test_borrow_after_input(void)
 {
     struct lent l = {0};
-    GThread *thread;
-    int fds[2];
 
     big_lock_init(&l.lock);
     l.loop = loop_new(&l.lock);
-    g_assert_cmpint(pipe(fds), ==, 0);
-    loop_watch_fd(l.loop, fds[0], G_IO_IN, note_byte, &l);
-    thread = g_thread_new("loop", run_thread, l.loop);
-    for (unsigned i = 0; i < 2000; i++) {
-        borrow(&l);
-        give_back(&l);
-        g_assert_cmpint(write(fds[1], "x", 1), ==, 1);
-        while (!loop_borrow(l.loop)) {
-            g_thread_yield();
-        }
-        g_assert_true(atomic_load(&l.ran));
-        loop_return(l.loop);
-    }
-    loop_quit(l.loop);
-    g_thread_join(thread);
-    loop_free(l.loop);
-    close(fds[0]);
-    close(fds[1]);
+    g_assert_cmpint(pipe(l.pipe), ==, 0);
+    loop_watch_fd(l.loop, l.pipe[0], G_IO_IN, note_byte, &l);
+    borrow_after(give_byte, &l);
+    close(l.pipe[0]);
+    close(l.pipe[1]);
 }
 
 static bool pipe_ready(int fd, GIOCondition condition, void *arg)
