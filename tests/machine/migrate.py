@@ -545,6 +545,21 @@ class Held(Migrating):
             self.assertNotEqual(file.read(512), bytes(512))
 
 
+    def test_port(self):
+        """A port that the guest has open is so where it comes to, and that is told."""
+        port = ("-chardev", "null,id=c", "-device", "virtio-serial-pci", "-device",
+                "virtserialport,chardev=c,nr=1,id=p")
+        script = {"guest": "disk", "append": "open 1 wait"}
+        source = self.side(*port, **script)
+        source.expect("open ok")
+        to = self.side("-incoming", f"unix:{self.path()}", *port, **script)
+        self.assertEqual(to.ask("query-chardev")[0], {"label": "c", "filename": "null", "frontend-open": False})
+        source.qmp.command("migrate", uri=f"unix:{self.path()}")
+        source.until_migrated()
+        self.assertEqual(to.qmp.event("VSERPORT_CHANGE")["data"], {"id": "p", "open": True})
+        self.assertEqual({c["label"]: c["frontend-open"] for c in to.ask("query-chardev")}["c"], True)
+
+
 class Travel(Migrating):
     def test_far(self):
         """Again and again, with and without answers."""

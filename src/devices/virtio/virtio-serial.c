@@ -550,6 +550,24 @@ static void serial_pause(struct device *dev)
     virtio_pci_pause(dev);
 }
 
+/* Whoever looks at the other end of a port learns that the guest that has come has it open. */
+static bool serial_post_load(struct device *dev, GError **error)
+{
+    struct virtio_serial *d = (struct virtio_serial *)dev;
+
+    if (!virtio_pci_post_load(dev, error)) {
+        return false;
+    }
+    for (unsigned i = 0; i < MAX_PORTS; i++) {
+        struct port *p = &d->port[i];
+
+        if (d->s.port[i].guest_open && p->used && p->ops->opened) {
+            p->ops->opened(p->opaque, true);
+        }
+    }
+    return true;
+}
+
 #define SERIAL_PROPERTIES                                                                          \
     {                                                                                              \
         "max_ports", PROP_U32, offsetof(struct virtio_serial, cfg.max_ports),                      \
@@ -571,4 +589,4 @@ static const struct property virtio_serial_props_mmio[] = {
 VIRTIO_CLASSES(serial, "serial ports and consoles (virtio); makes the bus ID.0",
                struct virtio_serial, .realize = serial_realize, .unrealize = virtio_pci_unrealize,
                .reset = virtio_pci_reset, .pause = serial_pause, .resume = virtio_pci_resume,
-               .post_load = virtio_pci_post_load);
+               .post_load = serial_post_load);
