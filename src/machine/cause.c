@@ -266,6 +266,31 @@ struct emission {
     int64_t seq, time_us;
 };
 
+/* What only a guest's driver brings about, by a queue that any thread may serve, and what only
+ * disks do: for want of anybody else on that thread. */
+static const struct {
+    enum qapi_event event;
+    enum godwit_cause_who who;
+    const char *what;
+} served_events[] = {
+    {QAPI_EVENT_VSERPORT_CHANGE, GODWIT_CAUSE_WHO_GUEST, "virtio-serial"},
+    {QAPI_EVENT_BALLOON_CHANGE, GODWIT_CAUSE_WHO_GUEST, "virtio-balloon"},
+    {QAPI_EVENT_NIC_RX_FILTER_CHANGED, GODWIT_CAUSE_WHO_GUEST, "virtio-net"},
+    {QAPI_EVENT_MEMORY_DEVICE_SIZE_CHANGE, GODWIT_CAUSE_WHO_GUEST, "virtio-mem"},
+    {QAPI_EVENT_QUORUM_REPORT_BAD, GODWIT_CAUSE_WHO_DEVICE, "quorum"},
+    {QAPI_EVENT_QUORUM_FAILURE, GODWIT_CAUSE_WHO_DEVICE, "quorum"},
+};
+
+static struct cause *cause_of_served(unsigned event)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(served_events); i++) {
+        if (served_events[i].event == event) {
+            return cause_new(info_new(served_events[i].who, served_events[i].what));
+        }
+    }
+    return NULL;
+}
+
 /* Before anybody gets the event, so that who asks on getting it is told of it. */
 static void note_event(void *opaque, int64_t seq)
 {
@@ -297,6 +322,9 @@ static void emit(struct event_sink *sink, unsigned event, const char *data_json)
     g_autoptr(GString) text = NULL;
 
     e.cause = cause_here(causes->m, scope, name);
+    if (!e.cause) {
+        e.cause = cause_of_served(event);
+    }
     if (!causes->target->emit_caused) {
         note_event(&e, 0);
         causes->target->emit(causes->target, event, data_json);

@@ -163,6 +163,30 @@ class Cause(unittest.TestCase):
                       parent={"event": "BLOCK_IO_ERROR", "seq": error["seq"]})
             self.assertEqual(self.chain(m), ["BLOCK_IO_ERROR"])
 
+    def test_port(self):
+        with machine("disk", "open 1", "-chardev", "null,id=c", "-device", "virtio-serial-pci", "-device",
+                     "virtserialport,chardev=c,nr=1,id=p") as m:
+            m.qmp.command("cont")
+            self.only(m.qmp.event("VSERPORT_CHANGE")["cause"], who="guest", what="virtio-serial")
+            time.sleep(1.1)  # the limit on the event
+            m.qmp.command("system_reset")
+            closed = m.qmp.event("VSERPORT_CHANGE")
+            self.assertEqual((closed["data"]["open"], closed["cause"]["what"]), (False, "system_reset"))
+
+    def test_quorum(self):
+        def prepare(folder):
+            for n in range(3):
+                with open(os.path.join(folder, f"c{n}"), "wb") as file:
+                    file.write(bytes([n == 1]) * 8192)
+
+        children = [word for n in range(3) for word in (
+            "-blockdev", f"raw,node-name=c{n},file.driver=file,file.filename=DIR/c{n}")]
+        with machine("disk", "blk read 8", *children, "-blockdev",
+                     "quorum,node-name=d0,vote-threshold=2,children.0=c0,children.1=c1,children.2=c2",
+                     "-device", "virtio-blk-pci,drive=d0", prepare=prepare) as m:
+            m.qmp.command("cont")
+            self.only(m.qmp.event("QUORUM_REPORT_BAD")["cause"], who="device", what="quorum")
+
     def test_clock(self):
         with machine("script", "clock") as m:
             m.qmp.command("cont")
