@@ -138,7 +138,9 @@ int main(int argc, char **argv)
         LLVMFuzzerTestOneInput(bad, good->len - (round % 5 ? 0 : g_rand_int(rand) % good->len));
     }
     machine_free(input_machine());
-    fclose(nowhere);
+    if (nowhere) {
+        fclose(nowhere);
+    }
     return 0;
 }
 #endif
