@@ -630,6 +630,12 @@ bool block_resize(struct block_graph *graph, const char *device, const char *nod
         g_set_error(error, BLOCK_ERROR, 0, "Parameter 'size' expects a >0 size");
         return false;
     }
+    if (graph->inactive) {
+        g_set_error(error, BLOCK_ERROR, 0,
+                    "Node '%s' can't be resized: the machine does not own its disks now",
+                    node->name);
+        return false;
+    }
     return block_node_resize(node, (uint64_t)bytes, error);
 }
 

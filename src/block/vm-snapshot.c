@@ -50,7 +50,7 @@ static bool may_keep(struct block_node *node, GError **error)
     const struct qcow2 *q = image_of(node);
     g_autofree char *device = block_node_device(node);
 
-    if (!q || q->refcount_bits == 1) {
+    if (!q || q->refcount_bits == 1 || block_is_inactive(node->graph)) {
         g_set_error(error, BLOCK_ERROR, 0, "Device '%s' is writable but does not support snapshots",
                     device ? device : block_node_name(node));
         return false;
@@ -77,6 +77,10 @@ static GPtrArray *named_nodes(struct block_graph *graph, const struct str_list *
 {
     g_autoptr(GPtrArray) nodes = g_ptr_array_new();
 
+    if (names->n == 0) {
+        g_set_error(error, BLOCK_ERROR, 0, "At least one device is required for snapshot");
+        return NULL;
+    }
     for (size_t i = 0; i < names->n; i++) {
         struct block_node *node = block_node_find(graph, names->v[i]);
 
