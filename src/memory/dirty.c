@@ -80,6 +80,9 @@ void dirty_log_free(struct dirty_log *log)
     guard(log->as, log->as->guard.unpark);
     free((void *)log->bits);
     g_free(log);
+    if (ram->unwanted) {
+        ram_block_free(ram);
+    }
 }
 
 size_t dirty_log_words(const struct dirty_log *log)

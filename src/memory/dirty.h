@@ -20,9 +20,9 @@ struct dirty_log;
 /* The most logs that a block has at a time. */
 #define DIRTY_LOGS_MAX 4
 
-/* Begins with all pages clean. as: where vCPUs reach the block; both outlive the log. NULL and
- * *error when there is no memory for a bit per page, or too many logs. Main thread, machine lock
- * held, here and below unless said. */
+/* Begins with all pages clean. as: where vCPUs reach the block; it outlives the log, and the
+ * block's memory is there as long as the log is. NULL and *error when there is no memory for a bit
+ * per page, or too many logs. Main thread, machine lock held, here and below unless said. */
 struct dirty_log *dirty_log_new(struct address_space *as, struct ram_block *ram, GError **error);
 void dirty_log_free(struct dirty_log *log); /* NULL is fine */
 

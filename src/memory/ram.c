@@ -195,6 +195,10 @@ void ram_block_free(struct ram_block *block)
     if (!block) {
         return;
     }
+    block->unwanted = block->n_logs > 0;
+    if (block->unwanted) {
+        return;
+    }
     host_fault_unregister(block->host);
     free(block->accel_pages);
     g_rw_lock_clear(&block->logs_lock);

@@ -26,6 +26,7 @@ struct ram_block {
     GRWLock logs_lock;
     _Atomic unsigned n_logs;
     struct dirty_log *log[4];
+    bool unwanted; /* the last log's end frees it */
 };
 
 /* Where the memory is, for those who want it shared or kept. */
@@ -60,6 +61,8 @@ void ram_block_touched(const struct ram_block *block, uint64_t offset, uint64_t 
  * to: by whoever uses the memory, who sees the file otherwise. false and *error when it can't be,
  * or the memory is shared with others. */
 bool ram_block_map_file(struct ram_block *block, int fd, uint64_t offset, GError **error);
-void ram_block_free(struct ram_block *block); /* NULL is fine */
+/* NULL is fine. Whoever has a log of it may go on reading it: the last log takes it along. Main
+ * thread. */
+void ram_block_free(struct ram_block *block);
 
 #endif

@@ -67,11 +67,8 @@ bool dump_check(struct machine *m, const struct dump_options *options, GError **
     if (runstate_get(m->run) == RUN_STATE_INMIGRATE) {
         return refuse(error, "Dump not allowed during incoming migration.");
     }
-    if (machine_frozen(m)) {
+    if (machine_frozen(m) && !migration_goes_out(m)) {
         return refuse(error, machine_frozen(m));
-    }
-    if (!migration_is_idle(m, error)) {
-        return false;
     }
     if (options->format != DUMP_GUEST_MEMORY_FORMAT_ELF &&
         (options->paging || options->has_begin || options->has_length)) {
@@ -88,7 +85,9 @@ bool dump_check(struct machine *m, const struct dump_options *options, GError **
                     dump_guest_memory_format_str(options->format));
         return false;
     }
-    return true;
+    return !migration_goes_out(m) ||
+           refuse(error, "disallowing migration blocker (migration/snapshot in progress) for: "
+                         "Live migration disabled: dump-guest-memory in progress");
 }
 
 static bool write_job(struct dump_job *job, GError **error)
@@ -163,6 +162,9 @@ static bool gather(struct machine *m, struct dump_job *job, GError **error)
 {
     if (job->options.has_length && job->options.length == 0) {
         return refuse(error, "Invalid parameter 'length'");
+    }
+    if (job->options.has_begin && job->options.begin > INT64_MAX) {
+        return refuse(error, "Invalid parameter 'begin'"); /* the client said a negative number */
     }
     return dump_gather(m, job, error);
 }

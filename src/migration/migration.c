@@ -75,14 +75,12 @@ bool migration_is_active(const struct migration *mig)
     }
 }
 
-bool migration_is_idle(struct machine *m, GError **error)
+bool migration_goes_out(const struct machine *m)
 {
-    return !m->migration || !migration_is_active(m->migration) ||
-           migration_refuse(error, "There's a migration process in progress");
+    return m->migration && m->migration->out && migration_is_active(m->migration);
 }
 
-/* Why the guest can't go now; NULL: it can. */
-static const char *blocked(const struct machine *m)
+const char *migration_blocked(const struct machine *m)
 {
     const char *frozen = machine_frozen(m);
 
@@ -98,8 +96,8 @@ bool migration_may_start(struct machine *m, GError **error)
     if (runstate_get(m->run) == RUN_STATE_INMIGRATE) {
         return migration_refuse(error, "Guest is waiting for an incoming migration");
     }
-    if (!migration_is_idle(m, error)) {
-        return false;
+    if (migration_goes_out(m)) {
+        return migration_refuse(error, MIGRATION_IN_PROGRESS);
     }
     switch (runstate_get(m->run)) {
     case RUN_STATE_POSTMIGRATE:
@@ -108,7 +106,7 @@ bool migration_may_start(struct machine *m, GError **error)
     case RUN_STATE_RESTORE_VM:
         return migration_refuse(error, "Can't migrate a machine whose state could not be loaded");
     default:
-        return !blocked(m) || migration_refuse(error, "%s", blocked(m));
+        return !migration_blocked(m) || migration_refuse(error, "%s", migration_blocked(m));
     }
 }
 
@@ -174,13 +172,16 @@ void migration_cancel(struct machine *m)
 bool migration_continue(struct machine *m, enum migration_status state, GError **error)
 {
     struct migration *mig = migration_of(m);
-    enum migration_status now = mig->has_status ? mig->status : MIGRATION_STATUS_NONE;
+    bool comes = mig->incoming_allowed && !mig->out; /* the status is not of a guest that goes */
+    enum migration_status now = mig->has_status && !comes ? mig->status : MIGRATION_STATUS_NONE;
 
-    if (now != state || now != MIGRATION_STATUS_PRE_SWITCHOVER || !mig->out) {
+    if (now != state) {
         return migration_refuse(error, "Migration not in expected state: %s",
                                 migration_status_str(now));
     }
-    outgoing_go_on(mig->out);
+    if (now == MIGRATION_STATUS_PRE_SWITCHOVER) {
+        outgoing_go_on(mig->out);
+    }
     return true;
 }
 
@@ -191,10 +192,11 @@ static bool begin_incoming(struct migration *mig, const char *uri, int fd, GErro
     struct channel_uri parsed;
     struct channel *channel = NULL;
 
-    if (channel_uri_parse(uri, &parsed, NULL)) {
+    if (!channel_uri_is_known(uri)) {
+        return migration_refuse(error, "unknown migration protocol: %s", uri);
+    }
+    if (channel_uri_parse(uri, &parsed, error)) {
         channel = channel_new_in(&parsed, fd, error);
-    } else {
-        migration_refuse(error, "unknown migration protocol: %s", uri);
     }
     channel_uri_clear(&parsed);
     if (!channel) {
@@ -252,7 +254,7 @@ bool migration_incoming_start(struct machine *m, const char *uri, int fd, GError
 
 static void blocked_info(struct migration *mig, struct migration_info *info)
 {
-    const char *reason = migration_is_active(mig) ? NULL : blocked(mig->machine);
+    const char *reason = migration_is_active(mig) ? NULL : migration_blocked(mig->machine);
 
     if (reason) {
         info->blocked_reasons = str_list_new();
@@ -266,9 +268,11 @@ struct migration_info *migration_query(struct machine *m)
     struct migration_info *info = g_new0(struct migration_info, 1);
 
     blocked_info(mig, info);
-    if (mig->in && !mig->out) {
+    if (mig->incoming_allowed && !mig->out) {
         /* As long as nobody has connected there is no status to tell. */
-        incoming_info(mig->in, info);
+        if (mig->in) {
+            incoming_info(mig->in, info);
+        }
         info->has_status = mig->has_status && mig->status != MIGRATION_STATUS_SETUP;
     } else {
         info->has_status = mig->has_status;

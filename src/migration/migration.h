@@ -44,8 +44,12 @@ bool migration_continue(struct machine *m, enum migration_status state, GError *
 bool migration_incoming_setup(struct machine *m, const char *uri, GError **error);
 bool migration_incoming_start(struct machine *m, const char *uri, int fd, GError **error);
 
-/* No migration is under way; if not, false and *error. */
-bool migration_is_idle(struct machine *m, GError **error);
+/* The guest is on its way to another machine. */
+bool migration_goes_out(const struct machine *m);
+/* What is said then to who wants something that must wait. */
+#define MIGRATION_IN_PROGRESS "There's a migration process in progress"
+/* Why the guest can't go now, nor be saved; NULL: it can. */
+const char *migration_blocked(const struct machine *m);
 
 struct migration_info *migration_query(struct machine *m);
 bool migration_set_capabilities(struct machine *m,

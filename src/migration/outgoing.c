@@ -41,6 +41,7 @@ struct outgoing {
     uint64_t stopped_bytes; /* sent before the guest was stopped */
     enum run_state old_state;
     GByteArray *records; /* made by the main thread for the channel */
+    char *parts;         /* of the machine that was described to the other side */
     GError *error;
 
     _Atomic int64_t begun_ns, setup_ns, stopped_ns, ended_ns;
@@ -105,6 +106,7 @@ static void begin_on_main(void *arg)
         return;
     }
     put_head(o);
+    o->parts = vmstate_parts(o->machine);
     note_pass(o);
     o->setup_ns = now_ns() - o->begun_ns;
     migration_set_status(o->mig, MIGRATION_STATUS_ACTIVE);
@@ -172,13 +174,23 @@ static void stop_guest(struct outgoing *o)
                                               o->old_state != RUN_STATE_INTERNAL_ERROR);
 }
 
+/* Clients may not take devices out meanwhile, but a guest that was asked before gives them back
+ * when it likes. The other side has them still. */
+static bool same_parts(struct outgoing *o)
+{
+    g_autofree char *parts = vmstate_parts(o->machine);
+
+    return strcmp(parts, o->parts) == 0 ||
+           set_error(o, "the guest gave a device or CPU back while it was moved");
+}
+
 /* Everything was sent once more: what was written to since? */
 static void sync_on_main(void *arg)
 {
     struct outgoing *o = arg;
     uint64_t pages;
 
-    if (o->cancelled) {
+    if (o->cancelled || !same_parts(o)) {
         return;
     }
     pages = ram_out_sync(&o->ram);
@@ -220,7 +232,7 @@ static void state_on_main(void *arg)
 {
     struct outgoing *o = arg;
 
-    if (o->cancelled || ram_out_sync(&o->ram)) {
+    if (o->cancelled || !same_parts(o) || ram_out_sync(&o->ram)) {
         return;
     }
     machine_freeze_but_resets(o->machine, false);
@@ -621,6 +633,7 @@ void outgoing_end(struct outgoing *o)
     channel_free(o->channel);
     main_call_finish(&o->call);
     g_byte_array_unref(o->records);
+    g_free(o->parts);
     g_clear_error(&o->error);
     g_mutex_clear(&o->mutex);
     g_cond_clear(&o->cond);

@@ -30,8 +30,8 @@ bool migration_set_capabilities(struct machine *m,
 {
     struct migration *mig = migration_of(m);
 
-    if (!migration_is_idle(m, error)) {
-        return false;
+    if (migration_goes_out(m)) {
+        return migration_refuse(error, MIGRATION_IN_PROGRESS);
     }
     for (size_t i = 0; i < list->n; i++) {
         mig->capability[list->v[i]->capability] = list->v[i]->state;

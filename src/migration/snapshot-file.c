@@ -2,6 +2,7 @@
 #include "migration/snapshot-file.h"
 
 #include "base/threads.h"
+#include "migration/migration.h"
 #include "migration/snapshot-image.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -88,9 +89,13 @@ bool snapshot_file_save(struct machine *m, const char *path, GError **error)
 {
     bool resume = runstate_is_running(m->run), ok;
     struct thread_doing outer;
+    const char *why = runstate_get(m->run) == RUN_STATE_INMIGRATE
+                          ? "Guest is waiting for an incoming migration"
+                      : migration_goes_out(m) ? MIGRATION_IN_PROGRESS
+                                              : migration_blocked(m);
 
-    if (machine_frozen(m)) {
-        g_set_error_literal(error, SNAPSHOT_ERROR, 0, machine_frozen(m));
+    if (why) {
+        g_set_error_literal(error, SNAPSHOT_ERROR, 0, why);
         return false;
     }
     thread_doing_begin(&outer, "snapshot", "file");

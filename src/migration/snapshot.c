@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/threads.h"
 #include "block/vm-snapshot.h"
+#include "migration/migration.h"
 #include <string.h>
 
 /* Beyond the guest's memory: displays' and firmware's, devices. */
@@ -86,7 +87,9 @@ static GPtrArray *nodes_for(struct machine *m, const struct str_list *names, GEr
 
 static bool may_begin(struct machine *m, GError **error)
 {
-    return !machine_frozen(m) || fail(error, "%s", machine_frozen(m));
+    const char *why = migration_goes_out(m) ? MIGRATION_IN_PROGRESS : migration_blocked(m);
+
+    return !why || fail(error, "%s", why);
 }
 
 /* ---- saving */
@@ -351,7 +354,7 @@ bool snapshot_delete(struct machine *m, const char *tag, const struct str_list *
                      GError **error)
 {
     g_autoptr(GPtrArray) nodes = nodes_for(m, devices, error);
-    bool ok = nodes && may_begin(m, error);
+    bool ok = nodes && (!machine_frozen(m) || fail(error, "%s", machine_frozen(m)));
 
     if (!ok) {
         return false;
