@@ -168,7 +168,7 @@ static bool unix_fill(const char *path, struct sockaddr_un *sun, GError **error)
     *sun = (struct sockaddr_un){.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof(sun->sun_path)) {
         g_set_error(error, CHARDEV_ERROR, ENAMETOOLONG,
-                    "socket path '%s' is too long, it takes at most %zu characters", path,
+                    "UNIX socket path '%s' is too long, it takes at most %zu characters", path,
                     sizeof(sun->sun_path) - 1);
         return false;
     }
@@ -247,7 +247,8 @@ static struct addrinfo *tcp_resolve(const struct sock_address *a, GError **error
     }
     why = sock_resolve(a->host, a->port, &hints, &found);
     if (why) {
-        g_set_error(error, CHARDEV_ERROR, 0, "cannot resolve '%s:%s': %s", a->host, a->port, why);
+        g_set_error(error, CHARDEV_ERROR, 0, "address resolution failed for %s:%s: %s", a->host,
+                    a->port, why);
         return NULL;
     }
     return found;

@@ -56,7 +56,8 @@ static bool parse_tcp(const char *text, struct channel_uri *uri, GError **error)
     size_t n = colon ? (size_t)(colon - text) : 0;
 
     if (!colon || !colon[1]) {
-        return migration_refuse(error, "error parsing address '%s'", text);
+        return migration_refuse(error, "error parsing %s '%s'",
+                                *text == ':' ? "port in address" : "address", text);
     }
     if (n >= 2 && text[0] == '[' && text[n - 1] == ']') {
         text++;
@@ -67,17 +68,27 @@ static bool parse_tcp(const char *text, struct channel_uri *uri, GError **error)
     return true;
 }
 
+static const struct {
+    const char *prefix;
+    int kind;
+} kinds[] = {{"tcp:", CHANNEL_TCP},
+             {"unix:", CHANNEL_UNIX},
+             {"fd:", CHANNEL_FD},
+             {"exec:", CHANNEL_EXEC},
+             {"file:", CHANNEL_FILE}};
+
+bool channel_uri_is_known(const char *text)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        if (g_str_has_prefix(text, kinds[i].prefix)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool channel_uri_parse(const char *text, struct channel_uri *uri, GError **error)
 {
-    static const struct {
-        const char *prefix;
-        int kind;
-    } kinds[] = {{"tcp:", CHANNEL_TCP},
-                 {"unix:", CHANNEL_UNIX},
-                 {"fd:", CHANNEL_FD},
-                 {"exec:", CHANNEL_EXEC},
-                 {"file:", CHANNEL_FILE}};
-
     *uri = (struct channel_uri){0};
     for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
         if (!g_str_has_prefix(text, kinds[i].prefix)) {
@@ -89,8 +100,7 @@ bool channel_uri_parse(const char *text, struct channel_uri *uri, GError **error
             return parse_tcp(text, uri, error);
         }
         uri->path = g_strdup(text);
-        if (uri->kind == CHANNEL_UNIX &&
-            (!*text || strlen(text) >= sizeof(((struct sockaddr_un *)0)->sun_path))) {
+        if (uri->kind == CHANNEL_UNIX && !*text) {
             return migration_refuse(error, "invalid Unix socket address");
         }
         return *text || uri->kind != CHANNEL_FILE || migration_refuse(error, "file: lacks a path");
@@ -382,6 +392,9 @@ static bool connect_unix(struct channel *c, GError **error)
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     int why = 0;
 
+    if (strlen(c->uri.path) >= sizeof(addr.sun_path)) {
+        return migration_refuse(error, "UNIX socket path '%s' is too long", c->uri.path);
+    }
     g_strlcpy(addr.sun_path, c->uri.path, sizeof(addr.sun_path));
     return connect_to(c, (struct sockaddr *)&addr, sizeof(addr), &why) ||
            migration_refuse(error, "Failed to connect to '%s': %s", c->uri.path, g_strerror(why));

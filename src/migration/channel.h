@@ -21,6 +21,7 @@ struct channel_uri {
     char *host, *port; /* tcp; host "" is any */
 };
 
+bool channel_uri_is_known(const char *text); /* it begins like one of the five */
 /* false and *error: it is none of the five. A part that is missing is an error too. Owned text:
  * channel_uri_clear(), also after a failure. */
 bool channel_uri_parse(const char *text, struct channel_uri *uri, GError **error);
