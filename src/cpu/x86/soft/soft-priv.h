@@ -184,10 +184,11 @@ struct seg {
     bool unusable; /* null selector */
 };
 
-/* First-level TLB entry. Linear address + addend is the host's address of the same byte; that +
- * rcheck or wcheck is the offset in the page where the page may be read or written, and beyond any
- * offset where it may not. So one comparison checks the page and that an access does not cross its
- * end, while the address is ready without waiting for it.
+/* First-level TLB entry. Linear address + addend is the host's address of the same byte. Linear
+ * address + rcheck or wcheck is the offset in the page where the page may be read or written, and
+ * beyond any offset where it may not. So one comparison checks the page and that an access does not
+ * cross its end, while the host's address is ready without waiting for it; host + that offset is
+ * the same, for code that has no register left to keep the linear address in.
  *
  * What may not be accessed is by its entry in a page that does not exist: a non-canonical one
  * chosen at random (no_page), whose place in the host's memory is a page that nobody uses. So an
@@ -200,7 +201,7 @@ struct seg {
 struct tlbe {
     uint64_t rcheck, wcheck;
     uint64_t addend;
-    uint64_t pad;
+    uint64_t host; /* the host's address of the page */
 };
 #define TLB_BITS     12
 #define LAST_ENTRIES 4096
@@ -504,13 +505,13 @@ typedef volatile uint64_t guest64 __attribute__((aligned(1)));
 static inline uint8_t *tlb_host_read(const struct tlbe *e, uint64_t lin, unsigned size)
 {
     uint64_t host = lin + e->addend;
-    return likely(host + e->rcheck <= GUEST_PAGE_SIZE - size) ? (uint8_t *)host : NULL;
+    return likely(lin + e->rcheck <= GUEST_PAGE_SIZE - size) ? (uint8_t *)host : NULL;
 }
 
 static inline uint8_t *tlb_host_write(const struct tlbe *e, uint64_t lin, unsigned size)
 {
     uint64_t host = lin + e->addend;
-    return likely(host + e->wcheck <= GUEST_PAGE_SIZE - size) ? (uint8_t *)host : NULL;
+    return likely(lin + e->wcheck <= GUEST_PAGE_SIZE - size) ? (uint8_t *)host : NULL;
 }
 
 static inline struct tlbe *tlb_entry(struct cpu *c, uint64_t lin)

@@ -122,8 +122,9 @@ static void l1_sets_add(struct l1_sets *sets, unsigned set)
 static void l1_clear(struct cpu *c, unsigned mode, unsigned set)
 {
     struct tlbe *e = &c->tlb_mode[mode][set];
-    e->rcheck = e->wcheck = -(uintptr_t)c->nowhere;
-    e->addend = (uintptr_t)c->nowhere - c->no_page;
+    e->rcheck = e->wcheck = -c->no_page;
+    e->host = (uintptr_t)c->nowhere;
+    e->addend = e->host - c->no_page;
 }
 
 /* Empties these sets, and the set of them. */
@@ -140,17 +141,17 @@ static void l1_clear_sets(struct cpu *c, unsigned mode, struct l1_sets *sets)
 
 static bool l1_was_used(const struct tlbe *e)
 {
-    return e->rcheck != 0; /* minus a host address */
+    return e->host != 0;
 }
 
 static bool l1_is_empty(const struct cpu *c, const struct tlbe *e)
 {
-    return !l1_was_used(e) || e->rcheck == -(uintptr_t)c->nowhere;
+    return !l1_was_used(e) || e->host == (uintptr_t)c->nowhere;
 }
 
 static void l1_forbid_write(const struct cpu *c, struct tlbe *e)
 {
-    e->wcheck = -(c->no_page + e->addend);
+    e->wcheck = -c->no_page;
 }
 
 bool l1_init(struct cpu *c)
@@ -203,7 +204,7 @@ static void l1_drop_page(struct cpu *c, uint64_t page)
     unsigned set = (page >> GUEST_PAGE_BITS) & (TLB_SIZE - 1);
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         struct tlbe *e = &c->tlb_mode[mode][set];
-        if (page + e->addend + e->rcheck == 0) {
+        if (page + e->rcheck == 0) {
             l1_clear(c, mode, set);
         }
     }
@@ -333,8 +334,7 @@ static void l1_forbid_writes(struct cpu *c, const uint8_t *host_page)
             unsigned word = __builtin_ctzll(words);
             for (uint64_t left = used->word[word]; left != 0; left &= left - 1) {
                 struct tlbe *e = &c->tlb_mode[mode][word * 64 + __builtin_ctzll(left)];
-                if (!l1_is_empty(c, e) &&
-                    (host_page == NULL || e->rcheck == -(uintptr_t)host_page)) {
+                if (!l1_is_empty(c, e) && (host_page == NULL || e->host == (uintptr_t)host_page)) {
                     l1_forbid_write(c, e);
                 }
             }
@@ -403,10 +403,11 @@ void l1_enter(struct cpu *c, uint64_t lin, const struct xlate *x, bool write, un
     uint64_t page = lin & GUEST_PAGE_MASK, host = (uintptr_t)x->ref->host;
     unsigned set = (lin >> GUEST_PAGE_BITS) & (TLB_SIZE - 1);
     struct tlbe *e = &c->tlb_mode[mode][set];
-    bool known = page + e->addend + e->rcheck == 0 && e->rcheck == -host;
+    bool known = page + e->rcheck == 0 && e->host == host;
     if (!known) {
         e->addend = host - page;
-        e->rcheck = -host;
+        e->rcheck = -page;
+        e->host = host;
         l1_forbid_write(c, e);
     }
     if (write) {

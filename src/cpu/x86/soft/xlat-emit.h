@@ -106,6 +106,24 @@ static inline void e_modrm_mem(struct emitter *e, unsigned reg, unsigned base, i
     }
 }
 
+/* ModRM (and more) of [base + index << scale + disp]; index 4: none. */
+static inline void e_modrm_sib(struct emitter *e, unsigned reg, unsigned base, unsigned index,
+                               unsigned scale, int32_t disp)
+{
+    if (index == 4) {
+        e_modrm_mem(e, reg, base, disp);
+        return;
+    }
+    unsigned mod = disp == 0 && (base & 7) != 5 ? 0 : disp == (int8_t)disp ? 1 : 2;
+    e8(e, mod << 6 | (reg & 7) << 3 | 4);
+    e8(e, scale << 6 | (index & 7) << 3 | (base & 7));
+    if (mod == 1) {
+        e8(e, disp);
+    } else if (mod == 2) {
+        e32(e, disp);
+    }
+}
+
 /* op reg, [base + disp] */
 static inline void e_rm(struct emitter *e, int w, uint8_t op, unsigned reg, unsigned base,
                         int32_t disp)
@@ -194,16 +212,9 @@ static inline void e_lea_sized(struct emitter *e, int w, unsigned reg, unsigned 
         }
         return;
     }
-    unsigned mod = disp == 0 && (base & 7) != 5 ? 0 : disp == (int8_t)disp ? 1 : 2;
     e_rex(e, w, reg, index, base);
     e8(e, 0x8d);
-    e8(e, mod << 6 | (reg & 7) << 3 | 4);
-    e8(e, scale << 6 | (index & 7) << 3 | (base & 7));
-    if (mod == 1) {
-        e8(e, disp);
-    } else if (mod == 2) {
-        e32(e, disp);
-    }
+    e_modrm_sib(e, reg, base, index, scale, disp);
 }
 
 static inline void e_lea(struct emitter *e, unsigned reg, unsigned base, unsigned index,

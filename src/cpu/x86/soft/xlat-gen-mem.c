@@ -119,71 +119,135 @@ static bool table_is_fixed(const struct gen *k)
     return !(k->g->key & KEY_SMAP);
 }
 
-/* T1 becomes the offset in the table of the entry for the address in T0. */
-static void entry_by_address(struct gen *k)
+/* Whether a single register and a displacement make the address, which then stay apart from the
+ * addend: the host's instruction adds them. Others are computed in T0. */
+static bool is_one_register(const struct address *a, unsigned *host, unsigned *scale)
+{
+    bool by_base = a->base < 16 && a->index == R_ZERO, by_index = a->base == R_ZERO;
+    unsigned n = by_base ? a->base : a->index;
+    bool one = (by_base || by_index) && n < 16 && a->seg == SEG_COUNT;
+    if (!one || xlat_host_reg[n] == XLAT_IN_ENV) {
+        return false;
+    }
+    *host = xlat_host_reg[n];
+    *scale = by_base ? 0 : a->scale;
+    return true;
+}
+
+/* A constant that an instruction can have as its displacement. */
+static bool is_displacement(const struct gen *k, const struct address *a)
+{
+    int64_t v = address_is_constant(a) ? (int64_t)offset_constant(k, a) : INT64_MAX;
+    return v == (int32_t)v;
+}
+
+/* The address in T0, unless it stays in its register or is a constant. */
+static void address_begin(struct gen *k, const struct address *a)
+{
+    unsigned host, scale;
+    if (!is_one_register(a, &host, &scale) && !is_displacement(k, a)) {
+        address_load(k, a, T0, true);
+    }
+}
+
+/* T1 becomes the offset in the table of the entry for the address. */
+static void entry_by_address(struct gen *k, const struct address *a)
 {
     struct emitter *e = &k->e;
-    e_rr(e, 0, 0x89, T0, T1);
+    unsigned host, scale;
+    if (!is_one_register(a, &host, &scale)) {
+        e_rr(e, 0, 0x89, T0, T1);
+    } else if (scale > 0) {
+        e_lea_index(e, 0, T1, host, scale, a->disp);
+    } else {
+        e_lea_sized(e, 0, T1, host, NO_INDEX, 0, a->disp);
+    }
     e8(e, 0xc1); /* shr ecx, 7 */
     e8(e, 0xe8 | T1);
     e8(e, GUEST_PAGE_BITS - 5);
     e_alu_imm(e, 0, 4, T1, (TLB_SIZE - 1) << 5);
 }
 
-/* T1: the offset of an entry in the table. T0 becomes a host address, T1 its offset in the page. */
-static void entry_use(struct gen *k, bool write)
+/* op reg, field of the entry. Its offset in the table is in T1, or known (entry): then T1 is the
+ * table, where that is not fixed. */
+static void entry_field(struct gen *k, uint8_t op, unsigned reg, int32_t entry, size_t field)
 {
     struct emitter *e = &k->e;
-    int32_t check = write ? offsetof(struct tlbe, wcheck) : offsetof(struct tlbe, rcheck);
-    int32_t addend = offsetof(struct tlbe, addend);
-    if (table_is_fixed(k)) {
-        unsigned mode = code_is_user(k) ? TLB_USER : TLB_KERNEL;
-        int32_t table = ENV(tlb_mode) + (int32_t)(mode * sizeof(k->c->tlb_mode[0]));
-        e_gs_base(e, 1, 0x03, T0, T1, table + addend);
-        e_gs_base(e, 1, 0x8b, T1, T1, table + check);
-    } else {
-        e_gs(e, 1, 0x03, T1, ENV(tlb));
-        e_rm(e, 1, 0x03, T0, T1, addend);
-        e_rm(e, 1, 0x8b, T1, T1, check);
+    int32_t at = MAX(entry, 0) + (int32_t)field;
+    if (!table_is_fixed(k)) {
+        e_rm(e, 1, op, reg, T1, at);
+        return;
     }
-    e_rr(e, 1, 0x01, T0, T1);
+    unsigned mode = code_is_user(k) ? TLB_USER : TLB_KERNEL;
+    at += ENV(tlb_mode) + (int32_t)(mode * sizeof(k->c->tlb_mode[0]));
+    if (entry >= 0) {
+        e_gs(e, 1, op, reg, at);
+    } else {
+        e_gs_base(e, 1, op, reg, T1, at);
+    }
 }
 
-/* The same for the entry of an address that never changes. */
-static void entry_use_constant(struct gen *k, uint64_t address, bool write)
+/* Uses the entry whose offset in the table is in T1, or known (entry; else -1). The offset in the
+ * page comes to what is returned, T0 or T1; *at is where the operand is if that passes
+ * entry_check(). */
+static unsigned entry_use(struct gen *k, const struct address *a, int32_t entry, bool write,
+                          struct host_operand *at)
 {
     struct emitter *e = &k->e;
-    int32_t check = write ? offsetof(struct tlbe, wcheck) : offsetof(struct tlbe, rcheck);
-    int32_t addend = offsetof(struct tlbe, addend);
-    int32_t entry = (address >> GUEST_PAGE_BITS & (TLB_SIZE - 1)) * sizeof(struct tlbe);
-    if (table_is_fixed(k)) {
-        unsigned mode = code_is_user(k) ? TLB_USER : TLB_KERNEL;
-        entry += ENV(tlb_mode) + (int32_t)(mode * sizeof(k->c->tlb_mode[0]));
-        e_gs(e, 1, 0x03, T0, entry + addend);
-        e_load_gs(e, T1, entry + check);
-    } else {
-        e_load_gs(e, T1, ENV(tlb));
-        e_rm(e, 1, 0x03, T0, T1, entry + addend);
-        e_rm(e, 1, 0x8b, T1, T1, entry + check);
+    size_t check = write ? offsetof(struct tlbe, wcheck) : offsetof(struct tlbe, rcheck);
+    unsigned host = NO_INDEX, scale = 0;
+    if (!table_is_fixed(k)) {
+        e_gs(e, 1, entry >= 0 ? 0x8b : 0x03, T1, ENV(tlb));
     }
-    e_rr(e, 1, 0x01, T0, T1);
+    if (is_one_register(a, &host, &scale) || is_displacement(k, a)) {
+        int32_t disp = host != NO_INDEX ? a->disp : (int32_t)offset_constant(k, a);
+        entry_field(k, 0x8b, T0, entry, offsetof(struct tlbe, addend));
+        entry_field(k, 0x8b, T1, entry, check);
+        if (host != NO_INDEX && scale == 0 && disp == 0) {
+            e_rr(e, 1, 0x01, host, T1);
+        } else {
+            e_lea(e, T1, T1, host, scale, disp);
+        }
+        *at = (struct host_operand){host, scale, disp};
+        return T1;
+    }
+    entry_field(k, 0x03, T0, entry, check);
+    entry_field(k, 0x8b, T1, entry, offsetof(struct tlbe, host));
+    *at = (struct host_operand){.index = T1};
+    return T0;
 }
 
-/* Jumps for T1 not being where `size` bytes may lie in a page; NULL where there is none. */
-static void entry_check(struct gen *k, unsigned size, bool align, uint8_t *bad[2])
+/* Jumps for `offset`, a register, not being where `size` bytes may lie in a page; NULL where there
+ * is none. */
+static void entry_check(struct gen *k, unsigned offset, unsigned size, bool align, uint8_t *bad[2])
 {
     struct emitter *e = &k->e;
     bad[0] = bad[1] = NULL;
     if (align) {
-        e_rex(e, 1, 0, 0, T1); /* test T1, not FF0: page and alignment in one */
+        e_rex(e, 1, 0, 0, offset); /* test offset, not FF0: page and alignment in one */
         e8(e, 0xf7);
-        e8(e, 0xc0 | (T1 & 7));
+        e8(e, 0xc0 | (offset & 7));
         e32(e, ~0xff0u);
         bad[0] = e_jcc(e, CC_NE);
     }
     if (!align || size > 16) {
-        e_alu_imm(e, 1, 7, T1, GUEST_PAGE_SIZE - size);
+        e_alu_imm(e, 1, 7, offset, GUEST_PAGE_SIZE - size);
         bad[align] = e_jcc(e, CC_A);
+    }
+}
+
+void e_operand(struct emitter *e, int w, uint8_t op, unsigned reg, const struct host_operand *at)
+{
+    e_rex(e, w, reg, at->index == NO_INDEX ? 0 : at->index, T0);
+    e8(e, op);
+    e_modrm_sib(e, reg, T0, at->index, at->scale, at->disp);
+}
+
+void operand_flatten(struct gen *k, struct host_operand *at)
+{
+    if (at->index != NO_INDEX || at->disp != 0) {
+        e_lea(&k->e, T0, T0, at->index, at->scale, at->disp);
+        *at = (struct host_operand){.index = NO_INDEX};
     }
 }
 
@@ -204,66 +268,74 @@ static int32_t last_entry_place(struct gen *k, const struct address *a)
  * is, which takes the lookup off the path from one memory access to the next that depends on it.
  * Entries say themselves whose they are (struct tlbe), so what one lets pass is right, whichever
  * was tried. */
-static void lookup_by_last(struct gen *k, const struct address *a, unsigned size, bool write,
-                           bool align)
+static struct host_operand lookup_by_last(struct gen *k, const struct address *a, unsigned size,
+                                          bool write, bool align)
 {
+    struct host_operand at;
     uint8_t *bad[2];
     int32_t place = last_entry_place(k, a);
     e_gs(&k->e, 0, 0x8b, T1, place);
-    entry_use(k, write);
-    entry_check(k, size, align, bad);
+    entry_check(k, entry_use(k, a, -1, write, &at), size, align, bad);
     struct cold *cold = cold_add(k, COLD_LOOKUP, bad[0] ? bad[0] : bad[1]);
     cold->place2 = bad[0] ? bad[1] : NULL;
     cold->lookup = (struct lookup){*a, place, size, write, align};
     cold->back = k->e.p;
     cold->failed = k->group ? k->group : to_handler(k, NULL);
+    return at;
 }
 
-static void lookup_by_address(struct gen *k, const struct address *a, unsigned size, bool write,
-                              bool align)
+static struct host_operand lookup_by_address(struct gen *k, const struct address *a, unsigned size,
+                                             bool write, bool align)
 {
+    struct host_operand at;
     uint8_t *bad[2];
+    int32_t entry = -1;
     if (address_is_constant(a)) {
-        entry_use_constant(k, offset_constant(k, a), write);
+        uint64_t page = offset_constant(k, a) >> GUEST_PAGE_BITS;
+        entry = (int32_t)((page & (TLB_SIZE - 1)) * sizeof(struct tlbe));
     } else {
-        entry_by_address(k);
-        entry_use(k, write);
+        entry_by_address(k, a);
     }
-    entry_check(k, size, align, bad);
+    entry_check(k, entry_use(k, a, entry, write, &at), size, align, bad);
     for (unsigned i = 0; i < 2; i++) {
         if (bad[i]) {
             lookup_failed(k, bad[i]);
         }
     }
+    return at;
 }
 
-/* T0 becomes the host's address of what `a` is, or control goes to where the lookup has failed.
- * Where a loop follows a list, one address waits for the other; and the stack mostly stays in its
- * page. Everywhere else addresses are known early, but change their pages too often for a guess. */
-static void lookup(struct gen *k, const struct address *a, unsigned size, bool write, bool align)
+/* Finds where the host has what `a` is, or control goes to where the lookup has failed. Where a
+ * loop follows a list, one address waits for the other; and the stack mostly stays in its page.
+ * Everywhere else addresses are known early, but change their pages too often for a guess. */
+static struct host_operand lookup(struct gen *k, const struct address *a, unsigned size, bool write,
+                                  bool align)
 {
+    struct host_operand at;
     bool chain = a->base < 16 && k->g->chains >> a->base & 1;
-    address_load(k, a, T0, true);
+    address_begin(k, a);
     if ((chain || is_stack(a)) && !k->solo) {
-        lookup_by_last(k, a, size, write, align);
+        at = lookup_by_last(k, a, size, write, align);
     } else {
-        lookup_by_address(k, a, size, write, align);
+        at = lookup_by_address(k, a, size, write, align);
     }
     if (write && k->c->lockstep) {
+        operand_flatten(k, &at);
         note_writes(k, size);
     }
+    return at;
 }
 
 void gen_lookup(struct gen *k, const struct cold *cold)
 {
     const struct lookup *l = &cold->lookup;
     struct emitter *e = &k->e;
+    struct host_operand at; /* as on the main line */
     uint8_t *bad[2];
-    address_load(k, &l->address, T0, true);
-    entry_by_address(k);
+    address_begin(k, &l->address);
+    entry_by_address(k, &l->address);
     e_gs(e, 0, 0x89, T1, l->place);
-    entry_use(k, l->write);
-    entry_check(k, l->size, l->align, bad);
+    entry_check(k, entry_use(k, &l->address, -1, l->write, &at), l->size, l->align, bad);
     e_jmp_to(e, cold->back);
     for (unsigned i = 0; i < 2; i++) {
         if (bad[i]) {
@@ -311,12 +383,14 @@ static void group_lookup(struct gen *k)
     cold->first = x - k->g->insn;
     cold->parked = k->parked;
     k->group = cold;
-    lookup(k, &a, x->group_span, x->group_write, x->group_align);
+    struct host_operand at = lookup(k, &a, x->group_span, x->group_write, x->group_align);
+    operand_flatten(k, &at);
 }
 
 /* Whether a group's lookup is this operand's, too; the first one does it. */
-static bool grouped(struct gen *k)
+static bool grouped(struct gen *k, struct host_operand *at)
 {
+    *at = (struct host_operand){.index = NO_INDEX, .disp = k->x->group_at};
     if (k->x->group_last && !k->solo) {
         group_lookup(k);
         return true;
@@ -324,28 +398,26 @@ static bool grouped(struct gen *k)
     return follows(k);
 }
 
-int32_t operand_lookup(struct gen *k)
+struct host_operand operand_lookup(struct gen *k)
 {
     const struct xinsn *x = k->x;
-    if (grouped(k)) {
-        return x->group_at;
+    struct host_operand at;
+    if (grouped(k, &at)) {
+        return at;
     }
     struct address a = operand_address(k, x->op.disp);
-    lookup(k, &a, x->mem_size, x->mem_write, x->mem_align);
-    return 0;
+    return lookup(k, &a, x->mem_size, x->mem_write, x->mem_align);
 }
 
-int32_t stack_lookup(struct gen *k, int32_t disp, bool write)
+struct host_operand stack_lookup(struct gen *k, int32_t disp, bool write)
 {
-    if (grouped(k)) {
-        return k->x->group_at;
-    }
-    register_lookup(k, RSP, disp, 8, write);
-    return 0;
+    struct host_operand at;
+    return grouped(k, &at) ? at : register_lookup(k, RSP, disp, 8, write);
 }
 
-void register_lookup(struct gen *k, unsigned reg, int32_t disp, unsigned size, bool write)
+struct host_operand register_lookup(struct gen *k, unsigned reg, int32_t disp, unsigned size,
+                                    bool write)
 {
     struct address a = register_address(reg, disp);
-    lookup(k, &a, size, write, false);
+    return lookup(k, &a, size, write, false);
 }

@@ -24,6 +24,14 @@ struct address {
     int32_t disp;
 };
 
+/* Guest memory that was looked up: at T0 + index << scale + disp. */
+struct host_operand {
+    uint8_t index; /* a host register, or NO_INDEX */
+    uint8_t scale;
+    int32_t disp;
+};
+#define NO_INDEX 4
+
 struct lookup {
     struct address address;
     int32_t place; /* of the entry used last, in struct cpu */
@@ -97,13 +105,18 @@ void flags_begin(struct gen *k);
 void flags_end(struct gen *k);
 /* The address of LEA's operand in `to`; 32 bits of it unless w. */
 void address_of_lea(struct gen *k, unsigned to, bool w);
-/* Looks up the memory operand. It is at T0 and what is returned, or the handler is called. Flags
- * and T1 are lost. */
-int32_t operand_lookup(struct gen *k);
-/* The same of eight bytes on the stack. */
-int32_t stack_lookup(struct gen *k, int32_t disp, bool write);
-/* The same of what a guest register and disp point to; T0 is its address, exactly. */
-void register_lookup(struct gen *k, unsigned reg, int32_t disp, unsigned size, bool write);
+/* Looks up the memory operand. It is where is returned, or the handler is called. Flags and T1 are
+ * lost; T1 may have a part in the place. */
+struct host_operand operand_lookup(struct gen *k);
+/* The same of eight bytes on the stack. T1 has no part in the place. */
+struct host_operand stack_lookup(struct gen *k, int32_t disp, bool write);
+/* The same of what a guest register, which does not live in memory, and disp point to. */
+struct host_operand register_lookup(struct gen *k, unsigned reg, int32_t disp, unsigned size,
+                                    bool write);
+/* The place in T0 alone. */
+void operand_flatten(struct gen *k, struct host_operand *at);
+/* op reg, operand */
+void e_operand(struct emitter *e, int w, uint8_t op, unsigned reg, const struct host_operand *at);
 /* Behind the main line: the lookup by address, where the entry used last was not the right one. */
 void gen_lookup(struct gen *k, const struct cold *cold);
 

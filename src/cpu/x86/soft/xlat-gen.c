@@ -152,8 +152,8 @@ static bool needs_lock(const struct gen *k)
     return x->lock && x->mem && (!k->c->alone || nothing);
 }
 
-/* Prefixes, REX and opcode. reg, rm: host registers. */
-static void opcode_bytes(struct gen *k, unsigned reg, unsigned rm)
+/* Prefixes, REX and opcode. reg, index, rm: host registers. */
+static void opcode_bytes(struct gen *k, unsigned reg, unsigned index, unsigned rm)
 {
     struct emitter *e = &k->e;
     const struct xinsn *x = k->x;
@@ -166,7 +166,7 @@ static void opcode_bytes(struct gen *k, unsigned reg, unsigned rm)
     if (needs_lock(k)) {
         e8(e, 0xf0);
     }
-    uint8_t rex = (x->rex & 8) | (reg & 8 ? 4 : 0) | (rm & 8 ? 1 : 0);
+    uint8_t rex = (x->rex & 8) | (reg & 8 ? 4 : 0) | (index & 8 ? 2 : 0) | (rm & 8 ? 1 : 0);
     bool low_byte =
         (x->reg_byte && x->reg_kind == OPERAND_GPR && reg >= 4 && !is_high_byte(x, true, x->reg)) ||
         (x->rm_byte && !x->mem && rm >= 4 && !is_high_byte(x, true, x->rm));
@@ -189,9 +189,9 @@ static void immediate_bytes(struct gen *k)
     }
 }
 
-/* XADD and CMPXCHG of memory that need not be atomic, the operand at T0 + at, as what they consist
- * of: for processors that take long over them. */
-static bool gen_exchange(struct gen *k, int32_t at)
+/* XADD and CMPXCHG of memory that need not be atomic, as what they consist of: for processors that
+ * take long over them. */
+static bool gen_exchange(struct gen *k, struct host_operand *at)
 {
     struct emitter *e = &k->e;
     const struct xinsn *x = k->x;
@@ -201,11 +201,14 @@ static bool gen_exchange(struct gen *k, int32_t at)
         reg == XLAT_IN_ENV) {
         return false;
     }
+    if (at->index != NO_INDEX) {
+        operand_flatten(k, at);
+    }
     fault_point(k);
-    e_rm(e, w, 0x8b, T1, T0, at);
+    e_operand(e, w, 0x8b, T1, at);
     if (add) {
         e_rr(e, w, 0x01, T1, reg);
-        e_rm(e, w, 0x89, reg, T0, at);
+        e_operand(e, w, 0x89, reg, at);
         e_rr(e, w, 0x89, T1, reg);
     } else {
         e_rr(e, 1, 0x39, T1, HOST_RAX);
@@ -214,7 +217,7 @@ static bool gen_exchange(struct gen *k, int32_t at)
         e8(e, 0x0f);
         e8(e, 0x44);
         e8(e, 0xc0 | T1 << 3 | (reg & 7));
-        e_rm(e, 1, 0x89, T1, T0, at);
+        e_operand(e, 1, 0x89, T1, at);
     }
     return true;
 }
@@ -235,19 +238,30 @@ static void high_byte_store(struct gen *k, unsigned n)
     e8(&k->e, 0xc0 | T1 << 3 | n);
 }
 
+/* Whether T1 is needed between the lookup and the instruction, or by that. */
+static bool t1_is_needed(const struct gen *k)
+{
+    const struct xinsn *x = k->x;
+    bool reg = x->reg_kind == OPERAND_GPR && xlat_host_reg[x->reg] == XLAT_IN_ENV;
+    return k->parked || x->by_cl || x->high_copy == HIGH_COPY_REG || reg;
+}
+
 static void gen_modrm(struct gen *k)
 {
     struct emitter *e = &k->e;
     const struct xinsn *x = k->x;
     unsigned reg = x->reg_kind == OPERAND_DIGIT ? x->modrm >> 3 & 7 : x->reg;
     unsigned rm = x->rm;
-    int32_t at = 0;
+    struct host_operand at = {.index = NO_INDEX};
     if (x->mem) {
         flags_begin(k);
         at = operand_lookup(k);
+        if (at.index == T1 && t1_is_needed(k)) {
+            operand_flatten(k, &at);
+        }
         flags_end(k);
         rm = T0;
-        if (gen_exchange(k, at)) {
+        if (gen_exchange(k, &at)) {
             return;
         }
     } else if (x->high_copy == HIGH_COPY_RM) {
@@ -266,9 +280,9 @@ static void gen_modrm(struct gen *k)
     if (x->mem) {
         fault_point(k);
     }
-    opcode_bytes(k, reg, rm);
+    opcode_bytes(k, reg, at.index == NO_INDEX ? 0 : at.index, rm);
     if (x->mem) {
-        e_modrm_mem(e, reg, T0, at);
+        e_modrm_sib(e, reg, T0, at.index, at.scale, at.disp);
     } else {
         e8(e, 0xc0 | (reg & 7) << 3 | (rm & 7));
     }
@@ -363,9 +377,9 @@ static void gen_div(struct gen *k)
     bool w = x->size == 8, is_signed = (x->modrm >> 3 & 7) == 7;
     if (x->mem) {
         flags_begin(k);
-        operand_lookup(k);
+        struct host_operand at = operand_lookup(k);
         fault_point(k);
-        e_rm(e, w, 0x8b, T1, T0, 0);
+        e_operand(e, w, 0x8b, T1, &at);
     } else if (xlat_host_reg[x->rm] == XLAT_IN_ENV) {
         e_load_gs(e, T1, ENV_REG(x->rm));
     } else {
@@ -400,16 +414,16 @@ static void gen_push(struct gen *k)
     const struct xinsn *x = k->x;
     flags_begin(k);
     if (x->mem) {
-        operand_lookup(k);
+        struct host_operand from = operand_lookup(k);
         fault_point(k);
-        e_rm(e, 1, 0x8b, T0, T0, 0);
+        e_operand(e, 1, 0x8b, T0, &from);
         e_store_gs(e, T0, ENV(xl_scratch));
     }
-    int32_t at = stack_lookup(k, -8, true);
+    struct host_operand at = stack_lookup(k, -8, true);
     flags_end(k);
     if (x->class == XC_PUSH_IMM) {
         fault_point(k);
-        e_rm(e, 1, 0xc7, 0, T0, at);
+        e_operand(e, 1, 0xc7, 0, &at);
         e32(e, x->op.imm);
     } else {
         unsigned from = T1;
@@ -419,7 +433,7 @@ static void gen_push(struct gen *k)
             from = host_register(k, x->rm, false, T1);
         }
         fault_point(k);
-        e_rm(e, 1, 0x89, from, T0, at);
+        e_operand(e, 1, 0x89, from, &at);
     }
     e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, -8);
 }
@@ -429,10 +443,10 @@ static void gen_pop(struct gen *k)
     struct emitter *e = &k->e;
     unsigned n = k->x->rm, to = xlat_host_reg[n] == XLAT_IN_ENV ? T1 : xlat_host_reg[n];
     flags_begin(k);
-    int32_t at = stack_lookup(k, 0, false);
+    struct host_operand at = stack_lookup(k, 0, false);
     flags_end(k);
     fault_point(k);
-    e_rm(e, 1, 0x8b, to, T0, at);
+    e_operand(e, 1, 0x8b, to, &at);
     if (n != RSP) {
         e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, 8);
     }
@@ -443,10 +457,10 @@ static void gen_leave(struct gen *k)
 {
     struct emitter *e = &k->e;
     flags_begin(k);
-    register_lookup(k, RBP, 0, 8, false);
+    struct host_operand at = register_lookup(k, RBP, 0, 8, false);
     flags_end(k);
     fault_point(k);
-    e_rm(e, 1, 0x8b, T0, T0, 0);
+    e_operand(e, 1, 0x8b, T0, &at);
     e_lea(e, GUEST_RSP, HOST_RBP, 4, 0, 8);
     e_mov(e, HOST_RBP, T0);
 }
@@ -507,9 +521,9 @@ static void gen_ret(struct gen *k)
 {
     struct emitter *e = &k->e;
     park_for_exit(k);
-    register_lookup(k, RSP, 0, 8, false);
+    struct host_operand at = register_lookup(k, RSP, 0, 8, false);
     fault_point(k);
-    e_rm(e, 1, 0x8b, T0, T0, 0);
+    e_operand(e, 1, 0x8b, T0, &at);
     jump_lookup(k);
     e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, 8 + (uint16_t)k->x->op.imm);
     jump_entry(k);
@@ -522,9 +536,9 @@ static void indirect_target(struct gen *k)
     const struct xinsn *x = k->x;
     park_for_exit(k);
     if (x->mem) {
-        operand_lookup(k);
+        struct host_operand at = operand_lookup(k);
         fault_point(k);
-        e_rm(e, 1, 0x8b, T0, T0, 0);
+        e_operand(e, 1, 0x8b, T0, &at);
     } else if (xlat_host_reg[x->rm] == XLAT_IN_ENV) {
         e_load_gs(e, T0, ENV_REG(x->rm));
     } else {
@@ -535,10 +549,10 @@ static void indirect_target(struct gen *k)
 static void push_return(struct gen *k)
 {
     struct emitter *e = &k->e;
-    register_lookup(k, RSP, -8, 8, true);
+    struct host_operand at = register_lookup(k, RSP, -8, 8, true);
     e_mov_imm(e, T1, rip_of(k, k->x) + k->x->len);
     fault_point(k);
-    e_rm(e, 1, 0x89, T1, T0, 0);
+    e_operand(e, 1, 0x89, T1, &at);
     e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, -8);
 }
 
