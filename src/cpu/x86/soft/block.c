@@ -33,13 +33,13 @@ void jump_cache_clear(struct cpu *c)
 }
 
 /* The cache that the user asked for is for translations, but they are made of decoded blocks: these
- * get a quarter of it (xlat_init() has the rest), and some memory of their own. */
+ * get a fifth of it (xlat_init() has the rest), and some memory of their own. */
 static size_t arena_size(const struct cpu *c)
 {
     const struct cpus *cpus = c->vcpu ? c->vcpu->cpus : NULL;
     size_t all = BLOCK_ARENA_BYTES;
     if (cpus && cpus->config.translate) {
-        all += cpus->config.cache_bytes / 4;
+        all += cpus->config.cache_bytes / 5;
     }
     all /= cpus ? MAX(cpus->max, 1) : 1;
     return MAX(all, BLOCK_ARENA_MIN) & GUEST_PAGE_MASK;

@@ -17,7 +17,7 @@ struct decoder;
 #define BLOCK_MAX_INSNS      64
 #define BLOCK_HASH_SIZE      131072u
 #define BLOCK_PAGE_HASH_SIZE 8192u
-#define BLOCK_ARENA_BYTES    (24u << 20) /* of all vCPUs together, beside the translator's quarter */
+#define BLOCK_ARENA_BYTES    (16u << 20) /* of all vCPUs together, beside the translator's part */
 #define BLOCK_ARENA_MIN      (4u << 20)  /* but so much for each */
 #define BLOCK_KEEP_BYTES     (1u << 20)  /* of the arena, through a reset */
 #define BLOCK_QUEUE_SIZE     64u

@@ -65,7 +65,7 @@ struct gen {
     struct code_region *g;
     struct unit *u;
     struct emitter e;
-    struct op *next_op; /* table space left */
+    uint8_t *table; /* space left */
     unsigned n_cold, n_fixups;
     struct cold cold[XLAT_MAX_INSNS * 12 + 8];
     struct fixup fixup[XLAT_MAX_INSNS * 2 + 8];

@@ -25,12 +25,19 @@ struct cold *cold_add(struct gen *k, enum cold_kind kind, uint8_t *place)
     return cold;
 }
 
+/* Space in the table for a unit's ops and exits. It was made sure of. */
+static void *table_take(struct gen *k, size_t bytes)
+{
+    void *place = k->table;
+    k->table += bytes;
+    return place;
+}
+
 /* The instruction's ops in the table. */
 static const struct op *op_of(struct gen *k)
 {
     if (!k->op) {
-        k->op = k->next_op;
-        k->next_op += 2;
+        k->op = table_take(k, 2 * sizeof(*k->op));
         k->op[0] = k->x->op;
         k->op[1] = (struct op){
             .fn = op_xlat_end,
@@ -770,14 +777,16 @@ static void gen_exit(struct gen *k, const struct cold *cold)
         jump_far_page(k, cold->rip);
         return;
     }
-    struct unit_exit *exit = &k->u->exits[k->u->n_exits++];
+    struct unit_exit *exit = table_take(k, sizeof(*exit));
     *exit = (struct unit_exit){
         .rip = cold->rip,
         .jump = cold->place,
         .stub = e->p,
         .parked = parked,
         .from = k->u,
+        .next_of = k->u->exits,
     };
+    k->u->exits = exit;
     e_mov_imm(e, T0, (uintptr_t)exit);
     e_jmp_to(e, parked ? k->xl->stub_exit_parked : k->xl->stub_exit);
 }
@@ -858,9 +867,7 @@ void xlat_generate(struct cpu *c, struct xlat *xl, struct code_region *g, struct
     k->n_cold = k->n_fixups = 0;
     k->solo = false;
     k->group = NULL;
-    u->exits = (struct unit_exit *)(xl->table + xl->table_used);
-    u->n_exits = 0;
-    k->next_op = (struct op *)(u->exits + 2 * g->n + 2);
+    k->table = xl->table + xl->table_used;
     k->cold_from = 0;
     fault_points_begin(xl, g->page_rip);
     gen_entry(k);
@@ -883,6 +890,6 @@ void xlat_generate(struct cpu *c, struct xlat *xl, struct code_region *g, struct
         gen_cold(k, &k->cold[i]);
     }
     xl->used = ((k->e.p - xl->rw) + 15) & ~15ull;
-    xl->table_used = ((uint8_t *)k->next_op - xl->table + 63) & ~63ull;
+    xl->table_used = (k->table - xl->table + 63) & ~63ull;
     g_free(k);
 }

@@ -112,6 +112,7 @@ struct unit_exit {
     bool parked;   /* flags are in xl_flags there */
     struct unit *from, *to;
     struct unit_exit *next_in, **prev_in; /* in to->incoming */
+    struct unit_exit *next_of;            /* in from->exits */
 };
 
 struct unit {
@@ -125,8 +126,7 @@ struct unit {
     uint8_t *entry_parked; /* flags in xl_flags */
     struct unit *page_next, **page_prev;
     struct unit_exit *incoming;
-    unsigned n_exits;
-    struct unit_exit *exits;
+    struct unit_exit *exits; /* list through next_of */
 };
 
 /* Ops for handler calls come in pairs: the op, and one that says whose it is and which way the
@@ -195,7 +195,7 @@ void region_group(struct code_region *g);
 /* xlat-gen.c: code, exits and ops into u. Space was made sure of. */
 #define GEN_MAX_CODE (XLAT_MAX_INSNS * 768u + 4096u)
 #define GEN_MAX_TABLE                                                                              \
-    (XLAT_MAX_INSNS * (2 * sizeof(struct op) + 2 * sizeof(struct unit_exit)) + 4096u)
+    (XLAT_MAX_INSNS * (2 * sizeof(struct op) + 3 * sizeof(struct unit_exit)) + 4096u)
 void xlat_generate(struct cpu *c, struct xlat *xl, struct code_region *g, struct unit *u);
 void xlat_make_stubs(struct cpu *c, struct xlat *xl);
 

@@ -113,9 +113,11 @@ bool xlat_init(struct cpu *c, const struct xlat_config *config, GError **error)
     xl->config = *config;
     xl->config.max_insns = CLAMP(config->max_insns, 1, XLAT_MAX_INSNS);
     xl->region.max = xl->config.max_insns;
-    /* Tables take about twice what code does; decoded blocks have the last quarter (block.c). */
-    xl->bytes = MAX(config->cache_bytes, XLAT_MIN_BYTES) / 4 & ~(page - 1);
-    xl->table_bytes = 2 * xl->bytes;
+    /* Of the cache code has a quarter, which counts twice in what a process is said to use, being
+     * mapped twice; its tables have a fifth, and decoded blocks have one (block.c). */
+    size_t cache = MAX(config->cache_bytes, XLAT_MIN_BYTES);
+    xl->bytes = cache / 4 & ~(page - 1);
+    xl->table_bytes = cache / 5 & ~(page - 1);
     xl->fd = -1;
     if (!code_map(xl, error) || !table_map(xl, error)) {
         xlat_free(xl);
@@ -200,8 +202,8 @@ void xlat_unit_kill(struct cpu *c, struct unit *u)
     while (u->incoming) {
         exit_unlink(u->incoming);
     }
-    for (unsigned i = 0; i < u->n_exits; i++) {
-        exit_unlink(&u->exits[i]);
+    for (struct unit_exit *exit = u->exits; exit; exit = exit->next_of) {
+        exit_unlink(exit);
     }
     *u->page_prev = u->page_next;
     if (u->page_next) {
