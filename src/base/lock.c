@@ -3,6 +3,8 @@
  * may sleep, and whoever has slept leaves it so, as there may be others.
  */
 #include "base/lock.h"
+
+#include "base/relax.h"
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -33,9 +35,7 @@ static bool acquire_soon(struct big_lock *lock)
         if (state == BIG_LOCK_FREE && big_lock_try_acquire(lock)) {
             return true;
         }
-#if defined(__x86_64__)
-        __builtin_ia32_pause();
-#endif
+        cpu_relax();
     }
     return false;
 }

@@ -1,4 +1,5 @@
-/* What vCPUs on threads of their own (vcpu.c) and on one thread (vcpu-turns.c) share. */
+/* What vCPUs on threads of their own (vcpu.c) and on one thread (vcpu-turns.c) share, and the list
+ * of them (vcpu-list.c). */
 #ifndef CPU_VCPU_PRIV_H
 #define CPU_VCPU_PRIV_H
 
@@ -10,6 +11,20 @@
 void vcpu_serve_queue(struct vcpu *vcpu);
 /* Executes the guest until the accelerator's run() returns, and does what comes of it. */
 void vcpu_run_once(struct vcpu *vcpu);
+
+/* ---- vcpu.c: for the list */
+
+/* What the thread executes that a vCPU has for itself. arg: the vCPU. */
+void *vcpu_thread(void *arg);
+/* What the vCPU's thread waits on, with cpus->mutex. */
+GCond *vcpu_wake_cond(struct vcpu *vcpu);
+/* It need no longer be parked. cpus->mutex held. */
+void vcpu_unpark(struct vcpu *vcpu);
+/* An exclusive section. Machine lock held. self: the calling vCPU, or NULL. */
+void cpus_exclusive_begin(struct cpus *cpus, struct vcpu *self);
+void cpus_exclusive_end(struct cpus *cpus);
+/* Holds the vCPUs still while a memory map changes. */
+struct map_guard cpus_map_guard(struct cpus *cpus);
 
 /* ---- vcpu-turns.c: all vCPUs on one thread */
 

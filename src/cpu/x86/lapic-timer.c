@@ -9,6 +9,8 @@
  */
 #include "cpu/x86/lapic-priv.h"
 
+#include "base/relax.h"
+
 #define MIN_PERIOD_NS                                                                              \
     20000 /* a periodic timer faster than this is held back: the host has to live */
 
@@ -95,9 +97,7 @@ static bool timer_look(struct lapic *apic)
 void lapic_timer_watch(struct lapic *apic, bool wait)
 {
     while (timer_look(apic) && wait && atomic_load(&apic->vcpu->req) == VCPU_REQ_TIMER) {
-#if defined(__x86_64__)
-        __builtin_ia32_pause();
-#endif
+        cpu_relax();
     }
 }
 
