@@ -153,9 +153,16 @@ void debug_set_step(struct vcpu *vcpu, unsigned flags)
 {
     vcpu->hit = (struct debug_hit){DEBUG_NONE, 0};
     vcpu->step = flags;
+    vcpu->step_from = vcpu->step_to = 0;
     if (vcpu->ops->debug_step) {
         vcpu->ops->debug_step(vcpu);
     }
+}
+
+void debug_set_range(struct vcpu *vcpu, gva_t from, gva_t to)
+{
+    vcpu->step_from = from;
+    vcpu->step_to = to;
 }
 
 /* ---------------------------------------------------------------- what vCPUs meet */

@@ -72,6 +72,9 @@ void debug_remove_all(struct cpus *cpus);
  */
 void debug_set_step(struct vcpu *vcpu, unsigned flags);
 
+/* After debug_set_step(): the vCPU goes on stepping while its RIP is in [from, to). */
+void debug_set_range(struct vcpu *vcpu, gva_t from, gva_t to);
+
 /* A vCPU's thread: is there a breakpoint of that kind (DEBUG_NONE: of either) at addr? */
 const struct debug_point *debug_break_at(const struct cpus *cpus, gva_t addr);
 /* A vCPU's thread: the watchpoint that an access meets, or NULL. */

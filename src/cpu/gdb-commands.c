@@ -4,7 +4,7 @@
  * Answers to what goes wrong are QEMU's: E22 for a packet that makes no sense, E14 for memory that
  * is not there. Packets that we do not have are answered with nothing, as the protocol wants it.
  *
- * Left out: non-stop mode, reverse execution, range stepping, files of the target, tracepoints.
+ * Left out: non-stop mode, reverse execution, files of the target, tracepoints.
  */
 #include "cpu/gdb-priv.h"
 
@@ -336,13 +336,10 @@ static bool run_remove(struct gdbstub *stub, const char *args, GString *reply)
 
 static void resume_one(struct gdbstub *stub, struct vcpu *vcpu, char action)
 {
-    g_autofree char *actions = g_malloc0(stub->cpus->n);
+    g_autofree struct gdb_action *actions = g_new0(struct gdb_action, stub->cpus->n);
 
-    if (action == 'c') { /* one thread is chosen for steps only */
-        memset(actions, 'c', stub->cpus->n);
-    }
-    for (unsigned i = 0; i < stub->cpus->n; i++) {
-        actions[i] = stub->cpus->vcpu[i] == vcpu ? action : actions[i];
+    for (unsigned i = 0; i < stub->cpus->n; i++) { /* one thread is chosen for steps only */
+        actions[i].what = action == 'c' || stub->cpus->vcpu[i] == vcpu ? action : 0;
     }
     gdb_resume(stub, actions);
 }
@@ -387,20 +384,30 @@ static bool run_step_signal(struct gdbstub *stub, const char *args, GString *rep
     return run_resume(stub, args, 's', true, reply);
 }
 
-/* One action of vCont: for each vCPU the first that names it counts. */
-static bool vcont_action(struct gdbstub *stub, const char **args, char *actions)
+/* "c", "s", "Cxx", "Sxx" or "rFROM,TO" */
+static bool parse_action(const char **args, struct gdb_action *action)
 {
-    char action = *(*args)++;
-    struct threads t = {.all = true};
+    char letter = *(*args)++;
     uint64_t signal;
 
-    if (action == 'C' || action == 'S') {
-        if (!gdb_hex_number(args, &signal) || signal > SIGNAL_MAX) {
-            return false;
-        }
-        action = g_ascii_tolower(action);
+    *action = (struct gdb_action){.what = letter == 'r' ? 's' : g_ascii_tolower(letter)};
+    if (letter == 'r') {
+        return gdb_hex_number(args, &action->from) && *(*args)++ == ',' &&
+               gdb_hex_number(args, &action->to);
     }
-    if (action != 'c' && action != 's') {
+    if (letter == 'C' || letter == 'S') {
+        return gdb_hex_number(args, &signal) && signal <= SIGNAL_MAX;
+    }
+    return letter == 'c' || letter == 's';
+}
+
+/* One action of vCont: for each vCPU the first that names it counts. */
+static bool vcont_action(struct gdbstub *stub, const char **args, struct gdb_action *actions)
+{
+    struct gdb_action action;
+    struct threads t = {.all = true};
+
+    if (!parse_action(args, &action)) {
         return false;
     }
     if (**args == ':') {
@@ -412,14 +419,14 @@ static bool vcont_action(struct gdbstub *stub, const char **args, char *actions)
     for (unsigned i = 0; i < stub->cpus->n; i++) {
         bool meant = t.all || stub->cpus->vcpu[i] == (t.any ? stub->control : t.vcpu);
 
-        actions[i] = meant && !actions[i] ? action : actions[i];
+        actions[i] = meant && !actions[i].what ? action : actions[i];
     }
     return true;
 }
 
 static bool run_vcont(struct gdbstub *stub, const char *args, GString *reply)
 {
-    g_autofree char *actions = g_malloc0(stub->cpus->n);
+    g_autofree struct gdb_action *actions = g_new0(struct gdb_action, stub->cpus->n);
 
     do {
         if (*args++ != ';' || !vcont_action(stub, &args, actions)) {
@@ -432,7 +439,7 @@ static bool run_vcont(struct gdbstub *stub, const char *args, GString *reply)
 
 static bool run_vcont_query(struct gdbstub *stub, const char *args, GString *reply)
 {
-    g_string_assign(reply, "vCont;c;C;s;S");
+    g_string_assign(reply, "vCont;c;C;s;S;r");
     return true;
 }
 

@@ -25,6 +25,12 @@ struct gdbstub {
     struct vcpu *control;  /* that packets c and s mean */
 };
 
+/* What a vCPU is to do. */
+struct gdb_action {
+    char what;      /* 'c', 's', or 0: stand still */
+    gva_t from, to; /* 's': on and on while it is in [from, to); equal: one step */
+};
+
 /* Carries one packet out; reply gets the body of what is to be answered. false: no answer (the
  * machine runs, or ends). */
 bool gdb_command_run(struct gdbstub *stub, const char *body, size_t length, GString *reply);
@@ -36,7 +42,7 @@ void gdb_append_stop_reply(struct gdbstub *stub, GString *reply);
 void gdb_append_thread(const struct vcpu *vcpu, GString *out);
 /* Takes all breakpoints back and lets all vCPUs run. */
 void gdb_detach(struct gdbstub *stub);
-/* Lets vCPUs run as action[index] says: 'c', 's', or 0 for not at all. */
-void gdb_resume(struct gdbstub *stub, const char *action);
+/* Lets vCPUs run, each by its own action. */
+void gdb_resume(struct gdbstub *stub, const struct gdb_action *action);
 
 #endif

@@ -69,6 +69,15 @@ void gdb_append_thread(const struct vcpu *vcpu, GString *out)
     g_string_append_printf(out, "p01.%02x", vcpu->index + 1);
 }
 
+/* A vCPU that was taken out meanwhile is nobody's thread any more. */
+static void forget_absent(struct gdbstub *stub)
+{
+    struct vcpu *first = stub->cpus->vcpu[0];
+
+    stub->general = cpus_find(stub->cpus, stub->general->index) ? stub->general : first;
+    stub->control = cpus_find(stub->cpus, stub->control->index) ? stub->control : first;
+}
+
 /* The vCPU that met something; else the one that gdb looks at. */
 static struct vcpu *stopped_vcpu(struct gdbstub *stub)
 {
@@ -120,6 +129,7 @@ static void send_stop(struct gdbstub *stub)
     g_autoptr(GString) reply = g_string_new(NULL);
 
     stub->awaited = false;
+    forget_absent(stub);
     gdb_append_stop_reply(stub, reply);
     gdb_send(stub, reply->str, reply->len);
 }
@@ -165,17 +175,18 @@ static void send_console(struct gdbstub *stub, const char *text)
     gdb_send(stub, packet->str, packet->len);
 }
 
-void gdb_resume(struct gdbstub *stub, const char *action)
+void gdb_resume(struct gdbstub *stub, const struct gdb_action *action)
 {
     g_autoptr(GError) error = NULL;
     bool hold_timers = false;
 
     for (unsigned i = 0; i < stub->cpus->n; i++) {
         struct vcpu *vcpu = stub->cpus->vcpu[i];
-        bool step = action[i] == 's';
+        bool step = action[i].what == 's';
 
         debug_set_step(vcpu, step ? stub->step_flags | DEBUG_STEP_ENABLE : 0);
-        vcpu_hold(vcpu, action[i] == 0);
+        debug_set_range(vcpu, action[i].from, action[i].to);
+        vcpu_hold(vcpu, action[i].what == 0);
         hold_timers |= step && (stub->step_flags & DEBUG_STEP_NOTIMER);
     }
     stub->awaited = true;
@@ -215,6 +226,7 @@ static void run_packet(struct gdbstub *stub)
     if (stub->hooks->running(stub->opaque)) {
         interrupt(stub);
     }
+    forget_absent(stub);
     stub->busy = true;
     if (gdb_command_run(stub, stub->reader.body, stub->reader.length, reply)) {
         gdb_send(stub, reply->str, reply->len);

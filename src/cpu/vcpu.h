@@ -204,6 +204,7 @@ struct vcpu {
     GQueue run_queue;            /* under cpus->mutex */
     struct vcpu_access access;   /* the vCPU's thread only */
     unsigned step;               /* enum debug_step; changed while parked */
+    gva_t step_from, step_to;    /* steps follow while RIP is in [from, to) */
     struct debug_hit hit;
     bool held;             /* the debugger keeps it parked while others run; under cpus->mutex */
     bool crashed;          /* machine lock: the guest has reported a crash by it, since reset */
@@ -340,6 +341,12 @@ static inline bool vcpu_wants_exit(struct vcpu *vcpu)
 {
     return (atomic_load_explicit(&vcpu->req, memory_order_relaxed) &
             (VCPU_REQ_PAUSE | VCPU_REQ_EXCLUSIVE | VCPU_REQ_EXIT | VCPU_REQ_RUN)) != 0;
+}
+
+/* For the accelerator, after a step that was asked for: another one is to follow. */
+static inline bool vcpu_steps_on(const struct vcpu *vcpu, uint64_t rip)
+{
+    return rip >= vcpu->step_from && rip < vcpu->step_to;
 }
 
 /* Accelerators built in, in one table ended by NULL: soft ("tcg", alias "soft"), kvm

@@ -1,11 +1,11 @@
 /*
  * The human monitor's commands about numbers, addresses, ports and memory.
  *
- * Left out: the form `i` (disassembly) of x and xp; and forms and sizes are not remembered from one
- * command to the next.
+ * Left out: forms and sizes are not remembered from one command to the next.
  */
 #include "monitor/hmp-priv.h"
 
+#include "cpu/x86/disas.h"
 #include "monitor/monitor-priv.h"
 #include <inttypes.h>
 #include <string.h>
@@ -150,12 +150,83 @@ static void dump(struct hmp *h, const struct hmp_format *f, uint64_t addr, read_
     }
 }
 
+#define CODE_LINE_BYTES 8
+
+/* One instruction: its address and bytes, eight on a line, and what it is. */
+static void print_insn(struct hmp *h, uint64_t addr, const uint8_t *bytes, unsigned n,
+                       const char *text)
+{
+    for (unsigned at = 0; at < n; at += CODE_LINE_BYTES) {
+        g_autoptr(GString) hex = g_string_new(NULL);
+
+        for (unsigned i = at; i < MIN(n, at + CODE_LINE_BYTES); i++) {
+            g_string_append_printf(hex, "%02x ", bytes[i]);
+        }
+        if (at == 0) {
+            hmp_print(h, "0x%08" PRIx64 ":  %-*s %s\n", addr, 3 * CODE_LINE_BYTES, hex->str, text);
+        } else {
+            g_string_truncate(hex, hex->len - 1);
+            hmp_print(h, "0x%08" PRIx64 ":  %s\n", addr + at, hex->str);
+        }
+    }
+}
+
+/* What is mapped of the bytes at addr: at most an instruction's. */
+static unsigned read_code(struct hmp *h, uint64_t addr, uint8_t *bytes, read_fn read)
+{
+    unsigned n = DISAS_INSN_MAX;
+
+    while (n && !read(h, addr, bytes, n)) {
+        n--;
+    }
+    return n;
+}
+
+static void disassemble(struct hmp *h, const struct hmp_format *f, uint64_t addr, read_fn read)
+{
+    enum disas_mode mode = disas_mode_of(h->vcpu);
+
+    for (uint64_t i = 0; i < f->count; i++) {
+        g_autoptr(GString) text = g_string_new(NULL);
+        uint8_t bytes[DISAS_INSN_MAX];
+        unsigned there = read_code(h, addr, bytes, read), n;
+
+        if (there == 0) {
+            hmp_print(h, "0x%08" PRIx64 ": unable to read memory\n", addr);
+            return;
+        }
+        n = disas_insn(mode, addr, bytes, there, text);
+        if (n == 0) {
+            n = 1;
+            g_string_printf(text, "%-8s 0x%02x", ".byte", bytes[0]);
+        }
+        print_insn(h, addr, bytes, n, text->str);
+        addr += n;
+    }
+}
+
+static void run_disassemble(struct hmp *h, const struct hmp_format *f, uint64_t addr, read_fn read)
+{
+    if (!disas_available()) {
+        hmp_print(h, "disassembly is not available: this Godwit was built without Zydis\n");
+    } else if (!h->vcpu) {
+        hmp_print(h, "No CPU available\n");
+    } else if (f->count > DUMP_MAX_BYTES / DISAS_INSN_MAX) {
+        hmp_print(h, "count is too large: at most %u instructions are shown\n",
+                  DUMP_MAX_BYTES / DISAS_INSN_MAX);
+    } else {
+        machine_park_begin(h->m);
+        disassemble(h, f, addr, read);
+        machine_park_end(h->m);
+    }
+}
+
 static void run_dump(struct hmp *h, struct json_object *args, read_fn read)
 {
     struct hmp_format f = hmp_format(args, "fmt");
 
     if (f.form == 'i') {
-        hmp_print(h, "disassembly is not available\n");
+        run_disassemble(h, &f, hmp_number(args, "addr"), read);
     } else if (f.count > DUMP_MAX_BYTES / f.size) {
         hmp_print(h, "count is too large: at most %u bytes are shown\n", DUMP_MAX_BYTES);
     } else {

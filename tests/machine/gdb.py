@@ -82,7 +82,7 @@ class Protocol(unittest.TestCase):
             self.assertEqual(d.rsp.ask("?"), "T05thread:p01.01;")
             self.assertEqual(d.rsp.ask("qAttached:1"), "1")
             self.assertEqual(d.rsp.ask("qC"), "QCp01.01")
-            self.assertEqual(d.rsp.ask("vCont?"), "vCont;c;C;s;S")
+            self.assertEqual(d.rsp.ask("vCont?"), "vCont;c;C;s;S;r")
             self.assertEqual(d.rsp.ask("vMustReplyEmpty"), "")
             self.assertEqual(d.rsp.ask("qqemu.Supported"), "sstepbits;sstep;PhyMemMode")
             self.assertEqual(d.rsp.ask("qqemu.sstepbits"), "ENABLE=1,NOIRQ=2,NOTIMER=4")
@@ -355,6 +355,44 @@ class Running(unittest.TestCase):
             for _ in range(40):
                 d.rsp.ask("s")
                 self.assertEqual(d.rsp.register("eflags") & 0x100, 0)
+
+    def test_range(self):
+        """vCont;r: steps until RIP leaves the range, or something else happens."""
+        with Debugged("") as d:
+            walk = symbols()["walk"]
+            end = min(at for at in symbols().values() if at > walk)
+            d.rsp.expect(f"Z1,{walk:x},1")
+            d.rsp.ask("c")
+            d.rsp.expect(f"z1,{walk:x},1")
+            caller = int.from_bytes(d.rsp.read(d.rsp.register("rsp"), 4), "little")
+            d.qmp.command("query-status")  # events so far are read
+            self.assertEqual(d.rsp.ask("s"), "T05thread:p01.01;")
+            second = d.rsp.register("rip")
+            self.assertEqual(d.rsp.ask(f"vCont;r{walk:x},{end:x}:p1.1;c:p1.-1"), "T05thread:p01.01;")
+            self.assertEqual(d.rsp.register("rip"), caller)
+            self.assertEqual(d.rsp.ask(f"vCont;r{walk:x},{walk:x}"), "T05thread:p01.01;")  # one step
+            self.assertNotEqual(d.rsp.register("rip"), caller)
+            d.rsp.expect(f"Z1,{walk:x},1")
+            d.rsp.ask("c")
+            d.rsp.expect(f"z1,{walk:x},1")
+            d.rsp.expect(f"Z1,{second:x},1")
+            self.assertEqual(d.rsp.ask("s"), "T05thread:p01.01;")
+            d.rsp.expect(f"z1,{second:x},1")
+            for wrong in ("r", "r1", "r1,", "rx,2", "r1,2:", "r1,2;"):
+                self.assertEqual(d.rsp.ask("vCont;" + wrong), "E22")
+        with Debugged("spin") as d:
+            d.rsp.send("vCont;r0,ffffffffffffffff")
+            d.m.expect("spinning\n")
+            d.rsp.interrupt()
+            self.assertEqual(d.rsp.answer(), "T02thread:p01.01;")
+            self.assertEqual(d.status(), "paused")
+
+    @soft_only
+    def test_range_ends_at_a_watchpoint(self):
+        with Debugged("") as d:
+            total = symbols()["total"]
+            d.rsp.expect(f"Z2,{total:x},4")
+            self.assertEqual(d.rsp.ask("vCont;r0,ffffffff"), f"T05thread:p01.01;watch:{total:x};")
 
     def test_one_vcpu_of_two(self):
         """The other one stands still while the first is stepped."""

@@ -190,7 +190,11 @@ bool kvm_debug_failed_at_break(struct kvm_vcpu *v)
 enum run_exit kvm_debug_exit(struct kvm_vcpu *v)
 {
     if (find_hit(v, &v->vcpu->hit)) {
-        return RUN_DEBUG;
+        if (v->vcpu->hit.kind != DEBUG_STEP || !vcpu_steps_on(v->vcpu, v->vcpu->hit.addr)) {
+            return RUN_DEBUG;
+        }
+        v->vcpu->hit.kind = DEBUG_NONE;
+        return RUN_KICKED;
     }
     give_back(v);
     return RUN_KICKED;

@@ -47,6 +47,9 @@ static bool host_stop_due(struct cpu *c, uint32_t req)
         atomic_fetch_and(c->req, ~(uint32_t)VCPU_REQ_DEBUG);
         return c->vcpu != NULL && c->vcpu->hit.kind != DEBUG_NONE;
     }
+    if (c->host_step && c->host_stepped && vcpu_steps_on(c->vcpu, c->rip)) {
+        c->host_stepped = false;
+    }
     return c->host_step && c->host_stepped;
 }
 
