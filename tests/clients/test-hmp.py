@@ -163,6 +163,34 @@ class Hmp(unittest.TestCase):
                                                        'Try "help memsave" for more information\n'))
         self.assertEqual(os.path.getsize(path), 8192)
 
+    def test_code(self):
+        self.start("-m", "128")
+        lines = self.run_line("x/1i 0xfffffff0"), self.run_line("xp/1i 0xffff0")
+        if "not available" in lines[0]:
+            self.skipTest("built without a disassembler")
+        for line, addr in zip(lines, ("0xfffffff0", "0x000ffff0")):
+            self.assertRegex(line, addr + r":  ea 5b e0 00 f0 {11}ljmpw? +\$?0xf000:\$?0xe05b\n$")
+        three = self.run_line("xp/3i 0xfe05b").splitlines()
+        self.assertEqual([line[:13] for line in three],
+                         ["0x000fe05b:  ", "0x000fe062:  ", "0x000fe066:  "])
+        self.assertRegex(self.run_line("x/i 0x12345678"), "^0x12345678: ")
+
+    def test_trees(self):
+        self.start("-m", "128", "-device", "pcie-root-port,id=rp,addr=5", "-device",
+                   "virtio-rng-pci,id=r0,bus=rp", "-device", "isa-debug-exit,iobase=0x501,id=x")
+        tree = self.run_line("info qtree")
+        for want in (r"bus: main-system-bus\n  type System\n", r"\n +bus: pcie\.0\n +type PCIE\n",
+                     r'\n( +)dev: pcie-root-port, id "rp"\n(\1 .*\n)+\1  bus: rp\n'
+                     r'(\1 .*\n)+?\1    dev: virtio-rng-pci, id "r0"\n',
+                     r'dev: isa-debug-exit, id "x"\n( +.* = .*\n)*? +iobase = 1281 \(0x501\)\n',
+                     r"addr 00:05\.0, pci id [0-9a-f]{4}:[0-9a-f]{4} "):
+            self.assertRegex(tree, want)
+        flat = self.run_line("info mtree -f")
+        self.assertRegex(flat, r' AS "memory"')
+        self.assertRegex(flat, r"\n  00000000fec00000-00000000fec00[0f]ff \(prio 0, i/o\): ")
+        self.assertRegex(flat, r"\n  0000000000000000-00000000000[0-9a-f]{5} \(prio 0, ram\): ")
+        self.assertRegex(self.run_line("info mtree"), r"(?m)^address-space: memory$")
+
     def test_migration(self):
         self.start()
         self.check(
