@@ -149,7 +149,6 @@ int main(int argc, char **argv)
         input_change(rand, g_rand_int(rand) % 4, bad, good->len, 1024);
         LLVMFuzzerTestOneInput(bad, good->len - (round % 5 ? 0 : g_rand_int(rand) % good->len));
     }
-    machine_free(input_machine());
     return 0;
 }
 #endif

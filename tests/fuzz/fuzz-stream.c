@@ -137,7 +137,6 @@ int main(int argc, char **argv)
         input_change(rand, 1 + g_rand_int(rand) % 4, bad, good->len, 0);
         LLVMFuzzerTestOneInput(bad, good->len - (round % 5 ? 0 : g_rand_int(rand) % good->len));
     }
-    machine_free(input_machine());
     if (nowhere) {
         fclose(nowhere);
     }

@@ -16,6 +16,12 @@ static void input_emit(struct event_sink *sink, unsigned event, const char *data
 static struct event_sink input_sink = {.emit = input_emit};
 static struct machine *input_machine_made;
 
+static void input_machine_free(void)
+{
+    machine_free(input_machine_made);
+    input_machine_made = NULL;
+}
+
 /* Made at the first call: 2 MiB. */
 static struct machine *input_machine(void)
 {
@@ -30,6 +36,7 @@ static struct machine *input_machine(void)
         g_ptr_array_add(config->accels, g_strdup("tcg"));
         input_machine_made = machine_new(config, loop_new, &input_sink, &error);
         g_assert_no_error(error);
+        atexit(input_machine_free); /* the fuzzer's main() does not come back */
     }
     return input_machine_made;
 }
