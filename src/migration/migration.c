@@ -226,7 +226,9 @@ bool migration_incoming_setup(struct machine *m, const char *uri, GError **error
     bool ok = true;
 
     mig->incoming_allowed = true;
-    if (strcmp(uri, "defer") != 0) {
+    if (g_str_has_prefix(uri, "fd:") && inherited_fd(uri) < 0) {
+        ok = migration_refuse(error, "'%s' is not the number of an inherited descriptor", uri + 3);
+    } else if (strcmp(uri, "defer") != 0) {
         announce_incoming(mig);
         ok = begin_incoming(mig, uri, inherited_fd(uri), error);
     }
