@@ -9,9 +9,12 @@
 #include "base/host-fault.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/memfd.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -48,11 +51,11 @@ static bool fail(const char *name, uint64_t size, const char *what, int err, GEr
     return false;
 }
 
-/* Address space for it with the guard page, and nothing in it yet; MAP_FAILED with errno. Large
- * blocks start where a large page of the host may. */
-static void *reserve(uint64_t size)
+/* Address space for it with the guard page, and nothing in it yet; MAP_FAILED with errno. It starts
+ * at a multiple of align. */
+static void *reserve(uint64_t size, uint64_t align)
 {
-    uint64_t slack = size > HUGE_PAGE_FROM ? HUGE_PAGE_SIZE : 0, kept = size + GUEST_PAGE_SIZE;
+    uint64_t slack = align > GUEST_PAGE_SIZE ? align : 0, kept = size + GUEST_PAGE_SIZE;
 
     errno = ENOMEM;
     if (size > SIZE_MAX - GUEST_PAGE_SIZE - slack) {
@@ -63,7 +66,7 @@ static void *reserve(uint64_t size)
     if (p == MAP_FAILED || slack == 0) {
         return p;
     }
-    uint64_t before = -(uintptr_t)p & (HUGE_PAGE_SIZE - 1);
+    uint64_t before = -(uintptr_t)p & (align - 1);
     if (before > 0) {
         munmap(p, before);
     }
@@ -73,12 +76,41 @@ static void *reserve(uint64_t size)
     return p + before;
 }
 
+/* -1 with errno. The size of a page is part of the flags (linux/memfd.h). */
+static int memfd_open(const char *name, const struct ram_backing *backing)
+{
+    unsigned flags = MFD_CLOEXEC | (backing->hugetlb ? MFD_HUGETLB : 0);
+    uint64_t bytes = backing->hugetlb ? backing->hugetlb_bytes : 0;
+
+    if (bytes & (bytes - 1)) {
+        errno = EINVAL;
+        return -1;
+    }
+    return memfd_create(name,
+                        flags | (bytes ? (unsigned)__builtin_ctzll(bytes) << MFD_HUGE_SHIFT : 0));
+}
+
+static int path_open(const char *path)
+{
+    g_autofree char *in_folder = NULL;
+    int fd;
+
+    if (!g_file_test(path, G_FILE_TEST_IS_DIR)) {
+        return open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    }
+    in_folder = g_build_filename(path, "godwit-memory.XXXXXX", NULL);
+    fd = g_mkstemp_full(in_folder, O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0) {
+        unlink(in_folder);
+    }
+    return fd;
+}
+
 /* The file, as large as the memory: an empty one is made so, a smaller one is an error. */
 static int file_open(const char *name, uint64_t size, const struct ram_backing *backing,
                      GError **error)
 {
-    int fd = backing->memfd ? memfd_create(name, MFD_CLOEXEC)
-                            : open(backing->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int fd = backing->memfd ? memfd_open(name, backing) : path_open(backing->path);
     g_autofree char *place = g_strdup_printf("'%s': ", backing->memfd ? "memfd" : backing->path);
     struct stat st;
 
@@ -102,6 +134,15 @@ static int file_open(const char *name, uint64_t size, const struct ram_backing *
     return -1;
 }
 
+static bool populate(void *host, const char *name, uint64_t size, GError **error)
+{
+    if (madvise(host, size, MADV_POPULATE_WRITE) == 0) {
+        return true;
+    }
+    /* Where a guest would get SIGBUS: the file system has no more room. */
+    return fail(name, size, "prealloc: ", errno == EFAULT ? ENOSPC : errno, error);
+}
+
 /* What the host is to know of it. Commands that are started need none of it: a fork that copies its
  * page tables takes long, and then the guest faults on every page that it writes. */
 static bool advise(void *host, const char *name, uint64_t size, const struct ram_backing *backing,
@@ -117,45 +158,58 @@ static bool advise(void *host, const char *name, uint64_t size, const struct ram
     if (size > HUGE_PAGE_FROM) {
         madvise((uint8_t *)host + HUGE_PAGE_FROM, size - HUGE_PAGE_FROM, MADV_HUGEPAGE);
     }
-    if (backing && backing->prealloc && madvise(host, size, MADV_POPULATE_WRITE) != 0) {
-        return fail(name, size, "prealloc: ", errno, error);
-    }
-    return true;
+    return !backing || !backing->prealloc || populate(host, name, size, error);
 }
 
-/* Fills the reserved space. */
-static bool map(void *host, const char *name, uint64_t size, const struct ram_backing *backing,
-                GError **error)
+/* Fills the reserved space; fd -1: with anonymous memory. */
+static bool map(void *host, int fd, const char *name, uint64_t size,
+                const struct ram_backing *backing, GError **error)
 {
     int flags = MAP_FIXED | (backing && backing->share ? MAP_SHARED : MAP_PRIVATE);
-    int fd = -1;
-    void *mapped;
 
-    if (backing && (backing->path || backing->memfd)) {
-        fd = file_open(name, size, backing, error);
-        if (fd < 0) {
-            return false;
-        }
-    } else {
-        flags |= MAP_ANONYMOUS;
-        if (size > host_memory_bytes()) {
-            return fail(name, size, "", ENOMEM, error);
-        }
+    if (mmap(host, size, PROT_READ | PROT_WRITE, flags | (fd < 0 ? MAP_ANONYMOUS : 0), fd, 0) ==
+        MAP_FAILED) {
+        return fail(name, size, "", errno, error);
     }
-    mapped = mmap(host, size, PROT_READ | PROT_WRITE, flags, fd, 0);
-    if (mapped == MAP_FAILED) {
+    return advise(host, name, size, backing, error);
+}
+
+/* The memory in its place, from the file if there is one; NULL and *error. *huge: it consists of
+ * the host's large pages. */
+static void *map_new(int fd, const char *name, uint64_t size, const struct ram_backing *backing,
+                     bool *huge, GError **error)
+{
+    struct statfs fs;
+    uint64_t align = size > HUGE_PAGE_FROM ? HUGE_PAGE_SIZE : GUEST_PAGE_SIZE;
+    void *host;
+
+    *huge = fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC;
+    align = *huge ? (uint64_t)fs.f_bsize : align;
+    if (*huge && size % align != 0) {
+        g_set_error(error, ram_error_quark(), EINVAL,
+                    "memory '%s': size %" G_GUINT64_FORMAT
+                    " is not a multiple of its large pages' %" G_GUINT64_FORMAT,
+                    name, size, align);
+        return NULL;
+    }
+    host = reserve(size, align);
+    if (host == MAP_FAILED) {
         fail(name, size, "", errno, error);
+        return NULL;
     }
-    if (fd >= 0) {
-        close(fd);
+    if (!map(host, fd, name, size, backing, error)) {
+        munmap(host, size + GUEST_PAGE_SIZE);
+        return NULL;
     }
-    return mapped != MAP_FAILED && advise(host, name, size, backing, error);
+    return host;
 }
 
 struct ram_block *ram_block_new_backed(const char *name, uint64_t size,
                                        const struct ram_backing *backing, GError **error)
 {
+    bool in_file = backing && (backing->path || backing->memfd), huge;
     struct ram_block *block;
+    int fd = -1;
     void *host;
 
     if (size == 0 || size % GUEST_PAGE_SIZE != 0) {
@@ -164,13 +218,18 @@ struct ram_block *ram_block_new_backed(const char *name, uint64_t size,
                     name, size);
         return NULL;
     }
-    host = reserve(size);
-    if (host == MAP_FAILED) {
-        fail(name, size, "", errno, error);
+    if (!in_file && size > host_memory_bytes()) {
+        fail(name, size, "", ENOMEM, error);
         return NULL;
     }
-    if (!map(host, name, size, backing, error)) {
-        munmap(host, size + GUEST_PAGE_SIZE);
+    if (in_file && (fd = file_open(name, size, backing, error)) < 0) {
+        return NULL;
+    }
+    host = map_new(fd, name, size, backing, &huge, error);
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (!host) {
         return NULL;
     }
     block = g_new0(struct ram_block, 1);
@@ -179,7 +238,7 @@ struct ram_block *ram_block_new_backed(const char *name, uint64_t size,
     block->size = size;
     block->shared = backing && backing->share;
     block->anonymous = !backing || (!backing->path && !backing->memfd && !backing->share);
-    block->forgets = !backing || (backing->memfd ? backing->share : !backing->path);
+    block->forgets = !huge && (!backing || (backing->memfd ? backing->share : !backing->path));
     g_rw_lock_init(&block->logs_lock);
     host_fault_register(host, size);
     return block;
@@ -263,8 +322,7 @@ void ram_block_touched(const struct ram_block *block, uint64_t offset, uint64_t 
 
 bool ram_block_populate(struct ram_block *block, uint64_t offset, uint64_t length, GError **error)
 {
-    return madvise(block->host + offset, length, MADV_POPULATE_WRITE) == 0 ||
-           fail(block->name, length, "prealloc: ", errno, error);
+    return populate(block->host + offset, block->name, length, error);
 }
 
 void ram_block_discard(struct ram_block *block, uint64_t offset, uint64_t length)

@@ -31,8 +31,10 @@ struct ram_block {
 
 /* Where the memory is, for those who want it shared or kept. */
 struct ram_backing {
-    char *path; /* of a file; NULL: none */
-    bool memfd; /* a file without a name */
+    char *path;             /* of a file, or of the folder of one without a name; NULL: none */
+    bool memfd;             /* a file without a name */
+    bool hugetlb;           /* of a memfd: the host's large pages */
+    uint64_t hugetlb_bytes; /* of such a page; 0: the host's usual ones */
     bool share; /* what is written is seen by others who map the file; else it is the machine's own
                  */
     bool prealloc;          /* the host gives all of it at once */

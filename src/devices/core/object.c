@@ -117,6 +117,7 @@ bool object_options_memory(const struct object_options *options, uint64_t *bytes
                            struct ram_backing *backing)
 {
     const struct memory_backend_file_properties *file = &options->u.memory_backend_file;
+    const struct memory_backend_memfd_properties *memfd = &options->u.memory_backend_memfd;
     const struct memory_backend_properties *p = &options->u.memory_backend_ram;
     bool is_file = options->qom_type == OBJECT_TYPE_MEMORY_BACKEND_FILE;
     bool is_memfd = options->qom_type == OBJECT_TYPE_MEMORY_BACKEND_MEMFD;
@@ -134,11 +135,19 @@ bool object_options_memory(const struct object_options *options, uint64_t *bytes
         return true;
     }
     if (is_memfd) {
-        p = &options->u.memory_backend_memfd;
+        *bytes = memfd->size;
+        *backing =
+            (struct ram_backing){.memfd = true,
+                                 .hugetlb = memfd->has_hugetlb && memfd->hugetlb,
+                                 .hugetlb_bytes = memfd->has_hugetlbsize ? memfd->hugetlbsize : 0,
+                                 .share = !memfd->has_share || memfd->share,
+                                 .prealloc = memfd->has_prealloc && memfd->prealloc,
+                                 .no_merge = memfd->has_merge && !memfd->merge,
+                                 .no_dump = memfd->has_dump && !memfd->dump};
+        return true;
     }
     *bytes = p->size;
-    *backing = (struct ram_backing){.memfd = is_memfd,
-                                    .share = p->has_share ? p->share : is_memfd,
+    *backing = (struct ram_backing){.share = p->has_share && p->share,
                                     .prealloc = p->has_prealloc && p->prealloc,
                                     .no_merge = p->has_merge && !p->merge,
                                     .no_dump = p->has_dump && !p->dump};
