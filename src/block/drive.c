@@ -391,6 +391,21 @@ static void drive_limits(struct drive *d, const struct throttle_config *config, 
     }
 }
 
+/* Lengths may have a suffix here, unlike in -blockdev. */
+static void add_node_option(GString *options, const char *key, const char *value)
+{
+    static const char *const lengths[] = {
+        "size", "offset", "cache-size", "l2-cache-size", "refcount-cache-size", NULL};
+    const char *dot = strrchr(key, '.');
+    g_autofree char *number = NULL;
+    uint64_t bytes;
+
+    if (g_strv_contains(lengths, dot ? dot + 1 : key) && parse_size(value, 'B', &bytes)) {
+        number = g_strdup_printf("%" G_GUINT64_FORMAT, bytes);
+    }
+    block_option_add(options, key, number ? number : value);
+}
+
 static bool drive_fill(struct block_graph *graph, struct drive *d, struct params *p,
                        struct image_text *image, const struct drive_rules *rules, GError **error)
 {
@@ -431,7 +446,7 @@ static bool drive_fill(struct block_graph *graph, struct drive *d, struct params
         const struct param *param = &g_array_index(p->items, struct param, i);
 
         if (!param->taken) {
-            block_option_add(image->options, param->key, param->value);
+            add_node_option(image->options, param->key, param->value);
         }
     }
     d->backend = block_backend_new(graph, d->id);

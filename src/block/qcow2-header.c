@@ -347,8 +347,11 @@ int qcow2_load(struct qcow2 *q, GError **error)
     q->zstd = h.compression == 1;
     q->bytes = h.size;
     q->end_clusters = (block_node_bytes(q->file) + q->cluster_bytes - 1) >> q->cluster_bits;
-    qcow2_cache_init(&q->l2, q->cluster_bytes);
-    qcow2_cache_init(&q->refcounts, q->cluster_bytes);
+    qcow2_cache_init(&q->l2);
+    qcow2_cache_init(&q->refcounts);
+    if (!qcow2_cache_configure(q, &q->node->options->u.qcow2, error)) {
+        return -EINVAL;
+    }
     ret = tables_check(q, &h, error);
     ret = ret < 0 ? ret : names_read(q, &h, first, MIN(n, q->cluster_bytes), error);
     ret = ret < 0 ? ret : tables_read(q, &h, error);

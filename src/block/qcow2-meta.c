@@ -21,7 +21,8 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define CACHE_BYTES (16u << 20)
+#define CACHE_BYTES  (16u << 20)
+#define CACHE_TABLES 8 /* that many are needed at the same time */
 
 static int flush_file(struct qcow2 *q)
 {
@@ -62,13 +63,47 @@ static void table_free(gpointer data)
     g_free(t);
 }
 
-void qcow2_cache_init(struct qcow2_cache *c, uint64_t cluster_bytes)
+void qcow2_cache_init(struct qcow2_cache *c)
 {
     c->tables = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, table_free);
-    c->max = (unsigned)MAX(CACHE_BYTES / cluster_bytes, 8);
 }
 
-/* Makes room for one more. A dirty table can only go with a flush. */
+bool qcow2_cache_configure(struct qcow2 *q, const struct blockdev_options_qcow2 *o, GError **error)
+{
+    int64_t l2 = o->has_l2_cache_size ? o->l2_cache_size : CACHE_BYTES;
+    int64_t refcounts = o->has_refcount_cache_size ? o->refcount_cache_size : CACHE_BYTES;
+
+    if (o->has_cache_size && o->has_l2_cache_size && o->has_refcount_cache_size) {
+        g_set_error(error, BLOCK_ERROR, 0,
+                    "cache-size, l2-cache-size and refcount-cache-size may not be set at the same "
+                    "time");
+        return false;
+    }
+    if (o->has_cache_size && o->cache_size >= 0 && l2 >= 0 && refcounts >= 0) {
+        if (o->has_l2_cache_size) {
+            refcounts = o->cache_size - l2;
+        } else if (o->has_refcount_cache_size) {
+            l2 = o->cache_size - refcounts;
+        } else {
+            l2 = refcounts = o->cache_size / 2;
+        }
+    }
+    if (l2 < 0 || refcounts < 0 || (o->has_cache_size && o->cache_size < 0)) {
+        g_set_error(error, BLOCK_ERROR, 0,
+                    "l2-cache-size and refcount-cache-size are positive, and not larger than "
+                    "cache-size");
+        return false;
+    }
+    q->l2.max = (unsigned)CLAMP((uint64_t)l2 / q->cluster_bytes, CACHE_TABLES, G_MAXINT);
+    q->refcounts.max =
+        (unsigned)CLAMP((uint64_t)refcounts / q->cluster_bytes, CACHE_TABLES, G_MAXINT);
+    return true;
+}
+
+static int tables_flush(struct qcow2 *q);
+
+/* Makes room for one more. A dirty table can only go with all others, in their order; what was
+ * freed is not counted down here, for that looks for tables itself. */
 static int cache_shrink(struct qcow2 *q, struct qcow2_cache *c)
 {
     while (g_hash_table_size(c->tables) >= c->max) {
@@ -82,7 +117,7 @@ static int cache_shrink(struct qcow2 *q, struct qcow2_cache *c)
             }
         }
         if (oldest->dirty) {
-            int ret = qcow2_flush(q);
+            int ret = tables_flush(q);
 
             if (ret < 0) {
                 return ret;
@@ -563,7 +598,7 @@ static int count_down(struct qcow2 *q, uint64_t cluster, bool discard)
 /* References on the disk are gone: the counts follow, in memory. */
 static int count_freed(struct qcow2 *q)
 {
-    g_autoptr(GArray) freed = q->freed; /* what follows may itself flush */
+    g_autoptr(GArray) freed = q->freed;
     int ret = 0;
 
     if (freed->len == 0) {
@@ -639,15 +674,19 @@ static int flush_ordered(struct qcow2 *q)
     return ret;
 }
 
-int qcow2_flush(struct qcow2 *q)
+static int tables_flush(struct qcow2 *q)
 {
-    int ret;
-
     if (q->node->read_only || q->corrupt) {
         return q->corrupt ? -EIO : 0;
     }
-    ret = flush_ordered(q);
-    if (ret < 0) {
+    return flush_ordered(q);
+}
+
+int qcow2_flush(struct qcow2 *q)
+{
+    int ret = tables_flush(q);
+
+    if (ret < 0 || q->node->read_only) {
         return ret;
     }
     q->dirty = false;

@@ -173,7 +173,10 @@ char *qcow2_backing_path(const struct qcow2 *q);
 int qcow2_flush(struct qcow2 *q);
 /* The image contradicts itself: it is marked as corrupt and not written any more. -EIO. */
 int qcow2_is_corrupt(struct qcow2 *q, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
-void qcow2_cache_init(struct qcow2_cache *c, uint64_t cluster_bytes);
+void qcow2_cache_init(struct qcow2_cache *c);
+/* How many tables are kept; while the worker has nothing to do. q->cluster_bytes is known. */
+bool qcow2_cache_configure(struct qcow2 *q, const struct blockdev_options_qcow2 *options,
+                           GError **error);
 /* The offset can be a cluster's. */
 bool qcow2_is_cluster(const struct qcow2 *q, uint64_t offset);
 /* These bytes hold metadata from now on. */

@@ -129,6 +129,27 @@ class Ide(unittest.TestCase):
         self.assertEqual(self.trim(*many, blocks=blocks), (INTERRUPT, 0, 0))
         self.assertEqual(self.on_disk(128, 7 * len(many)), bytes(512 * 7 * len(many)))
 
+    def test_identity(self):
+        self.start("-drive", "if=none,id=d,file=null-co://,format=raw", "-device",
+                   "ide-hd,drive=d,unit=1,bus=ide.0,wwn=0x5000c50015ea71aa,rotation_rate=7200,"
+                   "write-cache=off")
+        for unit, told in ((0, (0, [0] * 4, 1, 0x20)),
+                           (1, (0x100, [0x5000, 0xc500, 0x15ea, 0x71aa], 7200, 0))):
+            self.command(IDENTIFY, device=0x40 | unit << 4)
+            self.until(lambda: self.register(7) & DRQ)
+            words = [self.door.inw(PORTS) for _ in range(256)]
+            self.assertEqual((words[87] & 0x100, words[108:112], words[217], words[85] & 0x20), told)
+            self.assertEqual(words[84] & 0x100, words[87] & 0x100)
+
+    def test_errors_of_the_medium(self):
+        """Reads are uncorrectable, writes are aborted: for them there is no such bit."""
+        self.start("-drive", "file.driver=blkdebug,file.image.driver=null-co,driver=raw,if=ide,index=1,"
+                   "file.inject-error.0.event=read_aio,file.inject-error.1.event=write_aio")
+        for command, error in ((READ_DMA, 0x40), (WRITE_DMA, 4)):
+            self.dma(command, [(MEMORY, 512)], device=0x50)
+            self.assertEqual(self.register(7) & ERR, ERR)
+            self.assertEqual(self.register(1), error)
+
     def test_trim_past_the_end(self):
         self.start()
         before = self.on_disk(0, DISK_SECTORS)

@@ -13,6 +13,7 @@ from qtest import Door
 from virtio import USED, Disk, Queue
 
 SLOT = 5
+CONFIG = 0x2000  # in BAR 4
 
 
 class Storage(unittest.TestCase):
@@ -67,6 +68,30 @@ class Storage(unittest.TestCase):
         self.assertEqual(stats["driver-specific"], {"driver": "file", "discard-nb-ok": 1,
                                                     "discard-nb-failed": 0,
                                                     "discard-bytes-ok": 32768})
+
+    def test_limits(self):
+        """What the driver is told of lengths, and that it must keep to them."""
+        door, disk = self.door("logical_block_size=1k,physical_block_size=4K,min_io_size=8k",
+                               "opt_io_size=1M,discard_granularity=64k,max-discard-sectors=128",
+                               "max-write-zeroes-sectors=64")
+        config = door.read(disk.bar + CONFIG, 60)
+        self.assertEqual(struct.unpack_from("<IBxHI", config, 20), (1024, 2, 8, 1024))
+        self.assertEqual(struct.unpack_from("<III", config, 36), (128, 1, 128))
+        self.assertEqual(struct.unpack_from("<II", config, 48), (64, 1))
+        for kind, sectors, status in ((11, 128, 0), (11, 130, 1), (13, 64, 0), (13, 66, 1)):
+            (answer,), _ = disk.queues[0].request(
+                [disk.header(kind, 0), struct.pack("<QII", 0, sectors, 0)], [1])
+            self.assertEqual(answer[0], status, (kind, sectors))
+        for option, text in (("min_io_size=1000", "min_io_size 1000 must be a multiple"),
+                             ("opt_io_size=1000", "opt_io_size 1000 must be a multiple"),
+                             ("min_io_size=64M", "min_io_size must not exceed"),
+                             ("discard_granularity=700", "discard_granularity 700 must be"),
+                             ("max-discard-sectors=0", "out of range"),
+                             ("logical_block_size=1000", "powers of two")):
+            result = run("-M", "q35", "-accel", "qtest", "-display", "none", "-blockdev",
+                         "null-co,node-name=n", "-device", f"virtio-blk-pci,drive=n,{option}")
+            self.assertEqual(result.returncode, 1)
+            self.assertIn(text, result.stderr)
 
     def test_snapshot(self):
         """-snapshot: what drives that do not say so otherwise write is lost at the end."""

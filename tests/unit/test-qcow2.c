@@ -140,6 +140,37 @@ static void test_resize(struct fixture *f, gconstpointer options)
     shell(f, "qemu-img compare -q -f raw -F qcow2 model.raw i.qcow2");
 }
 
+/* With eight tables of each kind in memory: those that are written to make room for others, with
+ * clusters freed and not counted down yet, lose nothing. */
+static void test_few_tables(struct fixture *f, gconstpointer unused)
+{
+    enum { BYTES = 4 << 20, PIECE = 32768, N = BYTES / PIECE };
+    g_autofree uint8_t *model = g_malloc0(BYTES);
+    g_autoptr(GRand) rand = g_rand_new_with_seed(3);
+
+    shell(f, "qemu-img create -q -f qcow2 -o cluster_size=512,refcount_bits=64 i.qcow2 4M");
+    open_image(f, "i.qcow2", ",l2-cache-size=0,refcount-cache-size=0");
+    fill(model, BYTES, rand);
+    g_assert_cmpint(rw(f, BLOCK_WRITE, 0, model, BYTES), ==, 0);
+    for (unsigned i = 0; i < 3 * N; i++) { /* a third written, two discarded, here and there */
+        uint64_t at = (i * 37ull % N) * PIECE;
+        bool away = i % 3;
+
+        if (away) {
+            memset(model + at, 0, PIECE);
+        } else {
+            fill(model + at, PIECE, rand);
+        }
+        g_assert_cmpint(
+            rw(f, away ? BLOCK_DISCARD : BLOCK_WRITE, at, away ? NULL : model + at, PIECE), ==, 0);
+    }
+    expect_all(f, model, BYTES);
+    close_image(f);
+    write_file(f, "model.raw", model, BYTES);
+    shell(f, "qemu-img check -q i.qcow2"); /* no leaks either */
+    shell(f, "qemu-img compare -q -f raw -F qcow2 model.raw i.qcow2");
+}
+
 static void expect_refusal(struct fixture *f, const char *make, const char *more, const char *part)
 {
     g_autoptr(GError) error = NULL;
@@ -165,6 +196,12 @@ static void test_refusals(struct fixture *f, gconstpointer unused)
         f, "qemu-img create -q -f qcow2 -u -b i.qcow2 -F qcow2 j.qcow2 1M && mv j.qcow2 i.qcow2",
         "", "Could not open backing file");
     open_image(f, "i.qcow2", ",backing=");
+    close_image(f);
+    expect_refusal(f, "true", ",backing=,l2-cache-size=-1", "positive");
+    expect_refusal(f, "true", ",backing=,cache-size=65536,l2-cache-size=131072", "not larger");
+    expect_refusal(f, "true", ",backing=,cache-size=1,l2-cache-size=1,refcount-cache-size=1",
+                   "may not be set at the same time");
+    open_image(f, "i.qcow2", ",backing=,cache-size=1048576,l2-cache-size=131072");
     close_image(f);
     expect_refusal(f, "true", ",read-only=on", "too deep");
 }
@@ -249,6 +286,7 @@ int main(int argc, char **argv)
     ADD("/qcow2/resize-v2", "compat=0.10", test_resize);
     ADD("/qcow2/resize-small-clusters", "cluster_size=512,refcount_bits=64", test_resize);
     ADD("/qcow2/crash", NULL, test_crash);
+    ADD("/qcow2/few-tables", NULL, test_few_tables);
     ADD("/qcow2/refusals", NULL, test_refusals);
     ADD("/qcow2/corrupt", NULL, test_corrupt);
     ADD("/qcow2/hostile", NULL, test_hostile);

@@ -92,7 +92,10 @@ void ata_op_failed(struct ata_op *op, int result)
     if (op->drive->kind == ATA_CD) {
         atapi_failed(op, result);
     } else {
-        ata_op_end(op, result == -EROFS || result == -ECANCELED ? ATA_ERR_ABRT : ATA_ERR_UNC);
+        /* Writes have no "uncorrectable". */
+        bool aborted = op->request.op != BLOCK_READ || result == -EROFS || result == -ECANCELED;
+
+        ata_op_end(op, aborted ? ATA_ERR_ABRT : ATA_ERR_UNC);
     }
 }
 
@@ -299,11 +302,20 @@ static void identify_common(const struct ata_drive *d, uint8_t *w)
     put16(w, 88, 0x203f); /* ultra DMA 5 is on */
 }
 
+/* World wide name: words 84 and 87 say that 108 to 111 hold it. */
+static void identify_wwn(const struct ata_drive *d, uint8_t *w)
+{
+    for (unsigned i = 0; i < 4 && d->cfg.wwn; i++) {
+        put16(w, 108 + i, (uint16_t)(d->cfg.wwn >> (48 - 16 * i)));
+    }
+}
+
 static void identify_disk(struct ata_op *op)
 {
     const struct ata_drive *d = op->drive;
     uint64_t total = ata_sectors(d);
     uint32_t lba28 = (uint32_t)MIN(total, LBA28_SECTORS);
+    uint16_t wwn = d->cfg.wwn ? 0x100 : 0;
     uint8_t w[SECTOR] = {0};
 
     identify_common(d, w);
@@ -322,12 +334,12 @@ static void identify_disk(struct ata_op *op)
         put16(w, 75, 31);     /* queue depth 32 */
         put16(w, 76, 0x0102); /* NCQ, 1.5 Gb/s */
     }
-    put16(w, 82, 0x4020); /* NOP, write cache */
-    put16(w, 83, 0x7400); /* 48 bits, both flushes */
-    put16(w, 84, 0x4020); /* general purpose logs */
+    put16(w, 82, 0x4020);       /* NOP, write cache */
+    put16(w, 83, 0x7400);       /* 48 bits, both flushes */
+    put16(w, 84, 0x4020 | wwn); /* general purpose logs */
     put16(w, 85, 0x4000 | (block_backend_write_cache(d->blk) ? 0x20 : 0));
     put16(w, 86, 0x3400);
-    put16(w, 87, 0x4020);
+    put16(w, 87, 0x4020 | wwn);
     put16(w, 93, is_serial(d) ? 0 : 0x6001);
     for (unsigned i = 0; i < 4; i++) {
         put16(w, 100 + i, (uint16_t)(total >> (16 * i)));
@@ -335,13 +347,15 @@ static void identify_disk(struct ata_op *op)
     put16(w, 105, ATA_TRIM_BLOCKS);
     put16(w, 106, 0x6000);
     put16(w, 169, 1); /* TRIM */
-    put16(w, 217, 1); /* does not turn */
+    put16(w, 217, d->cfg.rotation_rate);
+    identify_wwn(d, w);
     op->pio = true;
     ata_op_answer(op, w, sizeof(w));
 }
 
 static void identify_cd(struct ata_op *op)
 {
+    uint16_t wwn = op->drive->cfg.wwn ? 0x100 : 0;
     uint8_t w[SECTOR] = {0};
 
     identify_common(op->drive, w);
@@ -351,9 +365,10 @@ static void identify_cd(struct ata_op *op)
     put16(w, 76, is_serial(op->drive) ? 0x0002 : 0);
     put16(w, 82, 0x4010); /* PACKET */
     put16(w, 83, 0x4000);
-    put16(w, 84, 0x4000);
+    put16(w, 84, 0x4000 | wwn);
     put16(w, 85, 0x4010);
-    put16(w, 87, 0x4000);
+    put16(w, 87, 0x4000 | wwn);
+    identify_wwn(op->drive, w);
     op->pio = true;
     ata_op_answer(op, w, sizeof(w));
 }
@@ -634,6 +649,8 @@ static bool backend_attach(struct ata_drive *d, GError **error)
         .qdev = d->dev.id,
         .read_only = cd,
         .removable = cd,
+        .share_rw = d->cfg.share_rw,
+        .no_write_cache = d->cfg.write_cache == ON_OFF_AUTO_OFF,
         .rerror = (enum blockdev_on_error)d->cfg.rerror,
         .werror = (enum blockdev_on_error)d->cfg.werror,
     };
@@ -745,6 +762,12 @@ static void drive_resume(struct device *dev)
     {"werror", PROP_ENUM, offsetof(struct ata_drive, cfg.werror), .def = BLOCKDEV_ON_ERROR_AUTO, \
      .values = &blockdev_on_error_type, .help = "what a failed write does"}, \
     {"serial", PROP_STRING, offsetof(struct ata_drive, cfg.serial), .help = "serial number"}, \
+    {"wwn", PROP_U64, offsetof(struct ata_drive, cfg.wwn), .help = "world wide name"}, \
+    {"share-rw", PROP_BOOL, offsetof(struct ata_drive, cfg.share_rw), \
+     .help = "others may write to the drive too"}, \
+    {"write-cache", PROP_ENUM, offsetof(struct ata_drive, cfg.write_cache), \
+     .def = ON_OFF_AUTO_AUTO, .values = &on_off_auto_type, \
+     .help = "whether writes are done before they are stable"}, \
     {"model", PROP_STRING, offsetof(struct ata_drive, cfg.model), .help = "model"}, \
     {"ver", PROP_STRING, offsetof(struct ata_drive, cfg.version), .help = "firmware revision"}
 /* clang-format on */
@@ -755,6 +778,8 @@ static const struct property hd_props[] = {
      .help = "cylinders (default: guessed)"},
     {"heads", PROP_U32, offsetof(struct ata_drive, cfg.heads), .help = "heads"},
     {"secs", PROP_U32, offsetof(struct ata_drive, cfg.secs), .help = "sectors of a track"},
+    {"rotation_rate", PROP_U16, offsetof(struct ata_drive, cfg.rotation_rate), .def = 1,
+     .help = "turns in a minute; 1: it does not turn, 0: not told"},
     BIOS_GEOMETRY_PROPERTIES(struct ata_drive, cfg.bios),
     {"bios-chs-trans", PROP_ENUM, offsetof(struct ata_drive, cfg.translation),
      .def = BIOS_ATA_TRANSLATION_AUTO, .values = &bios_ata_translation_type,

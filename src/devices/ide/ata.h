@@ -84,7 +84,11 @@ struct ata_drive {
     struct {
         char *bus, *drive, *serial, *model, *version;
         uint32_t unit;
-        uint32_t rerror, werror;    /* enum blockdev_on_error */
+        uint32_t rerror, werror; /* enum blockdev_on_error */
+        uint32_t write_cache;    /* enum on_off_auto */
+        uint64_t wwn;            /* 0: none */
+        uint16_t rotation_rate;  /* as in word 217 of IDENTIFY */
+        bool share_rw;
         uint32_t cyls, heads, secs; /* all 0: guessed */
         struct bios_geometry bios;
         uint32_t translation; /* enum bios_ata_translation */

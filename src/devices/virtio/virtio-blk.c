@@ -63,6 +63,7 @@
 /* So many rounds through a queue, then others of the I/O thread have their turn. */
 #define MAX_ROUNDS       8
 #define MAX_ZERO_SECTORS 0x3fffffu /* QEMU's: INT_MAX bytes */
+#define DISCARD_ANY      UINT32_MAX
 
 struct virtio_blk_state {
     struct virtio_pci_state proxy;
@@ -91,7 +92,9 @@ struct virtio_blk {
         char *drive, *serial, *iothread;
         uint32_t queues; /* UINT32_MAX: one for each vCPU */
         uint16_t queue_size;
-        uint32_t logical_bytes, physical_bytes, opt_io_bytes, min_io_bytes;
+        uint64_t logical_bytes, physical_bytes, opt_io_bytes, min_io_bytes;
+        uint64_t discard_granularity; /* DISCARD_ANY: a logical block */
+        uint32_t max_discard_sectors, max_zero_sectors;
         uint32_t rerror, werror; /* enum blockdev_on_error */
         uint32_t write_cache;    /* enum on_off_auto */
         bool share_rw, config_wce, discard, write_zeroes;
@@ -230,7 +233,7 @@ static uint8_t parse_segment(struct virtio_blk *d, const struct virtqueue_elemen
     w->flags = flags & SEGMENT_UNMAP ? BLOCK_MAY_UNMAP : 0;
     w->sector = sector;
     w->bytes = (uint64_t)n * BLOCK_SECTOR_BYTES;
-    return n <= MAX_ZERO_SECTORS ? S_OK : S_IOERR;
+    return n <= (zeroes ? d->cfg.max_zero_sectors : d->cfg.max_discard_sectors) ? S_OK : S_IOERR;
 }
 
 static void get_id(struct virtio_blk *d, struct virtqueue *vq, struct virtqueue_element *e)
@@ -457,7 +460,9 @@ static void blk_get_config(struct virtio *v, uint8_t *config)
 {
     const struct virtio_blk *d = (const struct virtio_blk *)v->dev;
     uint64_t bytes = block_backend_bytes(d->backend), sectors = bytes / BLOCK_SECTOR_BYTES;
-    uint32_t logical = d->cfg.logical_bytes;
+    uint32_t logical = (uint32_t)d->cfg.logical_bytes;
+    uint64_t granularity =
+        d->cfg.discard_granularity == DISCARD_ANY ? logical : d->cfg.discard_granularity;
     unsigned exponent = 0;
 
     while (logical << exponent < d->cfg.physical_bytes) {
@@ -475,12 +480,12 @@ static void blk_get_config(struct virtio *v, uint8_t *config)
     config[CONFIG_WRITEBACK] = block_backend_write_cache(d->backend);
     put(config + CONFIG_QUEUES, v->n_queues, 2);
     if (d->cfg.discard) {
-        put(config + CONFIG_DISCARD, MAX_ZERO_SECTORS, 4);
+        put(config + CONFIG_DISCARD, d->cfg.max_discard_sectors, 4);
         put(config + CONFIG_DISCARD + 4, 1, 4);
-        put(config + CONFIG_DISCARD + 8, logical / BLOCK_SECTOR_BYTES, 4);
+        put(config + CONFIG_DISCARD + 8, granularity / BLOCK_SECTOR_BYTES, 4);
     }
     if (d->cfg.write_zeroes) {
-        put(config + CONFIG_ZEROES, MAX_ZERO_SECTORS, 4);
+        put(config + CONFIG_ZEROES, d->cfg.max_zero_sectors, 4);
         put(config + CONFIG_ZEROES + 4, 1, 4);
         config[CONFIG_ZEROES + 8] = 1;
     }
@@ -548,9 +553,36 @@ static const struct block_dev_ops blk_dev_ops = {.resized = blk_resized};
 
 /* ---- the device */
 
-static bool is_block_size(uint32_t bytes)
+static bool is_block_size(uint64_t bytes)
 {
     return bytes >= 512 && bytes <= 32768 && (bytes & (bytes - 1)) == 0;
+}
+
+static bool check_multiple(const struct virtio_blk *d, const char *name, uint64_t bytes,
+                           GError **error)
+{
+    if (bytes % d->cfg.logical_bytes) {
+        g_set_error(error, DEVICE_ERROR, 0,
+                    "%s: %s %" G_GUINT64_FORMAT " must be a multiple of logical_block_size %" //
+                    G_GUINT64_FORMAT,
+                    d->proxy.pci.dev.class->name, name, bytes, d->cfg.logical_bytes);
+        return false;
+    }
+    return true;
+}
+
+/* Lengths that the driver is only told. */
+static bool check_hints(const struct virtio_blk *d, GError **error)
+{
+    if (d->cfg.min_io_bytes / d->cfg.logical_bytes > UINT16_MAX) {
+        g_set_error(error, DEVICE_ERROR, 0, "%s: min_io_size must not exceed %u logical blocks",
+                    d->proxy.pci.dev.class->name, UINT16_MAX);
+        return false;
+    }
+    return check_multiple(d, "min_io_size", d->cfg.min_io_bytes, error) &&
+           check_multiple(d, "opt_io_size", d->cfg.opt_io_bytes, error) &&
+           (d->cfg.discard_granularity == DISCARD_ANY ||
+            check_multiple(d, "discard_granularity", d->cfg.discard_granularity, error));
 }
 
 static bool check_config(struct virtio_blk *d, GError **error)
@@ -563,8 +595,9 @@ static bool check_config(struct virtio_blk *d, GError **error)
     if (!is_block_size(d->cfg.logical_bytes) || !is_block_size(d->cfg.physical_bytes) ||
         d->cfg.logical_bytes > d->cfg.physical_bytes) {
         g_set_error(error, DEVICE_ERROR, 0,
-                    "%s: logical_block_size %u, physical_block_size %u: powers of two "
-                    "from 512 to 32768, the second not less than the first",
+                    "%s: logical_block_size %" G_GUINT64_FORMAT
+                    ", physical_block_size %" G_GUINT64_FORMAT
+                    ": powers of two from 512 to 32768, the second not less than the first",
                     d->proxy.pci.dev.class->name, d->cfg.logical_bytes, d->cfg.physical_bytes);
         return false;
     }
@@ -579,7 +612,7 @@ static bool check_config(struct virtio_blk *d, GError **error)
                     d->proxy.pci.dev.class->name);
         return false;
     }
-    return true;
+    return check_hints(d, error);
 }
 
 static struct loop *blk_home(const struct virtio_blk *d)
@@ -684,13 +717,34 @@ static void blk_unrealize(struct device *dev)
          .max = UINT32_MAX,                                                                        \
          .help = "request queues; else one for each vCPU"},                                        \
         {"queue-size", PROP_U16, CFG(queue_size), .def = 256, .help = "descriptors in a queue"},   \
-        {"logical_block_size", PROP_U32, CFG(logical_bytes), .def = 512,                           \
+        {"logical_block_size", PROP_SIZE, CFG(logical_bytes), .def = 512,                          \
          .help = "the least that the guest reads or writes, in bytes"},                            \
-        {"physical_block_size", PROP_U32, CFG(physical_bytes), .def = 512,                         \
+        {"physical_block_size", PROP_SIZE, CFG(physical_bytes), .def = 512,                        \
          .help = "what the guest is told of the storage's blocks"},                                \
-        {"min_io_size", PROP_U32, CFG(min_io_bytes),                                               \
+        {"min_io_size", PROP_SIZE, CFG(min_io_bytes),                                              \
          .help = "the least good request, 0: not told"},                                           \
-        {"opt_io_size", PROP_U32, CFG(opt_io_bytes), .help = "the best request, 0: not told"},     \
+        {"opt_io_size", PROP_SIZE, CFG(opt_io_bytes), .max = UINT32_MAX,                           \
+         .help = "the best request, 0: not told"},                                                 \
+        {"discard_granularity",                                                                    \
+         PROP_SIZE,                                                                                \
+         CFG(discard_granularity),                                                                 \
+         .def = DISCARD_ANY,                                                                       \
+         .max = UINT32_MAX,                                                                        \
+         .help = "the least that is worth discarding, in bytes; else a logical block"},            \
+        {"max-discard-sectors",                                                                    \
+         PROP_U32,                                                                                 \
+         CFG(max_discard_sectors),                                                                 \
+         .def = MAX_ZERO_SECTORS,                                                                  \
+         .min = 1,                                                                                 \
+         .max = MAX_ZERO_SECTORS,                                                                  \
+         .help = "the most that one request discards"},                                            \
+        {"max-write-zeroes-sectors",                                                               \
+         PROP_U32,                                                                                 \
+         CFG(max_zero_sectors),                                                                    \
+         .def = MAX_ZERO_SECTORS,                                                                  \
+         .min = 1,                                                                                 \
+         .max = MAX_ZERO_SECTORS,                                                                  \
+         .help = "the most that one request fills with zeroes"},                                   \
         {"rerror",                                                                                 \
          PROP_ENUM,                                                                                \
          CFG(rerror),                                                                              \
