@@ -221,6 +221,9 @@ static bool add_serials(struct machine *m, struct assembly *a, GError **error)
 {
     const struct options *o = a->options;
 
+    if (m->config->no_serial && o->serials->len == 0) {
+        return true;
+    }
     if (o->serials->len == 0 && !o->no_defaults) {
         return add_serial(m, a, 0, options_default_console(o) ? "mon:stdio" : "null", error);
     }
@@ -228,6 +231,11 @@ static bool add_serials(struct machine *m, struct assembly *a, GError **error)
         const struct option_text *option = o->serials->pdata[i];
         if (i >= 4) {
             g_set_error(error, CLI_ERROR, 0, "%s: a PC has four serial ports", option->given);
+            return false;
+        }
+        if (m->config->no_serial && strcmp(option->text, "none") != 0) {
+            g_set_error(error, CLI_ERROR, 0, "%s: with isa-serial=off there is no serial port",
+                        option->given);
             return false;
         }
         if (strcmp(option->text, "none") != 0 && !add_serial(m, a, i, option->text, error)) {

@@ -38,8 +38,11 @@ static bool machine_fixed(struct params *p, GError **error)
     static const struct {
         const char *key;
         bool value;
-    } fixed[] = {
-        {"usb", false}, {"dump-guest-core", true}, {"graphics", false}, {"mem-merge", false}};
+    } fixed[] = {{"usb", false},
+                 {"dump-guest-core", true},
+                 {"graphics", false},
+                 {"mem-merge", false},
+                 {"x-option-roms", false}};
     static const char *const absent[] = {"vmport", "smm"}; /* on, off or auto */
 
     for (unsigned i = 0; i < G_N_ELEMENTS(fixed); i++) {
@@ -75,6 +78,28 @@ static bool take_off(struct params *p, const char *key, bool *off, GError **erro
     return true;
 }
 
+/* What a microvm may be without; `auto` is QEMU's word for the default. */
+static bool machine_parts(struct machine_config *config, struct params *p, GError **error)
+{
+    const struct {
+        const char *key;
+        bool *off;
+    } parts[] = {{"pic", &config->no_pic}, {"pit", &config->no_pit}, {"rtc", &config->no_rtc}};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(parts); i++) {
+        const char *value = params_take(p, parts[i].key);
+        bool off = g_strcmp0(value, "off") == 0;
+
+        if (value && !off && strcmp(value, "on") != 0 && strcmp(value, "auto") != 0) {
+            g_set_error(error, CLI_ERROR, 0, "parameter '%s' expects 'on', 'off' or 'auto'",
+                        parts[i].key);
+            return false;
+        }
+        *parts[i].off = value ? off : *parts[i].off;
+    }
+    return take_off(p, "isa-serial", &config->no_serial, error);
+}
+
 /* Properties of PCs that change the machine. */
 static bool machine_chosen(struct machine_config *config, struct params *p, GError **error)
 {
@@ -87,7 +112,7 @@ static bool machine_chosen(struct machine_config *config, struct params *p, GErr
     if (boot) {
         config->kernel_by_firmware = strcmp(boot, "firmware") == 0;
     }
-    return take_off(p, "hpet", &config->no_hpet, error) &&
+    return machine_parts(config, p, error) && take_off(p, "hpet", &config->no_hpet, error) &&
            take_off(p, "smbus", &config->no_smbus, error) &&
            take_off(p, "acpi", &config->no_acpi, error);
 }

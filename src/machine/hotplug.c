@@ -280,33 +280,30 @@ static void note_with_children(struct device *dev, GArray *list)
     note_deleted(dev, list);
 }
 
-/* The ids of the drives that devices use. */
+/* The drives that devices use: struct drive, the block layer's. */
 static GPtrArray *drives_taken(const struct machine *m)
 {
-    GPtrArray *ids = g_ptr_array_new_with_free_func(g_free);
-    const struct drive *d;
+    GPtrArray *drives = g_ptr_array_new();
+    struct drive *d;
 
     for (unsigned i = 0; m->block && (d = block_drive_nth(m->block, i)); i++) {
         if (d->taken) {
-            g_ptr_array_add(ids, g_strdup(d->id));
+            g_ptr_array_add(drives, d);
         }
     }
-    return ids;
+    return drives;
 }
 
 /* A -drive goes with the device that was taken out; what -blockdev made stays. */
 static void drop_drives(struct machine *m, const GPtrArray *taken_before)
 {
-    const struct drive *d;
+    for (guint i = 0; i < taken_before->len; i++) {
+        const struct drive *d = taken_before->pdata[i];
 
-    for (guint k = 0; k < taken_before->len; k++) {
-        const char *id = taken_before->pdata[k];
+        if (!d->taken) {
+            g_autofree char *id = g_strdup(d->id);
 
-        for (unsigned i = 0; (d = block_drive_nth(m->block, i)); i++) {
-            if (!d->taken && strcmp(d->id, id) == 0) {
-                block_drive_delete(m->block, id, NULL);
-                break;
-            }
+            block_drive_delete(m->block, id, NULL);
         }
     }
 }

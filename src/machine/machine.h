@@ -81,17 +81,18 @@ struct machine_config { /* what the command line said; strings owned */
     char *firmware;                /* a path: -bios, or the default firmware's; NULL: none */
     char *pflash[MACHINE_FLASHES]; /* -machine pflash0=, pflash1=: node names */
     struct boot_options boot;
-    GPtrArray *data_dirs;            /* -L: where firmware files are looked for first */
-    bool no_hpet, no_acpi, no_smbus; /* -machine hpet=off, acpi=off, smbus=off */
-    bool kernel_by_firmware;         /* -machine kernel-boot=firmware: not directly */
-    bool nographic;                  /* firmware's screen is to be on COM1 */
-    bool start_paused;               /* -S */
-    bool preconfig;                  /* --preconfig */
-    bool incoming;                   /* -incoming: the guest comes from another machine */
-    char *rtc_base, *rtc_clock;      /* -rtc; NULL: defaults */
-    GPtrArray *globals;              /* struct device_global */
-    GPtrArray *smbios;               /* struct smbios_field (smbios-field.h) */
-    char *black_box_dir, *symbols;   /* see blackbox_new() */
+    GPtrArray *data_dirs;                   /* -L: where firmware files are looked for first */
+    bool no_hpet, no_acpi, no_smbus;        /* -machine hpet=off, acpi=off, smbus=off */
+    bool no_pic, no_pit, no_rtc, no_serial; /* of microvm: pic=off, ..., isa-serial=off */
+    bool kernel_by_firmware;                /* -machine kernel-boot=firmware: not directly */
+    bool nographic;                         /* firmware's screen is to be on COM1 */
+    bool start_paused;                      /* -S */
+    bool preconfig;                         /* --preconfig */
+    bool incoming;                          /* -incoming: the guest comes from another machine */
+    char *rtc_base, *rtc_clock;             /* -rtc; NULL: defaults */
+    GPtrArray *globals;                     /* struct device_global */
+    GPtrArray *smbios;                      /* struct smbios_field (smbios-field.h) */
+    char *black_box_dir, *symbols;          /* see blackbox_new() */
     /* Makes what devices stand on (block nodes): before the board's own devices. Machine lock held.
      * NULL: none. */
     bool (*prepare)(struct machine *m, void *opaque, GError **error);

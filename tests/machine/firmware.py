@@ -208,6 +208,21 @@ class Seabios(unittest.TestCase):
                 m.qmp.command("system_reset")  # which brings the firmware's memory back
                 m.expect(f"<{order[0]}>", 60)
 
+    def test_microvm_without(self):
+        """What -M microvm leaves out does not answer; a guest without it runs all the same."""
+        ports = {"pit": 0x40, "rtc": 0x71, "pic": 0x21, "isa-serial": 0x3fe}
+        for off in ports:
+            with self.subTest(off), Machine("-M", f"microvm,{off}=off", "-S",
+                                            serial=off != "isa-serial") as m:
+                for part, port in ports.items():
+                    value = m.qmp.command("human-monitor-command",
+                                          **{"command-line": f"i/b {port:#x}"}).split()[-1]
+                    self.assertEqual(value == "0xff", part == off, part)
+        result = godwit.run("-M", "microvm,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=off",
+                            "-display", "none", "-kernel", godwit.guest("script"), "-append",
+                            "delay 5 out8 501 3", "-device", "isa-debug-exit,iobase=0x501")
+        self.assertEqual(result.returncode, 7, result.stderr)
+
     def test_microvm_slots(self):
         args = ["-device", "virtio-rng-device"] * 9
         result = godwit.run("-M", "microvm", "-accel", "qtest", "-display", "none", *args)

@@ -96,7 +96,7 @@ def main():
     parser.add_argument('--emulator', default=os.path.join(ROOT, 'build/godwit'))
     parser.add_argument('--accel', default='tcg')
     parser.add_argument('--timeout', type=float, default=90)
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     count = {'PASS': 0, 'FAIL': 0, 'SKIP': 0}
     for name, test in read_list(options.directory):
         if options.names and name not in options.names:

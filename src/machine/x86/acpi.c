@@ -18,11 +18,13 @@
 #include "dsdt.hex"
 #include "dsdt_microvm.hex"
 #include "dsdt_pc.hex"
+#include "ssdt_com1.hex"
 #include "ssdt_cpus.hex"
 #include "ssdt_hpet.hex"
 #include "ssdt_memory.hex"
 #include "ssdt_pcihp.hex"
 #include "ssdt_pvpanic.hex"
+#include "ssdt_rtc.hex"
 #include "ssdt_s3.hex"
 #include "ssdt_s4.hex"
 #include "ssdt_vmgenid.hex"
@@ -249,6 +251,7 @@ enum { /* IA-PC boot architecture flags (5.2.9.3) */
        IAPC_LEGACY_DEVICES = 1u << 0,
        IAPC_8042 = 1u << 1,
        IAPC_NO_VGA = 1u << 2,
+       IAPC_NO_RTC = 1u << 5,
 };
 
 static void fadt_place(struct builder *b, const struct acpi_config *config, gpa_t facs, gpa_t dsdt)
@@ -288,8 +291,8 @@ static void fadt_place(struct builder *b, const struct acpi_config *config, gpa_
     add8(t, 0);            /* DAY_ALRM */
     add8(t, 0);            /* MON_ALRM */
     add8(t, 0x32);         /* CENTURY: CMOS byte */
-    add16(t,
-          IAPC_LEGACY_DEVICES | (config->vga ? 0 : IAPC_NO_VGA) | (config->i8042 ? IAPC_8042 : 0));
+    add16(t, IAPC_LEGACY_DEVICES | (config->vga ? 0 : IAPC_NO_VGA) |
+                 (config->i8042 ? IAPC_8042 : 0) | (config->no_rtc ? IAPC_NO_RTC : 0));
     add8(t, 0);
     add32(t, FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_RESET_REG);
     if (config->chipset == ACPI_MICROVM) {
@@ -333,7 +336,7 @@ static void madt_place(struct builder *b, const struct acpi_config *config)
     GByteArray *t = table_new("APIC", 3);
 
     add32(t, Q35_LAPIC);
-    add32(t, 1); /* PCAT_COMPAT: a pair of 8259s too */
+    add32(t, !config->no_pic); /* PCAT_COMPAT: a pair of 8259s too */
     for (unsigned i = 0; i < config->n_cpus; i++) {
         add8(t, 0); /* processor local APIC */
         add8(t, 8);
@@ -503,6 +506,12 @@ static void tables_place(struct builder *b, const struct acpi_config *config)
     madt_place(b, config);
     if (config->chipset == ACPI_Q35) {
         mcfg_place(b);
+    }
+    if (config->chipset == ACPI_MICROVM && !config->no_com1) {
+        aml_place(b, ssdt_com1_aml_code, sizeof(ssdt_com1_aml_code), true);
+    }
+    if (config->chipset == ACPI_MICROVM && !config->no_rtc) {
+        aml_place(b, ssdt_rtc_aml_code, sizeof(ssdt_rtc_aml_code), true);
     }
     if (config->hpet) {
         hpet_place(b);

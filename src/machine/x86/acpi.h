@@ -28,12 +28,13 @@ struct acpi_config {
     const bool *cpu_present; /* those that there are at the start; NULL: all */
     const uint32_t *apic_id; /* of each vCPU, in order */
     bool hpet;
-    uint16_t pvpanic_port;     /* of the ISA panic device; 0: there is none */
-    bool s3, s4;               /* the guest may suspend to RAM, to disk */
-    bool i8042;                /* a keyboard controller that answers commands */
-    bool vga;                  /* a VGA adapter */
-    uint16_t pci_hotplug_port; /* acpi-pcihp.h; 0: none */
-    uint32_t pci_slots;        /* in which devices may come and go, a bit each */
+    bool no_pic, no_rtc, no_com1; /* microvm: what is not there */
+    uint16_t pvpanic_port;        /* of the ISA panic device; 0: there is none */
+    bool s3, s4;                  /* the guest may suspend to RAM, to disk */
+    bool i8042;                   /* a keyboard controller that answers commands */
+    bool vga;                     /* a VGA adapter */
+    uint16_t pci_hotplug_port;    /* acpi-pcihp.h; 0: none */
+    uint32_t pci_slots;           /* in which devices may come and go, a bit each */
     uint16_t memory_hotplug_port;
     unsigned n_memory_slots;         /* 0: none */
     uint16_t cpu_hotplug_port;       /* 0: processors stay as they are */

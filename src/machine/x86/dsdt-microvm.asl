@@ -1,6 +1,6 @@
 /*
  * The DSDT of the microvm board. Addresses repeat q35-map.h and microvm.c. Compiled by iasl at
- * build time.
+ * build time. The serial port and the clock, which may be absent, have tables of their own.
  */
 DefinitionBlock ("", "DSDT", 2, "GODWIT", "GWTMICRO", 1)
 {
@@ -23,27 +23,6 @@ DefinitionBlock ("", "DSDT", 2, "GODWIT", "GWTMICRO", 1)
             {
                 Name (_HID, "ACPI0004")
                 Name (_UID, 1)
-
-                Device (COM1)
-                {
-                    Name (_HID, EisaId ("PNP0501"))
-                    Name (_UID, 1)
-                    Name (_CRS, ResourceTemplate ()
-                    {
-                        IO (Decode16, 0x3f8, 0x3f8, 0, 8)
-                        IRQNoFlags () { 4 }
-                    })
-                }
-
-                Device (RTC)
-                {
-                    Name (_HID, EisaId ("PNP0B00"))
-                    Name (_CRS, ResourceTemplate ()
-                    {
-                        IO (Decode16, 0x70, 0x70, 0, 2)
-                        IRQNoFlags () { 8 }
-                    })
-                }
             }
         }
 

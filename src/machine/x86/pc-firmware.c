@@ -42,10 +42,17 @@
 
 #define E820_ENTRY_BYTES 20
 
+void pc_cmos_set(const struct pc *q, uint8_t index, uint8_t value)
+{
+    if (q->rtc) {
+        mc146818rtc_set_cmos(q->rtc, index, value);
+    }
+}
+
 static void cmos_put16(const struct pc *q, uint8_t index, uint64_t value)
 {
-    mc146818rtc_set_cmos(q->rtc, index, (uint8_t)value);
-    mc146818rtc_set_cmos(q->rtc, index + 1, (uint8_t)(value >> 8));
+    pc_cmos_set(q, index, (uint8_t)value);
+    pc_cmos_set(q, index + 1, (uint8_t)(value >> 8));
 }
 
 static void cmos_init(const struct machine *m, const struct pc *q)
@@ -59,10 +66,10 @@ static void cmos_init(const struct machine *m, const struct pc *q)
     cmos_put16(q, CMOS_EXTENDED_2, above_1m);
     cmos_put16(q, CMOS_ABOVE_16M, above_16m);
     cmos_put16(q, CMOS_ABOVE_4G, above_4g);
-    mc146818rtc_set_cmos(q->rtc, CMOS_ABOVE_4G + 2, (uint8_t)(above_4g >> 16));
-    mc146818rtc_set_cmos(q->rtc, CMOS_CPUS, (uint8_t)(m->cpus->n - 1));
-    mc146818rtc_set_cmos(q->rtc, CMOS_FLOPPY, 0);
-    mc146818rtc_set_cmos(q->rtc, CMOS_EQUIPMENT, EQUIPMENT_FPU | EQUIPMENT_PS2);
+    pc_cmos_set(q, CMOS_ABOVE_4G + 2, (uint8_t)(above_4g >> 16));
+    pc_cmos_set(q, CMOS_CPUS, (uint8_t)(m->cpus->n - 1));
+    pc_cmos_set(q, CMOS_FLOPPY, 0);
+    pc_cmos_set(q, CMOS_EQUIPMENT, EQUIPMENT_FPU | EQUIPMENT_PS2);
 }
 
 #define DISK_TYPE_USER 47 /* the nine bytes say what it is */
@@ -100,17 +107,17 @@ static void disks_tell(const struct machine *m, const struct pc *q)
         translation |= (uint8_t)((g->translation - BIOS_ATA_TRANSLATION_NONE) << (2 * n));
         if (n < 2) {
             types |= n == 0 ? 0xf0 : 0x0f;
-            mc146818rtc_set_cmos(q->rtc, (uint8_t)(CMOS_DISK_TYPE + n), DISK_TYPE_USER);
+            pc_cmos_set(q, (uint8_t)(CMOS_DISK_TYPE + n), DISK_TYPE_USER);
             cmos_put16(q, at, g->cyls);
-            mc146818rtc_set_cmos(q->rtc, at + 2, (uint8_t)g->heads);
+            pc_cmos_set(q, at + 2, (uint8_t)g->heads);
             cmos_put16(q, at + 3, 0xffff); /* no write precompensation */
-            mc146818rtc_set_cmos(q->rtc, at + 5, 0xc0 | (g->heads > 8) << 3);
+            pc_cmos_set(q, at + 5, 0xc0 | (g->heads > 8) << 3);
             cmos_put16(q, at + 6, g->cyls); /* landing zone */
-            mc146818rtc_set_cmos(q->rtc, at + 8, (uint8_t)g->secs);
+            pc_cmos_set(q, at + 8, (uint8_t)g->secs);
         }
     }
-    mc146818rtc_set_cmos(q->rtc, CMOS_DISKS, types);
-    mc146818rtc_set_cmos(q->rtc, CMOS_TRANSLATION, translation);
+    pc_cmos_set(q, CMOS_DISKS, types);
+    pc_cmos_set(q, CMOS_TRANSLATION, translation);
 }
 
 /* ---------------------------------------------------------------- what to boot from */
@@ -153,9 +160,8 @@ static bool boot_order_set(const struct machine *m, const struct pc *q, const ch
             return false;
         }
     }
-    mc146818rtc_set_cmos(q->rtc, CMOS_BOOT_FIRST, (uint8_t)(device[1] << 4 | device[0]));
-    mc146818rtc_set_cmos(q->rtc, CMOS_BOOT_THIRD,
-                         (uint8_t)(device[2] << 4 | m->config->boot.no_floppy_check));
+    pc_cmos_set(q, CMOS_BOOT_FIRST, (uint8_t)(device[1] << 4 | device[0]));
+    pc_cmos_set(q, CMOS_BOOT_THIRD, (uint8_t)(device[2] << 4 | m->config->boot.no_floppy_check));
     return true;
 }
 
@@ -167,7 +173,7 @@ static const char *boot_order(const struct machine *m)
 /* vCPUs have come or gone since the start. */
 static void cpus_tell(const struct machine *m, const struct pc *q)
 {
-    mc146818rtc_set_cmos(q->rtc, CMOS_CPUS, (uint8_t)(m->cpus->n - 1));
+    pc_cmos_set(q, CMOS_CPUS, (uint8_t)(m->cpus->n - 1));
     fw_cfg_set_u16(q->fw_cfg, FW_CFG_NB_CPUS, (uint16_t)m->cpus->n);
 }
 
@@ -342,6 +348,9 @@ static void with_acpi_config(struct machine *m,
         .apic_id = apic_id,
         .cpu_hotplug_port = q->cpu_hotplug ? q->chipset->cpu_hotplug_port : 0,
         .hpet = !m->config->no_hpet && !q->chipset->bare,
+        .no_pic = !q->pic,
+        .no_rtc = !q->rtc,
+        .no_com1 = m->config->no_serial,
         .i8042 = !q->chipset->bare,
         .vga = devices_find_class(&m->env, &vga_class) != NULL,
         .pvpanic_port = panic ? pvpanic_isa_port(panic) : 0,

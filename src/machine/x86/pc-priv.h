@@ -35,8 +35,9 @@ struct pc {
     struct virtio_mmio_bus *virtio_mmio; /* the same */
     gpa_t rom_alias_base;                /* 0: the ROM is not seen below 1 MiB */
     uint64_t low_bytes, high_bytes;
-    struct device *pic, *ioapic, *pit, *pm, *lpc, *rtc, *fw_cfg, *ferr;
-    struct device *pcihp; /* NULL: devices on the root bus stay */
+    struct device *ioapic, *pm, *lpc, *fw_cfg, *ferr;
+    struct device *pic, *pit, *rtc; /* NULL: a microvm without */
+    struct device *pcihp;           /* NULL: devices on the root bus stay */
     struct memory_slots memory;
     struct irq_line pic_intr;
     uint32_t generation_at; /* in the ACPI tables, with -device vmgenid */
@@ -62,6 +63,9 @@ bool pc_wake(struct machine *m, GError **error);
 void pc_finish(struct machine *m);
 
 bool pc_has_firmware(const struct machine *m);
+
+/* A byte of the clock's memory, where there is a clock. */
+void pc_cmos_set(const struct pc *q, uint8_t index, uint8_t value);
 
 /* An interrupt line for a chipset; opaque: struct pc. */
 void pc_gsi_set(void *opaque, int n, bool level);

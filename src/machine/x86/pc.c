@@ -49,7 +49,9 @@ static void isa_irq_set(void *opaque, int n, bool level)
 {
     struct pc *q = opaque;
 
-    i8259_set_irq(q->pic, n, level);
+    if (q->pic) {
+        i8259_set_irq(q->pic, n, level);
+    }
     ioapic_set_irq(q->ioapic, n == 0 ? 2 : n, level); /* the MADT's override says the same */
 }
 
@@ -69,7 +71,7 @@ static int pic_ack(void *opaque)
 {
     struct machine *m = opaque;
     struct pc *q = m->board_data;
-    return i8259_ack(q->pic);
+    return q->pic ? i8259_ack(q->pic) : -1;
 }
 
 static void eoi(void *opaque, uint8_t vector)
@@ -341,7 +343,7 @@ bool pc_reset(struct machine *m, GError **error)
     struct device *generation = devices_find_class(&m->env, &vmgenid_class);
     bool fresh = !q->laid_out;
 
-    mc146818rtc_set_cmos(q->rtc, CMOS_SHUTDOWN_STATUS, 0);
+    pc_cmos_set(q, CMOS_SHUTDOWN_STATUS, 0);
     if (q->chipset->bare && q->rom_alias_base) {
         address_space_write(m->mem, q->rom_alias_base,
                             q->rom_alias.ram->host + q->rom_alias.ram_offset, q->rom_alias.size);
@@ -374,9 +376,11 @@ void pc_asleep(struct machine *m, bool asleep)
 {
     struct pc *q = m->board_data;
 
-    mc146818rtc_asleep(q->rtc, asleep);
+    if (q->rtc) {
+        mc146818rtc_asleep(q->rtc, asleep);
+    }
     if (asleep) {
-        mc146818rtc_set_cmos(q->rtc, CMOS_SHUTDOWN_STATUS, SHUTDOWN_S3_RESUME);
+        pc_cmos_set(q, CMOS_SHUTDOWN_STATUS, SHUTDOWN_S3_RESUME);
         acpi_pm_sleeping(q->pm);
     }
 }
@@ -418,7 +422,7 @@ bool pc_wake(struct machine *m, GError **error)
     if (!q->image) {
         return true;
     }
-    mc146818rtc_set_cmos(q->rtc, CMOS_SHUTDOWN_STATUS, 0);
+    pc_cmos_set(q, CMOS_SHUTDOWN_STATUS, 0);
     address_space_read(m->mem, Q35_TABLES + ACPI_FACS + ACPI_FACS_WAKING_VECTOR, word, 4);
     vector = get_le32(word);
     if (vector == 0 || vector >= HIGH_RAM) {
@@ -455,7 +459,7 @@ static bool interrupts_init(struct machine *m, struct pc *q, GError **error)
     for (int i = 0; i < 16; i++) {
         env->isa_irq[i] = (struct irq_line){.set = isa_irq_set, .opaque = q, .n = i};
     }
-    return (q->pic = i8259_create(env, &q->pic_intr, error)) &&
+    return (m->config->no_pic || (q->pic = i8259_create(env, &q->pic_intr, error))) &&
            (q->ioapic = ioapic_create(env, error));
 }
 
@@ -466,12 +470,15 @@ static bool timers_init(struct machine *m, struct pc *q, GError **error)
     struct hpet_wiring hpet = {
         .gsi = {.set = pc_gsi_set, .opaque = q}, .legacy = hpet_legacy, .legacy_opaque = q};
 
-    if (!(q->pit = i8254_create(env, &env->isa_irq[0], error)) ||
-        !(q->rtc = mc146818rtc_create(env, &env->isa_irq[8], m->config->rtc_base,
-                                      m->config->rtc_clock, error))) {
+    if ((!m->config->no_pit && !(q->pit = i8254_create(env, &env->isa_irq[0], error))) ||
+        (!m->config->no_rtc &&
+         !(q->rtc = mc146818rtc_create(env, &env->isa_irq[8], m->config->rtc_base,
+                                       m->config->rtc_clock, error)))) {
         return false;
     }
-    mc146818rtc_set_alarm(q->rtc, &alarm);
+    if (q->rtc) {
+        mc146818rtc_set_alarm(q->rtc, &alarm);
+    }
     return m->config->no_hpet || q->chipset->bare || hpet_create(env, &hpet, error);
 }
 
@@ -507,13 +514,28 @@ bool pc_has_firmware(const struct machine *m)
     return m->config->firmware || ((const struct pc *)m->board_data)->has_flash;
 }
 
+/* Whether the configuration leaves the board what it must have. */
+static bool check_parts(const struct machine *m, const struct pc_chipset *chipset, GError **error)
+{
+    const struct machine_config *c = m->config;
+
+    if (chipset->bare || !(c->no_pic || c->no_pit || c->no_rtc || c->no_serial)) {
+        return true;
+    }
+    g_set_error(error, MACHINE_ERROR, 0,
+                "machine '%s': pic, pit, rtc and isa-serial are always on; only microvm can be "
+                "without",
+                m->board->name);
+    return false;
+}
+
 bool pc_init(struct machine *m, const struct pc_chipset *chipset, GError **error)
 {
     struct pc *q = g_new0(struct pc, 1);
 
     m->board_data = q;
     q->chipset = chipset;
-    if (!ram_init(m, q, error) || !rom_init(m, q, error) ||
+    if (!check_parts(m, chipset, error) || !ram_init(m, q, error) || !rom_init(m, q, error) ||
         !machine_create_cpus(m, &pc_hooks, error) || !memory_slots_init(m, q, error) ||
         !devices_init(m, q, error)) {
         return false;
