@@ -16,10 +16,13 @@
 
 #ifdef HAVE_LIBNBD
 #include "base/log.h"
+#include "base/yank.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <libnbd.h>
 #include <string.h>
+#include <unistd.h>
 
 #define BOUNCE_BYTES     (1u << 20)
 #define PIECE_BYTES      (32u << 20) /* what every server takes at least, with block data */
@@ -45,6 +48,8 @@ struct nbd {
     unsigned retry_ms;
     gint64 lost_us;
     bool settling;
+    struct yank *instance, *connection; /* connection: NULL while there is none */
+    int yank_fd;                        /* of connection: libnbd closes its own when it likes */
 };
 
 struct nbd_op { /* a request, a piece at a time */
@@ -341,8 +346,26 @@ static gboolean expiry_due(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
+/* The connection is there: it can be broken from outside. */
+static void offer_to_yank(struct nbd *n)
+{
+    n->yank_fd = fcntl(nbd_aio_get_fd(n->h), F_DUPFD_CLOEXEC, 0);
+    if (n->yank_fd >= 0) {
+        n->connection = yank_add_socket(YANK_BLOCK_NODE, n->node->name, n->yank_fd);
+    }
+}
+
+static void withdraw_from_yank(struct nbd *n)
+{
+    if (n->connection) {
+        yank_remove(g_steal_pointer(&n->connection));
+        close(n->yank_fd);
+    }
+}
+
 static void drop_connection(struct nbd *n)
 {
+    withdraw_from_yank(n);
     unwatch(n);
     nbd_close(n->h);
     n->h = NULL;
@@ -407,6 +430,7 @@ static void connected(struct nbd *n)
     }
     log_info("nbd: node '%s' is connected to %s again", n->node->name, n->node->filename);
     n->state = NBD_READY;
+    offer_to_yank(n);
     clear_timer(&n->expiry);
     g_queue_init(&n->parked);
     while ((op = g_queue_pop_head(&parked))) {
@@ -601,6 +625,8 @@ static bool nbd_open(struct block_node *node, const struct blockdev_options *o, 
     }
     atomic_store(&node->bytes, n->bytes);
     n->state = NBD_READY;
+    n->instance = yank_add(YANK_BLOCK_NODE, node->name, NULL, NULL);
+    offer_to_yank(n);
     loop_call(node->graph->io, watch_on_io, n);
     return true;
 }
@@ -612,6 +638,8 @@ static void stop(void *arg)
     clear_timer(&n->retry);
     clear_timer(&n->expiry);
     unwatch(n);
+    withdraw_from_yank(n);
+    yank_remove(n->instance);
     if (n->h) {
         if (n->state == NBD_READY) {
             nbd_aio_disconnect(n->h, 0); /* so that the server hears it is no accident */

@@ -7,6 +7,7 @@
  * would have to be resolved, so it is resolved once, at the start.
  */
 #include "base/log.h"
+#include "base/yank.h"
 #include "chardev/chardev-priv.h"
 #include <errno.h>
 #include <glib-unix.h>
@@ -24,6 +25,7 @@ struct socket_chardev {
     int listen_fd, fd;
     GSource *accept_watch, *reconnect;
     GSource *hup_watch; /* the other end's end, also while nobody reads */
+    struct yank *instance, *connection;
 };
 
 static void socket_hung_up(struct stream *s);
@@ -59,6 +61,7 @@ static void socket_connected(struct socket_chardev *d, int fd)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     }
     d->fd = fd;
+    d->connection = yank_add_socket(YANK_CHARDEV, d->stream.chr.id, fd);
     d->hup_watch = loop_watch_fd(d->stream.chr.loop, fd,
                                  (GIOCondition)(G_IO_HUP | G_IO_ERR | POLLRDHUP), socket_ended, d);
     socket_describe(d);
@@ -121,6 +124,7 @@ static void socket_hung_up(struct stream *s)
     if (d->hup_watch) {
         g_source_destroy(g_steal_pointer(&d->hup_watch));
     }
+    yank_remove(g_steal_pointer(&d->connection));
     close(d->fd);
     d->fd = -1;
     socket_describe(d);
@@ -145,6 +149,8 @@ static void socket_finish(struct chardev *chr)
     if (d->hup_watch) {
         g_source_destroy(d->hup_watch);
     }
+    yank_remove(d->connection);
+    yank_remove(d->instance);
     if (d->fd >= 0) {
         close(d->fd);
     }
@@ -231,6 +237,7 @@ struct chardev *chardev_socket_new_address(const char *id, struct sock_address *
     stream_init(&d->stream);
     d->stream.out_socket = true;
     d->stream.hung_up = socket_hung_up;
+    d->instance = yank_add(YANK_CHARDEV, id, NULL, NULL);
     if (!socket_open(d, error)) {
         chardev_free(&d->stream.chr);
         return NULL;

@@ -10,6 +10,7 @@
  */
 #include "migration/channel.h"
 
+#include "base/yank.h"
 #include "chardev/listener.h"
 #include "migration/record.h"
 #include <errno.h>
@@ -46,6 +47,7 @@ struct channel {
     bool plural; /* goes on listening */
     GPid child;  /* 0: none */
     int broken;  /* eventfd */
+    struct yank *yank;
 };
 
 /* ---- URIs */
@@ -179,6 +181,11 @@ static bool open_file(struct channel *c, GError **error)
     return true;
 }
 
+static void break_channel(void *c)
+{
+    channel_break(c);
+}
+
 static struct channel *channel_alloc(const struct channel_uri *uri, bool out)
 {
     struct channel *c = g_new0(struct channel, 1);
@@ -188,6 +195,7 @@ static struct channel *channel_alloc(const struct channel_uri *uri, bool out)
     c->out = out;
     c->listen_fd = c->read_fd = c->write_fd = -1;
     c->broken = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    c->yank = c->broken >= 0 ? yank_add(YANK_MIGRATION, NULL, break_channel, c) : NULL;
     c->way = WAY_SOCKET;
     return c;
 }
@@ -255,6 +263,7 @@ struct channel *channel_new_in(const struct channel_uri *uri, int fd, GError **e
 
 static void close_fds(struct channel *c)
 {
+    yank_remove(g_steal_pointer(&c->yank));
     if (c->write_fd >= 0) {
         close(c->write_fd);
     }

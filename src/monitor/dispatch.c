@@ -38,6 +38,8 @@ static const char *const control_safe[] = {
     "godwit-subscribe",
     "godwit-query-sessions",
     "godwit-query-threads",
+    "yank",
+    "query-yank",
 };
 
 /* Handlers that are the main thread's, but look at nothing that is its own rather than the lock's.

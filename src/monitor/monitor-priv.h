@@ -122,6 +122,7 @@ struct session {
     struct ucred peer;  /* pid 0: not known */
     char *peer_address; /* of a network connection, or NULL */
     int in_fd, out_fd;  /* the same for a socket */
+    struct yank *yank;  /* of a socket */
     GSource *source;
     void *in_tag, *out_tag;
     GIOCondition polled; /* what is being waited for */

@@ -4,6 +4,7 @@
 #include "monitor/monitor-priv.h"
 
 #include "base/log.h"
+#include "base/yank.h"
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -35,6 +36,7 @@ struct endpoint {
     bool is_stdio;
     GSource *watch; /* NULL: not listening, or too many sessions */
     bool told_full; /* the log has told that clients wait */
+    struct yank *instance;
 };
 
 static void accept_clients(struct monitor *mon);
@@ -326,6 +328,7 @@ static void endpoint_free(void *arg)
 {
     struct endpoint *ep = arg;
 
+    yank_remove(ep->instance);
     if (ep->listen_fd >= 0) {
         sock_unlink(&ep->address);
         close(ep->listen_fd);
@@ -399,6 +402,7 @@ bool monitor_add_socket(struct monitor *mon, const struct sock_address *address,
         endpoint_free(ep);
         return false;
     }
+    ep->instance = yank_add(YANK_CHARDEV, label, NULL, NULL);
     g_ptr_array_add(mon->endpoints, ep);
     return true;
 }

@@ -16,6 +16,7 @@
 #include "monitor/monitor-priv.h"
 
 #include "base/log.h"
+#include "base/yank.h"
 #include "qapi-events.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -749,6 +750,7 @@ struct session *session_new(struct monitor *mon, const char *label,
     s->is_stdio = in_fd != out_fd;
     if (!s->is_stdio) {
         session_find_peer(s);
+        s->yank = yank_add_socket(YANK_CHARDEV, label, in_fd);
     }
     s->offers_oob = !s->is_stdio;
     s->in = json_stream_new();
@@ -800,6 +802,7 @@ void session_close(struct session *s)
         g_source_destroy(s->source);
         g_source_unref(s->source);
         if (!s->is_stdio) {
+            yank_remove(s->yank);
             close(s->in_fd);
         }
     }
