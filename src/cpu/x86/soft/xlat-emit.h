@@ -3,8 +3,7 @@
  *
  * `p` walks through the writable mapping of the code cache; `exec` is what to add to get the
  * address at which the same byte is executed. Code belongs to one vCPU, whose struct cpu lies below
- * 2 GiB: guest state is addressed by 32-bit displacements, here written gs:[offsetof(struct cpu,
- * ...)].
+ * 2 GiB: guest state is addressed by 32-bit displacements, here written env:[field's offset].
  */
 #ifndef CPU_X86_SOFT_XLAT_EMIT_H
 #define CPU_X86_SOFT_XLAT_EMIT_H
@@ -133,25 +132,25 @@ static inline void e_rm(struct emitter *e, int w, uint8_t op, unsigned reg, unsi
     e_modrm_mem(e, reg, base, disp);
 }
 
-/* ModRM (and more) of gs:[disp]. */
-static inline void e_modrm_gs(struct emitter *e, unsigned reg, int32_t disp)
+/* ModRM (and more) of env:[disp]. */
+static inline void e_modrm_env(struct emitter *e, unsigned reg, int32_t disp)
 {
     e8(e, (reg & 7) << 3 | 4);
     e8(e, 0x25);
     e32(e, e->env + disp);
 }
 
-/* op reg, gs:[disp] */
-static inline void e_gs(struct emitter *e, int w, uint8_t op, unsigned reg, int32_t disp)
+/* op reg, env:[disp] */
+static inline void e_env(struct emitter *e, int w, uint8_t op, unsigned reg, int32_t disp)
 {
     e_rex(e, w, reg, 0, 0);
     e8(e, op);
-    e_modrm_gs(e, reg, disp);
+    e_modrm_env(e, reg, disp);
 }
 
-/* op reg, gs:[base + disp] */
-static inline void e_gs_base(struct emitter *e, int w, uint8_t op, unsigned reg, unsigned base,
-                             int32_t disp)
+/* op reg, env:[base + disp] */
+static inline void e_env_base(struct emitter *e, int w, uint8_t op, unsigned reg, unsigned base,
+                              int32_t disp)
 {
     e_rex(e, w, reg, 0, base);
     e8(e, op);
@@ -159,14 +158,14 @@ static inline void e_gs_base(struct emitter *e, int w, uint8_t op, unsigned reg,
     e32(e, e->env + disp);
 }
 
-static inline void e_load_gs(struct emitter *e, unsigned reg, int32_t disp)
+static inline void e_load_env(struct emitter *e, unsigned reg, int32_t disp)
 {
-    e_gs(e, 1, 0x8b, reg, disp);
+    e_env(e, 1, 0x8b, reg, disp);
 }
 
-static inline void e_store_gs(struct emitter *e, unsigned reg, int32_t disp)
+static inline void e_store_env(struct emitter *e, unsigned reg, int32_t disp)
 {
-    e_gs(e, 1, 0x89, reg, disp);
+    e_env(e, 1, 0x89, reg, disp);
 }
 
 static inline void e_mov_imm(struct emitter *e, unsigned reg, uint64_t v)

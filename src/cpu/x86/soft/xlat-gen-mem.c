@@ -31,7 +31,7 @@ static unsigned address_register(struct gen *k, unsigned n, unsigned temp)
     if (xlat_host_reg[n] != XLAT_IN_ENV) {
         return xlat_host_reg[n];
     }
-    e_load_gs(&k->e, temp, ENV_REG(n));
+    e_load_env(&k->e, temp, ENV_REG(n));
     return temp;
 }
 
@@ -52,7 +52,7 @@ static void address_load(struct gen *k, const struct address *a, unsigned to, bo
         e_lea_sized(e, w, to, base, index, a->scale, a->disp);
     }
     if (a->seg != SEG_COUNT) {
-        e_load_gs(e, T1, (int32_t)(ENV(seg) + a->seg * sizeof(struct seg)));
+        e_load_env(e, T1, (int32_t)(ENV(seg) + a->seg * sizeof(struct seg)));
         e_lea(e, to, to, T1, 0, 0);
     }
 }
@@ -181,9 +181,9 @@ static void entry_field(struct gen *k, uint8_t op, unsigned reg, int32_t entry, 
     unsigned mode = code_is_user(k) ? TLB_USER : TLB_KERNEL;
     at += ENV(tlb_mode) + (int32_t)(mode * sizeof(k->c->tlb_mode[0]));
     if (entry >= 0) {
-        e_gs(e, 1, op, reg, at);
+        e_env(e, 1, op, reg, at);
     } else {
-        e_gs_base(e, 1, op, reg, T1, at);
+        e_env_base(e, 1, op, reg, T1, at);
     }
 }
 
@@ -197,7 +197,7 @@ static unsigned entry_use(struct gen *k, const struct address *a, int32_t entry,
     size_t check = write ? offsetof(struct tlbe, wcheck) : offsetof(struct tlbe, rcheck);
     unsigned host = NO_INDEX, scale = 0;
     if (!table_is_fixed(k)) {
-        e_gs(e, 1, entry >= 0 ? 0x8b : 0x03, T1, ENV(tlb));
+        e_env(e, 1, entry >= 0 ? 0x8b : 0x03, T1, ENV(tlb));
     }
     if (is_one_register(a, &host, &scale) || is_displacement(k, a)) {
         int32_t disp = host != NO_INDEX ? a->disp : (int32_t)offset_constant(k, a);
@@ -274,7 +274,7 @@ static struct host_operand lookup_by_last(struct gen *k, const struct address *a
     struct host_operand at;
     uint8_t *bad[2];
     int32_t place = last_entry_place(k, a);
-    e_gs(&k->e, 0, 0x8b, T1, place);
+    e_env(&k->e, 0, 0x8b, T1, place);
     entry_check(k, entry_use(k, a, -1, write, &at), size, align, bad);
     struct cold *cold = cold_add(k, COLD_LOOKUP, bad[0] ? bad[0] : bad[1]);
     cold->place2 = bad[0] ? bad[1] : NULL;
@@ -334,7 +334,7 @@ void gen_lookup(struct gen *k, const struct cold *cold)
     uint8_t *bad[2];
     address_begin(k, &l->address);
     entry_by_address(k, &l->address);
-    e_gs(e, 0, 0x89, T1, l->place);
+    e_env(e, 0, 0x89, T1, l->place);
     entry_check(k, entry_use(k, &l->address, -1, l->write, &at), l->size, l->align, bad);
     e_jmp_to(e, cold->back);
     for (unsigned i = 0; i < 2; i++) {
@@ -343,7 +343,7 @@ void gen_lookup(struct gen *k, const struct cold *cold)
         }
     }
     /* It may never have been used: only entries that have been are proof against any address. */
-    e_set_gs_dword(e, l->place, 0);
+    e_set_env_dword(e, l->place, 0);
     if (cold->failed->code) {
         e_jmp_to(e, cold->failed->code);
     } else {

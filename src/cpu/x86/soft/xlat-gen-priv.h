@@ -81,11 +81,11 @@ struct gen {
 /* xlat-stubs.c: the flags into c->xl_flags and back; temp is lost. */
 void flags_park(struct emitter *e, unsigned temp);
 void flags_unpark(struct emitter *e, unsigned temp);
-/* cmp byte gs:[disp], 0 */
-void e_test_gs_byte(struct emitter *e, int32_t disp);
-/* mov byte or dword gs:[disp], value */
-void e_set_gs_byte(struct emitter *e, int32_t disp, uint8_t value);
-void e_set_gs_dword(struct emitter *e, int32_t disp, uint32_t value);
+/* cmp byte env:[disp], 0 */
+void e_test_env_byte(struct emitter *e, int32_t disp);
+/* mov byte or dword env:[disp], value */
+void e_set_env_byte(struct emitter *e, int32_t disp, uint8_t value);
+void e_set_env_dword(struct emitter *e, int32_t disp, uint32_t value);
 
 /* xlat-gen.c */
 
@@ -96,6 +96,25 @@ struct cold *to_handler(struct gen *k, uint8_t *place);
 void gen_poll(struct gen *k, uint64_t rip, uint8_t live);
 /* Code behind the main line, which a jump at `place` leads to. */
 struct cold *cold_add(struct gen *k, enum cold_kind kind, uint8_t *place);
+
+/* Space in the table for a unit's ops and exits. It was made sure of. */
+void *table_take(struct gen *k, size_t bytes);
+static inline uint64_t rip_of(const struct gen *k, const struct xinsn *x)
+{
+    return k->g->page_rip + x->op.ip;
+}
+
+/* xlat-gen-jump.c */
+
+/* A jump at `place` shall go to an instruction of the region, or out of it to rip. */
+void jump_to(struct gen *k, uint8_t *place, int target, uint64_t rip);
+/* Behind the main line: the way out of the unit. */
+void gen_exit(struct gen *k, const struct cold *cold);
+void gen_branch(struct gen *k); /* Jcc, JRCXZ, LOOP, JMP */
+void gen_call(struct gen *k);
+void gen_ret(struct gen *k);
+void gen_jmp_ind(struct gen *k);
+void gen_call_ind(struct gen *k);
 
 /* xlat-gen-mem.c */
 

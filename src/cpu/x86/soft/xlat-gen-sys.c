@@ -27,12 +27,12 @@ void gen_rdtsc(struct gen *k)
     struct emitter *e = &k->e;
     const struct xinsn *x = k->x;
     flags_begin(k);
-    if ((k->g->key & KEY_CPL) == 3) {  /* RAX and RDX may change only if it is allowed */
-        e_gs(e, 0, 0xf7, 0, ENV(cr4)); /* test dword gs:[cr4], TSD */
+    if ((k->g->key & KEY_CPL) == 3) {   /* RAX and RDX may change only if it is allowed */
+        e_env(e, 0, 0xf7, 0, ENV(cr4)); /* test dword env:[cr4], TSD */
         e32(e, CR4_TSD);
         to_handler(k, e_jcc(e, CC_NE));
     }
-    e_load_gs(e, T0, ENV(tsc_line));
+    e_load_env(e, T0, ENV(tsc_line));
     e_rm(e, 0, 0x8b, T1, T0, LINE(seq));
     e8(e, 0x0f); /* rdtsc */
     e8(e, 0x31);
@@ -54,12 +54,12 @@ void gen_rdtsc(struct gen *k)
     e8(e, 0xc1);
     e8(e, 1);
     to_handler(k, e_jcc(e, CC_NE));
-    e_gs(e, 1, 0x03, HOST_RAX, ENV(tsc_offset));
+    e_env(e, 1, 0x03, HOST_RAX, ENV(tsc_offset));
     e_mov(e, HOST_RDX, HOST_RAX);
     shift_imm(e, 1, SHIFT_RIGHT, HOST_RDX, 32);
     e_rr(e, 0, 0x89, HOST_RAX, HOST_RAX);
     if (x->opcode != 0x31) { /* RDTSCP */
-        e_gs(e, 0, 0x8b, GUEST_RCX, ENV(tsc_aux));
+        e_env(e, 0, 0x8b, GUEST_RCX, ENV(tsc_aux));
     }
     flags_end(k);
 }
@@ -80,12 +80,12 @@ void gen_cpuid(struct gen *k)
     e_rr(e, 0, 0x31, GUEST_RCX, T1);
     e_alu_imm(e, 0, 4, T1, CPUID_PLAIN - 1);
     shift_imm(e, 0, SHIFT_LEFT, T1, 5);
-    e_gs_base(e, 1, 0x39, T0, T1, PLAIN(key));
+    e_env_base(e, 1, 0x39, T0, T1, PLAIN(key));
     to_handler(k, e_jcc(e, CC_NE));
-    e_gs_base(e, 0, 0x8b, HOST_RAX, T1, PLAIN(eax));
-    e_gs_base(e, 0, 0x8b, HOST_RBX, T1, PLAIN(ebx));
-    e_gs_base(e, 0, 0x8b, HOST_RDX, T1, PLAIN(edx));
-    e_gs_base(e, 0, 0x8b, GUEST_RCX, T1, PLAIN(ecx));
+    e_env_base(e, 0, 0x8b, HOST_RAX, T1, PLAIN(eax));
+    e_env_base(e, 0, 0x8b, HOST_RBX, T1, PLAIN(ebx));
+    e_env_base(e, 0, 0x8b, HOST_RDX, T1, PLAIN(edx));
+    e_env_base(e, 0, 0x8b, GUEST_RCX, T1, PLAIN(ecx));
     flags_end(k);
     gen_poll(k, k->g->page_rip + x->op.ip + x->len, x->live_out);
 }

@@ -13,9 +13,6 @@
 #include "cpu/x86/soft/xlat-gen-priv.h"
 #include "cpu/x86/soft/xlat-lockstep.h"
 
-_Static_assert(sizeof(struct jump_entry) == 32, "lookups scale by 32");
-_Static_assert(offsetof(struct cpu, tlb_gen) == offsetof(struct cpu, key) + 4, "one load");
-
 /* ---------------------------------------------------------------- ways out of the main line */
 
 struct cold *cold_add(struct gen *k, enum cold_kind kind, uint8_t *place)
@@ -25,8 +22,7 @@ struct cold *cold_add(struct gen *k, enum cold_kind kind, uint8_t *place)
     return cold;
 }
 
-/* Space in the table for a unit's ops and exits. It was made sure of. */
-static void *table_take(struct gen *k, size_t bytes)
+void *table_take(struct gen *k, size_t bytes)
 {
     void *place = k->table;
     k->table += bytes;
@@ -61,34 +57,11 @@ struct cold *to_handler(struct gen *k, uint8_t *place)
     return cold;
 }
 
-static uint64_t rip_of(const struct gen *k, const struct xinsn *x)
-{
-    return k->g->page_rip + x->op.ip;
-}
-
-static void exit_jump(struct gen *k, uint8_t *place, uint64_t rip, bool parked)
-{
-    struct cold *cold = cold_add(k, parked ? COLD_PARKED : COLD_EXIT, place);
-    cold->rip = rip;
-}
-
-/* A jump at `place` shall go to an instruction of the region, or out of it to rip. */
-static void jump_to(struct gen *k, uint8_t *place, int target, uint64_t rip)
-{
-    if (target < 0) {
-        exit_jump(k, place, rip, false);
-    } else if (k->g->insn[target].label) {
-        e_target(place, k->g->insn[target].label);
-    } else {
-        k->fixup[k->n_fixups++] = (struct fixup){place, target};
-    }
-}
-
 void gen_poll(struct gen *k, uint64_t rip, uint8_t live)
 {
     struct emitter *e = &k->e;
     uint8_t *place;
-    e_load_gs(e, T0, ENV(req));
+    e_load_env(e, T0, ENV(req));
     if (live) {
         e_rm(e, 0, 0x8b, T1, T0, 0);
         e8(e, 0xe3); /* jrcxz over the jump */
@@ -108,7 +81,7 @@ void gen_poll(struct gen *k, uint64_t rip, uint8_t live)
 static void gen_count(struct gen *k, uint64_t rip, uint8_t live)
 {
     struct emitter *e = &k->e;
-    e_load_gs(e, T1, ENV(xl_budget));
+    e_load_env(e, T1, ENV(xl_budget));
     e8(e, 0xe3); /* jrcxz to the jump, else over it */
     e8(e, 2);
     e8(e, 0xeb);
@@ -117,7 +90,7 @@ static void gen_count(struct gen *k, uint64_t rip, uint8_t live)
     cold->rip = rip;
     cold->live = live;
     e_lea(e, T1, T1, 4, 0, -1);
-    e_store_gs(e, T1, ENV(xl_budget));
+    e_store_env(e, T1, ENV(xl_budget));
 }
 
 /* ---------------------------------------------------------------- re-encoding */
@@ -135,7 +108,7 @@ static unsigned host_register(struct gen *k, unsigned n, bool byte, unsigned tem
         return xlat_host_reg[low] + 4; /* AH, DH, BH: checked to be encodable */
     }
     if (xlat_host_reg[n] == XLAT_IN_ENV) {
-        e_load_gs(&k->e, temp, ENV_REG(n));
+        e_load_env(&k->e, temp, ENV_REG(n));
         return temp;
     }
     return xlat_host_reg[n];
@@ -144,7 +117,7 @@ static unsigned host_register(struct gen *k, unsigned n, bool byte, unsigned tem
 static void store_back(struct gen *k, unsigned n, bool byte, unsigned temp)
 {
     if (!is_high_byte(k->x, byte, n) && xlat_host_reg[n] == XLAT_IN_ENV) {
-        e_store_gs(&k->e, temp, ENV_REG(n));
+        e_store_env(&k->e, temp, ENV_REG(n));
     }
 }
 
@@ -317,7 +290,7 @@ static void gen_lea(struct gen *k)
     if (x->size == 2) {
         unsigned to = host == XLAT_IN_ENV ? T1 : host;
         if (host == XLAT_IN_ENV) {
-            e_load_gs(&k->e, T1, ENV_REG(x->reg));
+            e_load_env(&k->e, T1, ENV_REG(x->reg));
         }
         e8(&k->e, 0x66);
         e_rr(&k->e, 0, 0x89, T0, to);
@@ -327,7 +300,7 @@ static void gen_lea(struct gen *k)
     if (x->size == 4) {
         e_rr(&k->e, 0, 0x89, T0, T0);
     }
-    e_store_gs(&k->e, T0, ENV_REG(x->reg));
+    e_store_env(&k->e, T0, ENV_REG(x->reg));
 }
 
 static void gen_mov_imm(struct gen *k)
@@ -388,7 +361,7 @@ static void gen_div(struct gen *k)
         fault_point(k);
         e_operand(e, w, 0x8b, T1, &at);
     } else if (xlat_host_reg[x->rm] == XLAT_IN_ENV) {
-        e_load_gs(e, T1, ENV_REG(x->rm));
+        e_load_env(e, T1, ENV_REG(x->rm));
     } else {
         e_mov(e, T1, xlat_host_reg[x->rm]);
     }
@@ -424,7 +397,7 @@ static void gen_push(struct gen *k)
         struct host_operand from = operand_lookup(k);
         fault_point(k);
         e_operand(e, 1, 0x8b, T0, &from);
-        e_store_gs(e, T0, ENV(xl_scratch));
+        e_store_env(e, T0, ENV(xl_scratch));
     }
     struct host_operand at = stack_lookup(k, -8, true);
     flags_end(k);
@@ -435,7 +408,7 @@ static void gen_push(struct gen *k)
     } else {
         unsigned from = T1;
         if (x->mem) {
-            e_load_gs(e, T1, ENV(xl_scratch));
+            e_load_env(e, T1, ENV(xl_scratch));
         } else {
             from = host_register(k, x->rm, false, T1);
         }
@@ -470,160 +443,6 @@ static void gen_leave(struct gen *k)
     e_operand(e, 1, 0x8b, T0, &at);
     e_lea(e, GUEST_RSP, HOST_RBP, 4, 0, 8);
     e_mov(e, HOST_RBP, T0);
-}
-
-/* ---------------------------------------------------------------- branches */
-
-#define JUMP_ENTRY(field) (ENV(jump_cache) + (int32_t)offsetof(struct jump_entry, field))
-
-/* Goes to rip in another page through the jump cache. Flags are parked. */
-static void jump_far_page(struct gen *k, uint64_t rip)
-{
-    struct emitter *e = &k->e;
-    int32_t at = (int32_t)(jump_index(rip) * sizeof(struct jump_entry));
-    e_mov_imm(e, T0, rip);
-    e_store_gs(e, T0, ENV(rip));
-    e_gs(e, 1, 0x39, T0, JUMP_ENTRY(rip) + at);
-    e_target(e_jcc(e, CC_NE), k->xl->stub_miss);
-    e_load_gs(e, T0, ENV(key));
-    e_gs(e, 1, 0x39, T0, JUMP_ENTRY(key) + at);
-    e_target(e_jcc(e, CC_NE), k->xl->stub_miss);
-    e_gs(e, 0, 0xff, 4, JUMP_ENTRY(code) + at);
-}
-
-/* T0: a target. T1 becomes the offset of its entry in the jump cache, or the handler is called. */
-static void jump_lookup(struct gen *k)
-{
-    struct emitter *e = &k->e;
-    e_store_gs(e, T0, ENV(rip));
-    e_mov(e, T1, T0);
-    e_rex(e, 1, 0, 0, T1);
-    e8(e, 0xc1); /* shr rcx, 12 */
-    e8(e, 0xe8 | T1);
-    e8(e, GUEST_PAGE_BITS);
-    e_rr(e, 0, 0x31, T0, T1);
-    e_alu_imm(e, 0, 4, T1, JUMP_CACHE_SIZE - 1);
-    e8(e, 0xc1); /* shl ecx, 5 */
-    e8(e, 0xe0 | T1);
-    e8(e, 5);
-    e_gs_base(e, 1, 0x39, T0, T1, JUMP_ENTRY(rip));
-    to_handler(k, e_jcc(e, CC_NE));
-    e_load_gs(e, T0, ENV(key));
-    e_gs_base(e, 1, 0x39, T0, T1, JUMP_ENTRY(key));
-    to_handler(k, e_jcc(e, CC_NE));
-}
-
-static void jump_entry(struct gen *k)
-{
-    e_gs_base(&k->e, 0, 0xff, 4, T1, JUMP_ENTRY(code));
-}
-
-static void park_for_exit(struct gen *k)
-{
-    flags_park(&k->e, T0);
-    k->parked = true;
-}
-
-static void gen_ret(struct gen *k)
-{
-    struct emitter *e = &k->e;
-    park_for_exit(k);
-    struct host_operand at = register_lookup(k, RSP, 0, 8, false);
-    fault_point(k);
-    e_operand(e, 1, 0x8b, T0, &at);
-    jump_lookup(k);
-    e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, 8 + (uint16_t)k->x->op.imm);
-    jump_entry(k);
-}
-
-/* The target of an indirect jump or call in T0. */
-static void indirect_target(struct gen *k)
-{
-    struct emitter *e = &k->e;
-    const struct xinsn *x = k->x;
-    park_for_exit(k);
-    if (x->mem) {
-        struct host_operand at = operand_lookup(k);
-        fault_point(k);
-        e_operand(e, 1, 0x8b, T0, &at);
-    } else if (xlat_host_reg[x->rm] == XLAT_IN_ENV) {
-        e_load_gs(e, T0, ENV_REG(x->rm));
-    } else {
-        e_mov(e, T0, xlat_host_reg[x->rm]);
-    }
-}
-
-static void push_return(struct gen *k)
-{
-    struct emitter *e = &k->e;
-    struct host_operand at = register_lookup(k, RSP, -8, 8, true);
-    e_mov_imm(e, T1, rip_of(k, k->x) + k->x->len);
-    fault_point(k);
-    e_operand(e, 1, 0x89, T1, &at);
-    e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, -8);
-}
-
-static void gen_call_ind(struct gen *k)
-{
-    indirect_target(k);
-    jump_lookup(k);
-    e_store_gs(&k->e, T1, ENV(xl_scratch));
-    push_return(k);
-    e_load_gs(&k->e, T1, ENV(xl_scratch));
-    jump_entry(k);
-}
-
-static bool same_page(const struct gen *k, uint64_t rip)
-{
-    return rip >> GUEST_PAGE_BITS == k->g->page_rip >> GUEST_PAGE_BITS;
-}
-
-static void gen_call(struct gen *k)
-{
-    uint64_t rip = k->g->page_rip + k->x->op.imm;
-    park_for_exit(k);
-    push_return(k);
-    if (same_page(k, rip)) {
-        exit_jump(k, e_jmp(&k->e), rip, true);
-    } else {
-        jump_far_page(k, rip);
-    }
-}
-
-/* jrcxz over a jump; the code behind that is for RCX being 0. */
-static uint8_t *unless_rcx_zero(struct gen *k)
-{
-    e_mov(&k->e, T1, GUEST_RCX);
-    e8(&k->e, 0xe3);
-    e8(&k->e, 5);
-    return e_jmp(&k->e);
-}
-
-static void gen_branch(struct gen *k)
-{
-    struct emitter *e = &k->e;
-    const struct xinsn *x = k->x;
-    uint64_t rip = k->g->page_rip + x->op.imm;
-    switch (x->class) {
-    case XC_JCC:
-        jump_to(k, e_jcc(e, x->opcode & 15), x->target, rip);
-        break;
-    case XC_JMP:
-        if (x->target != (int)(x - k->g->insn) + 1) {
-            jump_to(k, e_jmp(e), x->target, rip);
-        }
-        break;
-    case XC_LOOP:
-        e_lea(e, GUEST_RCX, GUEST_RCX, 4, 0, -1);
-        jump_to(k, unless_rcx_zero(k), x->target, rip);
-        break;
-    default: { /* XC_JCXZ */
-        uint8_t *skip = unless_rcx_zero(k);
-        jump_to(k, e_jmp(e), x->target, rip);
-        e_target(skip, e->p);
-        break;
-    }
-    }
 }
 
 /* ---------------------------------------------------------------- instructions */
@@ -686,9 +505,7 @@ static void gen_insn(struct gen *k)
         gen_ret(k);
         break;
     case XC_JMP_IND:
-        indirect_target(k);
-        jump_lookup(k);
-        jump_entry(k);
+        gen_jmp_ind(k);
         break;
     case XC_CALL_IND:
         gen_call_ind(k);
@@ -750,14 +567,14 @@ static void gen_entry(struct gen *k)
     if (k->g->vec) {
         uint8_t *place;
         if (first->live_in) {
-            e8(e, 0x0f); /* movzx ecx, byte gs:[xl_novec] */
+            e8(e, 0x0f); /* movzx ecx, byte env:[xl_novec] */
             e8(e, 0xb6);
-            e_modrm_gs(e, T1, ENV(xl_novec));
+            e_modrm_env(e, T1, ENV(xl_novec));
             e8(e, 0xe3); /* jrcxz */
             e8(e, 5);
             place = e_jmp(e);
         } else {
-            e_test_gs_byte(e, ENV(xl_novec));
+            e_test_env_byte(e, ENV(xl_novec));
             place = e_jcc(e, CC_NE);
         }
         cold_add(k, COLD_VEC, place)->back = e->p;
@@ -765,31 +582,6 @@ static void gen_entry(struct gen *k)
 }
 
 /* ---------------------------------------------------------------- behind the main line */
-
-static void gen_exit(struct gen *k, const struct cold *cold)
-{
-    struct emitter *e = &k->e;
-    bool parked = cold->kind == COLD_PARKED;
-    if (!same_page(k, cold->rip)) {
-        if (!parked) {
-            flags_park(e, T0);
-        }
-        jump_far_page(k, cold->rip);
-        return;
-    }
-    struct unit_exit *exit = table_take(k, sizeof(*exit));
-    *exit = (struct unit_exit){
-        .rip = cold->rip,
-        .jump = cold->place,
-        .stub = e->p,
-        .parked = parked,
-        .from = k->u,
-        .next_of = k->u->exits,
-    };
-    k->u->exits = exit;
-    e_mov_imm(e, T0, (uintptr_t)exit);
-    e_jmp_to(e, parked ? k->xl->stub_exit_parked : k->xl->stub_exit);
-}
 
 /* The group's instructions one by one, from where its lookup failed. */
 static void gen_group_solo(struct gen *k, const struct cold *cold)
@@ -836,10 +628,10 @@ static void gen_cold(struct gen *k, struct cold *cold)
         break;
     case COLD_POLL:
         if (k->c->lockstep) {
-            e_set_gs_byte(e, ENV(xl_live), cold->live);
+            e_set_env_byte(e, ENV(xl_live), cold->live);
         }
         e_mov_imm(e, T0, cold->rip);
-        e_store_gs(e, T0, ENV(rip));
+        e_store_env(e, T0, ENV(rip));
         e_jmp_to(e, k->xl->stub_leave);
         break;
     case COLD_VEC:

@@ -19,16 +19,16 @@ void flags_park(struct emitter *e, unsigned temp)
     e8(e, 0x90);
     e8(e, 0xc0);
     e8(e, 0x66);
-    e_gs(e, 0, 0x89, HOST_RAX, ENV(xl_flags));
+    e_env(e, 0, 0x89, HOST_RAX, ENV(xl_flags));
     e_mov(e, HOST_RAX, temp);
 }
 
 void flags_unpark(struct emitter *e, unsigned temp)
 {
     e_mov(e, temp, HOST_RAX);
-    e8(e, 0x0f); /* movzx eax, word gs:[xl_flags] */
+    e8(e, 0x0f); /* movzx eax, word env:[xl_flags] */
     e8(e, 0xb7);
-    e_modrm_gs(e, HOST_RAX, ENV(xl_flags));
+    e_modrm_env(e, HOST_RAX, ENV(xl_flags));
     e8(e, 0x04); /* add al, 127: overflows when AL is 1 */
     e8(e, 127);
     e8(e, 0x9e); /* sahf */
@@ -39,7 +39,7 @@ static void gprs(struct emitter *e, uint8_t opcode)
 {
     for (unsigned n = 0; n < 16; n++) {
         if (xlat_host_reg[n] != XLAT_IN_ENV) {
-            e_gs(e, 1, opcode, xlat_host_reg[n], ENV_REG(n));
+            e_env(e, 1, opcode, xlat_host_reg[n], ENV_REG(n));
         }
     }
 }
@@ -54,42 +54,42 @@ static void gprs_load(struct emitter *e)
     gprs(e, 0x8b);
 }
 
-/* op xmm, gs:[disp] of 0F xx instructions without prefix */
-static void e_gs_0f(struct emitter *e, uint8_t op, unsigned reg, int32_t disp)
+/* op xmm, env:[disp] of 0F xx instructions without prefix */
+static void e_env_0f(struct emitter *e, uint8_t op, unsigned reg, int32_t disp)
 {
     e_rex(e, 0, reg, 0, 0);
     e8(e, 0x0f);
     e8(e, op);
-    e_modrm_gs(e, reg, disp);
+    e_modrm_env(e, reg, disp);
 }
 
-void e_test_gs_byte(struct emitter *e, int32_t disp)
+void e_test_env_byte(struct emitter *e, int32_t disp)
 {
-    e_gs(e, 0, 0x80, 7, disp);
+    e_env(e, 0, 0x80, 7, disp);
     e8(e, 0);
 }
 
-void e_set_gs_byte(struct emitter *e, int32_t disp, uint8_t value)
+void e_set_env_byte(struct emitter *e, int32_t disp, uint8_t value)
 {
-    e_gs(e, 0, 0xc6, 0, disp);
+    e_env(e, 0, 0xc6, 0, disp);
     e8(e, value);
 }
 
-void e_set_gs_dword(struct emitter *e, int32_t disp, uint32_t value)
+void e_set_env_dword(struct emitter *e, int32_t disp, uint32_t value)
 {
-    e_gs(e, 0, 0xc7, 0, disp);
+    e_env(e, 0, 0xc7, 0, disp);
     e32(e, value);
 }
 
 /* Flags are lost. */
 static void vec_spill(struct emitter *e)
 {
-    e_test_gs_byte(e, ENV(xl_novec));
+    e_test_env_byte(e, ENV(xl_novec));
     uint8_t *skip = e_jcc(e, CC_NE);
     for (unsigned n = 0; n < 16; n++) {
-        e_gs_0f(e, 0x29, n, ENV_XMM(n));
+        e_env_0f(e, 0x29, n, ENV_XMM(n));
     }
-    e_set_gs_byte(e, ENV(xl_novec), 1);
+    e_set_env_byte(e, ENV(xl_novec), 1);
     e_target(skip, e->p);
 }
 
@@ -97,16 +97,16 @@ static void vec_spill(struct emitter *e)
 static void vec_load(struct emitter *e, unsigned temp)
 {
     for (unsigned n = 0; n < 16; n++) {
-        e_gs_0f(e, 0x28, n, ENV_XMM(n));
+        e_env_0f(e, 0x28, n, ENV_XMM(n));
     }
-    e_set_gs_byte(e, ENV(xl_novec), 0);
-    e_test_gs_byte(e, ENV(fp_entered));
+    e_set_env_byte(e, ENV(xl_novec), 0);
+    e_test_env_byte(e, ENV(fp_entered));
     uint8_t *skip = e_jcc(e, CC_NE);
-    e_gs(e, 0, 0x8b, temp, ENV(mxcsr));
+    e_env(e, 0, 0x8b, temp, ENV(mxcsr));
     e_alu_imm(e, 0, 1, temp, 0x1f80); /* all exceptions masked */
-    e_gs(e, 0, 0x89, temp, ENV(xl_scratch));
-    e_gs_0f(e, 0xae, 2, ENV(xl_scratch)); /* ldmxcsr */
-    e_set_gs_byte(e, ENV(fp_entered), 1);
+    e_env(e, 0, 0x89, temp, ENV(xl_scratch));
+    e_env_0f(e, 0xae, 2, ENV(xl_scratch)); /* ldmxcsr */
+    e_set_env_byte(e, ENV(fp_entered), 1);
     e_target(skip, e->p);
 }
 
@@ -114,7 +114,7 @@ static void vec_load(struct emitter *e, unsigned temp)
 
 static void call_c(struct emitter *e, const void *fn)
 {
-    e_load_gs(e, HOST_RDI, ENV(self));
+    e_load_env(e, HOST_RDI, ENV(self));
     e_mov_imm(e, HOST_RAX, (uintptr_t)fn);
     e8(e, 0xff);
     e8(e, 0xd0);
@@ -123,10 +123,10 @@ static void call_c(struct emitter *e, const void *fn)
 /* Goes on at the address in RAX with registers and flags from memory. */
 static void resume(struct emitter *e)
 {
-    e_store_gs(e, HOST_RAX, ENV(xl_target));
+    e_store_env(e, HOST_RAX, ENV(xl_target));
     gprs_load(e);
     flags_unpark(e, T1);
-    e_gs(e, 0, 0xff, 4, ENV(xl_target));
+    e_env(e, 0, 0xff, 4, ENV(xl_target));
 }
 
 static void make_enter(struct emitter *e, struct xlat *xl)
@@ -144,7 +144,7 @@ static void make_enter(struct emitter *e, struct xlat *xl)
     xl->stub_leave = e->p;
     flags_park(e, T1);
     xl->stub_leave_parked = e->p;
-    e_set_gs_byte(e, ENV(xl_raw), 1);
+    e_set_env_byte(e, ENV(xl_raw), 1);
     gprs_spill(e);
     vec_spill(e);
     xl->stub_leave_done = e->p;
@@ -210,7 +210,7 @@ static void make_note(struct emitter *e, struct xlat *xl)
     xl->stub_note = e->p;
     e8(e, 0x50); /* push rax; push rdx */
     e8(e, 0x52);
-    e_load_gs(e, T1, ENV(xl_note));
+    e_load_env(e, T1, ENV(xl_note));
     e_mov(e, HOST_RAX, T0);
     e_alu_imm(e, 1, 4, HOST_RAX, -NOTE_BYTES);
     copy_note(e);
@@ -220,7 +220,7 @@ static void make_note(struct emitter *e, struct xlat *xl)
     uint8_t *last = e_jcc(e, CC_E);
     copy_note(e);
     e_target(last, e->p);
-    e_store_gs(e, T1, ENV(xl_note));
+    e_store_env(e, T1, ENV(xl_note));
     e8(e, 0x5a);
     e8(e, 0x58);
     e8(e, 0xc3);
