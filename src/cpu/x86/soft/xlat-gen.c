@@ -114,6 +114,12 @@ static unsigned host_register(struct gen *k, unsigned n, bool byte, unsigned tem
     return xlat_host_reg[n];
 }
 
+/* A MOV that gives the whole register another value: what it was need not be loaded. */
+static bool is_overwritten(const struct xinsn *x, uint8_t opcode)
+{
+    return x->map == M1 && x->opcode == opcode && x->size >= 4;
+}
+
 static void store_back(struct gen *k, unsigned n, bool byte, unsigned temp)
 {
     if (!is_high_byte(k->x, byte, n) && xlat_host_reg[n] == XLAT_IN_ENV) {
@@ -246,11 +252,17 @@ static void gen_modrm(struct gen *k)
         }
     } else if (x->high_copy == HIGH_COPY_RM) {
         rm = high_byte_copy(k, x->rm);
+    } else if (x->rm_kind == OPERAND_GPR && xlat_host_reg[x->rm] == XLAT_IN_ENV &&
+               is_overwritten(x, 0x89)) {
+        rm = T0;
     } else if (x->rm_kind == OPERAND_GPR) {
         rm = host_register(k, x->rm, x->rm_byte, T0);
     }
     if (x->high_copy == HIGH_COPY_REG) {
         reg = high_byte_copy(k, x->reg);
+    } else if (x->reg_kind == OPERAND_GPR && xlat_host_reg[x->reg] == XLAT_IN_ENV &&
+               is_overwritten(x, 0x8b)) {
+        reg = T1;
     } else if (x->reg_kind == OPERAND_GPR) {
         reg = host_register(k, x->reg, x->reg_byte, T1);
     }
