@@ -152,7 +152,8 @@ struct migration_announce {
 
 struct migration {
     struct machine *machine;
-    bool capability[MIGRATION_CAPABILITY__MAX];
+    /* Also while another machine's guest is waited for, by the incoming thread. */
+    _Atomic bool capability[MIGRATION_CAPABILITY__MAX];
     /* Read by the outgoing thread while the main thread may write. */
     _Atomic uint64_t max_bandwidth, downtime_limit_ms;
     _Atomic unsigned throttle_initial, throttle_increment, throttle_max, throttle_trigger;
@@ -168,7 +169,6 @@ struct migration {
 
 void migration_set_status(struct migration *mig, enum migration_status status);
 void migration_set_error(struct migration *mig, const char *text); /* NULL: none */
-bool migration_is_active(const struct migration *mig);
 
 /* parameters.c */
 void parameters_init(struct migration *mig);

@@ -61,7 +61,7 @@ void migration_set_error(struct migration *mig, const char *text)
     mig->error = copy;
 }
 
-bool migration_is_active(const struct migration *mig)
+static bool is_active(const struct migration *mig)
 {
     switch (mig->has_status ? mig->status : MIGRATION_STATUS_NONE) {
     case MIGRATION_STATUS_SETUP:
@@ -77,7 +77,7 @@ bool migration_is_active(const struct migration *mig)
 
 bool migration_goes_out(const struct machine *m)
 {
-    return m->migration && m->migration->out && migration_is_active(m->migration);
+    return m->migration && m->migration->out && is_active(m->migration);
 }
 
 const char *migration_blocked(const struct machine *m)
@@ -161,7 +161,7 @@ void migration_cancel(struct machine *m)
 {
     struct migration *mig = migration_of(m);
 
-    if (mig->out && migration_is_active(mig)) {
+    if (mig->out && is_active(mig)) {
         if (mig->status != MIGRATION_STATUS_CANCELLING) {
             migration_set_status(mig, MIGRATION_STATUS_CANCELLING);
         }
@@ -256,7 +256,7 @@ bool migration_incoming_start(struct machine *m, const char *uri, int fd, GError
 
 static void blocked_info(struct migration *mig, struct migration_info *info)
 {
-    const char *reason = migration_is_active(mig) ? NULL : migration_blocked(mig->machine);
+    const char *reason = is_active(mig) ? NULL : migration_blocked(mig->machine);
 
     if (reason) {
         info->blocked_reasons = str_list_new();
