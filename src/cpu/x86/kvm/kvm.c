@@ -7,9 +7,10 @@
  * level-triggered messages sent last: as many as the I/O APIC has pins, since each pin has at most
  * one whose EOI is outstanding.
  *
- * Messages are not sent by irqfds: where the sender is this process a write to an eventfd costs as
- * much as KVM_SIGNAL_MSI, while each change of a vector, of which guests make many, would cost a
- * new routing table, some thousand times as much. They are for senders outside, which there are
+ * Messages are not sent by irqfds: any thread may send one by KVM_SIGNAL_MSI without a lock, and
+ * where the sender is this process a write to an eventfd costs more (0.70 to 0.87 us against 0.59
+ * to 0.83 us where it was measured), while each change of a vector, of which guests make many,
+ * would cost a new routing table (2.5 to 3.4 ms). They are for senders outside, which there are
  * none of.
  *
  * Left out: SMM, APIC ids above 254. RAM that does not begin and end on page boundaries is reached

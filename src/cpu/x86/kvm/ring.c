@@ -80,14 +80,24 @@ static unsigned ring_empty(struct kvm *k, struct kvm_vcpu *v)
     return n;
 }
 
+/* NULL is fine: no such vCPU. */
+static unsigned vcpu_ring_empty(struct kvm *k, const struct vcpu *vcpu)
+{
+    struct kvm_vcpu *v = vcpu ? vcpu->accel : NULL;
+
+    return v && v->dirty ? ring_empty(k, v) : 0;
+}
+
+/* Those of vCPUs that were taken out, too: they have written before. */
 void kvm_rings_collect(struct kvm *k)
 {
     unsigned n = 0;
 
     for (unsigned i = 0; i < k->cpus->n; i++) {
-        struct kvm_vcpu *v = k->cpus->vcpu[i]->accel;
-
-        n += v && v->dirty ? ring_empty(k, v) : 0;
+        n += vcpu_ring_empty(k, k->cpus->vcpu[i]);
+    }
+    for (unsigned i = 0; i < k->cpus->max; i++) {
+        n += vcpu_ring_empty(k, k->cpus->spare[i]);
     }
     if (n) {
         kvm_call(k->vm_fd, KVM_RESET_DIRTY_RINGS, NULL);

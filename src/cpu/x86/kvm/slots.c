@@ -8,7 +8,6 @@
  * Where nothing is mapped a write has no effect, but guests write there: port 80H is how a PC waits
  * a microsecond. KVM can gather such writes in a ring (coalesced MMIO) instead of leaving the guest
  * for each; the ring is emptied unread.
- *
  */
 #include "base/log.h"
 #include "cpu/x86/kvm/kvm-priv.h"
