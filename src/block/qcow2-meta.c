@@ -21,9 +21,6 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define CACHE_BYTES  (16u << 20)
-#define CACHE_TABLES 8 /* that many are needed at the same time */
-
 static int flush_file(struct qcow2 *q)
 {
     return block_node_sync(q->file, BLOCK_FLUSH, 0, 0, 0);
@@ -51,165 +48,6 @@ int qcow2_is_corrupt(struct qcow2 *q, const char *fmt, ...)
         }
     }
     return -EIO;
-}
-
-/* ---- tables in memory */
-
-static void table_free(gpointer data)
-{
-    struct qcow2_table *t = data;
-
-    g_free(t->data);
-    g_free(t);
-}
-
-void qcow2_cache_init(struct qcow2_cache *c)
-{
-    c->tables = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, table_free);
-}
-
-bool qcow2_cache_configure(struct qcow2 *q, const struct blockdev_options_qcow2 *o, GError **error)
-{
-    int64_t l2 = o->has_l2_cache_size ? o->l2_cache_size : CACHE_BYTES;
-    int64_t refcounts = o->has_refcount_cache_size ? o->refcount_cache_size : CACHE_BYTES;
-
-    if (o->has_cache_size && o->has_l2_cache_size && o->has_refcount_cache_size) {
-        g_set_error(error, BLOCK_ERROR, 0,
-                    "cache-size, l2-cache-size and refcount-cache-size may not be set at the same "
-                    "time");
-        return false;
-    }
-    if (o->has_cache_size && o->cache_size >= 0 && l2 >= 0 && refcounts >= 0) {
-        if (o->has_l2_cache_size) {
-            refcounts = o->cache_size - l2;
-        } else if (o->has_refcount_cache_size) {
-            l2 = o->cache_size - refcounts;
-        } else {
-            l2 = refcounts = o->cache_size / 2;
-        }
-    }
-    if (l2 < 0 || refcounts < 0 || (o->has_cache_size && o->cache_size < 0)) {
-        g_set_error(error, BLOCK_ERROR, 0,
-                    "l2-cache-size and refcount-cache-size are positive, and not larger than "
-                    "cache-size");
-        return false;
-    }
-    q->l2.max = (unsigned)CLAMP((uint64_t)l2 / q->cluster_bytes, CACHE_TABLES, G_MAXINT);
-    q->refcounts.max =
-        (unsigned)CLAMP((uint64_t)refcounts / q->cluster_bytes, CACHE_TABLES, G_MAXINT);
-    return true;
-}
-
-static int tables_flush(struct qcow2 *q);
-
-/* Makes room for one more. A dirty table can only go with all others, in their order; what was
- * freed is not counted down here, for that looks for tables itself. */
-static int cache_shrink(struct qcow2 *q, struct qcow2_cache *c)
-{
-    while (g_hash_table_size(c->tables) >= c->max) {
-        struct qcow2_table *oldest = NULL, *t;
-        GHashTableIter iter;
-
-        g_hash_table_iter_init(&iter, c->tables);
-        while (g_hash_table_iter_next(&iter, NULL, (gpointer *)&t)) {
-            if (!oldest || t->used < oldest->used) {
-                oldest = t;
-            }
-        }
-        if (oldest->dirty) {
-            int ret = tables_flush(q);
-
-            if (ret < 0) {
-                return ret;
-            }
-        }
-        g_mutex_lock(&q->mutex);
-        g_hash_table_remove(c->tables, &oldest->offset);
-        g_mutex_unlock(&q->mutex);
-    }
-    return 0;
-}
-
-/* A table of zeroes. NULL: out of memory. */
-static struct qcow2_table *table_new(struct qcow2 *q, uint64_t offset)
-{
-    uint8_t *data = g_try_malloc0(q->cluster_bytes);
-    struct qcow2_table *t;
-
-    if (!data) {
-        return NULL;
-    }
-    t = g_new0(struct qcow2_table, 1);
-    t->offset = offset;
-    t->data = data;
-    return t;
-}
-
-/* The table is complete; there is room. */
-static void cache_add(struct qcow2 *q, struct qcow2_cache *c, struct qcow2_table *t)
-{
-    g_mutex_lock(&q->mutex);
-    t->used = ++c->clock;
-    g_hash_table_insert(c->tables, &t->offset, t);
-    g_mutex_unlock(&q->mutex);
-}
-
-/* offset has been checked. */
-static int cache_get(struct qcow2 *q, struct qcow2_cache *c, uint64_t offset,
-                     struct qcow2_table **table)
-{
-    struct qcow2_table *t;
-    int ret;
-
-    g_mutex_lock(&q->mutex);
-    t = g_hash_table_lookup(c->tables, &offset);
-    if (t) {
-        t->used = ++c->clock;
-    }
-    g_mutex_unlock(&q->mutex);
-    *table = t;
-    if (t) {
-        return 0;
-    }
-    ret = cache_shrink(q, c);
-    if (ret < 0) {
-        return ret;
-    }
-    t = table_new(q, offset);
-    if (!t) {
-        return -ENOMEM;
-    }
-    ret = block_node_pread(q->file, offset, t->data, q->cluster_bytes);
-    if (ret < 0) {
-        table_free(t);
-        return ret;
-    }
-    cache_add(q, c, t);
-    *table = t;
-    return 0;
-}
-
-static void table_dirty(struct qcow2 *q, struct qcow2_table *t)
-{
-    t->dirty = true;
-    q->dirty = true;
-}
-
-static int cache_write(struct qcow2 *q, struct qcow2_cache *c)
-{
-    struct qcow2_table *t;
-    GHashTableIter iter;
-
-    g_hash_table_iter_init(&iter, c->tables);
-    while (g_hash_table_iter_next(&iter, NULL, (gpointer *)&t)) {
-        int ret = t->dirty ? block_node_pwrite(q->file, t->offset, t->data, q->cluster_bytes) : 0;
-
-        if (ret < 0) {
-            return ret;
-        }
-        t->dirty = false;
-    }
-    return 0;
 }
 
 /* ---- which clusters hold metadata */
@@ -299,7 +137,7 @@ static int count_block(struct qcow2 *q, uint64_t n, struct qcow2_table **table)
     if (!qcow2_is_cluster(q, offset)) {
         return qcow2_is_corrupt(q, "reference count block at 0x%" G_GINT64_MODIFIER "x", offset);
     }
-    return cache_get(q, &q->refcounts, offset, table);
+    return qcow2_cache_get(q, &q->refcounts, offset, table);
 }
 
 static void cluster_is_free(struct qcow2 *q, uint64_t n)
@@ -342,7 +180,7 @@ static int count_block_make(struct qcow2 *q, uint64_t i)
     uint64_t offset = i * counts_per_block(q) << q->cluster_bits;
     uint8_t entry[8];
     struct qcow2_table *t;
-    int ret = cache_shrink(q, &q->refcounts);
+    int ret = qcow2_cache_make_room(q, &q->refcounts);
 
     if (ret < 0) {
         return ret;
@@ -350,7 +188,7 @@ static int count_block_make(struct qcow2 *q, uint64_t i)
     if (is_metadata(q, offset)) {
         return qcow2_is_corrupt(q, "metadata in uncounted clusters");
     }
-    t = table_new(q, offset);
+    t = qcow2_table_new(q, offset);
     if (!t) {
         return -ENOMEM;
     }
@@ -360,10 +198,10 @@ static int count_block_make(struct qcow2 *q, uint64_t i)
     ret = ret < 0 ? ret : flush_file(q);
     ret = ret < 0 ? ret : block_node_pwrite(q->file, q->rt_offset + 8 * i, entry, 8);
     if (ret < 0) {
-        table_free(t);
+        qcow2_table_free(t);
         return ret;
     }
-    cache_add(q, &q->refcounts, t);
+    qcow2_cache_add(q, &q->refcounts, t);
     q->rt[i] = offset;
     qcow2_metadata_add(q, offset, q->cluster_bytes);
     return 0;
@@ -553,7 +391,7 @@ int qcow2_count_set(struct qcow2 *q, uint64_t cluster, uint64_t count)
     ret = ret < 0 ? ret : count_block(q, cluster, &t);
     if (ret == 0) {
         count_write(q, t->data, cluster % counts_per_block(q), count);
-        table_dirty(q, t);
+        qcow2_table_dirty(q, t);
         if (!count) {
             cluster_is_free(q, cluster);
         }
@@ -641,30 +479,16 @@ static int l1_write(struct qcow2 *q)
     return 0;
 }
 
-static bool cache_is_dirty(const struct qcow2_cache *c)
-{
-    struct qcow2_table *t;
-    GHashTableIter iter;
-
-    g_hash_table_iter_init(&iter, c->tables);
-    while (g_hash_table_iter_next(&iter, NULL, (gpointer *)&t)) {
-        if (t->dirty) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static int flush_ordered(struct qcow2 *q)
 {
     int ret = 0;
 
-    if (cache_is_dirty(&q->refcounts)) {
-        ret = cache_write(q, &q->refcounts);
+    if (qcow2_cache_is_dirty(&q->refcounts)) {
+        ret = qcow2_cache_write(q, &q->refcounts);
     }
     ret = ret < 0 ? ret : flush_file(q);
-    if (ret == 0 && cache_is_dirty(&q->l2)) {
-        ret = cache_write(q, &q->l2);
+    if (ret == 0 && qcow2_cache_is_dirty(&q->l2)) {
+        ret = qcow2_cache_write(q, &q->l2);
         ret = ret < 0 ? ret : flush_file(q);
     }
     if (ret == 0 && g_hash_table_size(q->l1_dirty)) {
@@ -674,7 +498,7 @@ static int flush_ordered(struct qcow2 *q)
     return ret;
 }
 
-static int tables_flush(struct qcow2 *q)
+int qcow2_tables_flush(struct qcow2 *q)
 {
     if (q->node->read_only || q->corrupt) {
         return q->corrupt ? -EIO : 0;
@@ -684,7 +508,7 @@ static int tables_flush(struct qcow2 *q)
 
 int qcow2_flush(struct qcow2 *q)
 {
-    int ret = tables_flush(q);
+    int ret = qcow2_tables_flush(q);
 
     if (ret < 0 || q->node->read_only) {
         return ret;
@@ -707,7 +531,7 @@ static int l2_copy(struct qcow2 *q, uint64_t old, uint8_t *data)
     struct qcow2_table *from;
     int ret = l2_check(q, old);
 
-    ret = ret < 0 ? ret : cache_get(q, &q->l2, old, &from);
+    ret = ret < 0 ? ret : qcow2_cache_get(q, &q->l2, old, &from);
     if (ret == 0) {
         memcpy(data, from->data, q->cluster_bytes);
     }
@@ -725,12 +549,12 @@ static int l2_make(struct qcow2 *q, unsigned i, struct qcow2_table **table)
     if (ret < 0) {
         return ret;
     }
-    t = table_new(q, offset);
+    t = qcow2_table_new(q, offset);
     ret = !t ? -ENOMEM : old ? l2_copy(q, old, t->data) : 0;
-    ret = ret < 0 ? ret : cache_shrink(q, &q->l2);
+    ret = ret < 0 ? ret : qcow2_cache_make_room(q, &q->l2);
     if (ret < 0) {
         if (t) {
-            table_free(t);
+            qcow2_table_free(t);
         }
         qcow2_free_later(q, offset, q->cluster_bytes, false);
         return ret;
@@ -738,8 +562,8 @@ static int l2_make(struct qcow2 *q, unsigned i, struct qcow2_table **table)
     if (old) {
         qcow2_free_later(q, old, q->cluster_bytes, false);
     }
-    cache_add(q, &q->l2, t);
-    table_dirty(q, t);
+    qcow2_cache_add(q, &q->l2, t);
+    qcow2_table_dirty(q, t);
     qcow2_metadata_add(q, offset, q->cluster_bytes);
     g_mutex_lock(&q->mutex);
     q->l1[i] = offset | QCOW2_COPIED;
@@ -796,7 +620,7 @@ int qcow2_l2_get(struct qcow2 *q, uint64_t guest, bool create, struct qcow2_tabl
         ret = l2_make(q, (unsigned)i, table);
     } else {
         ret = l2_check(q, q->l1[i] & QCOW2_OFFSET_MASK);
-        ret = ret < 0 ? ret : cache_get(q, &q->l2, q->l1[i] & QCOW2_OFFSET_MASK, table);
+        ret = ret < 0 ? ret : qcow2_cache_get(q, &q->l2, q->l1[i] & QCOW2_OFFSET_MASK, table);
     }
     if (ret == 0) {
         *entry = qcow2_be64((*table)->data + 8 * k);
@@ -818,7 +642,7 @@ void qcow2_l2_set(struct qcow2 *q, struct qcow2_table *table, uint64_t guest, ui
     g_mutex_lock(&q->mutex);
     qcow2_put_be64(table->data + 8 * k, entry);
     g_mutex_unlock(&q->mutex);
-    table_dirty(q, table);
+    qcow2_table_dirty(q, table);
 }
 
 void qcow2_compressed_place(const struct qcow2 *q, uint64_t entry, uint64_t *offset,

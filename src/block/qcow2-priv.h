@@ -169,14 +169,29 @@ int qcow2_check_run(struct qcow2 *q, void *check);
 /* The backing file as the image names it, as a path; there is one. To be freed. */
 char *qcow2_backing_path(const struct qcow2 *q);
 
-/* ---- qcow2-meta.c; 0 or -errno */
-int qcow2_flush(struct qcow2 *q);
-/* The image contradicts itself: it is marked as corrupt and not written any more. -EIO. */
-int qcow2_is_corrupt(struct qcow2 *q, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+/* ---- qcow2-cache.c; the worker. 0 or -errno */
 void qcow2_cache_init(struct qcow2_cache *c);
 /* How many tables are kept; while the worker has nothing to do. q->cluster_bytes is known. */
 bool qcow2_cache_configure(struct qcow2 *q, const struct blockdev_options_qcow2 *options,
                            GError **error);
+struct qcow2_table *qcow2_table_new(struct qcow2 *q, uint64_t offset); /* zeroes; NULL: no memory */
+void qcow2_table_free(struct qcow2_table *table);
+void qcow2_table_dirty(struct qcow2 *q, struct qcow2_table *table);
+int qcow2_cache_make_room(struct qcow2 *q, struct qcow2_cache *cache); /* for one more */
+/* The table is complete; there is room. */
+void qcow2_cache_add(struct qcow2 *q, struct qcow2_cache *cache, struct qcow2_table *table);
+/* The table at offset, which has been checked; good until the next one is asked for. */
+int qcow2_cache_get(struct qcow2 *q, struct qcow2_cache *cache, uint64_t offset,
+                    struct qcow2_table **table);
+int qcow2_cache_write(struct qcow2 *q, struct qcow2_cache *cache); /* what is dirty */
+bool qcow2_cache_is_dirty(const struct qcow2_cache *cache);
+
+/* ---- qcow2-meta.c; 0 or -errno */
+/* Writes all tables in their order; what was freed stays that. */
+int qcow2_tables_flush(struct qcow2 *q);
+int qcow2_flush(struct qcow2 *q);
+/* The image contradicts itself: it is marked as corrupt and not written any more. -EIO. */
+int qcow2_is_corrupt(struct qcow2 *q, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* The offset can be a cluster's. */
 bool qcow2_is_cluster(const struct qcow2 *q, uint64_t offset);
 /* These bytes hold metadata from now on. */
