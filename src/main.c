@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/threads.h"
 #include "cli/assemble.h"
+#include "cli/confine.h"
 #include "cli/process.h"
 #include "migration/auto-dump.h"
 #include "migration/dump.h"
@@ -27,7 +28,7 @@ struct godwit {
     struct machine *machine;
     FILE *log;
     bool pidfile_written;
-    int ready_fd; /* -daemonize; -1: no */
+    struct daemon daemon;
 };
 
 static bool open_log(struct godwit *g, GError **error)
@@ -153,7 +154,7 @@ static void tear_down(struct godwit *g)
 
 int main(int argc, char **argv)
 {
-    struct godwit g = {.ready_fd = -1};
+    struct godwit g = {.daemon.ready_fd = -1};
     g_autoptr(GError) error = NULL;
     int status = 1;
 
@@ -175,15 +176,13 @@ int main(int argc, char **argv)
         g_clear_error(&error);
     }
     if (g.options->daemonize) {
-        g.ready_fd = daemon_start();
+        daemon_start(&g.daemon);
     }
     thread_begin("main", THREAD_MAIN);
-    if (set_up(&g, &error)) {
+    if (set_up(&g, &error) && confine(&g.options->confinement, &error)) {
         machine_start(g.machine);
         monitor_start(g.monitor, g.machine);
-        if (g.ready_fd >= 0) {
-            daemon_ready(g.ready_fd);
-        }
+        daemon_ready(&g.daemon);
         status = machine_run(g.machine);
     } else {
         fprintf(stderr, "godwit: %s\n", error->message);

@@ -1,4 +1,5 @@
-/* Options about the process on its host: -msg, -overcommit, -audiodev, -add-fd. */
+/* Options about the process on its host: -msg, -overcommit, -audiodev, -add-fd, -chroot, -runas,
+ * -sandbox. */
 #include "cli/options-priv.h"
 
 #include "base/fdset.h"
@@ -85,6 +86,62 @@ bool opt_add_fd(struct options *o, const char *arg, GError **error)
     } else if (copy >= 0) {
         close(copy);
     }
+    params_free(p);
+    return ok;
+}
+
+/* ---- confinement */
+
+bool opt_chroot(struct options *o, const char *arg, GError **error)
+{
+    g_free(o->confinement.root);
+    o->confinement.root = g_strdup(arg);
+    return true;
+}
+
+bool opt_runas(struct options *o, const char *arg, GError **error)
+{
+    return confinement_set_user(&o->confinement, arg, error);
+}
+
+/* "allow", "deny", or the third word where there is one: 0, 1, 2. */
+static bool take_permission(struct params *p, const char *name, const char *third, int *value,
+                            GError **error)
+{
+    const char *text = params_take(p, name);
+
+    if (!text) {
+        return true;
+    }
+    *value = strcmp(text, "allow") == 0          ? 0
+             : strcmp(text, "deny") == 0         ? 1
+             : third && strcmp(text, third) == 0 ? 2
+                                                 : -1;
+    if (*value < 0) {
+        g_set_error(error, CLI_ERROR, 0, "invalid argument for %s: '%s', use allow%s deny%s%s",
+                    name, text, third ? "," : " or", third ? " or " : "", third ? third : "");
+    }
+    return *value >= 0;
+}
+
+bool opt_sandbox(struct options *o, const char *arg, GError **error)
+{
+    struct params *p = params_parse(arg, "enable", error);
+    struct sandbox *s = &o->confinement.sandbox;
+    int obsolete = 1, elevation = 0, spawn = 0, resources = 0;
+    bool ok = p && params_take_bool(p, "enable", &s->enabled, error) &&
+              take_permission(p, "obsolete", NULL, &obsolete, error) &&
+              take_permission(p, "elevateprivileges", "children", &elevation, error) &&
+              take_permission(p, "spawn", NULL, &spawn, error) &&
+              take_permission(p, "resourcecontrol", NULL, &resources, error) &&
+              params_end(p, error);
+
+    s->allows_obsolete = obsolete == 0;
+    s->elevation = elevation == 0   ? ELEVATION_ALLOWED
+                   : elevation == 1 ? ELEVATION_DENIED
+                                    : ELEVATION_DENIED_TO_CHILDREN;
+    s->denies_spawn = spawn == 1;
+    s->denies_resource_control = resources == 1;
     params_free(p);
     return ok;
 }

@@ -75,6 +75,9 @@ static const struct option_param msg_params[] = {
     {"timestamp", BOOLEAN}, {"guest-name", BOOLEAN}, {NULL}};
 static const struct option_param overcommit_params[] = {
     {"mem-lock", BOOLEAN}, {"cpu-pm", BOOLEAN}, {NULL}};
+static const struct option_param sandbox_params[] = {
+    {"enable", BOOLEAN}, {"obsolete", STRING},        {"elevateprivileges", STRING},
+    {"spawn", STRING},   {"resourcecontrol", STRING}, {NULL}};
 
 const struct option_desc option_descs[] = {
     {"machine", machine_params},
@@ -89,6 +92,7 @@ const struct option_desc option_descs[] = {
     {"global", global_params},
     {"msg", msg_params},
     {"overcommit", overcommit_params},
+    {"sandbox", sandbox_params},
     {"chardev", NULL},
     {"device", NULL},
     {"drive", NULL},

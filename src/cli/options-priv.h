@@ -62,6 +62,9 @@ bool opt_machine_finish(struct options *o, GError **error);
 bool opt_msg(struct options *o, const char *arg, GError **error);
 bool opt_overcommit(struct options *o, const char *arg, GError **error);
 bool opt_add_fd(struct options *o, const char *arg, GError **error);
+bool opt_chroot(struct options *o, const char *arg, GError **error);
+bool opt_runas(struct options *o, const char *arg, GError **error);
+bool opt_sandbox(struct options *o, const char *arg, GError **error);
 bool opt_audiodev(struct options *o, const char *arg, GError **error);
 
 /* opt-smbios.c */

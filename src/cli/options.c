@@ -629,6 +629,10 @@ static const struct option options[] = {
      "an inherited file descriptor, for the path /dev/fdset/M"},
     {"audiodev", "none,id=ID", opt_audiodev, "accepted: there are no sound devices"},
     {"msg", "[timestamp=on|off]", opt_msg, "timestamp=on: the log's lines begin with the time"},
+    {"chroot", "DIRECTORY", opt_chroot, "the root of all files, once the guest runs"},
+    {"runas", "USER|UID:GID", opt_runas, "the rights of that user, once the guest runs"},
+    {"sandbox", "on[,obsolete=][,elevateprivileges=][,spawn=][,resourcecontrol=]", opt_sandbox,
+     "deny the program system calls that it does not need; what else: allow|deny"},
     {"pidfile", "FILE", opt_pidfile, "write the process id there"},
     {"daemonize", NULL, opt_daemonize, "run in the background once sockets listen"},
     {"D", "FILE", opt_log_file, "log to a file instead of stderr"},
@@ -781,6 +785,7 @@ void options_free(struct options *o)
     g_free(o->gdb);
     g_free(o->incoming);
     g_free(o->qtest_log);
+    confinement_clear(&o->confinement);
     g_free(o->pidfile);
     g_free(o->log_file);
     g_free(o->event_log);

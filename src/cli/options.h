@@ -7,6 +7,7 @@
 #define CLI_OPTIONS_H
 
 #include "chardev/listener.h"
+#include "cli/confine.h"
 #include "cli/error.h"
 #include "machine/machine.h"
 #include "monitor/monitor.h"
@@ -45,8 +46,9 @@ struct options {
     char *human_monitor;       /* -monitor: a chardev spec, "none", or NULL */
     char *vga;                 /* -vga: "std", "none"; NULL: not given */
     char *qtest, *qtest_log;
-    char *gdb;      /* -gdb: a device, or NULL */
-    char *incoming; /* where the guest comes from, or NULL */
+    char *gdb;                      /* -gdb: a device, or NULL */
+    char *incoming;                 /* where the guest comes from, or NULL */
+    struct confinement confinement; /* -chroot, -runas, -sandbox */
     char *pidfile, *log_file, *event_log;
     char *load_snapshot; /* -loadvm: a tag, or NULL */
     char *restore;       /* -restore: a file, or NULL */

@@ -10,13 +10,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-int daemon_start(void)
+void daemon_start(struct daemon *d)
 {
     int fds[2];
     char byte;
     pid_t pid;
 
-    if (pipe2(fds, O_CLOEXEC) < 0 || (pid = fork()) < 0) {
+    /* Now: later it may be out of reach (-chroot). */
+    d->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (d->null_fd < 0 || pipe2(fds, O_CLOEXEC) < 0 || (pid = fork()) < 0) {
         fprintf(stderr, "godwit: -daemonize: %s\n", g_strerror(errno));
         exit(1);
     }
@@ -30,27 +32,28 @@ int daemon_start(void)
     }
     close(fds[0]);
     setsid();
-    return fds[1];
+    d->ready_fd = fds[1];
 }
 
-void daemon_ready(int ready_fd)
+void daemon_ready(struct daemon *d)
 {
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     ssize_t n;
 
+    if (d->ready_fd < 0) {
+        return;
+    }
     if (chdir("/") < 0) {
         fprintf(stderr, "godwit: -daemonize: /: %s\n", g_strerror(errno));
     }
-    for (int fd = 0; null >= 0 && fd <= 2; fd++) {
-        dup2(null, fd);
+    for (int fd = 0; fd <= 2; fd++) {
+        dup2(d->null_fd, fd);
     }
-    if (null > 2) {
-        close(null);
-    }
+    close(d->null_fd);
     do {
-        n = write(ready_fd, "", 1);
+        n = write(d->ready_fd, "", 1);
     } while (n < 0 && errno == EINTR);
-    close(ready_fd);
+    close(d->ready_fd);
+    d->ready_fd = -1;
 }
 
 bool pidfile_write(const char *path, GError **error)

@@ -5,12 +5,17 @@
 #include <glib.h>
 #include <stdbool.h>
 
-/* Forks; returns in the child only, with the descriptor for daemon_ready(). The parent stays until
- * the child is ready and exits with status 0, or with 1 when the child ends before. */
-int daemon_start(void);
+struct daemon {
+    int ready_fd; /* -1: there is no parent that waits */
+    int null_fd;
+};
+
+/* Forks; returns in the child only. The parent stays until the child is ready and exits with status
+ * 0, or with 1 when the child ends before. */
+void daemon_start(struct daemon *d);
 /* Lets the parent go; standard input, output and error become /dev/null, the directory "/".
- * keep_stderr when something else writes there. */
-void daemon_ready(int ready_fd);
+ * Nothing without daemon_start(). */
+void daemon_ready(struct daemon *d);
 
 /* Writes our process id, holding a lock on the file. Locked by another process: an error. */
 bool pidfile_write(const char *path, GError **error);

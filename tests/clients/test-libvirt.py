@@ -7,6 +7,7 @@ virsh has libvirt's driver in its own process (qemu:///embed) below a folder of 
 of the host's. Only the driver wants a user libvirt-qemu to exist; where it does not, the test has an /etc/passwd of
 its own in a mount namespace.
 """
+import glob
 import os
 import queue
 import re
@@ -152,8 +153,17 @@ class Libvirt(unittest.TestCase):
         self.assertEqual(self.v(f"define {self.dir}/g.xml"), "")
         self.assertEqual(self.v("start g", 120), "")
         self.addCleanup(self.v, "destroy g")
+        self.check_sandbox()
         self.open_console()
         self.console.shell(self.console)
+
+    def check_sandbox(self):
+        """libvirt has its machines in a sandbox where query-command-line-options tells of one."""
+        pidfile, = glob.glob(f"{self.dir}/root/**/g.pid", recursive=True)
+        with open(pidfile, encoding="ascii") as file:
+            pid = file.read().strip()
+        with open(f"/proc/{pid}/status", encoding="ascii") as file:
+            self.assertRegex(file.read(), r"(?m)^Seccomp:\t2$")
 
     def v(self, command, timeout=60):
         return self.virsh.run(command, timeout)
