@@ -292,6 +292,8 @@ class Faults(Migrating):
         waits for it meanwhile."""
         source = self.start()
         source.capabilities(return_path=False)
+        # All of it might fit into the pipe, and the migration wait for the command's end.
+        source.qmp.command("migrate-set-parameters", **{"max-bandwidth": 10000})
         for text in ("exec sleep 9876", "trap '' TERM; sleep 9876; sleep 9876"):
             with self.subTest(text=text):
                 source.qmp.command("migrate", uri=f"exec:echo $$ >{self.path('pid')}; {text}")
