@@ -9,8 +9,7 @@
 #include "qapi/error.h"
 #include <json-c/json.h>
 
-/* The other side was told already what the machine consists of. */
-static bool may_change(struct machine *m, const char *command, GError **errp)
+bool qdev_may_change(struct machine *m, const char *command, GError **errp)
 {
     if (migration_goes_out(m)) {
         g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "%s not allowed while migrating", command);
@@ -28,7 +27,7 @@ bool qmp_device_add(struct qmp_call *call, struct json_object *args, GString *re
         g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Parameter 'driver' is missing");
         return false;
     }
-    p = may_change(call->machine, "device_add", errp) ? params_from_json(args, errp) : NULL;
+    p = qdev_may_change(call->machine, "device_add", errp) ? params_from_json(args, errp) : NULL;
     ok = p && machine_hotplug(call->machine, p, errp);
     params_free(p);
     if (ok) {
@@ -39,6 +38,6 @@ bool qmp_device_add(struct qmp_call *call, struct json_object *args, GString *re
 
 bool qmp_device_del(struct qmp_call *call, const struct qmp_device_del_arg *arg, GError **errp)
 {
-    return may_change(call->machine, "device_del", errp) &&
+    return qdev_may_change(call->machine, "device_del", errp) &&
            machine_unplug(call->machine, arg->id, errp);
 }

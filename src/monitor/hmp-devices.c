@@ -14,7 +14,8 @@ static void run_device_add(struct hmp *h, struct json_object *args)
     g_autoptr(GError) error = NULL;
     struct params *p = params_parse(options ? options : "", "driver", &error);
 
-    if (p && qmp_state_permits(h->m, "device_add", &error)) {
+    if (p && qmp_state_permits(h->m, "device_add", &error) &&
+        qdev_may_change(h->m, "device_add", &error)) {
         machine_hotplug(h->m, p, &error);
     }
     params_free(p);

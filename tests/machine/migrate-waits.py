@@ -72,6 +72,8 @@ class OnTheWay(Case):
         self.refused(door, "device_add not allowed while migrating", "device_add",
                      driver="virtio-rng-pci", id="more")
         self.refused(door, "device_del not allowed while migrating", "device_del", id="rng")
+        for line in "device_add virtio-rng-pci,id=more", "device_del rng":
+            self.assertEqual(self.hmp(door, line), f"Error: {line.split()[0]} not allowed while migrating\r\n")
         self.refused(door, IN_PROGRESS, "migrate", uri="exec:true")
         self.refused(door, IN_PROGRESS, "migrate-set-capabilities", capabilities=[
             {"capability": "events", "state": True}])
