@@ -14,6 +14,7 @@
 #include "devices/core/iothread.h"
 #include "devices/core/object.h"
 #include "devices/virtio/virtio-pci.h"
+#include <inttypes.h>
 #include <string.h>
 
 /* features (5.2.3) */
@@ -563,8 +564,7 @@ static bool check_multiple(const struct virtio_blk *d, const char *name, uint64_
 {
     if (bytes % d->cfg.logical_bytes) {
         g_set_error(error, DEVICE_ERROR, 0,
-                    "%s: %s %" G_GUINT64_FORMAT " must be a multiple of logical_block_size %" //
-                    G_GUINT64_FORMAT,
+                    "%s: %s %" PRIu64 " must be a multiple of logical_block_size %" PRIu64,
                     d->proxy.pci.dev.class->name, name, bytes, d->cfg.logical_bytes);
         return false;
     }
