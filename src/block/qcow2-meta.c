@@ -300,8 +300,16 @@ static int count_for_alloc(struct qcow2 *q, uint64_t n, uint64_t *count)
 {
     uint64_t per = counts_per_block(q);
     struct qcow2_table *t;
-    int ret = n / per >= q->rt_size ? count_table_grow(q) : 0;
+    int ret = 0;
 
+    /* A repair must not put a longer table over what is there and was not counted. */
+    if (n / per >= q->rt_size && !q->repairing) {
+        ret = count_table_grow(q);
+    }
+    if (ret == 0 && n / per >= q->rt_size) {
+        return qcow2_is_corrupt(q, "cluster %" G_GUINT64_FORMAT " is beyond the reference counts",
+                                n);
+    }
     ret = ret < 0 ? ret : count_block(q, n, &t);
     if (ret == 0 && !t) {
         ret = count_block_make(q, n / per);

@@ -300,7 +300,7 @@ void cpus_free(struct cpus *cpus)
         cpus->vcpu[i]->ops->destroy(cpus->vcpu[i]);
     }
     for (unsigned i = 0; i < cpus->max; i++) {
-        vcpu_free(cpus->spare[i]);
+        vcpu_free(g_steal_pointer(&cpus->spare[i]));
     }
     if (cpus->accel) {
         cpus->accel->finish(cpus);

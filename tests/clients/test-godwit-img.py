@@ -345,6 +345,28 @@ class Img(unittest.TestCase):
         self.theirs("check", "-q", "l.qcow2")
         self.assertIn("identical", self.theirs("compare", "in.raw", "l.qcow2"))
 
+    def test_uncounted(self):
+        """Clusters that the reference count table is too short for: no repair writes over them."""
+        self.write("in.raw", {i << 16: bytes([i]) * 65536 for i in range(1, 64)}, 4 << 20)
+        self.theirs("convert", "-O", "qcow2", "-o", "cluster_size=512,refcount_bits=64,lazy_refcounts=on",
+                    "in.raw", "short.qcow2")
+        path = os.path.join(self.dir, "short.qcow2")
+        with open(path, "r+b") as file:
+            file.seek(56)
+            self.assertGreater(int.from_bytes(file.read(4), "big"), 1)
+            file.seek(56)
+            file.write((1).to_bytes(4, "big"))  # cluster of the table: counts the first 2 MiB
+            file.seek(72)
+            file.write((1).to_bytes(8, "big"))  # not closed
+            file.seek(512)
+            before = file.read()
+        for args in (("check", "-r", "all", "short.qcow2"), ("convert", "-n", "-O", "qcow2", "in.raw", "short.qcow2")):
+            code, out, err = self.run_one(IMG, *args)
+            self.assertEqual(code, 1, (args, out[-500:], err[-500:]))
+            with open(path, "rb") as file:
+                file.seek(2 << 20)
+                self.assertEqual(file.read(), before[(2 << 20) - 512:])
+
     def damage(self, name, counts):
         """Sets 16-bit reference counts."""
         with open(os.path.join(self.dir, name), "r+b") as file:
