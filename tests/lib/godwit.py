@@ -37,7 +37,8 @@ def hardware_virtualisation():
 class Qmp:
     """One QMP session. Events are kept in order until somebody waits for them."""
 
-    def __init__(self, path, timeout=20, enable=()):
+    def __init__(self, path, timeout=20, enable=(), ended=lambda: False):
+        """ended(): whether there is nobody any more to wait for."""
         self.sock = socket.socket(socket.AF_UNIX)
         end = time.monotonic() + timeout * TIME_FACTOR
         while True:
@@ -45,7 +46,8 @@ class Qmp:
                 self.sock.connect(path)
                 break
             except (FileNotFoundError, ConnectionRefusedError):
-                if time.monotonic() > end:
+                if ended() or time.monotonic() > end:
+                    self.sock.close()
                     raise
                 time.sleep(0.01)
         self.file = self.sock.makefile("rb")
@@ -128,10 +130,21 @@ class Machine:
             thread.start()
         self.qmp = None
         if connect:
+            self._connect()
+
+    def _connect(self):
+        """A guest that soon ends its machine may have done so before anybody could connect: no QMP then."""
+        try:
+            self.qmp = Qmp(self.socket, ended=lambda: self.process.poll() is not None)
+        except (EOFError, OSError, RuntimeError) as error:
             try:
-                self.qmp = Qmp(self.socket)
-            except Exception:
+                status = self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                status = None
+            if status is None or status < 0 or status == 1:  # 1: it could not start
                 self.close()
+                error.add_note(f"the process's status: {status}, its messages: "
+                               f"{self.errors[-2000:].decode(errors='replace')}")
                 raise
 
     def _drain(self, pipe, name):
