@@ -91,6 +91,11 @@ const char *migration_blocked(const struct machine *m)
 
 /* ---- out */
 
+const char *migration_forbids_snapshot(const struct machine *m)
+{
+    return migration_goes_out(m) ? MIGRATION_IN_PROGRESS : migration_blocked(m);
+}
+
 bool migration_may_start(struct machine *m, GError **error)
 {
     if (runstate_get(m->run) == RUN_STATE_INMIGRATE) {

@@ -50,6 +50,8 @@ bool migration_goes_out(const struct machine *m);
 #define MIGRATION_IN_PROGRESS "There's a migration process in progress"
 /* Why the guest can't go now, nor be saved; NULL: it can. */
 const char *migration_blocked(const struct machine *m);
+/* Why no snapshot can be taken or loaded now: the guest goes, or can't. NULL: it can be. */
+const char *migration_forbids_snapshot(const struct machine *m);
 
 struct migration_info *migration_query(struct machine *m);
 bool migration_set_capabilities(struct machine *m,

@@ -91,8 +91,7 @@ bool snapshot_file_save(struct machine *m, const char *path, GError **error)
     struct thread_doing outer;
     const char *why = runstate_get(m->run) == RUN_STATE_INMIGRATE
                           ? "Guest is waiting for an incoming migration"
-                      : migration_goes_out(m) ? MIGRATION_IN_PROGRESS
-                                              : migration_blocked(m);
+                          : migration_forbids_snapshot(m);
 
     if (why) {
         g_set_error_literal(error, SNAPSHOT_ERROR, 0, why);

@@ -87,7 +87,7 @@ static GPtrArray *nodes_for(struct machine *m, const struct str_list *names, GEr
 
 static bool may_begin(struct machine *m, GError **error)
 {
-    const char *why = migration_goes_out(m) ? MIGRATION_IN_PROGRESS : migration_blocked(m);
+    const char *why = migration_forbids_snapshot(m);
 
     return !why || fail(error, "%s", why);
 }
