@@ -4,8 +4,9 @@
  *   oracle [--cases N] [--seed S] [--only TEXT] [--case NUMBER] [--keep-going] [--verbose]
  *          [--only-64] [--translate] [--self-test]
  *
- * Output is TAP. A failing case prints its bytes, both states and how to run it alone. --self-test
- * spoils single parts of outcomes and wants every one of them noticed.
+ * Output is TAP. A failing case prints its bytes and both states on standard error, so that test
+ * runners that digest TAP show them. --self-test spoils single parts of outcomes and wants every
+ * one of them noticed; it also looks that the host's side reaches no memory but a case's.
  *
  * Not compared, besides flags that the manual calls undefined (oracle-filter.c):
  *   - x87 FOP, FIP and FDP, in registers and as FXSAVE, FNSAVE and FNSTENV store them: when they
@@ -35,6 +36,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #ifdef HAVE_ZYDIS
 #include <Zydis/Zydis.h>
 #endif
@@ -323,12 +325,12 @@ static unsigned compare(const struct oracle_case *k, const struct outcome *a,
 static void print_code(const struct oracle_case *k)
 {
     static const char *const modes[] = {"64-bit", "32-bit", "16-bit"};
-    printf("# %s%s, %s, at %#x:", modes[k->mode], k->segmented ? " segmented" : "",
-           k->step ? "single step" : "until INT3", CODE_BASE + k->code_at);
+    fprintf(stderr, "# %s%s, %s, at %#x:", modes[k->mode], k->segmented ? " segmented" : "",
+            k->step ? "single step" : "until INT3", CODE_BASE + k->code_at);
     for (unsigned i = 0; i < k->code_bytes; i++) {
-        printf(" %02x", k->code[i]);
+        fprintf(stderr, " %02x", k->code[i]);
     }
-    printf("\n");
+    fprintf(stderr, "\n");
 #ifdef HAVE_ZYDIS
     static const ZydisMachineMode modes_zydis[] = {ZYDIS_MACHINE_MODE_LONG_64,
                                                    ZYDIS_MACHINE_MODE_LONG_COMPAT_32,
@@ -338,7 +340,7 @@ static void print_code(const struct oracle_case *k)
     while (at < k->code_bytes && n++ < (k->step ? 1u : 16u) &&
            ZYAN_SUCCESS(ZydisDisassembleIntel(modes_zydis[k->mode], CODE_BASE + k->code_at + at,
                                               k->code + at, k->code_bytes - at, &insn))) {
-        printf("#     %s\n", insn.text);
+        fprintf(stderr, "#     %s\n", insn.text);
         at += insn.info.length;
     }
 #endif
@@ -346,19 +348,19 @@ static void print_code(const struct oracle_case *k)
 
 static void print_state(const char *name, const uint64_t r[16], uint64_t rflags, const uint8_t *fx)
 {
-    printf("# %s: rflags %05" PRIx64 " mxcsr %s fcw %s fsw %s ftw %s\n", name, rflags,
-           hex(fx + 24, 4), hex(fx, 2), hex(fx + 2, 2), hex(fx + 4, 1));
+    fprintf(stderr, "# %s: rflags %05" PRIx64 " mxcsr %s fcw %s fsw %s ftw %s\n", name, rflags,
+            hex(fx + 24, 4), hex(fx, 2), hex(fx + 2, 2), hex(fx + 4, 1));
     for (unsigned i = 0; i < 16; i++) {
-        printf("%s%3s %016" PRIx64 "%s", i % 4 == 0 ? "#   " : "", reg_names[i], r[i],
-               i % 4 == 3 ? "\n" : "  ");
+        fprintf(stderr, "%s%3s %016" PRIx64 "%s", i % 4 == 0 ? "#   " : "", reg_names[i], r[i],
+                i % 4 == 3 ? "\n" : "  ");
     }
     for (unsigned i = 0; i < 8; i++) {
-        printf("%sst%u %s%s", i % 4 == 0 ? "#   " : "", i, hex(fx + 32 + 16 * i, 10),
-               i % 4 == 3 ? "\n" : "  ");
+        fprintf(stderr, "%sst%u %s%s", i % 4 == 0 ? "#   " : "", i, hex(fx + 32 + 16 * i, 10),
+                i % 4 == 3 ? "\n" : "  ");
     }
     for (unsigned i = 0; i < 16; i++) {
-        printf("%sxmm%-2u %s%s", i % 2 == 0 ? "#   " : "", i, hex(fx + 160 + 16 * i, 16),
-               i % 2 == 1 ? "\n" : "  ");
+        fprintf(stderr, "%sxmm%-2u %s%s", i % 2 == 0 ? "#   " : "", i, hex(fx + 160 + 16 * i, 16),
+                i % 2 == 1 ? "\n" : "  ");
     }
 }
 
@@ -366,24 +368,24 @@ static void report(const struct oracle_case *k, const struct outcome *a, const s
 {
     g_autoptr(GString) text = g_string_new(NULL);
     compare(k, a, b, text);
-    printf("# case %" PRIu64 ", seed %" PRIu64 "\n", k->number, k->seed);
+    fprintf(stderr, "# case %" PRIu64 ", seed %" PRIu64 "\n", k->number, k->seed);
     print_code(k);
-    printf("%s", text->str);
+    fprintf(stderr, "%s", text->str);
     if (k->patch_bytes) {
-        printf("#   memory at %#x:", DATA_BASE + k->patch_at);
+        fprintf(stderr, "#   memory at %#x:", DATA_BASE + k->patch_at);
         for (unsigned i = 0; i < MIN(k->patch_bytes, 32u); i++) {
-            printf(" %02x", k->patch[i]);
+            fprintf(stderr, " %02x", k->patch[i]);
         }
-        printf("\n");
+        fprintf(stderr, "\n");
     }
     if (opt.verbose || opt.only_case >= 0) {
         print_state("before", k->r, k->rflags, k->fx);
         print_state("native", a->r, a->rflags, a->fx);
         print_state("software", b->r, b->rflags, b->fx);
-        printf("# native: exception %u error %#x cr2 %#" PRIx64 " rip %#" PRIx64 "\n", a->vector,
-               a->error, a->cr2, a->rip);
-        printf("# software: exception %u error %#x cr2 %#" PRIx64 " rip %#" PRIx64 "\n", b->vector,
-               b->error, b->cr2, b->rip);
+        fprintf(stderr, "# native: exception %u error %#x cr2 %#" PRIx64 " rip %#" PRIx64 "\n",
+                a->vector, a->error, a->cr2, a->rip);
+        fprintf(stderr, "# software: exception %u error %#x cr2 %#" PRIx64 " rip %#" PRIx64 "\n",
+                b->vector, b->error, b->cr2, b->rip);
     }
 }
 
@@ -431,6 +433,22 @@ static const char *spoil(struct outcome *o, unsigned what)
     }
 }
 
+/* Whether a case on the host can read a page that the oracle itself has below 4 GiB. */
+static bool reaches_others(struct oracle_case *k, const struct template *t, struct outcome *native)
+{
+    void *page =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    if (page == MAP_FAILED) {
+        return true;
+    }
+    memcpy(k->code, "\x8a\x00\xcc", 3); /* MOV AL, [RAX]; INT3 */
+    k->code_bytes = 3;
+    k->r[0] = (uintptr_t)page;
+    native_run(k, 1, t, native);
+    munmap(page, 4096);
+    return native->vector != 14;
+}
+
 static int self_test(void)
 {
     struct gen_options options = {.no_random_bytes = true};
@@ -474,8 +492,10 @@ static int self_test(void)
         printf("%sok %u - a spoilt %s is noticed\n", noticed ? "" : "not ", ++n, name);
         missed += !noticed;
     }
+    bool reached = reaches_others(k, t, native);
+    printf("%sok %u - the host's side reaches a case's memory only\n", reached ? "not " : "", ++n);
     printf("1..%u\n", n);
-    return missed ? 1 : 0;
+    return missed || reached ? 1 : 0;
 }
 
 /* ---------------------------------------------------------------- main */
@@ -501,8 +521,8 @@ static bool host_is_unsteady(const struct oracle_case *k, const struct template 
     }
     memcpy(native_outcomes(), kept, BATCH * sizeof(*kept));
     if (agrees) {
-        printf("# case %" PRIu64 ", seed %" PRIu64 ": the host disagrees with itself\n", k->number,
-               k->seed);
+        fprintf(stderr, "# case %" PRIu64 ", seed %" PRIu64 ": the host disagrees with itself\n",
+                k->number, k->seed);
         print_code(k);
     }
     return agrees;
