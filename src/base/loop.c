@@ -38,6 +38,7 @@ struct loop_private {
     bool open;            /* under turn: the loop runs */
     const GPollFD *fds;   /* what poll() sleeps on, n_fds of them; constant under turn */
     guint n_fds;
+    unsigned sleeps_at_once;  /* the loop's thread only: see poll_awake() */
     _Atomic bool turn_wanted; /* the loop's thread waits for it: nobody borrows again before */
 };
 
@@ -67,10 +68,13 @@ static void locks_release(struct loop *loop)
 }
 
 /* Who has just sent something may soon send more, and a sleep and a wake-up take longer than a
- * short wait: so the loop stays awake for a moment after it has had something to do. */
-#define STAY_AWAKE_US 40
+ * short wait: so the loop stays awake for a moment after it has had something to do. In vain it
+ * does so when nobody sends, or when the sender is to run on this very processor: then it goes
+ * to sleep at once for the next few times. */
+#define STAY_AWAKE_US  40
+#define SLEEPS_AT_ONCE 16
 
-static gint poll_awake(GPollFD *fds, guint n)
+static gint poll_awake(struct loop_private *p, GPollFD *fds, guint n)
 {
     int64_t end_us = g_get_monotonic_time() + STAY_AWAKE_US;
     gint result;
@@ -78,6 +82,7 @@ static gint poll_awake(GPollFD *fds, guint n)
     do {
         result = g_poll(fds, n, 0);
     } while (result == 0 && g_get_monotonic_time() < end_us);
+    p->sleeps_at_once = result == 0 ? SLEEPS_AT_ONCE : 0;
     return result;
 }
 
@@ -92,7 +97,12 @@ static gint loop_poll(GPollFD *fds, guint n, gint timeout_ms)
         locks_release(loop);
     }
     if (loop && loop->stays_awake && timeout_ms != 0) {
-        result = poll_awake(fds, n);
+        struct loop_private *p = (struct loop_private *)loop;
+        if (p->sleeps_at_once == 0) {
+            result = poll_awake(p, fds, n);
+        } else {
+            p->sleeps_at_once--;
+        }
     }
     if (result == 0) {
         result = g_poll(fds, n, timeout_ms);
