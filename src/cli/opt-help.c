@@ -29,6 +29,60 @@ void help_accels(void)
     }
 }
 
+static const char *param_type_text(enum command_line_parameter_type type)
+{
+    static const char *const texts[COMMAND_LINE_PARAMETER_TYPE__MAX] = {
+        [COMMAND_LINE_PARAMETER_TYPE_STRING] = "str",
+        [COMMAND_LINE_PARAMETER_TYPE_BOOLEAN] = "bool (on/off)",
+        [COMMAND_LINE_PARAMETER_TYPE_NUMBER] = "num",
+        [COMMAND_LINE_PARAMETER_TYPE_SIZE] = "size",
+    };
+
+    return texts[type];
+}
+
+static void help_params(const char *name, const struct option_param *params)
+{
+    printf("%s options:\n", name);
+    for (unsigned i = 0; params[i].name; i++) {
+        printf("  %s=<%s>\n", params[i].name, param_type_text(params[i].type));
+    }
+}
+
+/* query-command-line-options has some options under names of their own. */
+static const struct option_desc *option_params(const char *name)
+{
+    g_autofree char *opts = g_strconcat(name, "-opts", NULL);
+
+    name = strcmp(name, "m") == 0 ? "memory" : strcmp(name, "M") == 0 ? "machine" : name;
+    for (unsigned i = 0; option_descs[i].option; i++) {
+        if (strcmp(option_descs[i].option, name) == 0 ||
+            strcmp(option_descs[i].option, opts) == 0) {
+            return option_descs[i].params ? &option_descs[i] : NULL;
+        }
+    }
+    return NULL;
+}
+
+void help_machine(const struct board *board)
+{
+    g_autofree char *name = g_strdup_printf("%s-machine", board->name);
+
+    help_params(name, option_params("machine")->params);
+}
+
+bool help_option(const char *name)
+{
+    const struct option_desc *desc = option_params(name);
+
+    /* These have lists of their own for "help". */
+    if (!desc || strcmp(desc->option, "machine") == 0 || strcmp(desc->option, "accel") == 0) {
+        return false;
+    }
+    help_params(desc->option, desc->params);
+    return true;
+}
+
 static int compare_names(gconstpointer a, gconstpointer b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);

@@ -185,8 +185,26 @@ static bool accel_irqchip(struct params *p, GError **error)
     return false;
 }
 
+/* "[type=]NAME,help": the properties of that machine. */
+static bool machine_asks_help(const char *arg)
+{
+    bool help = g_str_has_suffix(arg, ",help") || g_str_has_suffix(arg, ",?");
+    g_auto(GStrv) items = g_strsplit(arg, ",", 2);
+    const struct board *board =
+        help ? board_find(g_str_has_prefix(items[0], "type=") ? items[0] + 5 : items[0]) : NULL;
+
+    if (board) {
+        help_machine(board);
+    }
+    return board != NULL;
+}
+
 bool opt_machine(struct options *o, const char *arg, GError **error)
 {
+    if (machine_asks_help(arg)) {
+        o->action = OPTIONS_DONE;
+        return true;
+    }
     if (strcmp(arg, "help") == 0 || strcmp(arg, "?") == 0) {
         help_machines();
         o->action = OPTIONS_DONE;

@@ -26,6 +26,7 @@ static const struct option_param machine_params[] = {
     {"hpet", BOOLEAN},
     {"acpi", BOOLEAN},
     {"smbus", BOOLEAN},
+    {"kernel-boot", STRING},
     {"pic", STRING},
     {"pit", STRING},
     {"rtc", STRING},
@@ -63,6 +64,8 @@ static const struct option_param boot_params[] = {
 };
 static const struct option_param rtc_params[] = {
     {"base", STRING}, {"clock", STRING}, {"driftfix", STRING}, {NULL}};
+static const struct option_param fw_cfg_params[] = {
+    {"name", STRING}, {"file", STRING}, {"string", STRING}, {NULL}};
 static const struct option_param name_params[] = {
     {"guest", STRING}, {"debug-threads", BOOLEAN}, {NULL}};
 static const struct option_param action_params[] = {
@@ -86,6 +89,7 @@ const struct option_desc option_descs[] = {
     {"memory", memory_params},
     {"boot-opts", boot_params},
     {"rtc", rtc_params},
+    {"fw_cfg", fw_cfg_params},
     {"name", name_params},
     {"action", action_params},
     {"mon", mon_params},

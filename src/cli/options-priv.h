@@ -70,12 +70,18 @@ bool opt_audiodev(struct options *o, const char *arg, GError **error);
 /* opt-smbios.c */
 bool opt_smbios(struct options *o, const char *arg, GError **error);
 
+/* opt-fw-cfg.c */
+bool opt_fw_cfg(struct options *o, const char *arg, GError **error);
+
 /* opt-help.c */
 void help_machines(void);
 void help_accels(void);
 void help_cpus(void);
 void help_devices(void);
 void help_netdevs(void);
+void help_machine(const struct board *board);
+/* "NAME help" of an option with parameters: prints them. false: there are none to tell. */
+bool help_option(const char *name);
 bool help_device(const char *name); /* false: unknown */
 
 #endif

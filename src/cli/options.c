@@ -613,6 +613,8 @@ static const struct option options[] = {
     {"smbios", "type=N[,FIELD=VALUE]", opt_smbios,
      "what SMBIOS says of the firmware (0), system (1), board (2), chassis (3), processors (4), "
      "strings (11), memory (17)"},
+    {"fw_cfg", "[name=]NAME,file=FILE|string=TEXT", opt_fw_cfg,
+     "a file for the guest's software, by fw_cfg"},
     {"uuid", "UUID", opt_uuid, "a UUID for query-uuid"},
     {"event-log", "FILE", opt_event_log, "append every event to a file, one JSON object a line"},
     {"loadvm", "TAG", opt_loadvm, "start in a snapshot of the machine that its disks keep"},
@@ -708,6 +710,13 @@ bool options_default_console(const struct options *o)
     return o->nographic && !o->no_defaults && o->serials->len == 0;
 }
 
+/* "help", or a list that ends with it. */
+static bool asks_for_help(const char *arg)
+{
+    return strcmp(arg, "help") == 0 || strcmp(arg, "?") == 0 || g_str_has_suffix(arg, ",help") ||
+           g_str_has_suffix(arg, ",?");
+}
+
 static bool parse_all(struct options *o, int argc, char **argv, GError **error)
 {
     for (int i = 1; i < argc && o->action == OPTIONS_RUN; i++) {
@@ -728,6 +737,10 @@ static bool parse_all(struct options *o, int argc, char **argv, GError **error)
             return false;
         }
         arg = opt->arg ? argv[i] : NULL;
+        if (arg && asks_for_help(arg) && help_option(opt->name)) {
+            o->action = OPTIONS_DONE;
+            break;
+        }
         if (!opt->handle(o, arg, error)) {
             g_prefix_error(error, "-%s%s%s: ", opt->name, arg ? " " : "", arg ? arg : "");
             return false;

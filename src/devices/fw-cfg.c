@@ -145,6 +145,17 @@ static void directory_update(struct fw_cfg *d)
     fw_cfg_set(&d->dev, FW_CFG_FILE_DIR, dir, 4 + (size_t)d->n_files * (8 + NAME_SIZE));
 }
 
+bool fw_cfg_has_file(const struct device *fw, const char *name)
+{
+    const struct fw_cfg *d = (const struct fw_cfg *)fw;
+    unsigned i = 0;
+
+    while (i < d->n_files && strcmp(d->file_name[i], name) != 0) {
+        i++;
+    }
+    return i < d->n_files;
+}
+
 bool fw_cfg_add_file(struct device *fw, const char *name, const void *data, size_t length,
                      GError **error)
 {

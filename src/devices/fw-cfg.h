@@ -47,6 +47,8 @@ void fw_cfg_set_u64(struct device *fw, uint16_t key, uint64_t value);
 bool fw_cfg_add_file(struct device *fw, const char *name, const void *data, size_t length,
                      GError **error);
 
+bool fw_cfg_has_file(const struct device *fw, const char *name);
+
 /* Called before the guest reads a file from its start, so that its content can be brought up to
  * date by fw_cfg_add_file(). One at a time; NULL: nobody. */
 void fw_cfg_on_read(struct device *fw, void (*reading)(void *opaque, const char *name),

@@ -68,6 +68,23 @@ void machine_config_add_smbios(struct machine_config *config, unsigned type, con
     g_ptr_array_add(config->smbios, field);
 }
 
+static void fw_file_free(gpointer data)
+{
+    struct fw_file *file = data;
+
+    g_free(file->name);
+    g_bytes_unref(file->content);
+    g_free(file);
+}
+
+void machine_config_add_fw_file(struct machine_config *config, const char *name, GBytes *content)
+{
+    struct fw_file *file = g_new0(struct fw_file, 1);
+
+    *file = (struct fw_file){g_strdup(name), g_bytes_ref(content)};
+    g_ptr_array_add(config->fw_files, file);
+}
+
 struct machine_config *machine_config_new(void)
 {
     struct machine_config *config = g_new0(struct machine_config, 1);
@@ -75,6 +92,7 @@ struct machine_config *machine_config_new(void)
     config->accels = g_ptr_array_new_with_free_func(g_free);
     config->globals = g_ptr_array_new_with_free_func(global_free);
     config->smbios = g_ptr_array_new_with_free_func(smbios_field_free);
+    config->fw_files = g_ptr_array_new_with_free_func(fw_file_free);
     config->data_dirs = g_ptr_array_new_with_free_func(g_free);
     config->boot.reboot_timeout_ms = -1;
     config->accel = ACCEL_CONFIG_DEFAULT;
@@ -113,6 +131,7 @@ void machine_config_free(struct machine_config *config)
     g_free(config->symbols);
     g_ptr_array_unref(config->globals);
     g_ptr_array_unref(config->smbios);
+    g_ptr_array_unref(config->fw_files);
     g_free(config);
 }
 

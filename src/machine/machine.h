@@ -63,6 +63,12 @@ struct option_desc {
     const struct option_param *params; /* NULL: none, or they depend on the first word */
 };
 
+/* A file of the firmware configuration interface, from the user. */
+struct fw_file {
+    char *name;
+    GBytes *content;
+};
+
 struct machine_config { /* what the command line said; strings owned */
     char *machine_type; /* "q35", "none" */
     char *name;         /* -name; NULL */
@@ -92,6 +98,7 @@ struct machine_config { /* what the command line said; strings owned */
     char *rtc_base, *rtc_clock;             /* -rtc; NULL: defaults */
     GPtrArray *globals;                     /* struct device_global */
     GPtrArray *smbios;                      /* struct smbios_field (smbios-field.h) */
+    GPtrArray *fw_files;                    /* struct fw_file */
     char *black_box_dir, *symbols;          /* see blackbox_new() */
     /* Makes what devices stand on (block nodes): before the board's own devices. Machine lock held.
      * NULL: none. */
@@ -111,6 +118,8 @@ void machine_config_add_global(struct machine_config *config, const char *driver
 /* -smbios, likewise. */
 void machine_config_add_smbios(struct machine_config *config, unsigned type, const char *name,
                                const char *value);
+/* -fw_cfg: the name is copied, a reference to the content taken. */
+void machine_config_add_fw_file(struct machine_config *config, const char *name, GBytes *content);
 void machine_config_free(struct machine_config *config); /* NULL is fine */
 
 struct board {

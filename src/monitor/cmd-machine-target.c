@@ -147,6 +147,8 @@ static struct json_object *props_of(const struct cpu_model *m, bool full)
         put_bool(props, "kvm", !m->no_signature);
         put_bool(props, "pmu", false);
         put_int(props, "phys-bits", m->phys_bits);
+        put_int(props, "host-phys-bits-limit", m->host_phys_limit);
+        put_bool(props, "host-cache-info", m->host_caches);
         put_int(props, "tsc-frequency", m->tsc_khz * 1000);
     }
     return props;

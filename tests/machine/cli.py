@@ -74,6 +74,18 @@ BAD = [
     (["-cpu", "max,model=300"], "(minimum: 0, maximum: 255)"),
     (["-cpu", "max,vendor=abc"], "Property '.vendor' doesn't take value 'abc'"),
     (["-cpu", "max,phys-bits=80"], "phys-bits should be between 32 and 52"),
+    (["-cpu", "max,host-phys-bits-limit=20"], "32 bits of physical address at least"),
+    (["-cpu", "max,host-phys-bits=x"], "Parameter 'host-phys-bits' expects 'on' or 'off'"),
+    (["-accel", "tcg", "-cpu", "max,host-cache-info=on"], "host-cache-info=on requires KVM"),
+    (["-fw_cfg", "opt/x"], "name and one of file and string are wanted"),
+    (["-fw_cfg", "opt/x,string=a,file=b"], "name and one of file and string are wanted"),
+    (["-fw_cfg", "opt/x,file=/nonexistent"], "'/nonexistent': No such file or directory"),
+    (["-fw_cfg", "opt/x,file=/"], "not a regular file"),
+    (["-fw_cfg", "name=opt/x,gen_id=a,string=b"], "invalid parameter 'gen_id'"),
+    (["-fw_cfg", "opt/" + "x" * 60 + ",string=a", "-display", "none"], "1 to 55 characters"),
+    (["-fw_cfg", "opt/x,string=a", "-fw_cfg", "opt/x,string=b", "-display", "none"],
+     "there is a file 'opt/x' already"),
+    (["-M", "none", "-fw_cfg", "opt/x,string=a"], "machine 'none' has no fw_cfg"),
     (["-cpu", "max,tsc-frequency=1"], "1 MHz to 100 GHz"),
     (["-cpu", "max,pmu=on"], "there are no performance counters"),
     (["-accel", "tcg", "-cpu", "host"], "CPU model 'host' requires KVM"),
@@ -321,6 +333,21 @@ class Good(unittest.TestCase):
                 self.assertEqual(result.returncode, 1)
                 self.assertIn(wrong, result.stderr)
         self.assertIn("could not open '/nonexistent'", run("-readconfig", "/nonexistent").stderr)
+
+    def test_help_of_options(self):
+        for args, title, line in ((["-M", "q35,help"], "pc-q35-7.2-machine options:", "hpet=<bool (on/off)>"),
+                                  (["-machine", "type=pc,help"], "pc-i440fx-7.2-machine options:", "accel=<str>"),
+                                  (["-smp", "help"], "smp-opts options:", "cores=<num>"),
+                                  (["-smp", "2,help"], "smp-opts options:", "dies=<num>"),
+                                  (["-m", "?"], "memory options:", "maxmem=<size>"),
+                                  (["-boot", "help"], "boot-opts options:", "menu=<bool (on/off)>"),
+                                  (["-fw_cfg", "help"], "fw_cfg options:", "string=<str>")):
+            with self.subTest(args=args):
+                result = run(*args)
+                self.assertEqual(result.returncode, 0, result.stderr)
+                lines = result.stdout.splitlines()
+                self.assertEqual(lines[0], title)
+                self.assertIn("  " + line, lines)
 
     def test_options_of_the_machine(self):
         with Machine("-machine", "q35,smp.cpus=2,memory.size=32M,memory.slots=2,"

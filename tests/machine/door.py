@@ -353,6 +353,29 @@ class Devices(unittest.TestCase):
                 d.qmp.event("RESET")
                 self.assertEqual(order(), again)
 
+    def test_users_files(self):
+        """-fw_cfg: in the directory under their names, with their bytes, by port and by DMA."""
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(bytes(range(256)) * 3)
+            file.flush()
+            with Door("-fw_cfg", "name=opt/org.example/a,string=x,,y", "-fw_cfg",
+                      f"opt/org.example/b,file={file.name}") as d:
+                def read(key, length):
+                    d.outw(0x510, key)
+                    return bytes(d.inb(0x511) for _ in range(length))
+                n = int.from_bytes(read(0x19, 4), "big")
+                entries = read(0x19, 4 + 64 * n)[4:]
+                files = {entries[at + 8:at + 64].rstrip(b"\0").decode():
+                         struct.unpack_from(">IH", entries, at) for at in range(0, len(entries), 64)}
+                length, key = files["opt/org.example/a"]
+                self.assertEqual(read(key, length + 2), b"x,y\0\0")
+                length, key = files["opt/org.example/b"]
+                self.assertEqual(length, 768)
+                d.write(0x1000, struct.pack(">IIQ", key << 16 | 8 | 2, length, 0x2000))
+                d.outl(0x518, int.from_bytes(struct.pack(">I", 0x1000), "little"))
+                self.assertEqual(d.read(0x1000, 4), bytes(4))
+                self.assertEqual(d.read(0x2000, 768), bytes(range(256)) * 3)
+
     def test_no_smram(self):
         """Registers of memory for system management that firmware can't take for working ones."""
         with Door() as d:

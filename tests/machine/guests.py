@@ -583,6 +583,28 @@ class Accelerator(unittest.TestCase):
         self.assertEqual(self.cpuid("max,kvm=off", 0x40000000, 0x40000001)[0][1], 0)
 
     @unittest.skipIf(ACCEL != "kvm", "of KVM only")
+    def test_host_address_bits(self):
+        with open("/proc/cpuinfo", encoding="ascii") as file:
+            bits = int(re.search(r"address sizes\s*: (\d+) bits physical", file.read()).group(1))
+        self.assertEqual(self.cpuid("host", 0x80000008)[0][0] & 0xff, bits)
+        self.assertEqual(self.cpuid("max,host-phys-bits=on,host-phys-bits-limit=37",
+                                    0x80000008)[0][0] & 0xff, min(bits, 37))
+
+    @unittest.skipIf(ACCEL != "kvm", "of KVM only")
+    def test_host_caches(self):
+        """The first cache of level 1 as the host's kernel knows it, where it does."""
+        def fact(name):
+            with open("/sys/devices/system/cpu/cpu0/cache/index0/" + name, encoding="ascii") as file:
+                return int(file.read())
+        try:
+            ways, sets = fact("ways_of_associativity"), fact("number_of_sets")
+        except FileNotFoundError:
+            self.skipTest("this host's kernel does not tell of its caches")
+        for leaf in self.cpuid("host,+topoext,host-cache-info=on", 4, 0x8000001d):
+            if leaf[0] & 0x1f:
+                self.assertEqual((leaf[1] >> 22, leaf[2]), (ways - 1, sets - 1))
+
+    @unittest.skipIf(ACCEL != "kvm", "of KVM only")
     def test_tsc_frequency(self):
         """A host's TSC that cannot run so slow is an error, not another frequency."""
         result = godwit.run("-accel", "kvm", "-cpu", "qemu64,check=off,tsc-frequency=77M", "-display",

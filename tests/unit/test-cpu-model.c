@@ -179,6 +179,43 @@ static void test_kvm_features(void)
     cpu_model_free(m);
 }
 
+/* Physical address bits: the host's with host-phys-bits=on, which `host` has by itself, and never
+ * more than those. */
+static void test_phys_bits(void)
+{
+    static const struct {
+        const char *spec;
+        unsigned host, bits;
+    } cases[] = {
+        {"max", 0, 40},
+        {"max", 48, 40},
+        {"max", 39, 39},
+        {"host", 48, 48},
+        {"host,phys-bits=42", 48, 42},
+        {"host,phys-bits=42,host-phys-bits=on", 48, 48},
+        {"host,host-phys-bits=off", 48, 40},
+        {"qemu64,phys-bits=52", 48, 48},
+        {"qemu64,phys-bits=52", 0, 52},
+        {"max,host-phys-bits=on", 0, 40},
+        {"max,host-phys-bits=on", 46, 46},
+        {"host,host-phys-bits-limit=43", 46, 43},
+        {"host,host-phys-bits-limit=47", 46, 46},
+        {"max,host-phys-bits=on,host-phys-bits-limit=0", 46, 46},
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        struct cpu_support support = {.name = "x", .phys_bits = cases[i].host};
+        struct cpu_model *m = model(cases[i].spec, &one);
+
+        support.is_host = cases[i].host != 0;
+        cpu_support_table(&support, support.is_host ? FEATURE_KVM : FEATURE_SOFT);
+        g_test_message("%s of %u", cases[i].spec, cases[i].host);
+        g_assert_true(cpu_model_filter(m, &support, NULL));
+        g_assert_cmpuint(m->phys_bits, ==, cases[i].bits);
+        g_assert_cmpuint(cpu_model_cpuid(m, 0, 0x80000008, 0).eax & 0xff, ==, cases[i].bits);
+        cpu_model_free(m);
+    }
+}
+
 static void test_topology(void)
 {
     const struct cpu_topology t = {12, 12, 1, 2, 3, 2}; /* two dies of three cores of two threads */
@@ -227,6 +264,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cpu-model/identity", test_identity);
     g_test_add_func("/cpu-model/filter", test_filter);
     g_test_add_func("/cpu-model/kvm-features", test_kvm_features);
+    g_test_add_func("/cpu-model/phys-bits", test_phys_bits);
     g_test_add_func("/cpu-model/topology", test_topology);
     return g_test_run();
 }

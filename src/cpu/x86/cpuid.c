@@ -26,6 +26,8 @@
 #define MAX_LEVEL       0x16u
 #define MAX_XLEVEL      0x80000008u
 #define LEAF_1_EDX_VME  (1u << 1)
+#define MIN_PHYS_BITS   32u
+#define PHYS_BITS       40u /* unless more are asked for, or fewer are there */
 
 static GQuark cpu_error_quark(void)
 {
@@ -243,12 +245,40 @@ static bool set_phys_bits(const struct item *i, struct cpu_model *m, GError **er
     if (!set_number(i, 0, UINT32_MAX, &n, error)) {
         return false;
     }
-    if (n && (n < 32 || n > 52)) {
+    if (n && (n < MIN_PHYS_BITS || n > 52)) {
         g_set_error(error, CPU_ERROR, 0,
                     "phys-bits should be between 32 and 52  (but is %" G_GUINT64_FORMAT ")", n);
         return false;
     }
-    m->phys_bits = n ? (unsigned)n : m->phys_bits;
+    if (n) {
+        m->asked_phys_bits = (unsigned)n;
+        m->fixed_phys_bits = true;
+    }
+    return true;
+}
+
+static bool set_host_phys_bits(const struct item *i, struct cpu_model *m, GError **error)
+{
+    bool on;
+
+    if (!set_bool(i, &on, error)) {
+        return false;
+    }
+    m->host_phys_bits = on ? HOST_PHYS_ON : HOST_PHYS_OFF;
+    return true;
+}
+
+static bool set_host_phys_limit(const struct item *i, struct cpu_model *m, GError **error)
+{
+    uint64_t n;
+
+    if (!set_number(i, 0, 255, &n, error)) {
+        return false;
+    }
+    if (n && n < MIN_PHYS_BITS) {
+        return bad_value(i, error, "a processor has 32 bits of physical address at least");
+    }
+    m->host_phys_limit = (unsigned)n;
     return true;
 }
 
@@ -283,6 +313,15 @@ static bool set_property(const struct item *i, struct cpu_model *m, bool *known,
     }
     if (strcmp(key, "phys-bits") == 0) {
         return set_phys_bits(i, m, error);
+    }
+    if (strcmp(key, "host-phys-bits") == 0) {
+        return set_host_phys_bits(i, m, error);
+    }
+    if (strcmp(key, "host-phys-bits-limit") == 0) {
+        return set_host_phys_limit(i, m, error);
+    }
+    if (strcmp(key, "host-cache-info") == 0) {
+        return set_bool(i, &m->host_caches, error);
     }
     if (strcmp(key, "tsc-frequency") == 0 || strcmp(key, "tsc-freq") == 0) {
         return set_frequency(i, m, error);
@@ -392,7 +431,7 @@ static bool model_start(struct cpu_model *m, const char *name, GError **error)
     m->name = g_strdup(name);
     m->check = true;
     m->tsc_khz = DEFAULT_TSC_KHZ;
-    m->phys_bits = 40;
+    m->phys_bits = m->asked_phys_bits = PHYS_BITS;
     if (desc) {
         cpu_model_desc_words(desc, m->base);
         drop_defaults(m->base);
@@ -586,13 +625,44 @@ static void take_identity(struct cpu_model *m, const struct cpu_support *support
     }
 }
 
+/* The host's bits where they are asked for, which the model host does by itself. Never more than
+ * the host has: its processor would not translate the rest. */
+static void take_phys_bits(struct cpu_model *m, const struct cpu_support *support)
+{
+    bool host = m->host_phys_bits == HOST_PHYS_ON || (m->host_phys_bits == HOST_PHYS_DEFAULT &&
+                                                      m->kind == MODEL_HOST && !m->fixed_phys_bits);
+
+    m->phys_bits = m->asked_phys_bits;
+    if (support->phys_bits == 0) {
+        return;
+    }
+    if (host) {
+        m->phys_bits = support->phys_bits;
+        if (m->host_phys_limit) {
+            m->phys_bits = MIN(m->phys_bits, m->host_phys_limit);
+        }
+    }
+    if (m->phys_bits > support->phys_bits) {
+        if (m->fixed_phys_bits) {
+            log_warn("phys-bits=%u: the host's processor has %u, so the guest's has too",
+                     m->phys_bits, support->phys_bits);
+        }
+        m->phys_bits = support->phys_bits;
+    }
+}
+
 bool cpu_model_filter(struct cpu_model *m, const struct cpu_support *support, GError **error)
 {
     uint32_t word[W__MAX];
 
     take_identity(m, support);
+    take_phys_bits(m, support);
     if (m->kind == MODEL_HOST && !support->is_host) {
         g_set_error(error, CPU_ERROR, 0, "CPU model 'host' requires KVM");
+        return false;
+    }
+    if (m->host_caches && !support->is_host) {
+        g_set_error(error, CPU_ERROR, 0, "host-cache-info=on requires KVM");
         return false;
     }
     wanted_words(m, support, word);
@@ -612,6 +682,7 @@ void cpu_model_expand(struct cpu_model *m, const struct cpu_support *support)
     uint32_t word[W__MAX];
 
     take_identity(m, support);
+    take_phys_bits(m, support);
     wanted_words(m, support, word);
     model_build(m, word);
 }

@@ -112,6 +112,7 @@ struct cpu_support {
     bool is_host;       /* the processor is the host's: models max and host take its identity */
     char vendor[13];    /* is_host: all models have the host's vendor */
     uint32_t signature; /* is_host: of leaf 1 */
+    unsigned phys_bits; /* of the host's addresses; 0: any number will do */
     uint32_t word[W__MAX];
 };
 
@@ -135,7 +136,12 @@ struct cpu_model {
     uint32_t lost[W__MAX]; /* asked for, and the accelerator has it not */
     bool check, enforce;   /* tell of features that are not there; that is an error */
     bool fixed_vendor, fixed_signature, fixed_tsc; /* given on the command line */
-    bool no_l3, no_signature;   /* l3-cache=off; kvm=off: no name of a hypervisor */
+    bool no_l3, no_signature; /* l3-cache=off; kvm=off: no name of a hypervisor */
+    bool fixed_phys_bits;     /* given on the command line */
+    enum { HOST_PHYS_DEFAULT, HOST_PHYS_ON, HOST_PHYS_OFF } host_phys_bits;
+    unsigned host_phys_limit;   /* host-phys-bits-limit=; 0: none */
+    unsigned asked_phys_bits;   /* before the accelerator's limits */
+    bool host_caches;           /* host-cache-info=on */
     struct cpu_support support; /* of the accelerator, since cpu_model_filter() */
 };
 

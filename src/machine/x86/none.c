@@ -11,6 +11,10 @@ static bool none_init(struct machine *m, GError **error)
                     m->config->kernel ? "-kernel" : "-bios");
         return false;
     }
+    if (m->config->fw_files->len) {
+        g_set_error(error, MACHINE_ERROR, 0, "machine 'none' has no fw_cfg for -fw_cfg's files");
+        return false;
+    }
     return machine_choose_accel(m, error);
 }
 

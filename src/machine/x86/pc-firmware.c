@@ -592,6 +592,26 @@ static bool memory_end_add(const struct pc *q, GError **error)
            fw_cfg_add_file(q->fw_cfg, "etc/reserved-memory-end", end, sizeof(end), error);
 }
 
+/* -fw_cfg, when the machine's own are all there. */
+static bool user_files_add(struct machine *m, const struct pc *q, GError **error)
+{
+    for (guint i = 0; i < m->config->fw_files->len; i++) {
+        const struct fw_file *file = m->config->fw_files->pdata[i];
+        gsize length;
+        const void *data = g_bytes_get_data(file->content, &length);
+
+        if (fw_cfg_has_file(q->fw_cfg, file->name)) {
+            g_set_error(error, MACHINE_ERROR, 0, "-fw_cfg: there is a file '%s' already",
+                        file->name);
+            return false;
+        }
+        if (!fw_cfg_add_file(q->fw_cfg, file->name, data, length, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool pc_firmware_finish(struct machine *m, GError **error)
 {
     struct pc *q = m->board_data;
@@ -613,5 +633,6 @@ bool pc_firmware_finish(struct machine *m, GError **error)
     }
     return kernel_add(m, q, error) && memory_end_add(q, error) && bootorder_add(m, q, error) &&
            geometries_add(m, q, error) &&
-           (!pc_has_firmware(m) || m->config->no_acpi || acpi_add(m, q, error));
+           (!pc_has_firmware(m) || m->config->no_acpi || acpi_add(m, q, error)) &&
+           user_files_add(m, q, error);
 }

@@ -75,6 +75,7 @@ void kvm_support_fill(const struct kvm *k, struct cpu_support *support)
     memcpy(support->vendor, &zero.ebx, 4);
     memcpy(support->vendor + 4, &zero.edx, 4);
     memcpy(support->vendor + 8, &zero.ecx, 4);
+    support->phys_bits = host_leaf(k, 0x80000008).eax & 0xff;
     cpu_support_table(support, FEATURE_KVM);
     for (unsigned w = 0; w < W__MAX; w++) {
         const struct cpuid_word_desc *d = &cpuid_words[w];
@@ -114,11 +115,29 @@ static void filter_leaf(const struct kvm *k, struct kvm_cpuid_entry2 *e)
     if (e->function == 7 && e->index == 0 && e->edx & LEAF_7_EDX_ARCH_CAPS) {
         e->edx |= host.edx & LEAF_7_EDX_DEFENCES;
     } else if (e->function == 0x80000008) {
-        uint32_t bits = host.eax & 0xff ? MIN(e->eax & 0xff, host.eax & 0xff) : e->eax & 0xff;
-
-        e->eax = (e->eax & ~0xffu) | bits;
         e->ebx |= host.ebx & LEAF_88_EBX_DEFENCES;
     }
+}
+
+/* host-cache-info=on: the host's caches; who shares them stays as the guest's topology has it. */
+#define CACHE_SHARING 0xffffc000u
+
+static void fill_caches(const struct kvm *k, struct kvm_cpuid_entry2 *e)
+{
+    struct kvm_cpuid_entry2 host = host_subleaf(k, e->function, e->index);
+    bool listed = e->function == 4 || e->function == 0x8000001d;
+
+    if (!k->cpus->model->host_caches ||
+        !(listed || e->function == 2 || e->function == 0x80000005 || e->function == 0x80000006)) {
+        return;
+    }
+    if (listed && host.eax & 0x1f) { /* else there is no such cache */
+        host.eax = (host.eax & ~CACHE_SHARING) | (e->eax & CACHE_SHARING);
+    }
+    e->eax = host.eax;
+    e->ebx = host.ebx;
+    e->ecx = host.ecx;
+    e->edx = host.edx;
 }
 
 /* ---- frequencies */
@@ -185,6 +204,7 @@ static void add_entry(struct kvm_vcpu *v, struct kvm_cpuid2 *cpuid, uint32_t lea
     e->ecx = l.ecx;
     e->edx = l.edx;
     filter_leaf(v->kvm, e);
+    fill_caches(v->kvm, e);
     fill_frequencies(v->kvm, e);
 }
 

@@ -1,0 +1,70 @@
+/* -fw_cfg: files for the guest's software, by the firmware configuration interface. */
+#include "base/log.h"
+#include "cli/options-priv.h"
+
+#include <string.h>
+
+#define CONTENT_MAX (256u << 20)
+
+static bool content_read(const char *path, GBytes **content, GError **error)
+{
+    g_autofree char *data = NULL;
+    g_autoptr(GError) err = NULL;
+    gsize length;
+
+    if (!g_file_test(path, G_FILE_TEST_IS_REGULAR)) {
+        g_set_error(error, CLI_ERROR, 0, "'%s': %s", path,
+                    g_file_test(path, G_FILE_TEST_EXISTS) ? "not a regular file"
+                                                          : "No such file or directory");
+        return false;
+    }
+    if (!g_file_get_contents(path, &data, &length, &err)) {
+        g_set_error_literal(error, CLI_ERROR, 0, err->message);
+        return false;
+    }
+    if (length > CONTENT_MAX) {
+        g_set_error(error, CLI_ERROR, 0, "'%s': larger than %u MiB", path, CONTENT_MAX >> 20);
+        return false;
+    }
+    *content = g_bytes_new_take(g_steal_pointer(&data), length);
+    return true;
+}
+
+static bool file_add(struct options *o, const char *name, const char *path, const char *text,
+                     GError **error)
+{
+    GBytes *content;
+
+    if (!name || !*name || !path == !text) {
+        g_set_error(error, CLI_ERROR, 0, "name and one of file and string are wanted");
+        return false;
+    }
+    if (!g_str_has_prefix(name, "opt/")) {
+        log_warn("-fw_cfg name=%s: names that begin with 'opt/' are the user's, others are the "
+                 "machine's own",
+                 name);
+    }
+    if (text) {
+        content = g_bytes_new(text, strlen(text));
+    } else if (!content_read(path, &content, error)) {
+        return false;
+    }
+    machine_config_add_fw_file(o->config, name, content);
+    g_bytes_unref(content);
+    return true;
+}
+
+bool opt_fw_cfg(struct options *o, const char *arg, GError **error)
+{
+    struct params *p = params_parse(arg, "name", error);
+    bool ok = p != NULL;
+
+    if (ok) {
+        const char *name = params_take(p, "name"), *path = params_take(p, "file");
+        const char *text = params_take(p, "string");
+
+        ok = params_end(p, error) && file_add(o, name, path, text, error);
+    }
+    params_free(p);
+    return ok;
+}
