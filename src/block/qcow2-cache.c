@@ -8,7 +8,6 @@
 
 #include <errno.h>
 
-#define CACHE_BYTES  (16u << 20)
 #define CACHE_TABLES 8 /* that many are needed at the same time */
 
 void qcow2_table_free(struct qcow2_table *t)
@@ -27,36 +26,22 @@ void qcow2_cache_init(struct qcow2_cache *c)
     c->tables = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, drop);
 }
 
-bool qcow2_cache_configure(struct qcow2 *q, const struct blockdev_options_qcow2 *o, GError **error)
+void qcow2_cache_configure(struct qcow2 *q)
 {
-    int64_t l2 = o->has_l2_cache_size ? o->l2_cache_size : CACHE_BYTES;
-    int64_t refcounts = o->has_refcount_cache_size ? o->refcount_cache_size : CACHE_BYTES;
+    const struct qcow2_settings *s = &q->settings;
 
-    if (o->has_cache_size && o->has_l2_cache_size && o->has_refcount_cache_size) {
-        g_set_error(error, BLOCK_ERROR, 0,
-                    "cache-size, l2-cache-size and refcount-cache-size may not be set at the same "
-                    "time");
-        return false;
-    }
-    if (o->has_cache_size && o->cache_size >= 0 && l2 >= 0 && refcounts >= 0) {
-        if (o->has_l2_cache_size) {
-            refcounts = o->cache_size - l2;
-        } else if (o->has_refcount_cache_size) {
-            l2 = o->cache_size - refcounts;
-        } else {
-            l2 = refcounts = o->cache_size / 2;
-        }
-    }
-    if (l2 < 0 || refcounts < 0 || (o->has_cache_size && o->cache_size < 0)) {
-        g_set_error(error, BLOCK_ERROR, 0,
-                    "l2-cache-size and refcount-cache-size are positive, and not larger than "
-                    "cache-size");
-        return false;
-    }
-    q->l2.max = (unsigned)CLAMP((uint64_t)l2 / q->cluster_bytes, CACHE_TABLES, G_MAXINT);
+    q->l2.max = (unsigned)CLAMP(s->l2_cache_bytes / q->cluster_bytes, CACHE_TABLES, G_MAXINT);
     q->refcounts.max =
-        (unsigned)CLAMP((uint64_t)refcounts / q->cluster_bytes, CACHE_TABLES, G_MAXINT);
-    return true;
+        (unsigned)CLAMP(s->refcount_cache_bytes / q->cluster_bytes, CACHE_TABLES, G_MAXINT);
+}
+
+static void cache_remove(struct qcow2_cache *c, struct qcow2_table *t)
+{
+    if (t) {
+        c->n_dirty -= t->dirty;
+        g_queue_unlink(&c->used, &t->link);
+        g_hash_table_remove(c->tables, &t->offset);
+    }
 }
 
 /* Makes room for one more. A dirty table can only go with all others, in their order; what was
@@ -64,24 +49,20 @@ bool qcow2_cache_configure(struct qcow2 *q, const struct blockdev_options_qcow2 
 int qcow2_cache_make_room(struct qcow2 *q, struct qcow2_cache *c)
 {
     while (g_hash_table_size(c->tables) >= c->max) {
-        struct qcow2_table *oldest = NULL, *t;
-        GHashTableIter iter;
+        struct qcow2_table *oldest;
 
-        g_hash_table_iter_init(&iter, c->tables);
-        while (g_hash_table_iter_next(&iter, NULL, (gpointer *)&t)) {
-            if (!oldest || t->used < oldest->used) {
-                oldest = t;
-            }
-        }
+        g_mutex_lock(&q->mutex);
+        oldest = g_queue_peek_head(&c->used);
+        g_mutex_unlock(&q->mutex);
         if (oldest->dirty) {
-            int ret = qcow2_tables_flush(q);
+            int ret = qcow2_tables_flush(q, c == &q->refcounts);
 
             if (ret < 0) {
                 return ret;
             }
         }
         g_mutex_lock(&q->mutex);
-        g_hash_table_remove(c->tables, &oldest->offset);
+        cache_remove(c, oldest);
         g_mutex_unlock(&q->mutex);
     }
     return 0;
@@ -98,13 +79,15 @@ struct qcow2_table *qcow2_table_new(struct qcow2 *q, uint64_t offset)
     t = g_new0(struct qcow2_table, 1);
     t->offset = offset;
     t->data = data;
+    t->link.data = t;
     return t;
 }
 
 void qcow2_cache_add(struct qcow2 *q, struct qcow2_cache *c, struct qcow2_table *t)
 {
     g_mutex_lock(&q->mutex);
-    t->used = ++c->clock;
+    cache_remove(c, g_hash_table_lookup(c->tables, &t->offset)); /* a former one, in its place */
+    g_queue_push_tail_link(&c->used, &t->link);
     g_hash_table_insert(c->tables, &t->offset, t);
     g_mutex_unlock(&q->mutex);
 }
@@ -118,7 +101,7 @@ int qcow2_cache_get(struct qcow2 *q, struct qcow2_cache *c, uint64_t offset,
     g_mutex_lock(&q->mutex);
     t = g_hash_table_lookup(c->tables, &offset);
     if (t) {
-        t->used = ++c->clock;
+        qcow2_table_used(c, t);
     }
     g_mutex_unlock(&q->mutex);
     *table = t;
@@ -143,10 +126,16 @@ int qcow2_cache_get(struct qcow2 *q, struct qcow2_cache *c, uint64_t offset,
     return 0;
 }
 
-void qcow2_table_dirty(struct qcow2 *q, struct qcow2_table *t)
+void qcow2_table_used(struct qcow2_cache *c, struct qcow2_table *t)
 {
+    g_queue_unlink(&c->used, &t->link);
+    g_queue_push_tail_link(&c->used, &t->link);
+}
+
+void qcow2_table_dirty(struct qcow2_cache *c, struct qcow2_table *t)
+{
+    c->n_dirty += !t->dirty;
     t->dirty = true;
-    q->dirty = true;
 }
 
 int qcow2_cache_write(struct qcow2 *q, struct qcow2_cache *c)
@@ -155,27 +144,14 @@ int qcow2_cache_write(struct qcow2 *q, struct qcow2_cache *c)
     GHashTableIter iter;
 
     g_hash_table_iter_init(&iter, c->tables);
-    while (g_hash_table_iter_next(&iter, NULL, (gpointer *)&t)) {
+    while (c->n_dirty && g_hash_table_iter_next(&iter, NULL, (gpointer *)&t)) {
         int ret = t->dirty ? block_node_pwrite(q->file, t->offset, t->data, q->cluster_bytes) : 0;
 
         if (ret < 0) {
             return ret;
         }
+        c->n_dirty -= t->dirty;
         t->dirty = false;
     }
     return 0;
-}
-
-bool qcow2_cache_is_dirty(const struct qcow2_cache *c)
-{
-    struct qcow2_table *t;
-    GHashTableIter iter;
-
-    g_hash_table_iter_init(&iter, c->tables);
-    while (g_hash_table_iter_next(&iter, NULL, (gpointer *)&t)) {
-        if (t->dirty) {
-            return true;
-        }
-    }
-    return false;
 }

@@ -385,6 +385,7 @@ int qcow2_check_run(struct qcow2 *q, void *arg)
     ret = ret < 0 ? ret : compare_flags(&k);
     if (ret == 0 && k.c->repair != QCOW2_REPAIR_NONE) {
         ret = qcow2_flush(q);
+        ret = ret < 0 ? ret : qcow2_tables_flush(q, true);
         ret = ret < 0 ? ret : clear_marks(&k);
         ret = ret < 0 ? ret : block_node_sync(q->file, BLOCK_FLUSH, 0, 0, 0);
     }

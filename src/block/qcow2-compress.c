@@ -135,7 +135,7 @@ static int link_packed(struct qcow2 *q, const struct packed *p, uint64_t offset)
 
     if (ret == 0) {
         qcow2_l2_set(q, table, p->guest, QCOW2_COMPRESSED | sectors << x | offset);
-        qcow2_free_entry(q, old, false);
+        qcow2_free_entry(q, old, QCOW2_DISCARD_NEVER);
     }
     return ret;
 }
@@ -154,7 +154,7 @@ static int write_packed(struct qcow2 *q, void *arg)
     ret = ret < 0 ? ret : block_node_pwrite(q->file, offset, p->data, p->n);
     ret = ret < 0 ? ret : link_packed(q, p, offset);
     if (ret < 0) {
-        qcow2_free_later(q, offset, p->n, false);
+        qcow2_free_later(q, offset, p->n, QCOW2_DISCARD_NEVER);
     }
     return ret;
 }

@@ -349,14 +349,15 @@ int qcow2_load(struct qcow2 *q, GError **error)
     q->end_clusters = (block_node_bytes(q->file) + q->cluster_bytes - 1) >> q->cluster_bits;
     qcow2_cache_init(&q->l2);
     qcow2_cache_init(&q->refcounts);
-    if (!qcow2_cache_configure(q, &q->node->options->u.qcow2, error)) {
-        return -EINVAL;
-    }
+    qcow2_cache_configure(q);
     ret = tables_check(q, &h, error);
     ret = ret < 0 ? ret : names_read(q, &h, first, MIN(n, q->cluster_bytes), error);
     ret = ret < 0 ? ret : tables_read(q, &h, error);
     ret = ret < 0 ? ret : repair_counts(q, error);
     ret = ret < 0 ? ret : autoclear(q, error);
+    if (ret == 0 && !qcow2_settings_apply(q, error)) {
+        return -EINVAL;
+    }
     if (ret == 0) {
         qcow2_lists_read(q);
     }
@@ -380,6 +381,7 @@ void qcow2_unload(struct qcow2 *q)
     g_clear_pointer(&q->rt, g_free);
     g_clear_pointer(&q->backing_name, g_free);
     g_clear_pointer(&q->backing_format, g_free);
-    q->corrupt = q->dirty = false;
+    g_clear_pointer(&q->dropped, g_array_unref);
+    q->corrupt = q->dirty = q->lazy = q->uncounted = false;
     q->hint = q->packed_end = 0;
 }

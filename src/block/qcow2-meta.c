@@ -8,6 +8,10 @@
  * counted down only after all that, and not used again before; so a cluster that any table on the
  * disk refers to is never free on the disk.
  *
+ * With lazy reference counts these are left out: the header says then that they are not right,
+ * until qcow2_clean(), and whoever finds it so counts anew. They change in memory as ever, and
+ * clusters are used again in the same order, so all else holds.
+ *
  * Requests may still be under way to a cluster when its last reference is counted down: it is used
  * again when they have ended.
  *
@@ -163,7 +167,7 @@ int qcow2_count_change(struct qcow2 *q, uint64_t n, int by)
         return qcow2_is_corrupt(q, "reference count of cluster %" G_GUINT64_FORMAT, n);
     }
     count_write(q, t->data, i, value + (uint64_t)(int64_t)by);
-    t->dirty = true;
+    qcow2_table_dirty(&q->refcounts, t);
     if (by > 0) { /* a count that is too high for a while loses room, no more */
         q->dirty = true;
     }
@@ -291,7 +295,7 @@ static int count_table_grow(struct qcow2 *q)
     metadata_remove(q, old, old_bytes);
     qcow2_metadata_add(q, g.first << q->cluster_bits,
                        (g.n_blocks + g.rt_clusters) << q->cluster_bits);
-    qcow2_free_later(q, old, old_bytes, false);
+    qcow2_free_later(q, old, old_bytes, QCOW2_DISCARD_OTHER);
     return 0;
 }
 
@@ -399,7 +403,8 @@ int qcow2_count_set(struct qcow2 *q, uint64_t cluster, uint64_t count)
     ret = ret < 0 ? ret : count_block(q, cluster, &t);
     if (ret == 0) {
         count_write(q, t->data, cluster % counts_per_block(q), count);
-        qcow2_table_dirty(q, t);
+        qcow2_table_dirty(&q->refcounts, t);
+        q->dirty = true;
         if (!count) {
             cluster_is_free(q, cluster);
         }
@@ -407,7 +412,7 @@ int qcow2_count_set(struct qcow2 *q, uint64_t cluster, uint64_t count)
     return ret;
 }
 
-void qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t bytes, bool discard)
+void qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t bytes, enum qcow2_discard discard)
 {
     struct qcow2_freed f = {offset, bytes, discard};
 
@@ -429,13 +434,13 @@ static void wait_for_phase(struct qcow2 *q)
     g_mutex_unlock(&q->mutex);
 }
 
-static int count_down(struct qcow2 *q, uint64_t cluster, bool discard)
+static int count_down(struct qcow2 *q, uint64_t cluster, enum qcow2_discard discard)
 {
     uint64_t count;
     int ret = qcow2_count_change(q, cluster, -1);
 
     ret = ret < 0 ? ret : qcow2_count_get(q, cluster, &count);
-    if (ret == 0 && count == 0 && discard && q->node->unmap) { /* a hint, which may fail */
+    if (ret == 0 && count == 0 && qcow2_passes(q, discard)) { /* a hint, which may fail */
         block_node_sync(q->file, BLOCK_DISCARD, cluster << q->cluster_bits, q->cluster_bytes, 0);
     }
     return ret;
@@ -487,15 +492,35 @@ static int l1_write(struct qcow2 *q)
     return 0;
 }
 
-static int flush_ordered(struct qcow2 *q)
+/* The counts on the disk are going to be wrong: the header says so before they are. What follows
+ * makes that stable first of all. */
+static int mark_uncounted(struct qcow2 *q)
+{
+    uint8_t bits[8];
+    int ret = 0;
+
+    if (!q->uncounted) {
+        qcow2_put_be64(bits, q->incompatible | QCOW2_INCOMPAT_DIRTY);
+        ret = block_node_pwrite(q->file, QCOW2_AT_INCOMPATIBLE, bits, 8);
+    }
+    if (ret == 0 && !q->uncounted) {
+        g_mutex_lock(&q->mutex);
+        q->incompatible |= QCOW2_INCOMPAT_DIRTY;
+        g_mutex_unlock(&q->mutex);
+        q->uncounted = true;
+    }
+    return ret;
+}
+
+static int flush_ordered(struct qcow2 *q, bool counts)
 {
     int ret = 0;
 
-    if (qcow2_cache_is_dirty(&q->refcounts)) {
-        ret = qcow2_cache_write(q, &q->refcounts);
+    if (q->refcounts.n_dirty) {
+        ret = q->lazy && !counts ? mark_uncounted(q) : qcow2_cache_write(q, &q->refcounts);
     }
     ret = ret < 0 ? ret : flush_file(q);
-    if (ret == 0 && qcow2_cache_is_dirty(&q->l2)) {
+    if (ret == 0 && q->l2.n_dirty) {
         ret = qcow2_cache_write(q, &q->l2);
         ret = ret < 0 ? ret : flush_file(q);
     }
@@ -506,17 +531,17 @@ static int flush_ordered(struct qcow2 *q)
     return ret;
 }
 
-int qcow2_tables_flush(struct qcow2 *q)
+int qcow2_tables_flush(struct qcow2 *q, bool counts)
 {
     if (q->node->read_only || q->corrupt) {
         return q->corrupt ? -EIO : 0;
     }
-    return flush_ordered(q);
+    return flush_ordered(q, counts);
 }
 
 int qcow2_flush(struct qcow2 *q)
 {
-    int ret = qcow2_tables_flush(q);
+    int ret = qcow2_tables_flush(q, false);
 
     if (ret < 0 || q->node->read_only) {
         return ret;
@@ -524,6 +549,28 @@ int qcow2_flush(struct qcow2 *q)
     q->dirty = false;
     /* Counted down in memory; if that never gets to the disk, clusters are lost, no more. */
     return count_freed(q);
+}
+
+int qcow2_clean(struct qcow2 *q)
+{
+    uint8_t bits[8];
+    int ret;
+
+    if (!q->uncounted) {
+        return 0;
+    }
+    ret = qcow2_flush(q);
+    ret = ret < 0 ? ret : qcow2_tables_flush(q, true); /* what the first has freed, too */
+    qcow2_put_be64(bits, q->incompatible & ~(uint64_t)QCOW2_INCOMPAT_DIRTY);
+    ret = ret < 0 ? ret : block_node_pwrite(q->file, QCOW2_AT_INCOMPATIBLE, bits, 8);
+    ret = ret < 0 ? ret : flush_file(q);
+    if (ret == 0) {
+        g_mutex_lock(&q->mutex);
+        q->incompatible &= ~(uint64_t)QCOW2_INCOMPAT_DIRTY;
+        g_mutex_unlock(&q->mutex);
+        q->uncounted = false;
+    }
+    return ret;
 }
 
 static int l2_check(struct qcow2 *q, uint64_t offset)
@@ -564,14 +611,15 @@ static int l2_make(struct qcow2 *q, unsigned i, struct qcow2_table **table)
         if (t) {
             qcow2_table_free(t);
         }
-        qcow2_free_later(q, offset, q->cluster_bytes, false);
+        qcow2_free_later(q, offset, q->cluster_bytes, QCOW2_DISCARD_ALWAYS);
         return ret;
     }
     if (old) {
-        qcow2_free_later(q, old, q->cluster_bytes, false);
+        qcow2_free_later(q, old, q->cluster_bytes, QCOW2_DISCARD_OTHER);
     }
     qcow2_cache_add(q, &q->l2, t);
-    qcow2_table_dirty(q, t);
+    qcow2_table_dirty(&q->l2, t);
+    q->dirty = true;
     qcow2_metadata_add(q, offset, q->cluster_bytes);
     g_mutex_lock(&q->mutex);
     q->l1[i] = offset | QCOW2_COPIED;
@@ -600,7 +648,7 @@ bool qcow2_l2_peek(struct qcow2 *q, uint64_t guest, uint64_t *entry)
     if (!t) {
         return false;
     }
-    t->used = ++q->l2.clock;
+    qcow2_table_used(&q->l2, t);
     *entry = qcow2_be64(t->data + 8 * k);
     offset = *entry & QCOW2_OFFSET_MASK;
     n = offset >> q->cluster_bits;
@@ -650,7 +698,8 @@ void qcow2_l2_set(struct qcow2 *q, struct qcow2_table *table, uint64_t guest, ui
     g_mutex_lock(&q->mutex);
     qcow2_put_be64(table->data + 8 * k, entry);
     g_mutex_unlock(&q->mutex);
-    qcow2_table_dirty(q, table);
+    qcow2_table_dirty(&q->l2, table);
+    q->dirty = true;
 }
 
 void qcow2_compressed_place(const struct qcow2 *q, uint64_t entry, uint64_t *offset,
@@ -663,7 +712,7 @@ void qcow2_compressed_place(const struct qcow2 *q, uint64_t entry, uint64_t *off
     *bytes = sectors * 512 - (*offset & 511);
 }
 
-void qcow2_free_entry(struct qcow2 *q, uint64_t entry, bool discard)
+void qcow2_free_entry(struct qcow2 *q, uint64_t entry, enum qcow2_discard discard)
 {
     uint64_t offset = entry & QCOW2_OFFSET_MASK, bytes = q->cluster_bytes;
 
@@ -718,7 +767,7 @@ static int l1_grow(struct qcow2 *q, uint64_t n)
     g_mutex_unlock(&q->mutex);
     if (old_bytes) {
         metadata_remove(q, old, old_bytes);
-        qcow2_free_later(q, old, old_bytes, false);
+        qcow2_free_later(q, old, old_bytes, QCOW2_DISCARD_OTHER);
     }
     qcow2_metadata_add(q, offset, bytes);
     return 0;
@@ -742,7 +791,7 @@ static int cut(struct qcow2 *q, uint64_t from)
         ret = qcow2_l2_get(q, at, true, &table, &entry);
         if (ret == 0 && entry) {
             qcow2_l2_set(q, table, at, 0);
-            qcow2_free_entry(q, entry, true);
+            qcow2_free_entry(q, entry, QCOW2_DISCARD_ALWAYS);
         }
         at += q->cluster_bytes;
     }

@@ -53,15 +53,32 @@ struct qcow2_op; /* qcow2-op.h */
 
 struct qcow2_table { /* an L2 table or refcount block in memory */
     uint64_t offset;
-    uint64_t used; /* when, for eviction */
     bool dirty;
     uint8_t *data; /* a cluster, as it is on disk */
+    GList link;    /* in `used`; data: the table */
 };
 
 struct qcow2_cache {
     GHashTable *tables; /* by offset */
-    unsigned max;
-    uint64_t clock;
+    GQueue used;        /* struct qcow2_table: the one used last is the last */
+    unsigned max, n_dirty;
+};
+
+/* Why a cluster is not in use any more: whether its file is told to give it back. */
+enum qcow2_discard {
+    QCOW2_DISCARD_NEVER, /* its place is about to be used again */
+    QCOW2_DISCARD_ALWAYS,
+    QCOW2_DISCARD_REQUEST,  /* the guest discarded it */
+    QCOW2_DISCARD_SNAPSHOT, /* it was a snapshot's */
+    QCOW2_DISCARD_OTHER,
+    QCOW2_DISCARD__MAX
+};
+
+/* From the node's options; TRISTATE: -1 is what the image or the node says. */
+struct qcow2_settings {
+    uint64_t l2_cache_bytes, refcount_cache_bytes;
+    int lazy;                     /* TRISTATE */
+    int pass[QCOW2_DISCARD__MAX]; /* TRISTATE */
 };
 
 struct qcow2 {
@@ -70,7 +87,10 @@ struct qcow2 {
     uint64_t cluster_bytes, bytes;
     uint64_t incompatible, compatible, autoclear;
     bool zstd;
-    bool repairing;       /* opened to be repaired: it may contradict itself */
+    bool repairing; /* opened to be repaired: it may contradict itself */
+    struct qcow2_settings settings;
+    bool lazy;            /* reference counts get to the disk late: see qcow2-meta.c */
+    bool uncounted;       /* some did not yet, and the header says so: our mark */
     _Atomic bool corrupt; /* not written any more */
     _Atomic bool dirty;   /* the tables have changed since they were flushed */
     uint64_t *l1;
@@ -82,6 +102,7 @@ struct qcow2 {
     GHashTable *metadata; /* numbers of clusters that hold metadata: data never goes there */
     struct qcow2_cache l2, refcounts;
     GArray *freed;         /* struct qcow2_freed: after the next flush */
+    GArray *dropped;       /* the same: of a snapshot, counted down already. NULL: none */
     uint64_t hint;         /* where to look for a free cluster */
     uint64_t packed_end;   /* behind the last compressed cluster, where the next goes; 0: nowhere */
     uint64_t end_clusters; /* no cluster from here on has ever been used */
@@ -106,7 +127,7 @@ struct qcow2 {
 
 struct qcow2_freed {
     uint64_t offset, bytes;
-    bool discard; /* the guest wants it given back */
+    enum qcow2_discard discard;
 };
 
 static inline uint32_t qcow2_be32(const uint8_t *p)
@@ -145,6 +166,18 @@ static inline uint64_t qcow2_bitmap_entry_bytes(const uint8_t *entry)
     return (bytes + 7) & ~7ull;
 }
 
+/* ---- qcow2-options.c */
+bool qcow2_settings_parse(const struct blockdev_options_qcow2 *options, struct qcow2_settings *s,
+                          GError **error);
+/* Makes q as q->settings says; the header and the tables were read. */
+bool qcow2_settings_apply(struct qcow2 *q, GError **error);
+/* blockdev-reopen */
+extern const char *const qcow2_changeable[];
+bool qcow2_configure(struct block_node *node, const struct blockdev_options *options,
+                     GError **error);
+/* What is freed for this reason is given back. */
+bool qcow2_passes(const struct qcow2 *q, enum qcow2_discard why);
+
 /* ---- qcow2-header.c; 0 or -errno */
 int qcow2_load(struct qcow2 *q, GError **error); /* header, tables */
 void qcow2_unload(struct qcow2 *q);
@@ -171,12 +204,15 @@ char *qcow2_backing_path(const struct qcow2 *q);
 
 /* ---- qcow2-cache.c; the worker. 0 or -errno */
 void qcow2_cache_init(struct qcow2_cache *c);
-/* How many tables are kept; while the worker has nothing to do. q->cluster_bytes is known. */
-bool qcow2_cache_configure(struct qcow2 *q, const struct blockdev_options_qcow2 *options,
-                           GError **error);
+/* How many tables are kept, by q->settings; while the worker has nothing to do. q->cluster_bytes is
+ * known. */
+void qcow2_cache_configure(struct qcow2 *q);
 struct qcow2_table *qcow2_table_new(struct qcow2 *q, uint64_t offset); /* zeroes; NULL: no memory */
 void qcow2_table_free(struct qcow2_table *table);
-void qcow2_table_dirty(struct qcow2 *q, struct qcow2_table *table);
+/* It differs from the disk's. */
+void qcow2_table_dirty(struct qcow2_cache *cache, struct qcow2_table *table);
+/* It is used, with q->mutex held. */
+void qcow2_table_used(struct qcow2_cache *cache, struct qcow2_table *table);
 int qcow2_cache_make_room(struct qcow2 *q, struct qcow2_cache *cache); /* for one more */
 /* The table is complete; there is room. */
 void qcow2_cache_add(struct qcow2 *q, struct qcow2_cache *cache, struct qcow2_table *table);
@@ -184,11 +220,15 @@ void qcow2_cache_add(struct qcow2 *q, struct qcow2_cache *cache, struct qcow2_ta
 int qcow2_cache_get(struct qcow2 *q, struct qcow2_cache *cache, uint64_t offset,
                     struct qcow2_table **table);
 int qcow2_cache_write(struct qcow2 *q, struct qcow2_cache *cache); /* what is dirty */
-bool qcow2_cache_is_dirty(const struct qcow2_cache *cache);
 
 /* ---- qcow2-meta.c; 0 or -errno */
-/* Writes all tables in their order; what was freed stays that. */
-int qcow2_tables_flush(struct qcow2 *q);
+/* Writes all tables in their order; what was freed stays that. counts: lazy ones too. */
+int qcow2_tables_flush(struct qcow2 *q, bool counts);
+/* After it the reference counts on the disk are right, and the header says so. */
+int qcow2_clean(struct qcow2 *q);
+/* Gives the clusters that a snapshot alone had back to the host, as the settings say; what counts
+ * them is on the disk. */
+void qcow2_discard_dropped(struct qcow2 *q);
 int qcow2_flush(struct qcow2 *q);
 /* The image contradicts itself: it is marked as corrupt and not written any more. -EIO. */
 int qcow2_is_corrupt(struct qcow2 *q, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
@@ -214,9 +254,9 @@ int qcow2_count_set(struct qcow2 *q, uint64_t cluster, uint64_t count);
 /* Changes it by +1 or -1, in memory. */
 int qcow2_count_change(struct qcow2 *q, uint64_t cluster, int by);
 /* These bytes of the image lose a reference once what referred to them is gone from the disk. */
-void qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t bytes, bool discard);
+void qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t bytes, enum qcow2_discard discard);
 /* What an entry refers to is. */
-void qcow2_free_entry(struct qcow2 *q, uint64_t entry, bool discard);
+void qcow2_free_entry(struct qcow2 *q, uint64_t entry, enum qcow2_discard discard);
 void qcow2_compressed_place(const struct qcow2 *q, uint64_t entry, uint64_t *offset,
                             uint64_t *bytes);
 /* The guest's disk gets another length; cutting drops what is behind. */

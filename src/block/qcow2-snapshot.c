@@ -286,6 +286,42 @@ void qcow2_l1_drop(struct qcow2 *q, uint64_t offset, uint32_t n)
     }
 }
 
+/* ---- what a snapshot alone had: given back to the host when nothing on the disk leads there */
+
+static void note_dropped(struct qcow2 *q, uint64_t offset)
+{
+    struct qcow2_freed f = {offset, q->cluster_bytes, QCOW2_DISCARD_SNAPSHOT}, *last;
+
+    if (!q->dropped) {
+        return;
+    }
+    last = q->dropped->len ? &g_array_index(q->dropped, struct qcow2_freed, q->dropped->len - 1)
+                           : NULL;
+    if (last && last->offset + last->bytes == offset) {
+        last->bytes += q->cluster_bytes;
+    } else {
+        g_array_append_val(q->dropped, f);
+    }
+}
+
+void qcow2_discard_dropped(struct qcow2 *q)
+{
+    GArray *dropped = g_steal_pointer(&q->dropped);
+
+    for (guint i = 0; dropped && i < dropped->len; i++) {
+        const struct qcow2_freed *f = &g_array_index(dropped, struct qcow2_freed, i);
+
+        for (uint64_t at = f->offset; at < f->offset + f->bytes; at += q->cluster_bytes) {
+            uint64_t count;
+
+            if (qcow2_count_get(q, at >> q->cluster_bits, &count) == 0 && count == 0) {
+                block_node_sync(q->file, BLOCK_DISCARD, at, q->cluster_bytes, 0); /* a hint */
+            }
+        }
+    }
+    g_clear_pointer(&dropped, g_array_unref);
+}
+
 /* ---- whole trees */
 
 struct refs {
@@ -315,6 +351,9 @@ static int change_clusters(struct refs *r, uint64_t offset, uint64_t bytes)
         ret = ret < 0 ? ret : qcow2_count_change(q, n, r->by);
         if (ret < 0) {
             return ret;
+        }
+        if (r->by < 0 && count == 1) {
+            note_dropped(q, n << q->cluster_bits);
         }
         r->done++;
     }
@@ -451,7 +490,7 @@ int qcow2_own_flags_fix(struct qcow2 *q)
 
 int qcow2_reload(struct qcow2 *q)
 {
-    struct qcow2 fresh = {.node = q->node, .file = q->file};
+    struct qcow2 fresh = {.node = q->node, .file = q->file, .settings = q->settings};
     g_autoptr(GError) error = NULL;
     int ret;
 

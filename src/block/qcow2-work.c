@@ -127,7 +127,7 @@ static int write_new(struct qcow2_op *op, uint64_t entry, uint64_t guest, uint64
         if (ret < 0) {
             g_free(e.whole);
             if (taken) {
-                qcow2_free_later(q, host, q->cluster_bytes, false);
+                qcow2_free_later(q, host, q->cluster_bytes, QCOW2_DISCARD_NEVER);
             }
             return ret;
         }
@@ -179,7 +179,7 @@ static int link_one(struct qcow2 *q, const struct link *l)
     if (ret == 0) {
         qcow2_l2_set(q, table, l->guest, l->host | QCOW2_COPIED);
         if (l->taken) {
-            qcow2_free_entry(q, old, false);
+            qcow2_free_entry(q, old, QCOW2_DISCARD_NEVER);
         }
     }
     return ret;
@@ -198,7 +198,7 @@ static void link_all(struct qcow2_op *op)
             op->result = link_one(q, l);
         }
         if (op->result < 0 && l->taken) {
-            qcow2_free_later(q, l->host, q->cluster_bytes, false);
+            qcow2_free_later(q, l->host, q->cluster_bytes, QCOW2_DISCARD_NEVER);
         }
         g_hash_table_remove(q->allocating, &key);
     }
@@ -234,16 +234,16 @@ static int write_zero_bytes(struct qcow2 *q, uint64_t entry, struct qcow2_table 
     ret = block_node_pwrite(q->file, host, buf, q->cluster_bytes);
     ret = ret < 0 ? ret : qcow2_l2_get(q, guest, true, &table, &entry);
     if (ret < 0) {
-        qcow2_free_later(q, host, q->cluster_bytes, false);
+        qcow2_free_later(q, host, q->cluster_bytes, QCOW2_DISCARD_NEVER);
         return ret;
     }
     qcow2_l2_set(q, table, guest, host | QCOW2_COPIED);
-    qcow2_free_entry(q, entry, false);
+    qcow2_free_entry(q, entry, QCOW2_DISCARD_NEVER);
     return 0;
 }
 
 /* A whole cluster becomes zeroes; keep: its place stays taken. */
-static int zero_whole(struct qcow2 *q, uint64_t guest, bool keep, bool discard)
+static int zero_whole(struct qcow2 *q, uint64_t guest, bool keep, enum qcow2_discard discard)
 {
     struct qcow2_table *table;
     uint64_t entry;
@@ -272,7 +272,7 @@ static int discard_whole(struct qcow2 *q, uint64_t guest)
         return ret; /* it takes nothing */
     }
     if (q->version >= 3) {
-        return zero_whole(q, guest, false, true);
+        return zero_whole(q, guest, false, QCOW2_DISCARD_REQUEST);
     }
     if (q->backing) {
         return 0; /* the old data must not show again */
@@ -280,7 +280,7 @@ static int discard_whole(struct qcow2 *q, uint64_t guest)
     ret = qcow2_l2_get(q, guest, true, &table, &entry);
     if (ret == 0) {
         qcow2_l2_set(q, table, guest, 0);
-        qcow2_free_entry(q, entry, true);
+        qcow2_free_entry(q, entry, QCOW2_DISCARD_REQUEST);
     }
     return ret;
 }
@@ -298,7 +298,7 @@ static int zero_cluster(struct qcow2 *q, const struct block_request *r, uint64_t
         return whole ? discard_whole(q, at) : 0;
     }
     if (whole && q->version >= 3) {
-        return zero_whole(q, at, !(r->flags & BLOCK_MAY_UNMAP), q->node->unmap);
+        return zero_whole(q, at, !(r->flags & BLOCK_MAY_UNMAP), QCOW2_DISCARD_REQUEST);
     }
     ret = qcow2_l2_get(q, at, false, &table, &entry);
     return ret < 0 ? ret : write_zero_bytes(q, entry, table, at, bytes);

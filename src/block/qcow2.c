@@ -5,8 +5,7 @@
  * Requests are in qcow2-io.c. Tables are kept in memory and written in a safe order (qcow2-meta.c).
  *
  * Internal snapshots are kept: what they share is copied before it is changed. Left out:
- * encryption, external data files, extended L2 entries. Reference counts are never written late,
- * but what others have left so is repaired.
+ * encryption, external data files, extended L2 entries.
  */
 #include "block/image.h"
 #include "block/qcow2-priv.h"
@@ -108,6 +107,9 @@ static bool qcow2_open(struct block_node *node, const struct blockdev_options *o
     struct block_child *file;
 
     q->node = node;
+    if (!qcow2_settings_parse(opt, &q->settings, error)) {
+        return false;
+    }
     g_mutex_init(&q->mutex);
     g_cond_init(&q->phase_empty);
     q->queue_tail = &q->queue;
@@ -143,6 +145,7 @@ static void qcow2_close(struct block_node *node)
     if (q->l1 && q->rt && !node->graph->inactive) {
         qcow2_flush(q);
         qcow2_flush(q); /* what the first has freed */
+        qcow2_clean(q);
     }
     qcow2_unload(q);
     g_mutex_clear(&q->mutex);
@@ -154,7 +157,8 @@ static int qcow2_inactivate(struct block_node *node)
     struct qcow2 *q = node->state;
     int ret = qcow2_flush(q);
 
-    return ret < 0 ? ret : qcow2_flush(q); /* what the first has freed */
+    ret = ret < 0 ? ret : qcow2_flush(q); /* what the first has freed */
+    return ret < 0 ? ret : qcow2_clean(q);
 }
 
 /* The backing file is taken to be the one that it was. */
@@ -432,5 +436,7 @@ const struct block_driver block_qcow2 = {
     .dirty_bitmaps = qcow2_dirty_bitmaps,
     .status = qcow2_status,
     .has_backing = true,
+    .changeable = qcow2_changeable,
+    .configure = qcow2_configure,
     .child_changed = qcow2_child_changed,
 };

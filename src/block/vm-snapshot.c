@@ -466,6 +466,38 @@ static int settle(struct qcow2 *q)
     return ret < 0 ? ret : qcow2_flush(q); /* what the first has freed */
 }
 
+/* What changes snapshots looks at counts and tables on the disk: there must be no lazy ones. */
+struct exact {
+    int (*fn)(struct qcow2 *q, void *arg);
+    void *arg;
+};
+
+static int exact(struct qcow2 *q, void *arg)
+{
+    const struct exact *e = arg;
+    bool lazy = q->lazy;
+    int ret = q->corrupt ? 0 : qcow2_clean(q);
+
+    if (ret < 0) {
+        return ret;
+    }
+    if (qcow2_passes(q, QCOW2_DISCARD_SNAPSHOT)) {
+        q->dropped = g_array_new(FALSE, FALSE, sizeof(struct qcow2_freed));
+    }
+    q->lazy = false;
+    ret = e->fn(q, e->arg);
+    q->lazy = lazy;
+    g_clear_pointer(&q->dropped, g_array_unref);
+    return ret;
+}
+
+static int call_exact(struct block_node *node, int (*fn)(struct qcow2 *q, void *arg), void *arg)
+{
+    struct exact e = {fn, arg};
+
+    return qcow2_call(image_of(node), exact, &e);
+}
+
 struct create {
     const struct vm_snapshot *info;
     struct block_area *area; /* or NULL */
@@ -577,7 +609,7 @@ bool block_snapshot_create(struct block_node *node, const struct vm_snapshot *sn
                            struct block_area *area, GError **error)
 {
     struct create c = {snapshot, area};
-    int ret = qcow2_call(image_of(node), create_call, &c);
+    int ret = call_exact(node, create_call, &c);
 
     if (ret < 0) {
         return fail(error, ret, node, "Error while creating snapshot");
@@ -637,14 +669,16 @@ static int delete_call(struct qcow2 *q, void *arg)
         qcow2_l1_drop(q, l1_offset, l1_size);
     }
     qcow2_own_flags_fix(q);
-    qcow2_flush(q);
+    if (qcow2_flush(q) == 0) {
+        qcow2_discard_dropped(q);
+    }
     return qcow2_reload(q);
 }
 
 bool block_snapshot_delete(struct block_node *node, const char *name, bool newest, GError **error)
 {
     struct delete d = {name, newest};
-    int ret = qcow2_call(image_of(node), delete_call, &d);
+    int ret = call_exact(node, delete_call, &d);
 
     return ret == 0 || fail(error, ret, node, "Error while deleting snapshot");
 }
@@ -700,7 +734,7 @@ struct block_revert *block_revert_prepare(struct block_node *node, const char *n
 
     r->node = node;
     r->name = name;
-    ret = qcow2_call(image_of(node), prepare_call, r);
+    ret = call_exact(node, prepare_call, r);
     r->name = NULL;
     if (ret < 0) {
         fail(error, ret, node, "Error while activating snapshot");
@@ -733,7 +767,9 @@ static int commit_call(struct qcow2 *q, void *arg)
     q->l1_offset = r->l1_offset; /* for the flags; all else follows */
     q->l1_size = r->l1_size;
     qcow2_own_flags_fix(q);
-    qcow2_flush(q);
+    if (qcow2_flush(q) == 0) {
+        qcow2_discard_dropped(q);
+    }
     return qcow2_reload(q);
 }
 
@@ -752,7 +788,7 @@ bool block_revert_commit(struct block_revert *r, GError **error)
 {
     struct block_node *node = r->node;
     struct qcow2 *q = image_of(node);
-    int ret = qcow2_call(q, commit_call, r);
+    int ret = call_exact(node, commit_call, r);
 
     revert_free(r);
     if (ret < 0) {
@@ -765,7 +801,7 @@ bool block_revert_commit(struct block_revert *r, GError **error)
 void block_revert_abort(struct block_revert *r)
 {
     if (r) {
-        qcow2_call(image_of(r->node), abort_call, r);
+        call_exact(r->node, abort_call, r);
         revert_free(r);
     }
 }

@@ -36,6 +36,9 @@ static void make(struct fixture *f, GRand *rand, uint64_t size, bool backing)
         q->has_version = true;
         q->version = BLOCKDEV_QCOW2_VERSION_V2;
     }
+    if (!q->has_version && g_rand_int_range(rand, 0, 3) == 0) {
+        q->has_lazy_refcounts = q->lazy_refcounts = true;
+    }
     if (backing) {
         q->backing_file = (char *)"base.raw";
         q->has_backing_fmt = true;

@@ -4,6 +4,10 @@
  */
 #include "qcow2-fixture.h"
 
+#include "block/block-priv.h"
+#include "block/reopen.h"
+#include "block/vm-snapshot.h"
+
 struct variant {
     const char *options; /* of qemu-img create */
     size_t size;
@@ -96,6 +100,176 @@ static void test_crash(struct fixture *f, gconstpointer unused)
     }
     close_image(f);
     shell(f, "qemu-img check -q i.qcow2");
+}
+
+static void expect_refusal(struct fixture *f, const char *make, const char *more, const char *part);
+
+static bool is_marked(struct fixture *f)
+{
+    g_autofree char *path = in_dir(f, "i.qcow2");
+    uint8_t bits[8];
+    int fd = open(path, O_RDONLY);
+
+    g_assert_cmpint(pread(fd, bits, 8, 72), ==, 8);
+    close(fd);
+    return bits[7] & 1;
+}
+
+/* Lazy reference counts: what a killed process leaves has all that was flushed, says that it was
+ * not closed, and is put right by QEMU's repair and by ours; a closed image is right. */
+static void test_lazy(struct fixture *f, gconstpointer unused)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(29);
+    const size_t size = 4 << 20;
+    g_autofree uint8_t *model = g_malloc0(size), *buf = g_malloc0(size);
+
+    shell(f, "qemu-img create -q -f qcow2 -o cluster_size=4k,lazy_refcounts=on i.qcow2 %zu", size);
+    for (unsigned i = 0; i < 8; i++) {
+        open_image(f, "i.qcow2", i % 2 ? ",refcount-cache-size=0,l2-cache-size=0" : "");
+        g_assert_false(is_marked(f));
+        operate(f, model, size, rand, 10);
+        fill(buf, 100000 / 512 * 512, rand); /* some of it has no place yet */
+        memcpy(model + i * 400384, buf, 100000 / 512 * 512);
+        g_assert_cmpint(rw(f, BLOCK_DISCARD, i * 400384, NULL, 1 << 18), ==, 0);
+        g_assert_cmpint(rw(f, BLOCK_READ, i * 400384, model + i * 400384, 1 << 18), ==, 0);
+        memcpy(model + i * 400384, buf, 100000 / 512 * 512);
+        g_assert_cmpint(rw(f, BLOCK_WRITE, i * 400384, buf, 100000 / 512 * 512), ==, 0);
+        g_assert_cmpint(rw(f, BLOCK_FLUSH, 0, NULL, 0), ==, 0);
+        g_assert_true(is_marked(f));
+        write_file(f, "model.raw", model, size);
+        shell(f, "cp i.qcow2 crash.qcow2; cp i.qcow2 ours.qcow2");
+        shell(f, "qemu-img compare -q -f raw -F qcow2 model.raw crash.qcow2");
+        /* the counts are not there: that is what it is for */
+        shell(f, "qemu-img check -q crash.qcow2; [ $? = 2 ]");
+        shell(f, "qemu-img check -q -r all crash.qcow2 && qemu-img check -q crash.qcow2");
+        shell(f, "qemu-img compare -q -f raw -F qcow2 model.raw crash.qcow2");
+        close_image(f);
+        g_assert_false(is_marked(f));
+        shell(f, "qemu-img check -q i.qcow2 && "
+                 "qemu-img compare -q -f raw -F qcow2 model.raw i.qcow2");
+        open_image(f, "ours.qcow2", "");
+        expect_all(f, model, size);
+        close_image(f);
+        shell(f, "qemu-img check -q ours.qcow2 && "
+                 "qemu-img compare -q -f raw -F qcow2 model.raw ours.qcow2");
+    }
+}
+
+/* The option goes before what the image says, also while it is in use. */
+static void test_lazy_option(struct fixture *f, gconstpointer unused)
+{
+    g_autofree char *path = in_dir(f, "i.qcow2");
+    g_autofree uint8_t *buf = g_malloc0(1 << 20);
+
+    shell(f, "qemu-img create -q -f qcow2 -o lazy_refcounts=on i.qcow2 4M");
+    open_image(f, "i.qcow2", ",lazy-refcounts=off");
+    g_assert_cmpint(rw(f, BLOCK_WRITE, 0, buf, 1 << 20), ==, 0);
+    g_assert_cmpint(rw(f, BLOCK_FLUSH, 0, NULL, 0), ==, 0);
+    g_assert_false(is_marked(f));
+    for (unsigned i = 1; i < 4; i++) {
+        g_autofree char *text = g_strdup_printf(
+            "qcow2,node-name=q,discard=unmap,file.driver=file,file.filename=%s,lazy-refcounts=%s",
+            path, i % 2 ? "on" : "off");
+        g_autoptr(GError) error = NULL;
+        struct blockdev_options *o = blockdev_options_from_keyval(text, "driver", &error);
+        struct blockdev_options_list list = {.n = 1, .v = &o};
+
+        g_assert_no_error(error);
+        g_assert_true(block_reopen(f->graph, &list, &error));
+        blockdev_options_free(o);
+        g_assert_false(is_marked(f)); /* off: at once */
+        g_assert_cmpint(rw(f, BLOCK_WRITE, (uint64_t)i << 20, buf, 1 << 20), ==, 0);
+        g_assert_cmpint(rw(f, BLOCK_FLUSH, 0, NULL, 0), ==, 0);
+        g_assert_cmpint(is_marked(f), ==, i % 2);
+    }
+    close_image(f);
+    g_assert_false(is_marked(f));
+    shell(f, "qemu-img check -q i.qcow2 && qemu-img create -q -f qcow2 -o compat=0.10 i.qcow2 1M");
+    expect_refusal(f, "true", ",lazy-refcounts=on", "at least qemu 1.1 compatibility");
+}
+
+/* Snapshots are made, deleted and gone back to while counts are late. */
+static void test_lazy_snapshots(struct fixture *f, gconstpointer unused)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(31);
+    const size_t size = 2 << 20;
+    g_autofree uint8_t *model = g_malloc0(size), *first = g_malloc0(size);
+    const struct vm_snapshot one = {.name = (char *)"one"}, two = {.name = (char *)"two"};
+    struct block_node *node;
+
+    shell(f, "qemu-img create -q -f qcow2 -o cluster_size=4k,lazy_refcounts=on i.qcow2 %zu", size);
+    open_image(f, "i.qcow2", "");
+    node = block_node_find(f->graph, "q");
+    operate(f, first, size, rand, 20);
+    g_assert_true(block_snapshot_create(node, &one, NULL, NULL));
+    memcpy(model, first, size);
+    operate(f, model, size, rand, 20);
+    g_assert_true(block_snapshot_create(node, &two, NULL, NULL));
+    for (unsigned i = 0; i < 2; i++) {
+        struct block_revert *revert;
+
+        operate(f, model, size, rand, 20);
+        g_assert_cmpint(rw(f, BLOCK_FLUSH, 0, NULL, 0), ==, 0);
+        g_assert_true(is_marked(f));
+        g_assert_true(i || block_snapshot_delete(node, "two", false, NULL));
+        operate(f, model, size, rand, 20);
+        revert = block_revert_prepare(node, "one", NULL);
+        g_assert_nonnull(revert);
+        g_assert_true(block_revert_commit(revert, NULL));
+        memcpy(model, first, size);
+        expect_all(f, model, size);
+        operate(f, model, size, rand, 20);
+    }
+    close_image(f);
+    g_assert_false(is_marked(f));
+    write_file(f, "model.raw", model, size);
+    write_file(f, "first.raw", first, size);
+    shell(f, "qemu-img check -q i.qcow2 && "
+             "qemu-img compare -q -f raw -F qcow2 model.raw i.qcow2 && "
+             "qemu-img snapshot -a one i.qcow2 && qemu-img check -q i.qcow2 && "
+             "qemu-img compare -q -f raw -F qcow2 first.raw i.qcow2");
+}
+
+static uint64_t host_bytes(struct fixture *f)
+{
+    g_autofree char *path = in_dir(f, "i.qcow2");
+    struct stat s;
+
+    g_assert_cmpint(stat(path, &s), ==, 0);
+    return (uint64_t)s.st_blocks * 512;
+}
+
+/* What is given back to the host is up to options. */
+static void test_pass_discard(struct fixture *f, gconstpointer unused)
+{
+    g_autofree uint8_t *buf = g_malloc(1 << 20);
+    static const char *const options[] = {"", ",pass-discard-request=off",
+                                          ",pass-discard-request=on"};
+    static const bool given_back[] = {true, false, true};
+
+    memset(buf, 0x5a, 1 << 20);
+    for (unsigned i = 0; i < G_N_ELEMENTS(options); i++) {
+        shell(f, "rm -f i.qcow2; qemu-img create -q -f qcow2 i.qcow2 4M");
+        open_image(f, "i.qcow2", options[i]);
+        g_assert_cmpint(rw(f, BLOCK_WRITE, 0, buf, 1 << 20), ==, 0);
+        g_assert_cmpint(rw(f, BLOCK_DISCARD, 0, NULL, 1 << 20), ==, 0);
+        close_image(f);
+        g_assert_cmpint(host_bytes(f) < 1 << 20, ==, given_back[i]);
+        shell(f, "qemu-img check -q i.qcow2");
+    }
+    for (unsigned off = 0; off < 2; off++) {
+        g_autoptr(GError) error = NULL;
+
+        shell(f, "rm -f i.qcow2; qemu-img create -q -f qcow2 i.qcow2 4M");
+        shell(f, "qemu-io -f qcow2 -c 'write 0 1M' i.qcow2; qemu-img snapshot -c s i.qcow2");
+        shell(f, "qemu-io -f qcow2 -c 'write 0 1M' i.qcow2");
+        open_image(f, "i.qcow2", off ? ",pass-discard-snapshot=off" : "");
+        g_assert_true(block_snapshot_delete(block_node_find(f->graph, "q"), "s", false, &error));
+        g_assert_no_error(error);
+        close_image(f);
+        g_assert_cmpint(host_bytes(f) < 2 << 20, ==, !off);
+        shell(f, "qemu-img check -q i.qcow2; qemu-io -f qcow2 -c 'read -P 0xcd 0 1M' i.qcow2");
+    }
 }
 
 static uint8_t *resize(struct fixture *f, uint8_t *model, size_t old, size_t size)
@@ -286,6 +460,10 @@ int main(int argc, char **argv)
     ADD("/qcow2/resize-v2", "compat=0.10", test_resize);
     ADD("/qcow2/resize-small-clusters", "cluster_size=512,refcount_bits=64", test_resize);
     ADD("/qcow2/crash", NULL, test_crash);
+    ADD("/qcow2/lazy", NULL, test_lazy);
+    ADD("/qcow2/lazy-option", NULL, test_lazy_option);
+    ADD("/qcow2/lazy-snapshots", NULL, test_lazy_snapshots);
+    ADD("/qcow2/pass-discard", NULL, test_pass_discard);
     ADD("/qcow2/few-tables", NULL, test_few_tables);
     ADD("/qcow2/refusals", NULL, test_refusals);
     ADD("/qcow2/corrupt", NULL, test_corrupt);
