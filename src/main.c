@@ -7,10 +7,12 @@
 #include "base/host-fault.h"
 #include "base/log.h"
 #include "base/threads.h"
+#include "block/nbd-library.h"
 #include "cli/assemble.h"
 #include "cli/confine.h"
 #include "cli/process.h"
 #include "migration/auto-dump.h"
+#include "migration/dump-compress.h"
 #include "migration/dump.h"
 #include "migration/migration.h"
 #include "migration/snapshot-file.h"
@@ -152,6 +154,17 @@ static void tear_down(struct godwit *g)
     }
 }
 
+/* Under another root libraries could not be found, or be somebody else's: they are loaded before.
+ * Who needs one that is not there says so. */
+static bool enclose(const struct confinement *c, GError **error)
+{
+    if (c->root) {
+        nbd_library_load(NULL);
+        dump_compress_flag(DUMP_GUEST_MEMORY_FORMAT_KDUMP_SNAPPY);
+    }
+    return confine(c, error);
+}
+
 int main(int argc, char **argv)
 {
     struct godwit g = {.daemon.ready_fd = -1};
@@ -179,7 +192,7 @@ int main(int argc, char **argv)
         daemon_start(&g.daemon);
     }
     thread_begin("main", THREAD_MAIN);
-    if (set_up(&g, &error) && confine(&g.options->confinement, &error)) {
+    if (set_up(&g, &error) && enclose(&g.options->confinement, &error)) {
         machine_start(g.machine);
         monitor_start(g.monitor, g.machine);
         daemon_ready(&g.daemon);

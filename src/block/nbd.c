@@ -13,14 +13,15 @@
  * Left out: TLS, dirty bitmaps, asking the server which parts are zeroes.
  */
 #include "block/block-priv.h"
+#include "block/nbd-library.h"
 
 #ifdef HAVE_LIBNBD
+#include "base/library.h"
 #include "base/log.h"
 #include "base/yank.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <libnbd.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -34,7 +35,18 @@
 
 enum nbd_state { NBD_BROKEN, NBD_CONNECTING, NBD_READY };
 
+#define NBD_NAME(name) "nbd_" #name,
+static const char *const names[] = {NBD_FUNCTIONS(NBD_NAME)};
+
+const struct nbd_library *nbd_library_load(GError **error)
+{
+    static const struct library nbd = {"libnbd.so.0", names, G_N_ELEMENTS(names)};
+
+    return library_load(&nbd, error);
+}
+
 struct nbd {
+    const struct nbd_library *lib;
     struct block_node *node;
     uint64_t bytes, piece_bytes;
     bool can_flush, can_trim, can_zero;
@@ -148,13 +160,13 @@ static int64_t send_zeroes(struct nbd_op *op, uint64_t at, uint64_t left,
 
     if (n->can_zero) {
         op->piece = MIN(left, RANGE_BYTES);
-        return nbd_aio_zero(n->h, op->piece, at, done, flags);
+        return n->lib->aio_zero(n->h, op->piece, at, done, flags);
     }
     op->piece = MIN(left, BOUNCE_BYTES);
     if (!op->bounce) {
         op->bounce = g_malloc0(BOUNCE_BYTES);
     }
-    return nbd_aio_pwrite(n->h, op->bounce, op->piece, at, done, 0);
+    return n->lib->aio_pwrite(n->h, op->bounce, op->piece, at, done, 0);
 }
 
 static int64_t send_piece(struct nbd_op *op)
@@ -168,18 +180,18 @@ static int64_t send_piece(struct nbd_op *op)
     switch (op->upper->op) {
     case BLOCK_READ:
         memory = data_piece(op);
-        return nbd_aio_pread(n->h, memory, op->piece, at, done, 0);
+        return n->lib->aio_pread(n->h, memory, op->piece, at, done, 0);
     case BLOCK_WRITE:
         memory = data_piece(op);
-        return nbd_aio_pwrite(n->h, memory, op->piece, at, done, 0);
+        return n->lib->aio_pwrite(n->h, memory, op->piece, at, done, 0);
     case BLOCK_WRITE_ZEROES:
         return send_zeroes(op, at, left, done);
     case BLOCK_DISCARD:
         op->piece = MIN(left, RANGE_BYTES);
-        return nbd_aio_trim(n->h, op->piece, at, done, 0);
+        return n->lib->aio_trim(n->h, op->piece, at, done, 0);
     case BLOCK_FLUSH:
         op->piece = 0;
-        return nbd_aio_flush(n->h, done, 0);
+        return n->lib->aio_flush(n->h, done, 0);
     }
     return -1;
 }
@@ -210,9 +222,9 @@ static void op_go(struct nbd_op *op)
     if (n->state != NBD_READY) {
         op_park(op);
     } else if (send_piece(op) < 0) {
-        int error = nbd_get_errno();
+        int error = n->lib->get_errno();
 
-        if (nbd_aio_is_ready(n->h) == 1 || nbd_aio_is_processing(n->h) == 1) {
+        if (n->lib->aio_is_ready(n->h) == 1 || n->lib->aio_is_processing(n->h) == 1) {
             op_finish(op, error ? -error : -EIO);
         } else {
             g_queue_push_tail(&n->completed, op); /* the connection is broken: nbd_settle() sees */
@@ -265,7 +277,7 @@ static gboolean ready_watch(GSource *source)
 
 static GIOCondition wanted(struct nbd *n)
 {
-    unsigned direction = nbd_aio_get_direction(n->h);
+    unsigned direction = n->lib->aio_get_direction(n->h);
 
     return (direction & LIBNBD_AIO_DIRECTION_READ ? G_IO_IN : 0) |
            (direction & LIBNBD_AIO_DIRECTION_WRITE ? G_IO_OUT : 0) | G_IO_HUP | G_IO_ERR;
@@ -275,13 +287,13 @@ static gboolean fd_ready(gpointer data)
 {
     struct nbd *n = data;
     GIOCondition has = g_source_query_unix_fd(n->watch, n->tag);
-    unsigned direction = nbd_aio_get_direction(n->h);
+    unsigned direction = n->lib->aio_get_direction(n->h);
 
     /* One of them, for the other may not fit any more. A hang-up is found by reading. */
     if (has & (G_IO_IN | G_IO_HUP | G_IO_ERR) && direction & LIBNBD_AIO_DIRECTION_READ) {
-        nbd_aio_notify_read(n->h);
+        n->lib->aio_notify_read(n->h);
     } else if (direction & LIBNBD_AIO_DIRECTION_WRITE) {
-        nbd_aio_notify_write(n->h);
+        n->lib->aio_notify_write(n->h);
     }
     nbd_settle(n);
     return G_SOURCE_CONTINUE;
@@ -303,7 +315,7 @@ static void watch(struct nbd *n)
     n->watch = g_source_new(&funcs, sizeof(struct watch));
     ((struct watch *)n->watch)->nbd = n;
     g_source_set_callback(n->watch, fd_ready, n, NULL);
-    n->tag = g_source_add_unix_fd(n->watch, nbd_aio_get_fd(n->h), wanted(n));
+    n->tag = g_source_add_unix_fd(n->watch, n->lib->aio_get_fd(n->h), wanted(n));
     g_source_attach(n->watch, n->node->graph->io->context);
 }
 
@@ -349,7 +361,7 @@ static gboolean expiry_due(gpointer data)
 /* The connection is there: it can be broken from outside. */
 static void offer_to_yank(struct nbd *n)
 {
-    n->yank_fd = fcntl(nbd_aio_get_fd(n->h), F_DUPFD_CLOEXEC, 0);
+    n->yank_fd = fcntl(n->lib->aio_get_fd(n->h), F_DUPFD_CLOEXEC, 0);
     if (n->yank_fd >= 0) {
         n->connection = yank_add_socket(YANK_BLOCK_NODE, n->node->name, n->yank_fd);
     }
@@ -367,7 +379,7 @@ static void drop_connection(struct nbd *n)
 {
     withdraw_from_yank(n);
     unwatch(n);
-    nbd_close(n->h);
+    n->lib->close(n->h);
     n->h = NULL;
     n->state = NBD_BROKEN;
 }
@@ -393,9 +405,9 @@ static void lost(struct nbd *n)
 /* What the server says of its disk. */
 static bool learn(struct nbd *n, GError **error)
 {
-    int64_t bytes = nbd_get_size(n->h);
-    int64_t least = nbd_get_block_size(n->h, LIBNBD_SIZE_MINIMUM);
-    int64_t most = nbd_get_block_size(n->h, LIBNBD_SIZE_MAXIMUM);
+    int64_t bytes = n->lib->get_size(n->h);
+    int64_t least = n->lib->get_block_size(n->h, LIBNBD_SIZE_MINIMUM);
+    int64_t most = n->lib->get_block_size(n->h, LIBNBD_SIZE_MAXIMUM);
 
     if (bytes < 0 || least > BLOCK_SECTOR_BYTES) {
         g_set_error(error, BLOCK_ERROR, 0,
@@ -407,9 +419,9 @@ static bool learn(struct nbd *n, GError **error)
     n->piece_bytes = most >= BOUNCE_BYTES ? MIN((uint64_t)most & ~511ull, PIECE_BYTES)
                      : most >= 4096       ? (uint64_t)most & ~511ull
                                           : PIECE_BYTES;
-    n->can_flush = nbd_can_flush(n->h) == 1;
-    n->can_trim = nbd_can_trim(n->h) == 1;
-    n->can_zero = nbd_can_zero(n->h) == 1;
+    n->can_flush = n->lib->can_flush(n->h) == 1;
+    n->can_trim = n->lib->can_trim(n->h) == 1;
+    n->can_zero = n->lib->can_zero(n->h) == 1;
     return true;
 }
 
@@ -440,14 +452,14 @@ static void connected(struct nbd *n)
 
 static void look_at_connection(struct nbd *n)
 {
-    bool dead = nbd_aio_is_dead(n->h) == 1 || nbd_aio_is_closed(n->h) == 1;
+    bool dead = n->lib->aio_is_dead(n->h) == 1 || n->lib->aio_is_closed(n->h) == 1;
 
     if (n->state == NBD_READY && dead) {
         lost(n);
     } else if (n->state == NBD_CONNECTING && dead) {
         drop_connection(n);
         retry_later(n);
-    } else if (n->state == NBD_CONNECTING && nbd_aio_is_ready(n->h) == 1) {
+    } else if (n->state == NBD_CONNECTING && n->lib->aio_is_ready(n->h) == 1) {
         connected(n);
     }
 }
@@ -480,11 +492,11 @@ static void nbd_settle(struct nbd *n)
 
 static struct nbd_handle *handle_new(const struct nbd *n)
 {
-    struct nbd_handle *h = nbd_create();
+    struct nbd_handle *h = n->lib->create();
     const char *name = options_of(n)->export ? options_of(n)->export : "";
 
-    if (h && (nbd_set_export_name(h, name) < 0 || nbd_set_tls(h, LIBNBD_TLS_DISABLE) < 0)) {
-        nbd_close(h);
+    if (h && (n->lib->set_export_name(h, name) < 0 || n->lib->set_tls(h, LIBNBD_TLS_DISABLE) < 0)) {
+        n->lib->close(h);
         h = NULL;
     }
     return h;
@@ -495,15 +507,15 @@ static int begin(const struct nbd *n, struct nbd_handle *h)
     const struct socket_address *server = options_of(n)->server;
 
     return server->type == SOCKET_ADDRESS_TYPE_UNIX
-               ? nbd_aio_connect_unix(h, server->u.q_unix.path)
-               : nbd_aio_connect_tcp(h, server->u.inet.host, server->u.inet.port);
+               ? n->lib->aio_connect_unix(h, server->u.q_unix.path)
+               : n->lib->aio_connect_tcp(h, server->u.inet.host, server->u.inet.port);
 }
 
 static void try_connect(struct nbd *n)
 {
     n->h = handle_new(n);
     n->state = NBD_CONNECTING;
-    if (!n->h || begin(n, n->h) < 0 || nbd_aio_get_fd(n->h) < 0) {
+    if (!n->h || begin(n, n->h) < 0 || n->lib->aio_get_fd(n->h) < 0) {
         drop_connection(n);
         retry_later(n);
         return;
@@ -513,18 +525,20 @@ static void try_connect(struct nbd *n)
 }
 
 /* The first time: whoever wants the node waits. */
-static bool wait_until_ready(struct nbd_handle *h, gint64 end_us, GError **error)
+static bool wait_until_ready(const struct nbd *n, gint64 end_us, GError **error)
 {
-    while (nbd_aio_is_ready(h) != 1) {
+    struct nbd_handle *h = n->h;
+
+    while (n->lib->aio_is_ready(h) != 1) {
         gint64 left = end_us - g_get_monotonic_time();
 
         if (left <= 0) {
             g_set_error(error, BLOCK_ERROR, ETIMEDOUT, "the server does not answer");
             return false;
         }
-        if (nbd_poll(h, (int)(left / 1000 + 1)) < 0 || nbd_aio_is_dead(h) == 1 ||
-            nbd_aio_is_closed(h) == 1) {
-            const char *why = nbd_get_error();
+        if (n->lib->poll(h, (int)(left / 1000 + 1)) < 0 || n->lib->aio_is_dead(h) == 1 ||
+            n->lib->aio_is_closed(h) == 1) {
+            const char *why = n->lib->get_error();
 
             g_set_error(error, BLOCK_ERROR, 0, "%s", why ? why : "the connection is broken");
             return false;
@@ -538,13 +552,14 @@ static bool connect_once(struct nbd *n, GError **error)
     gint64 end_us = g_get_monotonic_time() + OPEN_TIMEOUT_MS * 1000;
 
     n->h = handle_new(n);
-    if (n->h && begin(n, n->h) == 0 && wait_until_ready(n->h, end_us, error)) {
+    if (n->h && begin(n, n->h) == 0 && wait_until_ready(n, end_us, error)) {
         return true;
     }
     if (error && !*error) {
-        g_set_error(error, BLOCK_ERROR, 0, "%s", nbd_get_error() ? nbd_get_error() : "no memory");
+        g_set_error(error, BLOCK_ERROR, 0, "%s",
+                    n->lib->get_error() ? n->lib->get_error() : "no memory");
     }
-    g_clear_pointer(&n->h, nbd_close);
+    g_clear_pointer(&n->h, n->lib->close);
     return false;
 }
 
@@ -589,7 +604,7 @@ static void watch_on_io(void *arg)
 
 static bool check_writable(struct block_node *node, struct nbd *n, GError **error)
 {
-    if (node->read_only || nbd_is_read_only(n->h) != 1) {
+    if (node->read_only || n->lib->is_read_only(n->h) != 1) {
         return true;
     }
     if (node->auto_read_only) {
@@ -605,6 +620,11 @@ static bool nbd_open(struct block_node *node, const struct blockdev_options *o, 
 {
     struct nbd *n = node->state;
 
+    n->lib = nbd_library_load(error);
+    if (!n->lib) {
+        g_prefix_error(error, "nbd: ");
+        return false;
+    }
     n->node = node;
     g_queue_init(&n->completed);
     g_queue_init(&n->parked);
@@ -642,9 +662,9 @@ static void stop(void *arg)
     yank_remove(n->instance);
     if (n->h) {
         if (n->state == NBD_READY) {
-            nbd_aio_disconnect(n->h, 0); /* so that the server hears it is no accident */
+            n->lib->aio_disconnect(n->h, 0); /* so that the server hears it is no accident */
         }
-        g_clear_pointer(&n->h, nbd_close);
+        g_clear_pointer(&n->h, n->lib->close);
     }
 }
 
@@ -676,10 +696,15 @@ static void nbd_submit(struct block_node *node, struct block_request *r)
 
 #else /* without libnbd */
 
-static bool nbd_open(struct block_node *node, const struct blockdev_options *o, GError **error)
+const struct nbd_library *nbd_library_load(GError **error)
 {
     g_set_error(error, BLOCK_ERROR, 0, "this program was built without libnbd");
-    return false;
+    return NULL;
+}
+
+static bool nbd_open(struct block_node *node, const struct blockdev_options *o, GError **error)
+{
+    return nbd_library_load(error);
 }
 
 static void nbd_close_node(struct block_node *node)

@@ -2,7 +2,7 @@
 #include "migration/dump-compress.h"
 
 #include "base/bytes.h"
-
+#include "base/library.h"
 #include <stdbool.h>
 #include <string.h>
 #include <zlib.h>
@@ -21,6 +21,11 @@
 /* The worst that any of the three makes of a page. */
 #define PAGE_BOUND  (DUMP_PAGE_BYTES + DUMP_PAGE_BYTES / 4 + 64)
 
+#ifdef HAVE_SNAPPY
+static const char *const snappy_names[] = {"snappy_compress"};
+static const struct library dump_snappy = {"libsnappy.so.1", snappy_names, 1};
+#endif
+
 struct dump_compressor {
     enum dump_guest_memory_format format;
     GThreadPool *pool;
@@ -28,6 +33,9 @@ struct dump_compressor {
     GCond done;
     unsigned n;
     struct dump_slice *slice;
+#ifdef HAVE_SNAPPY
+    __typeof__(snappy_compress) *const *snappy; /* of its format only */
+#endif
 };
 
 /* What a thread needs for a slice. */
@@ -36,6 +44,9 @@ struct scratch {
     uint8_t out[PAGE_BOUND];
 #ifdef HAVE_LZO
     uint8_t lzo[LZO1X_1_MEM_COMPRESS] __attribute__((aligned(16)));
+#endif
+#ifdef HAVE_SNAPPY
+    __typeof__(snappy_compress) *const *snappy;
 #endif
 };
 
@@ -50,7 +61,7 @@ uint32_t dump_compress_flag(enum dump_guest_memory_format format)
 #endif
 #ifdef HAVE_SNAPPY
     case DUMP_GUEST_MEMORY_FORMAT_KDUMP_SNAPPY:
-        return FLAG_SNAPPY;
+        return library_load(&dump_snappy, NULL) ? FLAG_SNAPPY : 0;
 #endif
     default:
         return 0;
@@ -86,7 +97,7 @@ static size_t compress_page(enum dump_guest_memory_format format, struct scratch
     case DUMP_GUEST_MEMORY_FORMAT_KDUMP_SNAPPY: {
         size_t n = sizeof(s->out);
 
-        return snappy_compress((const char *)page, DUMP_PAGE_BYTES, (char *)s->out, &n) == SNAPPY_OK
+        return (*s->snappy)((const char *)page, DUMP_PAGE_BYTES, (char *)s->out, &n) == SNAPPY_OK
                    ? n
                    : DUMP_PAGE_BYTES;
     }
@@ -125,6 +136,9 @@ static void work(gpointer task, gpointer compressor)
     struct scratch *s = g_new0(struct scratch, 1);
 
     deflateInit(&s->z, Z_BEST_SPEED);
+#ifdef HAVE_SNAPPY
+    s->snappy = c->snappy;
+#endif
     compress_slice(c, s, slice);
     deflateEnd(&s->z);
     g_free(s);
@@ -140,6 +154,11 @@ struct dump_compressor *dump_compressor_new(enum dump_guest_memory_format format
     unsigned threads = MIN(THREADS_MAX, g_get_num_processors());
 
     c->format = format;
+#ifdef HAVE_SNAPPY
+    if (format == DUMP_GUEST_MEMORY_FORMAT_KDUMP_SNAPPY) {
+        c->snappy = library_load(&dump_snappy, NULL); /* loaded already: the format is available */
+    }
+#endif
     c->n = 2 * threads + 1;
     c->slice = g_new0(struct dump_slice, c->n);
     for (unsigned i = 0; i < c->n; i++) {

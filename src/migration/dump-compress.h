@@ -35,7 +35,7 @@ void dump_compressor_start(struct dump_compressor *c, struct dump_slice *slice);
 void dump_compressor_wait(struct dump_compressor *c, struct dump_slice *slice);
 
 /* DUMP_DH_COMPRESSED_* of kdump's header and page descriptors; 0 for a format that is not kdump's
- * or not available. */
+ * or not available. Its library is loaded by that. */
 uint32_t dump_compress_flag(enum dump_guest_memory_format format);
 
 #endif

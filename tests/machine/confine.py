@@ -12,6 +12,8 @@ from godwit import GODWIT, TIME_FACTOR, Machine, Qmp, guest
 ALL = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 # A leak checker would look into the process at its end by ptrace(2), which is refused.
 NO_LEAK_CHECK = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
+with open(GODWIT, "rb") as program:
+    BUILT_WITH_NBD = b"libnbd.so" in program.read()
 
 
 def statuses(pid):
@@ -113,6 +115,10 @@ class Elsewhere(unittest.TestCase):
         qmp = Qmp(f"{self.dir}/q")
         qmp.command("pmemsave", val=0, size=16, filename="/memory")
         self.assertEqual(os.stat(f"{self.dir}/root/memory").st_size, 16)
+        if BUILT_WITH_NBD:  # its library is not under that root
+            answer = qmp.request("blockdev-add", driver="nbd", node_name="n",
+                                 server={"type": "unix", "path": "/nobody"})
+            self.assertIn("Failed to connect to nbd+unix:", answer["error"]["desc"])
         qmp.command("quit")
         qmp.close()
 

@@ -94,6 +94,15 @@ class Contents(Case):
         dump = dumpfile.Elf(self.dump(m, begin=0x100000, length=2**63 - 1))  # as far as there is memory
         self.assertEqual(dump.loads[0]["physical"], 0x100000)
 
+    def test_library_comes_when_needed(self):
+        m = self.start("-S")
+        with open(f"/proc/{m.process.pid}/maps", encoding="utf-8") as file:
+            self.assertNotRegex(file.read(), "libsnappy|libnbd")
+        if "kdump-snappy" not in m.qmp.command("query-dump-guest-memory-capability")["formats"]:
+            self.skipTest("built without snappy")
+        with open(f"/proc/{m.process.pid}/maps", encoding="utf-8") as file:
+            self.assertIn("libsnappy", file.read())
+
     def test_file_is_private(self):
         m = self.start("-S")
         self.assertEqual(os.stat(self.dump(m)).st_mode & 0o777, 0o600)
