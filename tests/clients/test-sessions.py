@@ -138,6 +138,7 @@ class Fanout(unittest.TestCase):
         """The same where the host has no io_uring: here for want of a descriptor."""
         with Machine("-machine", "none", serial=False) as m:
             others = [Qmp(m.socket) for _ in range(5)]
+            m.qmp.request("set_link", name="none", up=True)  # the main thread has its descriptors, too
             taken = {int(name) for name in os.listdir(f"/proc/{m.process.pid}/fd")}
             room = next(n for n in range(1024) if n not in taken)
             resource.prlimit(m.process.pid, resource.RLIMIT_NOFILE, (room, room))
