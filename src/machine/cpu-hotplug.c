@@ -188,6 +188,7 @@ static void take_out(void *arg)
     g_autofree char *id = vcpu ? g_strdup(vcpu->id) : NULL;
 
     if (vcpu) {
+        m->parts_gone++;
         cpus_unplug(m->cpus, vcpu);
         qapi_event_send_device_deleted(m->events, id, path);
     }

@@ -160,18 +160,28 @@ static void tell_guest(struct device *dev)
     }
 }
 
-bool machine_hotplug(struct machine *m, struct params *p, GError **error)
+/* moves: see hotplug.h. */
+static bool stays(bool moves, const char *command, GError **error)
+{
+    if (moves) {
+        g_set_error(error, MACHINE_ERROR, 0, "%s not allowed while migrating", command);
+    }
+    return !moves;
+}
+
+bool machine_hotplug(struct machine *m, struct params *p, bool moves, GError **error)
 {
     const char *driver = params_take(p, "driver");
     const struct device_class *class;
     struct device *dev;
 
     if (machine_is_cpu_driver(driver)) {
-        return check_id(m, peek(p, "id"), error) && machine_plug_cpu(m, driver, p, true, error);
+        return stays(moves, "device_add", error) && check_id(m, peek(p, "id"), error) &&
+               machine_plug_cpu(m, driver, p, true, error);
     }
     class = find_class(driver, error);
     if (!class || !may_hotplug(m, class, peek(p, "bus"), error) ||
-        !(dev = make(m, class, p, error))) {
+        !stays(moves, "device_add", error) || !(dev = make(m, class, p, error))) {
         return false;
     }
     dev->plugged = true;
@@ -206,7 +216,7 @@ static void find(struct machine *m, const char *id, struct device **dev, struct 
     }
 }
 
-bool machine_unplug(struct machine *m, const char *id, GError **error)
+bool machine_unplug(struct machine *m, const char *id, bool moves, GError **error)
 {
     struct pci_device *pci;
     struct device *dev;
@@ -215,7 +225,7 @@ bool machine_unplug(struct machine *m, const char *id, GError **error)
     find(m, id, &dev, &vcpu);
     pci = (struct pci_device *)dev;
     if (vcpu) {
-        return machine_unplug_cpu(m, vcpu, error);
+        return stays(moves, "device_del", error) && machine_unplug_cpu(m, vcpu, error);
     }
     if (!dev) {
         g_set_error(error, QMP_ERROR, QMP_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found", id);
@@ -226,7 +236,8 @@ bool machine_unplug(struct machine *m, const char *id, GError **error)
                     dev->id ? dev->id : id);
         return false;
     }
-    if (!may_hotplug(m, dev->class, dev->class->bus == BUS_PCI ? pci->bus->name : NULL, error)) {
+    if (!may_hotplug(m, dev->class, dev->class->bus == BUS_PCI ? pci->bus->name : NULL, error) ||
+        !stays(moves, "device_del", error)) {
         return false;
     }
     if (dev->class->bus == BUS_PCI && !dev->class->unplug_request) {
@@ -315,6 +326,7 @@ void machine_device_unplugged(void *machine, struct device *dev)
     GArray *list = g_array_new(FALSE, FALSE, sizeof(struct deleted));
 
     note_with_children(dev, list);
+    m->parts_gone++;
     device_free(dev);
     drop_drives(m, taken);
     for (guint i = 0; i < list->len; i++) {

@@ -178,6 +178,7 @@ struct machine {
     void *on_failure_opaque;
     GPtrArray *chardevs; /* struct chardev *, owned: freed after the devices */
     int exit_status;
+    unsigned parts_gone;         /* devices and vCPUs that have been taken out so far */
     struct migration *migration; /* of the room above, which makes and frees it; NULL: none */
     /* Written by the main thread, read by the control thread: what may be asked of the machine. */
     _Atomic bool preconfig;

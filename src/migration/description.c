@@ -202,18 +202,6 @@ void vmstate_put_description(struct machine *m, GByteArray *out)
     godwit_stream_description_free(d);
 }
 
-char *vmstate_parts(struct machine *m)
-{
-    struct godwit_stream_description *d = describe(m);
-    g_autoptr(GString) json = g_string_new(NULL);
-
-    godwit_stream_memory_list_free(d->memory); /* of which the guest may hide some */
-    d->memory = godwit_stream_memory_list_new();
-    qapi_object_write(&godwit_stream_description_type, d, json);
-    godwit_stream_description_free(d);
-    return g_string_free(g_steal_pointer(&json), FALSE);
-}
-
 /* ---- comparing */
 
 static struct godwit_stream_description *parse(const uint8_t *json, size_t bytes, GError **error)

@@ -243,7 +243,7 @@ bool migration_incoming_setup(struct machine *m, const char *uri, GError **error
     return ok;
 }
 
-bool migration_incoming_start(struct machine *m, const char *uri, int fd, GError **error)
+bool migration_incoming_begins(struct machine *m, GError **error)
 {
     struct migration *mig = migration_of(m);
 
@@ -254,7 +254,12 @@ bool migration_incoming_start(struct machine *m, const char *uri, int fd, GError
         return migration_refuse(error, "The incoming migration has already been started");
     }
     announce_incoming(mig);
-    return begin_incoming(mig, uri, fd >= 0 ? fd : inherited_fd(uri), error);
+    return true;
+}
+
+bool migration_incoming_start(struct machine *m, const char *uri, int fd, GError **error)
+{
+    return begin_incoming(migration_of(m), uri, fd >= 0 ? fd : inherited_fd(uri), error);
 }
 
 /* ---- questions */

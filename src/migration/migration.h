@@ -42,6 +42,9 @@ bool migration_continue(struct machine *m, enum migration_status state, GError *
 
 /* uri "defer": migrate-incoming says more. From the command line. */
 bool migration_incoming_setup(struct machine *m, const char *uri, GError **error);
+/* Whether it could begin now. If so clients are told that it does, whatever comes of it. */
+bool migration_incoming_begins(struct machine *m, GError **error);
+/* After that. fd: of an fd: URI, taken over; else -1. */
 bool migration_incoming_start(struct machine *m, const char *uri, int fd, GError **error);
 
 /* The guest is on its way to another machine. */

@@ -41,7 +41,7 @@ struct outgoing {
     uint64_t stopped_bytes; /* sent before the guest was stopped */
     enum run_state old_state;
     GByteArray *records; /* made by the main thread for the channel */
-    char *parts;         /* of the machine that was described to the other side */
+    unsigned parts_gone; /* the machine's when it was described to the other side */
     GError *error;
 
     _Atomic int64_t begun_ns, setup_ns, stopped_ns, ended_ns;
@@ -106,7 +106,7 @@ static void begin_on_main(void *arg)
         return;
     }
     put_head(o);
-    o->parts = vmstate_parts(o->machine);
+    o->parts_gone = o->machine->parts_gone;
     note_pass(o);
     o->setup_ns = now_ns() - o->begun_ns;
     migration_set_status(o->mig, MIGRATION_STATUS_ACTIVE);
@@ -178,9 +178,7 @@ static void stop_guest(struct outgoing *o)
  * when it likes. The other side has them still. */
 static bool same_parts(struct outgoing *o)
 {
-    g_autofree char *parts = vmstate_parts(o->machine);
-
-    return strcmp(parts, o->parts) == 0 ||
+    return o->machine->parts_gone == o->parts_gone ||
            set_error(o, "the guest gave a device or CPU back while it was moved");
 }
 
@@ -633,7 +631,6 @@ void outgoing_end(struct outgoing *o)
     channel_free(o->channel);
     main_call_finish(&o->call);
     g_byte_array_unref(o->records);
-    g_free(o->parts);
     g_clear_error(&o->error);
     g_mutex_clear(&o->mutex);
     g_cond_clear(&o->cond);

@@ -45,8 +45,6 @@ bool vmstate_load(struct machine *m, struct state_input *in, enum run_state *run
 /* ---- in pieces, for those who put something between the description and the rest */
 
 void vmstate_put_description(struct machine *m, GByteArray *out);
-/* A text that stays the same as long as no device and no vCPU comes or goes; for g_free(). */
-char *vmstate_parts(struct machine *m);
 /* The payload of a "desc" record: whether this machine is like the one that is described.
  * check_uuid: if both were given one it must be the same. */
 bool vmstate_check_description(struct machine *m, const uint8_t *json, size_t bytes,

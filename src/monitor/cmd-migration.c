@@ -76,7 +76,8 @@ bool qmp_migrate_incoming(struct qmp_call *call, const struct qmp_migrate_incomi
 {
     int fd;
 
-    return named_fd(call, arg->uri, true, &fd, errp) &&
+    return migration_incoming_begins(call->machine, errp) &&
+           named_fd(call, arg->uri, true, &fd, errp) &&
            migration_incoming_start(call->machine, arg->uri, fd, errp);
 }
 

@@ -9,15 +9,6 @@
 #include "qapi/error.h"
 #include <json-c/json.h>
 
-bool qdev_may_change(struct machine *m, const char *command, GError **errp)
-{
-    if (migration_goes_out(m)) {
-        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "%s not allowed while migrating", command);
-        return false;
-    }
-    return true;
-}
-
 bool qmp_device_add(struct qmp_call *call, struct json_object *args, GString *ret, GError **errp)
 {
     struct params *p;
@@ -27,8 +18,8 @@ bool qmp_device_add(struct qmp_call *call, struct json_object *args, GString *re
         g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Parameter 'driver' is missing");
         return false;
     }
-    p = qdev_may_change(call->machine, "device_add", errp) ? params_from_json(args, errp) : NULL;
-    ok = p && machine_hotplug(call->machine, p, errp);
+    p = params_from_json(args, errp);
+    ok = p && machine_hotplug(call->machine, p, migration_goes_out(call->machine), errp);
     params_free(p);
     if (ok) {
         g_string_append(ret, "{}");
@@ -38,6 +29,5 @@ bool qmp_device_add(struct qmp_call *call, struct json_object *args, GString *re
 
 bool qmp_device_del(struct qmp_call *call, const struct qmp_device_del_arg *arg, GError **errp)
 {
-    return qdev_may_change(call->machine, "device_del", errp) &&
-           machine_unplug(call->machine, arg->id, errp);
+    return machine_unplug(call->machine, arg->id, migration_goes_out(call->machine), errp);
 }

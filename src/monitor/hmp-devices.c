@@ -2,6 +2,7 @@
 #include "monitor/hmp-priv.h"
 
 #include "machine/hotplug.h"
+#include "migration/migration.h"
 #include "monitor/monitor-priv.h"
 #include "qapi-commands.h"
 #include "qapi-visit.h"
@@ -14,9 +15,8 @@ static void run_device_add(struct hmp *h, struct json_object *args)
     g_autoptr(GError) error = NULL;
     struct params *p = params_parse(options ? options : "", "driver", &error);
 
-    if (p && qmp_state_permits(h->m, "device_add", &error) &&
-        qdev_may_change(h->m, "device_add", &error)) {
-        machine_hotplug(h->m, p, &error);
+    if (p && qmp_state_permits(h->m, "device_add", &error)) {
+        machine_hotplug(h->m, p, migration_goes_out(h->m), &error);
     }
     params_free(p);
     hmp_print_error(h, error);

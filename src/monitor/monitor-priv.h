@@ -91,9 +91,6 @@ void qmp_append_pretty(GString *out, const char *text);
 /* false and *error when the command is not permitted in the machine's state: the text that QEMU's
  * command gives. */
 bool qmp_state_permits(struct machine *m, const char *command, GError **error);
-/* false and *error while the guest goes to another machine, which was told already what this one
- * consists of: no device_add and no device_del. */
-bool qdev_may_change(struct machine *m, const char *command, GError **error);
 
 /* ---- sessions (session.c) */
 

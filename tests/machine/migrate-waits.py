@@ -66,12 +66,16 @@ class OnTheWay(Case):
         image = self.path("disk")
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", image, "8M"], check=True)
         door = self.door("-drive", f"if=none,id=d,format=qcow2,file={image}", "-device",
-                         "virtio-rng-pci,id=rng", machine="pc")
+                         "virtio-rng-pci,id=rng", "-device", "isa-debug-exit,id=exit", machine="pc")
         self.assertEqual(self.hmp(door, "savevm before"), "")
         self.leave_slowly(door)
         self.refused(door, "device_add not allowed while migrating", "device_add",
                      driver="virtio-rng-pci", id="more")
         self.refused(door, "device_del not allowed while migrating", "device_del", id="rng")
+        # What is wrong anyway is said first.
+        self.refused(door, "'nosuch' is not a valid device model name", "device_add", driver="nosuch")
+        self.refused(door, "Device 'nosuch' not found", "device_del", id="nosuch")
+        self.refused(door, "Bus 'isa.0' does not support hotplugging", "device_del", id="exit")
         for line in "device_add virtio-rng-pci,id=more", "device_del rng":
             self.assertEqual(self.hmp(door, line), f"Error: {line.split()[0]} not allowed while migrating\r\n")
         self.refused(door, IN_PROGRESS, "migrate", uri="exec:true")

@@ -348,8 +348,11 @@ class Order(Migrating):
         to = self.side("-incoming", "defer", guest=None)
         self.assertEqual(to.ask("migrate", uri="exec:cat")["desc"],
                          "Guest is waiting for an incoming migration")
-        self.assertEqual(to.ask("migrate-incoming", uri="bogus")["desc"],
-                         "unknown migration protocol: bogus")
+        for uri, text in (("bogus", "unknown migration protocol: bogus"),
+                          ("fd:none", "File descriptor named 'none' has not been found")):
+            self.assertEqual(to.ask("migrate-incoming", uri=uri)["desc"], text)
+            self.assertEqual(to.heard(), ["MIGRATION setup"])
+            to.heard().clear()
         to.qmp.command("system_reset")
         self.assertEqual(to.status(), "inmigrate")
         to.qmp.command("migrate-incoming", uri=f"unix:{self.path()}")
