@@ -2,6 +2,8 @@
 #include "base/log.h"
 #include "cli/options-priv.h"
 
+#include <errno.h>
+#include <glib/gstdio.h>
 #include <string.h>
 
 #define CONTENT_MAX (256u << 20)
@@ -10,20 +12,23 @@ static bool content_read(const char *path, GBytes **content, GError **error)
 {
     g_autofree char *data = NULL;
     g_autoptr(GError) err = NULL;
+    GStatBuf st;
     gsize length;
 
-    if (!g_file_test(path, G_FILE_TEST_IS_REGULAR)) {
-        g_set_error(error, CLI_ERROR, 0, "'%s': %s", path,
-                    g_file_test(path, G_FILE_TEST_EXISTS) ? "not a regular file"
-                                                          : "No such file or directory");
+    if (g_stat(path, &st) != 0) {
+        g_set_error(error, CLI_ERROR, 0, "'%s': %s", path, g_strerror(errno));
+        return false;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        g_set_error(error, CLI_ERROR, 0, "'%s': not a regular file", path);
+        return false;
+    }
+    if (st.st_size > CONTENT_MAX) {
+        g_set_error(error, CLI_ERROR, 0, "'%s': larger than %u MiB", path, CONTENT_MAX >> 20);
         return false;
     }
     if (!g_file_get_contents(path, &data, &length, &err)) {
         g_set_error_literal(error, CLI_ERROR, 0, err->message);
-        return false;
-    }
-    if (length > CONTENT_MAX) {
-        g_set_error(error, CLI_ERROR, 0, "'%s': larger than %u MiB", path, CONTENT_MAX >> 20);
         return false;
     }
     *content = g_bytes_new_take(g_steal_pointer(&data), length);

@@ -194,6 +194,11 @@ class Bad(unittest.TestCase):
             kernel.flush()
             self.refused(["-kernel", kernel.name, "-m", "64"], text)
 
+    def test_fw_cfg_file_too_large(self):
+        with tempfile.NamedTemporaryFile(prefix="godwit-cli-") as file:
+            file.truncate(1 << 40)
+            self.assertIn("larger than 256 MiB", run("-fw_cfg", f"opt/x,file={file.name}").stderr)
+
     def test_kernel_too_big_for_ram(self):
         self.refused_kernel(bzimage(init_size=0x10000000),
                             "needs 272 MiB of RAM, the machine has 64")
