@@ -1,7 +1,8 @@
 /*
  * The instruction decoder: Intel SDM volume 2, chapter 2 and appendix A.
  *
- * decoder_new() turns the lines of the .def files into lookup tables for one set of CPUID features;
+ * The lines of the .def files become lookup tables for one set of CPUID features, cell by cell when
+ * it is first looked at: most guests never do at most of them, and a machine is to start quickly.
  * decode() reads prefixes, opcode, ModRM, SIB, displacement and immediate and binds the handler.
  * What an instruction may not do here and now (LOCK on the wrong form, privilege, disabled FPU)
  * becomes an op that raises the fault when it executes.
@@ -14,11 +15,21 @@
 /* ---------------------------------------------------------------- tables */
 
 /* Cells of a group: memory form by ModRM.reg, then register form by reg and rm. */
-enum { GROUP_CELLS = 8 + 64, SLOT_GROUP = 0x8000 };
+enum { GROUP_CELLS = 8 + 64, SLOT_UNDEFINED = 0x7fff, SLOT_GROUP = 0x8000 };
+
+/* The table's lines by map and eight opcodes, as A_OPREG covers: what one cell has to look at. */
+enum { OCTETS = (V0F + VEX_MAPS) * 32 };
+
+struct line_index {
+    uint16_t first[OCTETS + 1]; /* in line[] */
+    uint16_t *line;
+};
 
 struct decoder {
-    /* By 64-bit mode, map, mandatory prefix (none, 66, F3, F2) and opcode: 0 undefined, 1 + line,
-     * or SLOT_GROUP + index of a group. */
+    uint64_t features[2];
+    struct line_index index;
+    /* By 64-bit mode, map, mandatory prefix (none, 66, F3, F2) and opcode: 0 not looked at yet,
+     * SLOT_UNDEFINED, 1 + line, or SLOT_GROUP + index of a group. */
     uint16_t slot[2][INSN_MAPS][4][256];
     /* By map, VEX.pp, VEX.L, VEX.W and opcode, in the same way. */
     uint16_t vex[VEX_MAPS][4][2][2][256];
@@ -103,14 +114,6 @@ static bool feature_present(const uint64_t features[2], unsigned f)
     return f == F_ALWAYS || (features[f / 64] >> (f % 64) & 1);
 }
 
-/* The table's lines by map and eight opcodes, as A_OPREG covers: what one cell has to look at. */
-enum { OCTETS = (V0F + VEX_MAPS) * 32 };
-
-struct line_index {
-    uint16_t first[OCTETS + 1]; /* in line[] */
-    uint16_t *line;
-};
-
 struct lines {
     const uint16_t *line;
     unsigned n;
@@ -146,14 +149,22 @@ static struct lines index_lines(const struct line_index *index, unsigned map, un
     return (struct lines){index->line + first, index->first[octet + 1] - first};
 }
 
-static uint16_t slot_for(struct decoder *d, const uint64_t features[2], struct lines lines,
-                         bool mode64, unsigned column, unsigned opcode)
+static uint16_t slot_of(struct decoder *d, const struct candidates *set, bool grouped)
 {
+    uint16_t slot = grouped ? group_slot(d, set) : best_line(set, -1);
+
+    return slot ? slot : SLOT_UNDEFINED;
+}
+
+static uint16_t plain_slot(struct decoder *d, bool mode64, unsigned map, unsigned column,
+                           unsigned opcode)
+{
+    struct lines lines = index_lines(&d->index, map, opcode);
     struct candidates set = {.n = 0};
     bool grouped = false;
     for (unsigned k = 0; k < lines.n; k++) {
         const struct insn *i = &insn_table[lines.line[k]];
-        if (!line_covers_opcode(i, opcode) || !feature_present(features, i->feature) ||
+        if (!line_covers_opcode(i, opcode) || !feature_present(d->features, i->feature) ||
             (i->attrs & (mode64 ? A_NO64 : A_64)) || (i->attrs & A_UNDEF) ||
             (i->pfx != PX && i->pfx != pfx_of_column[column])) {
             continue;
@@ -162,7 +173,7 @@ static uint16_t slot_for(struct decoder *d, const uint64_t features[2], struct l
         set.line[set.n++] = lines.line[k];
         grouped |= line_is_grouped(i);
     }
-    return grouped ? group_slot(d, &set) : best_line(&set, -1);
+    return slot_of(d, &set, grouped);
 }
 
 static bool line_takes_vex(const struct insn *i, bool l, bool w)
@@ -171,67 +182,37 @@ static bool line_takes_vex(const struct insn *i, bool l, bool w)
 }
 
 /* One cell of the VEX tables. */
-static uint16_t vex_slot(struct decoder *d, const uint64_t features[2], struct lines lines,
-                         unsigned opcode, unsigned pp, bool l, bool w)
+static uint16_t vex_slot(struct decoder *d, unsigned map, unsigned opcode, unsigned pp, bool l,
+                         bool w)
 {
+    struct lines lines = index_lines(&d->index, V0F + map, opcode);
     struct candidates set = {.n = 0};
     bool grouped = false;
     for (unsigned k = 0; k < lines.n; k++) {
         const struct insn *i = &insn_table[lines.line[k]];
-        if (i->opcode == opcode && feature_present(features, i->feature) &&
+        if (i->opcode == opcode && feature_present(d->features, i->feature) &&
             i->pfx == pfx_of_column[pp] && line_takes_vex(i, l, w)) {
             g_assert(set.n < G_N_ELEMENTS(set.line));
             set.line[set.n++] = lines.line[k];
             grouped |= line_is_grouped(i);
         }
     }
-    return grouped ? group_slot(d, &set) : best_line(&set, -1);
-}
-
-static void vex_tables(struct decoder *d, const uint64_t features[2],
-                       const struct line_index *index)
-{
-    for (unsigned n = 0; n < VEX_MAPS * 256; n++) {
-        unsigned map = n / 256, opcode = n % 256;
-        struct lines lines = index_lines(index, V0F + map, opcode);
-
-        for (unsigned k = 0; lines.n && k < 16; k++) {
-            unsigned pp = k >> 2, l = k >> 1 & 1, w = k & 1;
-            d->vex[map][pp][l][w][opcode] = vex_slot(d, features, lines, opcode, pp, l, w);
-        }
-    }
-}
-
-static void plain_tables(struct decoder *d, const uint64_t features[2],
-                         const struct line_index *index)
-{
-    for (unsigned n = 0; n < INSN_MAPS * 256; n++) {
-        unsigned map = n / 256, opcode = n % 256;
-        struct lines lines = index_lines(index, map, opcode);
-
-        for (unsigned k = 0; lines.n && k < 8; k++) {
-            unsigned mode64 = k & 1, column = k >> 1;
-            d->slot[mode64][map][column][opcode] =
-                slot_for(d, features, lines, mode64, column, opcode);
-        }
-    }
+    return slot_of(d, &set, grouped);
 }
 
 struct decoder *decoder_new(const uint64_t features[2])
 {
     struct decoder *d = g_new0(struct decoder, 1);
-    struct line_index index;
 
-    index_init(&index);
-    vex_tables(d, features, &index);
-    plain_tables(d, features, &index);
-    g_free(index.line);
+    memcpy(d->features, features, sizeof(d->features));
+    index_init(&d->index);
     return d;
 }
 
 void decoder_free(struct decoder *decoder)
 {
     if (decoder) {
+        g_free(decoder->index.line);
         g_free(decoder->group);
         g_free(decoder);
     }
@@ -575,7 +556,7 @@ static const struct insn *slot_line(const struct decoder *d, struct parse *s, un
         unsigned cell = s->modrm >= 0xc0 ? 8 + (s->modrm & 63) : s->modrm >> 3 & 7;
         slot = d->group[slot & ~SLOT_GROUP][cell];
     }
-    if (!slot) {
+    if (!slot || slot == SLOT_UNDEFINED) {
         return NULL;
     }
     const struct insn *i = &insn_table[slot - 1];
@@ -586,20 +567,25 @@ static const struct insn *slot_line(const struct decoder *d, struct parse *s, un
     return i;
 }
 
-static const struct insn *lookup(const struct decoder *d, struct parse *s, bool *has_modrm)
+static const struct insn *lookup(struct decoder *d, struct parse *s, bool *has_modrm)
 {
     bool long64 = s->key & KEY_LONG64;
     unsigned column = s->rep ? (s->rep == 0xf3 ? 2 : 3) : s->opsize;
     unsigned opcode = s->opcode;
+    uint16_t *slot;
     if (unlikely(s->map == M1 && opcode == 0x90 && (s->rex & REX_B))) {
         opcode = 0x91; /* XCHG R8, not NOP */
     }
-    return slot_line(d, s, d->slot[long64][s->map][column][opcode], has_modrm);
+    slot = &d->slot[long64][s->map][column][opcode];
+    if (unlikely(!*slot)) {
+        *slot = plain_slot(d, long64, s->map, column, opcode);
+    }
+    return slot_line(d, s, *slot, has_modrm);
 }
 
 /* Reads what follows C4 or C5 and looks the instruction up. s->rex gets the fields that REX has, as
  * far as they count outside 64-bit mode. NULL: undefined. */
-static const struct insn *lookup_vex(const struct decoder *d, struct parse *s, bool *has_modrm)
+static const struct insn *lookup_vex(struct decoder *d, struct parse *s, bool *has_modrm)
 {
     bool long64 = s->key & KEY_LONG64, forbidden = s->lock || s->rep || s->opsize || s->rex;
     uint8_t fields = s->opcode == 0xc4 ? *s->p++ : (*s->p & 0x80) | 0x61;
@@ -617,8 +603,11 @@ static const struct insn *lookup_vex(const struct decoder *d, struct parse *s, b
         return NULL;
     }
     s->map = V0F + map;
-    const struct insn *i =
-        slot_line(d, s, d->vex[map][last & 3][s->vex256][w][s->opcode], has_modrm);
+    uint16_t *slot = &d->vex[map][last & 3][s->vex256][w][s->opcode];
+    if (unlikely(!*slot)) {
+        *slot = vex_slot(d, map, s->opcode, last & 3, s->vex256, w);
+    }
+    const struct insn *i = slot_line(d, s, *slot, has_modrm);
     return forbidden ? NULL : i;
 }
 
