@@ -177,10 +177,21 @@ char *block_node_device(const struct block_node *node);
 enum blockdev_driver block_driver_for_path(const char *path);
 /* ---- filename.c: names of files, with a protocol or as paths */
 
-bool block_filename_is_path(const char *name);
 /* The options of the name's node: key, value, key, ..., to be freed. NULL and *error. */
 GPtrArray *block_filename_options(const char *name, GError **error);
 struct blockdev_options *block_options_of_filename(const char *name, GError **error);
+/* ---- filename-json.c: names like json:{...} */
+
+bool block_filename_is_json(const char *name);
+/* What it says: key, value, key, ... with dots in keys, to be freed. NULL and *error. */
+GPtrArray *block_json_pairs(const char *name, GError **error);
+const char *block_pair(const GPtrArray *pairs, const char *key); /* NULL: not there */
+/* The node that it describes; driver: instead of the one that it says, NULL: that. */
+struct blockdev_options *block_options_of_json(const char *name, const char *driver,
+                                               GError **error);
+/* What it says of the node below: where the image is whose format is not said. */
+struct blockdev_options *block_json_file_options(const char *name, GError **error);
+
 /* Adds key=value to key=value text. */
 void block_option_add(GString *text, const char *key, const char *value);
 

@@ -239,6 +239,27 @@ static bool add_protocol(GString *options, const char *level, const char *file, 
     return pairs;
 }
 
+/* Options in place of a file's name; those that are given beside it come later, and hold. */
+static bool add_json(struct block_graph *graph, struct image_text *image, const char *file,
+                     const char *format, GError **error)
+{
+    g_autoptr(GPtrArray) pairs = block_json_pairs(file, error);
+
+    if (!pairs) {
+        return false;
+    }
+    if (!format && !block_pair(pairs, "driver")) {
+        format = block_guess_format(graph, file);
+    }
+    for (guint i = 0; i < pairs->len; i += 2) {
+        block_option_add(image->options, pairs->pdata[i], pairs->pdata[i + 1]);
+    }
+    if (format) {
+        block_option_add(image->options, "driver", format);
+    }
+    return true;
+}
+
 static bool image_file(struct block_graph *graph, struct params *p, struct image_text *image,
                        const char *file, GError **error)
 {
@@ -251,6 +272,9 @@ static bool image_file(struct block_graph *graph, struct params *p, struct image
         return false;
     }
     format = format ? format : driver;
+    if (block_filename_is_json(file)) {
+        return !filtered && add_json(graph, image, file, format, error);
+    }
     if (!format) {
         format = block_guess_format(graph, file);
         if (strcmp(format, "raw") == 0 && !g_str_has_prefix(file, "null-co:")) {

@@ -1,9 +1,9 @@
 /*
  * Names of files where a user gives one for a whole image: a path, or PROTOCOL:REST.
  *
- * Known are file:PATH, null-co://, and disks on NBD servers: the URIs of the NBD project's
- * doc/uri.md (nbd://HOST[:PORT]/EXPORT, nbd+unix:///EXPORT?socket=PATH) and the older
- * nbd:HOST:PORT[:exportname=EXPORT] and nbd:unix:PATH[:exportname=EXPORT].
+ * Known are file:PATH, null-co://, json:{...} (filename-json.c), and disks on NBD servers: the URIs
+ * of the NBD project's doc/uri.md (nbd://HOST[:PORT]/EXPORT, nbd+unix:///EXPORT?socket=PATH) and
+ * the older nbd:HOST:PORT[:exportname=EXPORT] and nbd:unix:PATH[:exportname=EXPORT].
  */
 #include "block/block-priv.h"
 #include "block/image.h"
@@ -148,7 +148,10 @@ static bool add_all(GPtrArray *pairs, const char *name, GError **error)
         return n == 3 && !g_str_has_prefix(name, "nbd://") ? add_legacy(pairs, name + 4, error)
                                                            : add_uri(pairs, name, error);
     }
-    REFUSE("Unknown protocol '%.*s' (there are file, nbd and " NULL_URI ")", (int)n, name);
+    if (block_filename_is_json(name)) {
+        REFUSE("a name json:{...} is for a whole image, not for what it is in");
+    }
+    REFUSE("Unknown protocol '%.*s' (there are file, nbd, json and " NULL_URI ")", (int)n, name);
 }
 
 GPtrArray *block_filename_options(const char *name, GError **error)
@@ -203,7 +206,9 @@ static void read_local(const char *path, uint8_t *head, size_t n)
 
 static void read_remote(struct block_graph *graph, const char *name, uint8_t *head, size_t n)
 {
-    struct blockdev_options *options = block_options_of_filename(name, NULL);
+    struct blockdev_options *options = block_filename_is_json(name)
+                                           ? block_json_file_options(name, NULL)
+                                           : block_options_of_filename(name, NULL);
     struct block_node *node = NULL;
 
     if (options) {

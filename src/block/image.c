@@ -12,6 +12,41 @@ struct block_image {
     struct block_node *node;
 };
 
+/* The flags go before what a name json:{...} says. */
+static struct block_node *open_json(struct block_graph *graph, const char *name, const char *format,
+                                    unsigned flags, GError **error)
+{
+    g_autoptr(GPtrArray) pairs = block_json_pairs(name, error);
+    struct blockdev_options *o;
+    struct block_node *node;
+
+    if (pairs && !format && !block_pair(pairs, "driver")) {
+        format = block_guess_format(graph, name);
+    }
+    o = pairs ? block_options_of_json(name, format, error) : NULL;
+    if (!o) {
+        return NULL;
+    }
+    o->has_read_only = o->has_discard = o->has_force_share = true;
+    o->read_only = !(flags & BLOCK_IMAGE_WRITE);
+    o->discard = BLOCKDEV_DISCARD_OPTIONS_UNMAP;
+    o->force_share = flags & BLOCK_IMAGE_SHARE;
+    if (!o->cache) {
+        o->cache = g_new0(struct blockdev_cache_options, 1);
+    }
+    o->cache->has_direct = o->cache->has_no_flush = true;
+    o->cache->direct = flags & BLOCK_IMAGE_DIRECT;
+    o->cache->no_flush = flags & BLOCK_IMAGE_NO_FLUSH;
+    if (o->driver == BLOCKDEV_DRIVER_QCOW2 && flags & BLOCK_IMAGE_NO_BACKING) {
+        blockdev_ref_or_null_free(o->u.qcow2.backing);
+        o->u.qcow2.backing = g_new0(struct blockdev_ref_or_null, 1);
+        o->u.qcow2.backing->type = Q_TYPE_QNULL;
+    }
+    node = block_node_open(graph, o, NULL, error);
+    blockdev_options_free(o);
+    return node;
+}
+
 static struct block_node *open_node(struct block_graph *graph, const char *path,
                                     enum blockdev_driver driver, unsigned flags, GError **error)
 {
@@ -50,17 +85,19 @@ static struct block_node *open_node(struct block_graph *graph, const char *path,
 struct block_node *block_image_node_open(struct block_graph *graph, const char *path,
                                          const char *format, unsigned flags, GError **error)
 {
+    bool json = block_filename_is_json(path);
     enum blockdev_driver driver;
     struct block_node *node;
 
-    format = format ? format : block_guess_format(graph, path);
-    if (!blockdev_driver_parse(format, &driver) ||
-        (driver != BLOCKDEV_DRIVER_RAW && driver != BLOCKDEV_DRIVER_QCOW2)) {
+    format = format || json ? format : block_guess_format(graph, path);
+    if (!json && (!blockdev_driver_parse(format, &driver) ||
+                  (driver != BLOCKDEV_DRIVER_RAW && driver != BLOCKDEV_DRIVER_QCOW2))) {
         g_set_error(error, BLOCK_ERROR, 0, "Unknown driver '%s'", format);
         return NULL;
     }
     graph->repairing = flags & BLOCK_IMAGE_REPAIR;
-    node = open_node(graph, path, driver, flags, error);
+    node = json ? open_json(graph, path, format, flags, error)
+                : open_node(graph, path, driver, flags, error);
     graph->repairing = false;
     return node;
 }

@@ -31,6 +31,8 @@ struct block_node *block_image_node(const struct block_image *image);
 bool block_image_resize(struct block_image *image, uint64_t bytes, enum prealloc_mode mode,
                         GError **error);
 
+/* A path, and nothing with a protocol before it. */
+bool block_filename_is_path(const char *name);
 /* "raw" or "qcow2", by what the file of that name begins with. */
 const char *block_guess_format(struct block_graph *graph, const char *name);
 

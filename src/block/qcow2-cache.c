@@ -23,7 +23,10 @@ static void drop(gpointer table)
 
 void qcow2_cache_init(struct qcow2_cache *c)
 {
-    c->tables = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, drop);
+    *c = (struct qcow2_cache){
+        .tables = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, drop),
+        .used = G_QUEUE_INIT,
+    };
 }
 
 void qcow2_cache_configure(struct qcow2 *q)

@@ -27,6 +27,17 @@ char *qcow2_backing_path(const struct qcow2 *q)
     return alone ? g_strdup(q->backing_name) : g_build_filename(folder, q->backing_name, NULL);
 }
 
+/* As a reference to a definition, which becomes its own. */
+static struct blockdev_ref *read_only_ref(struct blockdev_options *o)
+{
+    struct blockdev_ref *ref = g_new0(struct blockdev_ref, 1);
+
+    o->has_read_only = o->read_only = true;
+    ref->type = Q_TYPE_QDICT;
+    ref->u.definition = o;
+    return ref;
+}
+
 static struct blockdev_ref *backing_by_name(struct qcow2 *q, GError **error)
 {
     struct blockdev_options *o, *file;
@@ -34,6 +45,10 @@ static struct blockdev_ref *backing_by_name(struct qcow2 *q, GError **error)
     g_autofree char *path = NULL;
     enum blockdev_driver driver;
 
+    if (block_filename_is_json(q->backing_name)) {
+        o = block_options_of_json(q->backing_name, q->backing_format, error);
+        return o ? read_only_ref(o) : NULL;
+    }
     if (!q->backing_format || (!blockdev_driver_parse(q->backing_format, &driver)) ||
         (driver != BLOCKDEV_DRIVER_RAW && driver != BLOCKDEV_DRIVER_QCOW2)) {
         g_set_error(error, BLOCK_ERROR, 0,
@@ -49,7 +64,6 @@ static struct blockdev_ref *backing_by_name(struct qcow2 *q, GError **error)
     }
     o = g_new0(struct blockdev_options, 1);
     o->driver = driver;
-    o->has_read_only = o->read_only = true;
     ref = g_new0(struct blockdev_ref, 1);
     ref->type = Q_TYPE_QDICT;
     ref->u.definition = file;
@@ -58,10 +72,7 @@ static struct blockdev_ref *backing_by_name(struct qcow2 *q, GError **error)
     } else {
         o->u.qcow2.file = ref;
     }
-    ref = g_new0(struct blockdev_ref, 1);
-    ref->type = Q_TYPE_QDICT;
-    ref->u.definition = o;
-    return ref;
+    return read_only_ref(o);
 }
 
 static bool open_backing(struct block_node *node, const struct blockdev_ref_or_null *given,

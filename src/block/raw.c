@@ -8,6 +8,7 @@
 #include "block/image.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <json-c/json.h>
 #include <string.h>
 
 struct raw {
@@ -48,6 +49,33 @@ static bool check_window(const struct blockdev_options_raw *opt, uint64_t bytes,
     return false;
 }
 
+/* Of a window a path would not tell all. */
+static char *describe(const struct blockdev_options_raw *opt, const struct block_node *file)
+{
+    enum blockdev_driver below = file->driver->id;
+    g_autoptr(GString) text = g_string_new("json:{");
+    struct json_object *name;
+
+    if ((!opt->has_offset && !opt->has_size) ||
+        (below != BLOCKDEV_DRIVER_FILE && below != BLOCKDEV_DRIVER_HOST_DEVICE)) {
+        return g_strdup(file->filename);
+    }
+    name = json_object_new_string(file->filename);
+    if (opt->has_offset) {
+        g_string_append_printf(text, "\"offset\": %" PRIi64 ", ", opt->offset);
+    }
+    g_string_append(text, "\"driver\": \"raw\", ");
+    if (opt->has_size) {
+        g_string_append_printf(text, "\"size\": %" PRIi64 ", ", opt->size);
+    }
+    g_string_append_printf(text, "\"file\": {\"driver\": \"%s\", \"filename\": %s}}",
+                           blockdev_driver_str(below),
+                           json_object_to_json_string_ext(
+                               name, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+    json_object_put(name);
+    return g_strdup(text->str);
+}
+
 static bool raw_configure(struct block_node *node, const struct blockdev_options *o, GError **error)
 {
     const struct blockdev_options_raw *opt = &o->u.raw;
@@ -60,6 +88,8 @@ static bool raw_configure(struct block_node *node, const struct blockdev_options
     raw->has_size = opt->has_size;
     raw->size = opt->has_size ? (uint64_t)opt->size : 0;
     raw->window = opt->has_offset || opt->has_size;
+    g_free(node->filename);
+    node->filename = describe(opt, raw->file->node);
     node->driver->refresh(node);
     return true;
 }
@@ -75,7 +105,6 @@ static bool raw_open(struct block_node *node, const struct blockdev_options *o, 
     if (node->auto_read_only && raw->file->node->read_only) {
         node->read_only = true;
     }
-    node->filename = g_strdup(raw->file->node->filename);
     return raw_configure(node, o, error);
 }
 

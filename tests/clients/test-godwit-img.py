@@ -345,6 +345,36 @@ class Img(unittest.TestCase):
         self.theirs("check", "-q", "l.qcow2")
         self.assertIn("identical", self.theirs("compare", "in.raw", "l.qcow2"))
 
+    def test_json_names(self):
+        """json:{...} in place of a path: on the command line, and as a backing file's name."""
+        self.write("base.raw", {0: b"b" * 4096, 512: b"c" * 700_000}, 1 << 20)
+        self.theirs("convert", "-O", "qcow2", "base.raw", "base.qcow2")
+        base = os.path.join(self.dir, "base.raw")
+        window = 'json:{"driver": "raw", "offset": 512, "file": {"driver": "file", "filename": "%s"}}' % base
+        for name in (window, 'json:{"file.filename": "base.qcow2"}',
+                     'json:{"driver": "qcow2", "backing": null, "file": {"filename": "base.qcow2"}}',
+                     'json:{"driver": "raw", "offset": 512, "size": 4096, "file.filename": "base.raw"}',
+                     'json:{"driver": "file", "filename": "base.raw"}'):
+            self.same("info", name)
+            self.ours("convert", "-O", "raw", name, "ours.raw")
+            self.theirs("convert", "-O", "raw", name, "theirs.raw")
+            with open(os.path.join(self.dir, "ours.raw"), "rb") as ours, \
+                    open(os.path.join(self.dir, "theirs.raw"), "rb") as theirs:
+                self.assertEqual(ours.read(), theirs.read(), name)
+        self.ours("create", "-q", "-f", "qcow2", "-b", window, "-F", "raw", "over.qcow2")
+        self.same("info", "--backing-chain", "over.qcow2")
+        self.assertIn("identical", self.theirs("compare", "-F", "qcow2", window, "over.qcow2"))
+        self.assertIn("identical", self.ours("compare", "-F", "qcow2", window, "over.qcow2"))
+        for name, part in (("json:[]", "Invalid JSON object given"),
+                           ("json:{", "Could not parse the JSON options"),
+                           ('json:{"driver": "raw"} x', "Could not parse the JSON options"),
+                           ('json:{"driver": "raw", "a,b": 1}', "a,b"),
+                           ('json:{"driver": "raw", "file.filename": "base.raw", "x": 1}', "'x'"),
+                           ('json:{"driver": "raw"}', "file")):
+            code, _, err = self.run_one(IMG, "info", name)
+            self.assertEqual(code, 1, name)
+            self.assertIn(part, err, name)
+
     def test_uncounted(self):
         """Clusters that the reference count table is too short for: no repair writes over them."""
         self.write("in.raw", {i << 16: bytes([i]) * 65536 for i in range(1, 64)}, 4 << 20)

@@ -62,6 +62,31 @@ class Images(unittest.TestCase):
             still, {**still, "name": "notes", "recording": True, "granularity": 65536}])
         self.wire.value("blockdev-del", {"node-name": "kept"})
 
+    def test_json_name(self):
+        """-drive file=json:{...}: what is given beside it goes before what it says."""
+        path = self.path("j.raw")
+        with open(path, "wb") as file:
+            file.truncate(SIZE)
+        name = json.dumps({"driver": "raw", "offset": 512, "size": 1 << 20, "read-only": True,
+                           "file": {"driver": "file", "filename": path}})
+        emulator = Emulator(PROGRAM, "-drive",
+                            f"if=none,id=d,node-name=j,file=json:{name.replace(',', ',,')}")
+        self.addCleanup(emulator.close)
+        wire = emulator.wire()
+        node = next(n for n in wire.value("query-named-block-nodes") if n["node-name"] == "j")
+        self.assertEqual((node["image"]["virtual-size"], node["ro"], node["drv"]),
+                         (1 << 20, False, "raw"))
+        self.assertTrue(node["file"].startswith("json:"), node["file"])
+        # An overlay that is made now finds the same window again.
+        over = self.path("over.qcow2")
+        wire.value("blockdev-snapshot-sync", {"node-name": "j", "snapshot-file": over,
+                                              "snapshot-node-name": "over"})
+        emulator.close()
+        info = json.loads(qemu_img("info", "--output=json", over))
+        self.assertEqual(info["virtual-size"], 1 << 20)
+        self.assertEqual(json.loads(info["backing-filename"][5:])["offset"], 512)
+        qemu_img("compare", "json:" + name, over)
+
     def test_marked_bitmaps(self):
         """What a bitmap marks is counted; one that misses writes is inconsistent."""
         path = self.path("marked.qcow2")

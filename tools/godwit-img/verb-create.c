@@ -152,8 +152,9 @@ static char *backing_path(const char *path, const char *backing)
 {
     g_autofree char *folder = g_path_get_dirname(path);
 
-    return g_path_is_absolute(backing) ? g_strdup(backing)
-                                       : g_build_filename(folder, backing, NULL);
+    return g_path_is_absolute(backing) || !block_filename_is_path(backing)
+               ? g_strdup(backing)
+               : g_build_filename(folder, backing, NULL);
 }
 
 static bool look_at_backing(struct img *img, const char *path, const struct img_create_options *o,
