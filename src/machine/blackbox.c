@@ -60,7 +60,7 @@ struct blackbox *blackbox_new(const char *dir, const char *symbols, GError **err
     struct blackbox *box = g_new0(struct blackbox, 1);
 
     g_mutex_init(&box->mutex);
-    box->dir = g_strdup(dir);
+    box->dir = dir ? g_canonicalize_filename(dir, NULL) : NULL; /* -daemonize leaves the folder */
     box->tokens = TOKENS_MAX;
     if ((dir && !dir_check(dir, error)) ||
         (symbols && !(box->symbols = symbols_load(symbols, error)))) {

@@ -66,8 +66,9 @@ static GArray *list_files(const struct auto_dump *a)
     return files;
 }
 
-static void remove_old(const struct auto_dump *a)
+static void remove_old(void *opaque)
 {
+    const struct auto_dump *a = opaque;
     g_autoptr(GArray) files = list_files(a);
 
     for (guint i = (guint)MIN(a->keep, files->len); i < files->len; i++) {
@@ -114,9 +115,8 @@ static void failed(void *opaque, enum godwit_black_box_trigger trigger)
     thread_doing_begin(&outer, "auto-dump", NULL);
     machine_still_begin(m);
     path = new_path(a);
-    if (dump_to_file(m, &options, path, &error)) {
+    if (dump_to_file(m, &options, path, remove_old, a, &error)) {
         log_info("auto-dump: %s", path);
-        remove_old(a);
     } else {
         log_error("auto-dump: %s", error->message);
     }
@@ -152,8 +152,10 @@ static bool check_dir(const char *dir, GError **error)
 
 static bool take_options(struct auto_dump *a, struct params *p, GError **error)
 {
+    const char *dir = params_take(p, "dir");
+
     a->keep = KEEP_DEFAULT;
-    a->dir = g_strdup(params_take(p, "dir"));
+    a->dir = dir ? g_canonicalize_filename(dir, NULL) : NULL; /* -daemonize leaves the folder */
     return check_dir(a->dir, error) && take_format(params_take(p, "format"), &a->format, error) &&
            params_take_uint(p, "keep", 1, KEEP_MAX, &a->keep, error) && params_end(p, error);
 }

@@ -232,7 +232,7 @@ static bool write_file(struct dump_job *job, const char *partial, const char *pa
 }
 
 bool dump_to_file(struct machine *m, const struct dump_options *options, const char *path,
-                  GError **error)
+                  void (*named)(void *opaque), void *opaque, GError **error)
 {
     struct dump *d = dump_of(m);
     g_autofree char *partial = g_strdup_printf("%s.partial", path);
@@ -250,6 +250,8 @@ bool dump_to_file(struct machine *m, const struct dump_options *options, const c
         dump_fail(&failure, "create the file");
     } else if (!dump_gather(m, job, &failure) || !write_file(job, partial, path, &failure)) {
         unlink(partial);
+    } else {
+        named(opaque);
     }
     conclude(d, failure);
     if (failure) {

@@ -35,9 +35,9 @@ bool dump_run(struct machine *m, const struct dump_options *options, int fd, boo
 
 /* Dumps to a file of that name, which appears when it is complete and reads back as it was written;
  * what had the name is replaced. The machine stands (machine_still_begin()), and its run state
- * stays. DUMP_COMPLETED tells. */
+ * stays. named() is called when it is there, before DUMP_COMPLETED tells. */
 bool dump_to_file(struct machine *m, const struct dump_options *options, const char *path,
-                  GError **error);
+                  void (*named)(void *opaque), void *opaque, GError **error);
 
 /* The last dump, or status none. */
 struct dump_query_result *dump_query(struct machine *m);

@@ -1,16 +1,18 @@
 """Dumps of small guests: what is in the files, by a reader of its own and by gdb; pipes and passed files."""
 import array
+import contextlib
 import os
 import shutil
 import socket
 import struct
 import subprocess
+import tempfile
 import threading
 import unittest
 
 import dumpfile
 import godwit
-from godwit import Machine, guest
+from godwit import Machine, Qmp, guest
 from qtest import Door
 from rsp import Rsp
 
@@ -272,7 +274,7 @@ class AutoDump(Case):
     def files(self, m):
         return sorted(os.listdir(os.path.join(m.dir, "dumps")))
 
-    def fail(self, does, *args, options="", action="panic=pause", ram=True):
+    def failing(self, does, *args, options="", action="panic=pause", ram=True):
         m = self.start("-S", "-append", does, "-action", action, "-auto-dump", "DIR/dumps" + options, *args,
                        kernel="script", prepare=lambda folder: os.mkdir(os.path.join(folder, "dumps")))
         m.qmp.command("cont")
@@ -285,7 +287,7 @@ class AutoDump(Case):
 
     def test_panic(self):
         for options, opener in (("", dumpfile.Elf), (",format=kdump-zlib,keep=1", dumpfile.Kdump)):
-            m = self.fail("panic 1", "-device", "pvpanic", options=options)
+            m = self.failing("panic 1", "-device", "pvpanic", options=options)
             self.assertEqual(self.events(m, "STOP"), ["RESUME", "GUEST_PANICKED", "DUMP_COMPLETED", "STOP"])
             self.assertEqual(m.qmp.command("query-status")["status"], "guest-panicked")
             self.assertEqual(m.qmp.command("query-dump")["status"], "completed")
@@ -295,7 +297,7 @@ class AutoDump(Case):
 
     def test_exit(self):
         """The process ends by the panic, but not before its memory is safe."""
-        m = self.fail("panic 1", "-device", "pvpanic", action="panic=exit-failure")
+        m = self.failing("panic 1", "-device", "pvpanic", action="panic=exit-failure")
         self.assertEqual(self.events(m, "SHUTDOWN")[1:], ["GUEST_PANICKED", "DUMP_COMPLETED", "SHUTDOWN"])
         self.assertEqual(m.wait(), 1)
         name, = self.files(m)
@@ -304,23 +306,36 @@ class AutoDump(Case):
 
     def test_watchdog_and_keep(self):
         """Each expiry makes a file; as many are kept as was said; the guest that is reset goes on."""
-        m = self.fail("ib700 15", "-device", "ib700", "-action", "watchdog=reset", options=",keep=2")
+        m = self.failing("ib700 15", "-device", "ib700", "-action", "watchdog=reset", options=",keep=2")
         for _ in range(3):
             m.qmp.event("WATCHDOG", 30)
             self.assertEqual(m.qmp.event("DUMP_COMPLETED")["data"]["result"]["status"], "completed")
+            self.assertLessEqual(len([name for name in self.files(m) if name.endswith(".elf")]), 2)
             m.qmp.event("RESET")
-        m.qmp.command("stop")
-        self.assertLessEqual(len(self.files(m)), 2)
+
+    def test_in_the_background(self):
+        """The folders are what they were where the program was started."""
+        with tempfile.TemporaryDirectory() as folder:
+            os.mkdir(os.path.join(folder, "dumps"))
+            subprocess.run([godwit.GODWIT, "-nodefaults", "-display", "none", "-daemonize", "-m", "32", "-kernel",
+                            guest("script"), "-append", "panic 1", "-device", "pvpanic", "-action",
+                            "panic=exit-failure", "-S", "-auto-dump", "dumps", "-black-box", "dumps", "-qmp",
+                            "unix:q,server=on,wait=off"], cwd=folder, check=True)
+            with contextlib.closing(Qmp(os.path.join(folder, "q"))) as qmp:
+                qmp.command("cont")
+                self.assertEqual(qmp.event("DUMP_COMPLETED")["data"]["result"]["status"], "completed")
+            self.assertEqual({name.split("-")[0] for name in os.listdir(os.path.join(folder, "dumps"))},
+                             {"auto", "black"})
 
     def test_panic_that_is_ignored(self):
-        m = self.fail("panic 1 say on", "-device", "pvpanic", action="panic=none")
+        m = self.failing("panic 1 say on", "-device", "pvpanic", action="panic=none")
         m.expect("on")
         m.qmp.event("DUMP_COMPLETED")
         self.assertEqual(m.qmp.command("query-status")["status"], "running")
 
     def test_no_room(self):
         """Nothing is left of a file that has no room; the action comes all the same."""
-        m = self.fail("delay 500 panic 1", "-device", "pvpanic")
+        m = self.failing("delay 500 panic 1", "-device", "pvpanic")
         subprocess.run(["prlimit", f"--pid={m.process.pid}", "--fsize=20000"], check=True)
         event = m.qmp.event("DUMP_COMPLETED")["data"]
         self.assertEqual(event["result"]["status"], "failed")
