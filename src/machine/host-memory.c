@@ -129,16 +129,6 @@ static void ignored(struct machine *m, const struct host_fault *fault)
     tell_hypervisor(m, MEMORY_FAILURE_ACTION_IGNORE, false);
 }
 
-/* Family 6 from model 14 on, and later families, tell all CPUs of a machine check (Intel SDM volume
- * 3, "Machine-Check Initialization and Error Recovery"). */
-static bool broadcasts(const struct machine *m)
-{
-    uint32_t signature = cpu_model_cpuid(m->cpu_model, 0, 1, 0).eax;
-    unsigned family = signature >> 8 & 15, model = (signature >> 4 & 15) | (signature >> 12 & 0xf0);
-
-    return family > 6 || (family == 6 && model >= 14);
-}
-
 static void inject(struct machine *m, const struct host_fault *fault, struct vcpu *vcpu, gpa_t gpa)
 {
     bool required = fault->kind == HOST_FAULT_REQUIRED;
@@ -158,7 +148,7 @@ static void inject(struct machine *m, const struct host_fault *fault, struct vcp
     log_warn("hardware memory error at 0x%" PRIxPTR ", guest address 0x%" PRIx64
              ": machine check for vCPU %u, action %s",
              fault->addr, gpa, vcpu->index, required ? "required" : "optional");
-    machine_check_parked(m, vcpu, &mce, required, broadcasts(m), out);
+    machine_check_parked(m, vcpu, &mce, required, machine_checks_broadcast(m), out);
     if (out->len) {
         log_warn("%s", out->str);
     }

@@ -204,15 +204,21 @@ bool machine_reset_to_load(struct machine *m)
     return machine_reset(m, RESET_COLD);
 }
 
-void machine_loaded(struct machine *m, bool whole)
+void machine_loaded(struct machine *m, bool whole, bool asleep)
 {
     enum run_state state = runstate_get(m->run);
 
     m->requests->broken = !whole;
     if (whole && (state == RUN_STATE_INTERNAL_ERROR || state == RUN_STATE_SHUTDOWN)) {
         runstate_set(m->run, RUN_STATE_PAUSED);
-    } else if (whole && state == RUN_STATE_SUSPENDED) {
-        runstate_set(m->run, RUN_STATE_PRELAUNCH);
+    } else if (state == RUN_STATE_SUSPENDED && whole && asleep) {
+        machine_note_asleep(m, true);
+        return;
+    } else if (state == RUN_STATE_SUSPENDED) {
+        runstate_set(m->run, RUN_STATE_PRELAUNCH); /* no wake-up may run it, nor half of it */
+    }
+    if (whole && asleep) {
+        machine_request_suspend(m);
     }
 }
 

@@ -16,6 +16,8 @@ void machine_request_record(struct machine *m);
  */
 bool machine_reset(struct machine *m, enum reset_kind kind);
 
+/* Whether the vCPUs' model tells all of them of a machine check of one. */
+bool machine_checks_broadcast(const struct machine *m);
 struct mce;
 /* As machine_inject_mce() with the vCPUs parked already; required: what the event says. */
 void machine_check_parked(struct machine *m, struct vcpu *vcpu, const struct mce *mce,

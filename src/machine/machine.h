@@ -258,8 +258,10 @@ const char *machine_frozen(const struct machine *m);
  * false: that failed. */
 bool machine_reset_to_load(struct machine *m);
 /* How that went on: a machine that was loaded only in part can't be started before another reset.
- * One that was loaded whole leaves internal-error and shutdown for paused. */
-void machine_loaded(struct machine *m, bool whole);
+ * One that was loaded whole leaves internal-error and shutdown for paused. asleep: the guest that
+ * was loaded is suspended; so stays a suspended machine then, and leaves for prelaunch otherwise.
+ * Any other puts that guest to sleep as soon as it goes on. */
+void machine_loaded(struct machine *m, bool whole, bool asleep);
 /* Holds a machine still whatever its run state, which stays, without an event: vCPUs, devices, disk
  * requests and the clock. Nothing happens to one that does not run. Machine lock held. */
 void machine_still_begin(struct machine *m);

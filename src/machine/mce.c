@@ -2,6 +2,7 @@
  * Memory failures: machine checks for the guest, and MEMORY_FAILURE with the guest as recipient.
  */
 #include "cpu/x86/mce.h"
+#include "cpu/x86/cpuid.h"
 
 #include "machine/machine-priv.h"
 #include "qapi-events.h"
@@ -26,6 +27,9 @@ static bool inject_one(struct machine *m, struct vcpu *vcpu, const struct mce *m
     case MCE_NO_BANK:
         g_string_append(out, "Invalid MCE bank number\n");
         return false;
+    case MCE_INVALID:
+        g_string_append(out, "Invalid MCE status code\n");
+        return false;
     case MCE_REPORTING_OFF:
         g_string_append_printf(out, "CPU %u: Uncorrected error reporting disabled\n", vcpu->index);
         break;
@@ -49,6 +53,16 @@ static bool inject_one(struct machine *m, struct vcpu *vcpu, const struct mce *m
         break;
     }
     return true;
+}
+
+/* Family 6 from model 14 on, and later families, tell all CPUs of a machine check (Intel SDM volume
+ * 3, "Machine-Check Initialization and Error Recovery"). */
+bool machine_checks_broadcast(const struct machine *m)
+{
+    uint32_t signature = cpu_model_cpuid(m->cpu_model, 0, 1, 0).eax;
+    unsigned family = signature >> 8 & 15, model = (signature >> 4 & 15) | (signature >> 12 & 0xf0);
+
+    return family > 6 || (family == 6 && model >= 14);
 }
 
 void machine_check_parked(struct machine *m, struct vcpu *vcpu, const struct mce *mce,
@@ -76,8 +90,8 @@ void machine_inject_mce(struct machine *m, struct vcpu *vcpu, const struct mce *
     bool has_address = mce->status & MCI_STATUS_ADDRV;
     struct cause_scope scope;
 
-    if (!(mce->status & MCI_STATUS_VAL)) {
-        g_string_append(out, "Invalid MCE status code\n");
+    if (broadcast && !machine_checks_broadcast(m)) {
+        g_string_append(out, "Guest CPU does not support MCA broadcast\n");
         return;
     }
     cause_enter(m, &scope,

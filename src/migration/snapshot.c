@@ -240,14 +240,6 @@ static bool commit_disks(const GPtrArray *reverts, GError **error)
     return ok;
 }
 
-/* A guest that was asleep goes to sleep again as soon as it runs. */
-static void sleep_again(struct machine *m, enum run_state saved)
-{
-    if (saved == RUN_STATE_SUSPENDED) {
-        machine_request_suspend(m);
-    }
-}
-
 /* *touched: the machine is not what it was. */
 static bool load_image(struct machine *m, const GPtrArray *nodes, struct snapshot_image *image,
                        const char *tag, bool *touched, GError **error)
@@ -267,8 +259,7 @@ static bool load_image(struct machine *m, const GPtrArray *nodes, struct snapsho
     if (!commit_disks(reverts, error)) {
         return false;
     }
-    machine_loaded(m, true);
-    sleep_again(m, saved);
+    machine_loaded(m, true, saved == RUN_STATE_SUSPENDED);
     return true;
 }
 
@@ -337,7 +328,7 @@ bool snapshot_load(struct machine *m, const char *tag, const struct snapshot_whe
     ok = load_checked(m, tag, where, &touched, &why);
     if (!ok && touched) {
         log_error("the machine was not loaded completely and must be reset: %s", why->message);
-        machine_loaded(m, false);
+        machine_loaded(m, false, false);
     } else if (resume) {
         vm_start(m, NULL);
     }

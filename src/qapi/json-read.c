@@ -50,7 +50,7 @@ static bool fail(struct reader *r, const struct place *place, const char *before
 
     place_append(name, place, r->mode == QAPI_READ_KEYVAL);
     g_set_error(r->errp, QMP_ERROR, QMP_ERROR_GENERIC, "%s '%s'%s", before,
-                name->len ? name->str : "null", after);
+                name->len || (place && place->name) ? name->str : "null", after);
     return false;
 }
 

@@ -161,6 +161,7 @@ class Errors(Case):
         ({}, "QMP input lacks member 'execute'"),
         ({"arguments": {}}, "QMP input lacks member 'execute'"),
         ({"execute": "query-status", "arguments": {"x": 1}}, "Parameter 'x' is unexpected"),
+        ({"execute": "query-status", "arguments": {"": 1}}, "Parameter '' is unexpected"),
         ({"execute": "human-monitor-command"}, "Parameter 'command-line' is missing"),
         ({"execute": "human-monitor-command", "arguments": {"x": 1}},
          "Parameter 'command-line' is missing"),

@@ -41,6 +41,9 @@ static enum mce_result mce_record(struct cpu_state *state, const struct mce *mce
     if (mce->bank >= 32 || !msr_find(state, bank, &ctl) || !msr_find(state, bank + 1, &old)) {
         return MCE_NO_BANK;
     }
+    if (!(status & MCI_STATUS_VAL)) {
+        return MCE_INVALID;
+    }
     state->n_msrs = 0;
     if (!(status & MCI_STATUS_AR) && nested) {
         return MCE_IGNORED;

@@ -30,13 +30,14 @@ enum mce_result {
     MCE_IGNORED,     /* action optional while another is being handled */
     MCE_UNSUPPORTED, /* the vCPU has no machine checks */
     MCE_NO_BANK,
+    MCE_INVALID,         /* the status says that there is none (VAL) */
     MCE_REPORTING_OFF,   /* IA32_MCG_CTL */
     MCE_BANK_OFF,        /* IA32_MCi_CTL */
     MCE_SHUTDOWN_OFF,    /* CR4.MCE is clear: the CPU would shut down; the caller's to do */
     MCE_SHUTDOWN_NESTED, /* ... another is being handled */
 };
 
-/* status has VAL. *nested: the vCPU was handling one already. Parked only. */
+/* *nested: the vCPU was handling one already. Parked only. */
 enum mce_result mce_inject(struct vcpu *vcpu, const struct mce *mce, bool *nested);
 
 /* Whether it has machine checks. Parked only. */

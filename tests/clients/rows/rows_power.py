@@ -3,6 +3,13 @@ import json
 
 from rowtest import Row
 
+DISK = "-blockdev driver=qcow2,node-name=d,file.driver=file,file.filename=DIR/d"
+
+
+def human(line):
+    return f'> human-monitor-command {json.dumps({"command-line": line})} : R=""'
+
+
 ROWS = [
     # ---- S3
     Row("suspended: stop and cont change nothing, system_wakeup ends it", """
@@ -122,6 +129,44 @@ ROWS = [
         $ awake button
         = running
         """, does="s3 s3"),
+    Row("suspended: a snapshot of it is suspended", f"""
+        > cont : RESUME R
+        < SUSPEND
+        {human("savevm one")}
+        = suspended
+        {human("loadvm one")}
+        = suspended
+        > cont : R
+        > system_wakeup : WAKEUP R
+        = running
+        $ awake button
+        """, does="s3", images={"d": "1M"}, args=DISK),
+    Row("suspended: another guest's snapshot", f"""
+        {human("savevm one")}
+        > cont : RESUME R
+        < SUSPEND
+        {human("loadvm one")}
+        godwit| = prelaunch
+        godwit| > system_wakeup : !Unable to wake up: guest is not in suspended state
+        godwit| > cont : RESUME R
+        godwit| < SUSPEND
+        = suspended
+        """, does="s3", images={"d": "1M"}, args=DISK,
+        differs="a snapshot loaded into or out of `suspended`"),
+    Row("suspended: a snapshot that is loaded halfway cannot be woken", f"""
+        > cont : RESUME R
+        < SUSPEND
+        {human("savevm one")}
+        spoil d GODWITSN 68536
+        > human-monitor-command {{"command-line": "loadvm one"}} : R...
+        = prelaunch
+        > system_wakeup : !Unable to wake up: guest is not in suspended state
+        > cont : !Resetting the Virtual Machine is required
+        > system_reset : RESET:host-qmp-system-reset R
+        > cont : RESUME R
+        < SUSPEND
+        """, does="s3", images={"d": "1M"}, args=DISK, only="godwit",
+        why_only="the image is in Godwit's format"),
     Row("suspend by the register works where tables hide it", """
         > cont : RESUME R
         < SUSPEND
@@ -203,6 +248,7 @@ def mce(line, reply, events=""):
             f"{events} R={json.dumps(reply)}")
 
 
+END = chr(13) + chr(10)
 OFF = "CPU 0: MCE capability is not enabled, raising triple fault"
 BUSY = "CPU 0: Previous MCE still in progress, raising triple fault"
 ROWS += [
@@ -244,11 +290,19 @@ ROWS += [
         godwit| {mce(f"0 9 {UC} 5 0 0", BUSY, "MEMORY_FAILURE:guest,reset,required,recursive RESET:guest-reset")}
         $ ready
         """, kernel="mce", does="busy", differs="`mce` of an action-optional error"),
+    Row("machine checks that cannot be: the bank is looked at first, then the status", f"""
+        > cont : RESUME R
+        $ ready
+        {mce("0 10 0x3d80000000000134 5 0 0", "Invalid MCE bank number" + END)}
+        {mce("0 9 0x3d80000000000134 5 0 0", "Invalid MCE status code" + END)}
+        {mce(f"-b 0 9 {UC} 5 0 0", "Guest CPU does not support MCA broadcast" + END)}
+        = running
+        """, kernel="mce", args="-cpu pentium3,+x2apic -smp 2"),
     Row("memory failure with reporting switched off", f"""
         > cont : RESUME R
         $ ready
         {mce(f"0 9 {UC} 5 0 0",
-             "CPU 0: Uncorrected error reporting disabled for bank 9" + chr(13) + chr(10), "")}
+             "CPU 0: Uncorrected error reporting disabled for bank 9" + END, "")}
         = running
         """, kernel="mce", does="mute"),
 ]
