@@ -41,14 +41,13 @@ static void add_file(struct chardev_options *o, const struct chardev_file *f)
 
 static bool add_inet(struct chardev_options *o, const struct inet_socket_address *a, GError **error)
 {
-    const char *unknown = a->has_to                            ? "to"
-                          : a->has_numeric && a->numeric       ? "numeric"
-                          : a->has_keep_alive && a->keep_alive ? "keep-alive"
-                                                               : NULL;
-
-    if (unknown) {
-        g_set_error(error, CHARDEV_ERROR, 0, "'%s' is not supported for chardevs", unknown);
-        return false;
+    /* Whether an address is told as numbers is nothing that can be relied on: they are found out.
+     */
+    if (a->has_to) {
+        add_number(o, "to", a->to);
+    }
+    if (a->has_keep_alive && a->keep_alive) {
+        add_bool(o, "keep-alive", true);
     }
     chardev_options_add(o, "host", a->host);
     chardev_options_add(o, "port", a->port);
@@ -68,11 +67,9 @@ static bool add_address(struct chardev_options *o, const struct socket_address_l
     case SOCKET_ADDRESS_TYPE_INET:
         return add_inet(o, a->u.inet.data, error);
     case SOCKET_ADDRESS_TYPE_UNIX:
-        if (a->u.q_unix.data->has_abstract && a->u.q_unix.data->abstract) {
-            g_set_error(error, CHARDEV_ERROR, 0, "'abstract' is not supported for chardevs");
-            return false;
-        }
         chardev_options_add(o, "path", a->u.q_unix.data->path);
+        add_bool(o, "abstract", a->u.q_unix.data->has_abstract && a->u.q_unix.data->abstract);
+        add_bool(o, "tight", !a->u.q_unix.data->has_tight || a->u.q_unix.data->tight);
         return true;
     default:
         chardev_options_add(o, "fd", a->u.fd.data->str);
@@ -95,10 +92,27 @@ static bool add_socket(struct chardev_options *o, const struct chardev_socket *s
         add_bool(o, "wait", s->has_wait && s->wait);
     }
     add_bool(o, "nodelay", s->has_nodelay && s->nodelay);
+    add_bool(o, "telnet", s->has_telnet && s->telnet);
+    add_bool(o, "websocket", s->has_websocket && s->websocket);
     if (s->has_reconnect) {
         add_number(o, "reconnect", s->reconnect);
     }
     return add_address(o, s->addr, error);
+}
+
+static bool add_udp(struct chardev_options *o, const struct chardev_udp *u, GError **error)
+{
+    COMMON(o, u);
+    if (u->remote->type != SOCKET_ADDRESS_TYPE_INET ||
+        (u->local && u->local->type != SOCKET_ADDRESS_TYPE_INET)) {
+        g_set_error(error, CHARDEV_ERROR, 0, "socket type unsupported for datagram");
+        return false;
+    }
+    if (u->local) {
+        chardev_options_add(o, "localaddr", u->local->u.inet.data->host);
+        chardev_options_add(o, "localport", u->local->u.inet.data->port);
+    }
+    return add_inet(o, u->remote->u.inet.data, error);
 }
 
 static bool add_backend(struct chardev_options *o, const struct chardev_backend *b, GError **error)
@@ -115,6 +129,8 @@ static bool add_backend(struct chardev_options *o, const struct chardev_backend 
         return true;
     case CHARDEV_BACKEND_KIND_SOCKET:
         return add_socket(o, b->u.socket.data, error);
+    case CHARDEV_BACKEND_KIND_UDP:
+        return add_udp(o, b->u.udp.data, error);
     case CHARDEV_BACKEND_KIND_STDIO:
         COMMON(o, b->u.stdio.data);
         if (b->u.stdio.data->has_signal) {

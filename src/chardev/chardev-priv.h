@@ -20,6 +20,19 @@ GQuark chardev_error_quark(void);
  */
 #define STREAM_GATHER_US   500
 
+struct stream;
+
+/* A protocol between the bytes of the front end and those on the wire. */
+struct stream_codec {
+    size_t state_bytes; /* of stream.codec_state, which begins as zeroes with each connection */
+    void (*opened)(struct stream *);
+    void (*encode)(struct stream *, const uint8_t *plain, size_t n, GByteArray *wire);
+    /* Appends what the front end is to get. false: the connection ends, after what was put on the
+     * wire. */
+    bool (*decode)(struct stream *, const uint8_t *wire, size_t n, GByteArray *plain);
+};
+extern const struct stream_codec stream_telnet, stream_websocket;
+
 struct stream {
     struct chardev chr; /* first */
     int in_fd, out_fd;  /* -1: none; may be the same */
@@ -29,6 +42,14 @@ struct stream {
     GByteArray *queue;
     guint queue_start; /* bytes of it already written */
     GSource *in_watch, *out_watch, *gather;
+    /* With a codec: output that is not encoded yet, input that the front end has no room for. */
+    const struct stream_codec *codec; /* NULL: none */
+    void *codec_state;
+    bool quiet;                     /* the codec is not ready: output is dropped */
+    void (*ready)(struct stream *); /* now it is */
+    bool ended;                     /* there is nothing behind `received` */
+    GByteArray *plain, *received;
+    GSource *again; /* there is room for `received` */
     /* The input ended or the output broke; the descriptors are still open. NULL: just stop. */
     void (*hung_up)(struct stream *);
 };
@@ -39,6 +60,8 @@ void stream_finish(struct stream *s); /* the descriptors stay the back end's */
 void stream_open(struct stream *s, int in_fd, int out_fd);
 void stream_close(struct stream *s); /* forgets them and drops what is queued */
 
+void stream_put_wire(struct stream *s, const uint8_t *bytes, size_t n); /* for codecs */
+bool stream_has_input(const struct stream *s);                          /* not delivered yet */
 size_t stream_write(struct chardev *chr, const uint8_t *buf, size_t length);
 void stream_accept_input(struct chardev *chr);
 void stream_flush(struct chardev *chr);
@@ -70,8 +93,13 @@ char *chardev_option(struct chardev_options *o, const char *name); /* NULL: not 
 bool chardev_option_bool(struct chardev_options *o, const char *name, bool *value, GError **error);
 bool chardev_options_all_taken(struct chardev_options *o, GError **error);
 
-/* server, wait, nodelay, ipv4, ipv6, reconnect */
+/* server, wait, nodelay, ipv4, ipv6, reconnect, keep-alive, to, abstract, tight */
 bool sock_address_take_options(struct sock_address *a, struct chardev_options *o, GError **error);
+/* unix:PATH, tcp:HOST:PORT or fd:NUMBER, and those; *a is to be cleared whatever becomes of it. */
+bool sock_address_take(struct sock_address *a, struct chardev_options *o, GError **error);
+/* telnet, websocket */
+bool chardev_socket_take_protocol(struct sock_address *a, struct chardev_options *o,
+                                  GError **error);
 
 /* By o->type; takes all options. */
 struct chardev *chardev_make(struct chardev_options *o, struct loop *loop, GError **error);
@@ -84,6 +112,7 @@ struct chardev *chardev_file_new(struct chardev_options *, struct loop *, GError
 struct chardev *chardev_pipe_new(struct chardev_options *, struct loop *, GError **);
 struct chardev *chardev_pty_new(struct chardev_options *, struct loop *, GError **);
 struct chardev *chardev_socket_new(struct chardev_options *, struct loop *, GError **);
+struct chardev *chardev_udp_new(struct chardev_options *, struct loop *, GError **);
 struct chardev *chardev_socket_new_address(const char *id, struct sock_address *address,
                                            struct loop *loop, GError **error); /* takes address */
 

@@ -174,9 +174,9 @@ static const struct {
     {"memory", chardev_ringbuf_new},
     {"socket", chardev_socket_new},
     {"stdio", chardev_stdio_new},
+    {"udp", chardev_udp_new},
     {"serial", NULL},
     {"parallel", NULL},
-    {"udp", NULL},
     {"vc", NULL},
     {"spicevmc", NULL},
     {"spiceport", NULL},
@@ -244,9 +244,10 @@ struct chardev *chardev_make(struct chardev_options *o, struct loop *loop, GErro
         }
         return chr && mux ? chardev_mux_new(o->id, chr) : chr;
     }
-    g_set_error(error, CHARDEV_ERROR, 0,
-                "there is no back end '%s', use file, null, pipe, pty, ringbuf, socket or stdio",
-                o->type);
+    g_set_error(
+        error, CHARDEV_ERROR, 0,
+        "there is no back end '%s', use file, null, pipe, pty, ringbuf, socket, stdio or udp",
+        o->type);
     return NULL;
 }
 
@@ -285,12 +286,47 @@ struct chardev *chardev_new_options(const char *options, struct loop *loop, GErr
 static struct chardev *chardev_new_address(const char *id, const char *spec, struct loop *loop,
                                            GError **error)
 {
+    const char *protocol = g_str_has_prefix(spec, "telnet:")      ? "telnet"
+                           : g_str_has_prefix(spec, "websocket:") ? "websocket"
+                                                                  : NULL;
+    g_autofree char *tcp = protocol ? g_strconcat("tcp", spec + strlen(protocol), NULL) : NULL;
+    struct chardev_options *o = chardev_options_new(tcp ? tcp : spec);
+    struct chardev *chr = NULL;
     struct sock_address address;
 
-    if (!sock_address_parse(spec, &address, error)) {
-        return NULL;
+    if (protocol) {
+        chardev_options_add(o, protocol, "on");
     }
-    return chardev_socket_new_address(id, &address, loop, error);
+    if (sock_address_take(&address, o, error) && chardev_socket_take_protocol(&address, o, error) &&
+        chardev_options_all_taken(o, error)) {
+        chr = chardev_socket_new_address(id, &address, loop, error);
+    } else {
+        g_prefix_error(error, "socket '%s': ", spec);
+        sock_address_clear(&address);
+    }
+    chardev_options_free(o);
+    return chr;
+}
+
+/* [HOST]:PORT[@[LOCALHOST]:LOCALPORT] */
+static bool add_udp(struct chardev_options *o, const char *text, GError **error)
+{
+    g_auto(GStrv) ends = g_strsplit(text, "@", 3);
+    guint n = g_strv_length(ends);
+
+    for (guint i = 0; i < n; i++) {
+        char *colon = strrchr(ends[i], ':');
+
+        if (!colon || n > 2) {
+            g_set_error(error, CHARDEV_ERROR, 0,
+                        "'udp:%s' is not udp:HOST:PORT[@LOCALHOST:LOCALPORT]", text);
+            return false;
+        }
+        *colon = '\0';
+        chardev_options_add(o, i ? "localport" : "port", colon + 1);
+        chardev_options_add(o, i ? "localaddr" : "host", ends[i]);
+    }
+    return true;
 }
 
 struct chardev *chardev_new(const char *id, const char *spec, struct loop *loop, GError **error)
@@ -301,6 +337,7 @@ struct chardev *chardev_new(const char *id, const char *spec, struct loop *loop,
     struct chardev *chr;
 
     if (g_str_has_prefix(text, "unix:") || g_str_has_prefix(text, "tcp:") ||
+        g_str_has_prefix(text, "telnet:") || g_str_has_prefix(text, "websocket:") ||
         g_str_has_prefix(text, "fd:")) {
         chr = chardev_new_address(id, text, loop, error);
         return chr && mux ? chardev_mux_new(id, chr) : chr;
@@ -309,6 +346,13 @@ struct chardev *chardev_new(const char *id, const char *spec, struct loop *loop,
         o = chardev_options_new("");
         o->type = g_strndup(text, 4);
         chardev_options_add(o, "path", text + 5);
+    } else if (g_str_has_prefix(text, "udp:")) {
+        o = chardev_options_new("");
+        o->type = g_strdup("udp");
+        if (!add_udp(o, text + 4, error)) {
+            chardev_options_free(o);
+            return NULL;
+        }
     } else {
         o = chardev_options_new(text);
         o->type = chardev_option_first(o);

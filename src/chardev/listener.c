@@ -9,6 +9,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -66,9 +67,26 @@ static bool parse_host_port(const char *text, struct sock_address *a, GError **e
     return true;
 }
 
+/* The last port of those that are tried. */
+static bool take_to(struct sock_address *a, struct chardev_options *o, GError **error)
+{
+    g_autofree char *to = chardev_option(o, "to");
+    guint64 value = 0;
+
+    if (to &&
+        (a->kind != SOCK_TCP || !g_ascii_string_to_unsigned(to, 10, 1, UINT16_MAX, &value, NULL))) {
+        g_set_error(error, CHARDEV_ERROR, 0, "option 'to': '%s' is not the last port of a range",
+                    to);
+        return false;
+    }
+    a->to = (unsigned)value;
+    return true;
+}
+
 bool sock_address_take_options(struct sock_address *a, struct chardev_options *o, GError **error)
 {
     g_autofree char *reconnect = chardev_option(o, "reconnect");
+    bool tight = true;
     char *end;
 
     a->wait = true;
@@ -76,9 +94,13 @@ bool sock_address_take_options(struct sock_address *a, struct chardev_options *o
         !chardev_option_bool(o, "wait", &a->wait, error) ||
         !chardev_option_bool(o, "nodelay", &a->nodelay, error) ||
         !chardev_option_bool(o, "ipv4", &a->ipv4, error) ||
-        !chardev_option_bool(o, "ipv6", &a->ipv6, error)) {
+        !chardev_option_bool(o, "ipv6", &a->ipv6, error) ||
+        !chardev_option_bool(o, "keep-alive", &a->keep_alive, error) ||
+        !chardev_option_bool(o, "abstract", &a->is_abstract, error) ||
+        !chardev_option_bool(o, "tight", &tight, error) || !take_to(a, o, error)) {
         return false;
     }
+    a->loose = !tight;
     if (reconnect) {
         a->reconnect_s = strtoll(reconnect, &end, 10);
         if (!g_ascii_isdigit(reconnect[0]) || *end || a->reconnect_s > 86400) {
@@ -115,17 +137,20 @@ static bool address_parse_first(const char *first, struct sock_address *a, GErro
     return false;
 }
 
+bool sock_address_take(struct sock_address *address, struct chardev_options *o, GError **error)
+{
+    g_autofree char *first = chardev_option_first(o);
+
+    *address = (struct sock_address){.fd = -1, .path = chardev_option(o, "unix:path")};
+    return (address->path || address_parse_first(first ? first : "", address, error)) &&
+           sock_address_take_options(address, o, error);
+}
+
 bool sock_address_parse(const char *text, struct sock_address *address, GError **error)
 {
     struct chardev_options *o = chardev_options_new(text);
-    g_autofree char *first = chardev_option_first(o);
-    bool ok = true;
+    bool ok = sock_address_take(address, o, error) && chardev_options_all_taken(o, error);
 
-    *address = (struct sock_address){.fd = -1, .path = chardev_option(o, "unix:path")};
-    if (!address->path) {
-        ok = address_parse_first(first ? first : text, address, error);
-    }
-    ok = ok && sock_address_take_options(address, o, error) && chardev_options_all_taken(o, error);
     if (!ok) {
         g_prefix_error(error, "socket '%s': ", text);
         sock_address_clear(address);
@@ -147,9 +172,13 @@ char *sock_address_describe(const struct sock_address *address)
 
     switch (address->kind) {
     case SOCK_UNIX:
-        return g_strdup_printf("unix:%s%s", address->path, server);
+        return g_strdup_printf("unix:%s%s%s", address->path,
+                               address->is_abstract ? ",abstract=on" : "", server);
     case SOCK_TCP:
-        return g_strdup_printf(strchr(address->host, ':') ? "tcp:[%s]:%s%s" : "tcp:%s:%s%s",
+        return g_strdup_printf(strchr(address->host, ':') ? "%s:[%s]:%s%s" : "%s:%s:%s%s",
+                               address->telnet      ? "telnet"
+                               : address->websocket ? "websocket"
+                                                    : "tcp",
                                address->host, address->port, server);
     default:
         return g_strdup_printf("fd:%d%s", address->fd, server);
@@ -163,16 +192,22 @@ static int new_socket(int family)
     return socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 }
 
-static bool unix_fill(const char *path, struct sockaddr_un *sun, GError **error)
+static bool unix_fill(const struct sock_address *a, struct sockaddr_un *sun, socklen_t *length,
+                      GError **error)
 {
+    size_t n = strlen(a->path), most = sizeof(sun->sun_path) - 1;
+
     *sun = (struct sockaddr_un){.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof(sun->sun_path)) {
+    if (n > most) {
         g_set_error(error, CHARDEV_ERROR, ENAMETOOLONG,
-                    "UNIX socket path '%s' is too long, it takes at most %zu characters", path,
-                    sizeof(sun->sun_path) - 1);
+                    "UNIX socket path '%s' is too long, it takes at most %zu characters", a->path,
+                    most);
         return false;
     }
-    strcpy(sun->sun_path, path);
+    memcpy(sun->sun_path + a->is_abstract, a->path, n);
+    *length = a->is_abstract && !a->loose
+                  ? (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + n)
+                  : sizeof(*sun);
     return true;
 }
 
@@ -203,17 +238,19 @@ static bool unix_remove_stale(const char *path, const struct sockaddr_un *sun, G
     return true;
 }
 
-static int unix_listen(const char *path, GError **error)
+static int unix_listen(const struct sock_address *a, GError **error)
 {
     struct sockaddr_un sun;
+    socklen_t length;
     int fd;
 
-    if (!unix_fill(path, &sun, error) || !unix_remove_stale(path, &sun, error)) {
+    if (!unix_fill(a, &sun, &length, error) ||
+        (!a->is_abstract && !unix_remove_stale(a->path, &sun, error))) {
         return -1;
     }
     fd = new_socket(AF_UNIX);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0 || listen(fd, BACKLOG) < 0) {
-        g_set_error(error, CHARDEV_ERROR, errno, "cannot listen on '%s': %s", path,
+    if (fd < 0 || bind(fd, (struct sockaddr *)&sun, length) < 0 || listen(fd, BACKLOG) < 0) {
+        g_set_error(error, CHARDEV_ERROR, errno, "cannot listen on '%s': %s", a->path,
                     g_strerror(errno));
         if (fd >= 0) {
             close(fd);
@@ -254,6 +291,29 @@ static struct addrinfo *tcp_resolve(const struct sock_address *a, GError **error
     return found;
 }
 
+static in_port_t *port_of(struct sockaddr *address)
+{
+    return address->sa_family == AF_INET6 ? &((struct sockaddr_in6 *)(void *)address)->sin6_port
+                                          : &((struct sockaddr_in *)(void *)address)->sin_port;
+}
+
+/* At that port, or the next up to `to` that is free. */
+static bool tcp_listen(const struct sock_address *a, int fd, struct addrinfo *i)
+{
+    unsigned first = ntohs(*port_of(i->ai_addr)), last = MAX(a->to, first);
+
+    for (unsigned port = first; port <= last; port++) {
+        *port_of(i->ai_addr) = htons((uint16_t)port);
+        if (bind(fd, i->ai_addr, i->ai_addrlen) == 0) {
+            return listen(fd, BACKLOG) == 0;
+        }
+        if (errno != EADDRINUSE) {
+            break;
+        }
+    }
+    return false;
+}
+
 static int tcp_open(const struct sock_address *a, GError **error)
 {
     struct addrinfo *found = tcp_resolve(a, error);
@@ -273,7 +333,7 @@ static int tcp_open(const struct sock_address *a, GError **error)
         }
         if (a->server) {
             setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-            done = bind(fd, i->ai_addr, i->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0;
+            done = tcp_listen(a, fd, i);
         } else {
             if (timeout.tv_usec) {
                 setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
@@ -291,7 +351,10 @@ static int tcp_open(const struct sock_address *a, GError **error)
     if (fd < 0) {
         g_set_error(error, CHARDEV_ERROR, code, "cannot %s '%s:%s': %s",
                     a->server ? "listen on" : "connect to", a->host, a->port, g_strerror(code));
-    } else if (!a->server && a->nodelay) {
+    } else if (!a->server && a->keep_alive) {
+        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+    }
+    if (fd >= 0 && !a->server && a->nodelay) {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     }
     return fd;
@@ -314,7 +377,7 @@ int sock_listen(const struct sock_address *address, GError **error)
 
     switch (address->kind) {
     case SOCK_UNIX:
-        fd = unix_listen(address->path, error);
+        fd = unix_listen(address, error);
         break;
     case SOCK_TCP:
         fd = tcp_open(address, error);
@@ -333,6 +396,7 @@ int sock_listen(const struct sock_address *address, GError **error)
 int sock_connect(const struct sock_address *address, GError **error)
 {
     struct sockaddr_un sun;
+    socklen_t length;
     int fd;
 
     if (address->kind == SOCK_FD) {
@@ -341,11 +405,11 @@ int sock_connect(const struct sock_address *address, GError **error)
     if (address->kind == SOCK_TCP) {
         return tcp_open(address, error);
     }
-    if (!unix_fill(address->path, &sun, error)) {
+    if (!unix_fill(address, &sun, &length, error)) {
         return -1;
     }
     fd = new_socket(AF_UNIX);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0) {
+    if (fd < 0 || connect(fd, (struct sockaddr *)&sun, length) < 0) {
         g_set_error(error, CHARDEV_ERROR, errno, "cannot connect to '%s': %s", address->path,
                     g_strerror(errno));
         if (fd >= 0) {
@@ -356,9 +420,25 @@ int sock_connect(const struct sock_address *address, GError **error)
     return fd;
 }
 
+void sock_address_found(struct sock_address *a, int fd)
+{
+    struct sockaddr_storage address;
+    socklen_t length = sizeof(address);
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+
+    if (a->kind == SOCK_TCP && getsockname(fd, (struct sockaddr *)&address, &length) == 0 &&
+        getnameinfo((struct sockaddr *)&address, length, host, sizeof(host), port, sizeof(port),
+                    NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
+        g_free(a->host);
+        g_free(a->port);
+        a->host = g_strdup(host);
+        a->port = g_strdup(port);
+    }
+}
+
 void sock_unlink(const struct sock_address *address)
 {
-    if (address->kind == SOCK_UNIX && address->server) {
+    if (address->kind == SOCK_UNIX && address->server && !address->is_abstract) {
         unlink(address->path);
     }
 }

@@ -13,8 +13,11 @@ struct sock_address {
     char *path;        /* unix */
     char *host, *port; /* tcp; host "" is any */
     int fd;            /* already bound and listening (server) or connected */
-    bool server, wait, nodelay;
-    bool ipv4, ipv6; /* both false: either */
+    bool server, wait, nodelay, keep_alive;
+    bool telnet, websocket;  /* what is spoken over it: chardevs alone */
+    bool is_abstract, loose; /* unix: the name is in no file system; padded with zeroes */
+    unsigned to;             /* tcp, listening: the last port to try; 0: none but the first */
+    bool ipv4, ipv6;         /* both false: either */
     int64_t reconnect_s;
 };
 
@@ -23,6 +26,8 @@ struct sock_address {
  * unknown or missing part is an error that names it. */
 bool sock_address_parse(const char *text, struct sock_address *address, GError **error);
 void sock_address_clear(struct sock_address *address);
+/* After sock_listen(): host and port become what it listens on. */
+void sock_address_found(struct sock_address *address, int fd);
 char *sock_address_describe(const struct sock_address *address); /* as in query-chardev */
 
 /* getaddrinfo(), host "" being any, but a port above 65535 is an error and not cut to 16 bits.

@@ -2,6 +2,8 @@
  * socket: a unix or TCP stream socket, listening (one client at a time, the next one waits until it
  * is gone) or connecting, with optional reconnection.
  *
+ * With telnet=on or websocket=on a protocol is spoken over it (telnet.c, websocket.c).
+ *
  * While nobody is connected output is dropped, as on a cable that is not plugged in. Connecting
  * again happens on the loop without blocking it only for unix sockets and numeric addresses: a name
  * would have to be resolved, so it is resolved once, at the start.
@@ -11,6 +13,7 @@
 #include "chardev/chardev-priv.h"
 #include <errno.h>
 #include <glib-unix.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -23,6 +26,7 @@ struct socket_chardev {
     struct stream stream; /* first */
     struct sock_address address;
     int listen_fd, fd;
+    bool ready; /* there is a connection, and what is spoken over it was agreed on */
     GSource *accept_watch, *reconnect;
     GSource *hup_watch; /* the other end's end, also while nobody reads */
     struct yank *instance, *connection;
@@ -30,13 +34,32 @@ struct socket_chardev {
 
 static void socket_hung_up(struct stream *s);
 
+/* Who is at the other end of a TCP connection; NULL: of another kind. */
+static char *socket_peer(const struct socket_chardev *d)
+{
+    struct sockaddr_storage address;
+    socklen_t length = sizeof(address);
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+
+    if (d->address.kind != SOCK_TCP ||
+        getpeername(d->fd, (struct sockaddr *)&address, &length) < 0 ||
+        getnameinfo((struct sockaddr *)&address, length, host, sizeof(host), port, sizeof(port),
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+        return NULL;
+    }
+    return g_strdup_printf(strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+}
+
 static void socket_describe(struct socket_chardev *d)
 {
     g_autofree char *address = sock_address_describe(&d->address);
 
+    g_autofree char *peer = d->ready ? socket_peer(d) : NULL;
+
     g_free(d->stream.chr.filename);
-    d->stream.chr.filename =
-        d->fd >= 0 ? g_strdup(address) : g_strconcat("disconnected:", address, NULL);
+    d->stream.chr.filename = peer       ? g_strconcat(address, " <-> ", peer, NULL)
+                             : d->ready ? g_strdup(address)
+                                        : g_strconcat("disconnected:", address, NULL);
 }
 
 /* What is still to be read comes first: who reads finds the end behind it. */
@@ -46,10 +69,19 @@ static bool socket_ended(int fd, GIOCondition condition, void *arg)
     int unread = 0;
 
     d->hup_watch = NULL;
-    if (ioctl(fd, FIONREAD, &unread) < 0 || unread == 0) {
+    if (ioctl(fd, FIONREAD, &unread) < 0 || (unread == 0 && !stream_has_input(&d->stream))) {
         socket_hung_up(&d->stream);
     }
     return false;
+}
+
+static void socket_ready(struct stream *s)
+{
+    struct socket_chardev *d = (struct socket_chardev *)s;
+
+    d->ready = true;
+    socket_describe(d);
+    chardev_event(&s->chr, CHARDEV_OPENED);
 }
 
 static void socket_connected(struct socket_chardev *d, int fd)
@@ -60,13 +92,17 @@ static void socket_connected(struct socket_chardev *d, int fd)
     if (d->address.kind == SOCK_TCP && d->address.nodelay) {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     }
+    if (d->address.kind == SOCK_TCP && d->address.keep_alive) {
+        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+    }
     d->fd = fd;
     d->connection = yank_add_socket(YANK_CHARDEV, d->stream.chr.id, fd);
     d->hup_watch = loop_watch_fd(d->stream.chr.loop, fd,
                                  (GIOCondition)(G_IO_HUP | G_IO_ERR | POLLRDHUP), socket_ended, d);
-    socket_describe(d);
     stream_open(&d->stream, fd, fd);
-    chardev_event(&d->stream.chr, CHARDEV_OPENED);
+    if (!d->stream.quiet) {
+        socket_ready(&d->stream);
+    }
 }
 
 static bool socket_accept(int fd, GIOCondition condition, void *arg)
@@ -116,10 +152,12 @@ static void socket_plan_reconnect(struct socket_chardev *d)
 static void socket_hung_up(struct stream *s)
 {
     struct socket_chardev *d = (struct socket_chardev *)s;
+    bool was_ready = d->ready;
 
     if (d->fd < 0) {
         return;
     }
+    d->ready = false;
     stream_close(s);
     if (d->hup_watch) {
         g_source_destroy(g_steal_pointer(&d->hup_watch));
@@ -128,7 +166,9 @@ static void socket_hung_up(struct stream *s)
     close(d->fd);
     d->fd = -1;
     socket_describe(d);
-    chardev_event(&s->chr, CHARDEV_CLOSED);
+    if (was_ready) {
+        chardev_event(&s->chr, CHARDEV_CLOSED);
+    }
     socket_await_client(d);
     socket_plan_reconnect(d);
 }
@@ -203,6 +243,9 @@ static bool socket_open(struct socket_chardev *d, GError **error)
 
     if (d->address.server) {
         d->listen_fd = sock_listen(&d->address, error);
+        if (d->listen_fd >= 0) {
+            sock_address_found(&d->address, d->listen_fd);
+        }
         socket_describe(d);
         if (d->listen_fd < 0) {
             return false;
@@ -237,12 +280,33 @@ struct chardev *chardev_socket_new_address(const char *id, struct sock_address *
     stream_init(&d->stream);
     d->stream.out_socket = true;
     d->stream.hung_up = socket_hung_up;
+    d->stream.ready = socket_ready;
+    d->stream.codec = address->websocket                   ? &stream_websocket
+                      : address->telnet && address->server ? &stream_telnet
+                                                           : NULL;
     d->instance = yank_add(YANK_CHARDEV, id, NULL, NULL);
     if (!socket_open(d, error)) {
         chardev_free(&d->stream.chr);
         return NULL;
     }
     return &d->stream.chr;
+}
+
+bool chardev_socket_take_protocol(struct sock_address *a, struct chardev_options *o, GError **error)
+{
+    if (!chardev_option_bool(o, "telnet", &a->telnet, error) ||
+        !chardev_option_bool(o, "websocket", &a->websocket, error)) {
+        return false;
+    }
+    if (a->websocket && a->telnet) {
+        g_set_error(error, CHARDEV_ERROR, 0, "telnet and websocket can't be spoken at once");
+        return false;
+    }
+    if (a->websocket && !a->server) {
+        g_set_error(error, CHARDEV_ERROR, 0, "Websocket client is not implemented");
+        return false;
+    }
+    return true;
 }
 
 /* path=, or host= and port=, or fd= */
@@ -270,7 +334,7 @@ static bool socket_address_from(struct chardev_options *o, struct sock_address *
         a->kind = SOCK_TCP;
         a->host = a->host ? a->host : g_strdup("");
     }
-    return sock_address_take_options(a, o, error);
+    return sock_address_take_options(a, o, error) && chardev_socket_take_protocol(a, o, error);
 }
 
 struct chardev *chardev_socket_new(struct chardev_options *o, struct loop *loop, GError **error)

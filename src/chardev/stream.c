@@ -18,10 +18,22 @@ static guint queued(const struct stream *s)
     return s->queue->len - s->queue_start;
 }
 
+static guint held(const struct stream *s)
+{
+    return queued(s) + s->plain->len;
+}
+
 static void queue_drop(struct stream *s)
 {
     g_byte_array_set_size(s->queue, 0);
     s->queue_start = 0;
+}
+
+static void drop_all(struct stream *s)
+{
+    queue_drop(s);
+    g_byte_array_set_size(s->plain, 0);
+    g_byte_array_set_size(s->received, 0);
 }
 
 static void source_end(GSource **source)
@@ -56,7 +68,7 @@ static ssize_t stream_put(struct stream *s, const uint8_t *buf, size_t length)
 
 static void stream_broken(struct stream *s)
 {
-    queue_drop(s);
+    drop_all(s);
     source_end(&s->out_watch);
     if (s->hung_up) {
         s->hung_up(s);
@@ -65,12 +77,23 @@ static void stream_broken(struct stream *s)
     }
 }
 
+/* Whether there is something to write. */
+static bool stream_encode(struct stream *s)
+{
+    if (!queued(s) && s->plain->len) {
+        queue_drop(s);
+        s->codec->encode(s, s->plain->data, s->plain->len, s->queue);
+        g_byte_array_set_size(s->plain, 0);
+    }
+    return queued(s) > 0;
+}
+
 /* Writes out what goes; then watches for room when something is left. */
 void stream_push(struct chardev *chr)
 {
     struct stream *s = (struct stream *)chr;
 
-    while (queued(s) && s->out_fd >= 0) {
+    while (s->out_fd >= 0 && stream_encode(s)) {
         ssize_t n = stream_put(s, s->queue->data + s->queue_start, queued(s));
 
         if (n > 0) {
@@ -90,7 +113,7 @@ void stream_push(struct chardev *chr)
         s->out_watch = loop_watch_fd(chr->loop, s->out_fd, G_IO_OUT | G_IO_ERR | G_IO_HUP,
                                      stream_out_ready, s);
     }
-    if (s->full && queued(s) < STREAM_QUEUE_BYTES / 2) {
+    if (s->full && held(s) < STREAM_QUEUE_BYTES / 2) {
         s->full = false;
         if (chr->frontend && chr->frontend->writable) {
             chr->frontend->writable(chr->frontend->opaque);
@@ -125,23 +148,37 @@ size_t stream_write(struct chardev *chr, const uint8_t *buf, size_t length)
     struct stream *s = (struct stream *)chr;
     size_t room, n;
 
-    if (s->out_fd < 0) {
+    if (s->out_fd < 0 || s->quiet) {
         return length; /* nobody there: gone, as on a cable that is not plugged in */
     }
-    room = STREAM_QUEUE_BYTES - queued(s);
+    room = STREAM_QUEUE_BYTES - MIN(held(s), STREAM_QUEUE_BYTES);
     n = MIN(length, room);
     if (n < length) {
         s->full = true;
     }
-    if (n && !queued(s)) {
+    if (n && !held(s)) {
         g_source_set_ready_time(s->gather, g_get_monotonic_time() + STREAM_GATHER_US);
     }
     if (s->queue_start > STREAM_QUEUE_BYTES) {
         g_byte_array_remove_range(s->queue, 0, s->queue_start);
         s->queue_start = 0;
     }
-    g_byte_array_append(s->queue, buf, (guint)n);
+    g_byte_array_append(s->codec ? s->plain : s->queue, buf, (guint)n);
     return n;
+}
+
+void stream_put_wire(struct stream *s, const uint8_t *bytes, size_t n)
+{
+    if (s->out_fd < 0) {
+        return;
+    }
+    if (held(s) > 2 * STREAM_QUEUE_BYTES) {
+        stream_broken(s); /* it asks for answers, and does not read them */
+        return;
+    }
+    stream_encode(s);
+    g_byte_array_append(s->queue, bytes, (guint)n);
+    g_source_set_ready_time(s->gather, 0);
 }
 
 void stream_flush(struct chardev *chr)
@@ -150,7 +187,7 @@ void stream_flush(struct chardev *chr)
     int64_t end_us = g_get_monotonic_time() + FLUSH_MS * 1000;
 
     stream_push(chr);
-    while (s->out_fd >= 0 && queued(s)) {
+    while (s->out_fd >= 0 && held(s)) {
         struct pollfd pfd = {.fd = s->out_fd, .events = POLLOUT};
         int64_t left_us = end_us - g_get_monotonic_time();
 
@@ -174,14 +211,55 @@ static void stream_input_ended(struct stream *s)
     }
 }
 
+bool stream_has_input(const struct stream *s)
+{
+    return s->received->len > 0;
+}
+
+/* What was decoded, as far as there is room. */
+static void deliver_received(struct stream *s)
+{
+    while (s->received->len) {
+        size_t n = MIN((size_t)chardev_can_receive(&s->chr), s->received->len);
+        g_autofree uint8_t *piece = n ? g_memdup2(s->received->data, n) : NULL;
+
+        if (!n) {
+            break;
+        }
+        g_byte_array_remove_range(s->received, 0, (guint)n);
+        chardev_deliver(&s->chr, piece, n);
+    }
+}
+
+/* false: the connection has ended. */
+static bool stream_take(struct stream *s, const uint8_t *buf, size_t n)
+{
+    int fd = s->in_fd;
+
+    if (!s->codec) {
+        chardev_deliver(&s->chr, buf, n);
+        return true;
+    }
+    s->ended = !s->codec->decode(s, buf, n, s->received) && s->in_fd == fd;
+    deliver_received(s);
+    if (s->ended) {
+        stream_push(&s->chr);
+    }
+    if (s->ended && s->in_fd == fd && !s->received->len) {
+        stream_input_ended(s);
+        return false;
+    }
+    return !s->ended;
+}
+
 static bool stream_in_ready(int fd, GIOCondition condition, void *arg)
 {
     struct stream *s = arg;
     uint8_t buf[READ_BYTES];
-    size_t room = (size_t)chardev_can_receive(&s->chr);
+    size_t room = s->codec ? sizeof(buf) : (size_t)chardev_can_receive(&s->chr);
     ssize_t n;
 
-    if (room == 0) {
+    if (room == 0 || s->received->len) {
         s->in_watch = NULL; /* stream_accept_input() makes it anew */
         return false;
     }
@@ -193,15 +271,41 @@ static bool stream_in_ready(int fd, GIOCondition condition, void *arg)
         stream_input_ended(s);
         return false;
     }
-    chardev_deliver(&s->chr, buf, (size_t)n);
+    if (!stream_take(s, buf, (size_t)n)) {
+        s->in_watch = NULL;
+    }
     return s->in_watch != NULL;
+}
+
+/* On the loop's next turn, for the front end that has room now may be busy with what it had. */
+static gboolean stream_again(gpointer opaque)
+{
+    struct stream *s = opaque;
+
+    g_source_unref(g_steal_pointer(&s->again));
+    deliver_received(s);
+    if (s->ended && !s->received->len) {
+        stream_input_ended(s);
+    } else {
+        stream_accept_input(&s->chr);
+    }
+    return G_SOURCE_REMOVE;
 }
 
 void stream_accept_input(struct chardev *chr)
 {
     struct stream *s = (struct stream *)chr;
 
-    if (s->in_fd >= 0 && !s->in_watch && chardev_can_receive(chr) > 0) {
+    if (s->received->len) {
+        if (!s->again && chardev_can_receive(chr) > 0) {
+            s->again = g_idle_source_new();
+            g_source_set_priority(s->again, G_PRIORITY_DEFAULT);
+            g_source_set_callback(s->again, stream_again, s, NULL);
+            g_source_attach(s->again, chr->loop->context);
+        }
+        return;
+    }
+    if (s->in_fd >= 0 && !s->ended && !s->in_watch && (s->codec || chardev_can_receive(chr) > 0)) {
         s->in_watch =
             loop_watch_fd(chr->loop, s->in_fd, G_IO_IN | G_IO_HUP | G_IO_ERR, stream_in_ready, s);
     }
@@ -214,6 +318,8 @@ void stream_init(struct stream *s)
     s->in_fd = -1;
     s->out_fd = -1;
     s->queue = g_byte_array_new();
+    s->plain = g_byte_array_new();
+    s->received = g_byte_array_new();
     s->gather = g_source_new(&gather_funcs, sizeof(GSource));
     g_source_set_callback(s->gather, gather_done, s, NULL);
     g_source_attach(s->gather, s->chr.loop->context);
@@ -223,6 +329,11 @@ void stream_open(struct stream *s, int in_fd, int out_fd)
 {
     s->in_fd = in_fd;
     s->out_fd = out_fd;
+    if (s->codec) {
+        g_free(s->codec_state);
+        s->codec_state = g_malloc0(s->codec->state_bytes);
+        s->codec->opened(s);
+    }
     stream_accept_input(&s->chr);
 }
 
@@ -232,7 +343,12 @@ void stream_close(struct stream *s)
     source_end(&s->out_watch);
     s->in_fd = -1;
     s->out_fd = -1;
-    queue_drop(s);
+    s->ended = s->quiet = false;
+    drop_all(s);
+    if (s->again) {
+        g_source_destroy(s->again);
+        g_source_unref(g_steal_pointer(&s->again));
+    }
     if (s->full) {
         s->full = false;
         if (s->chr.frontend && s->chr.frontend->writable) {
@@ -251,4 +367,7 @@ void stream_finish(struct stream *s)
     g_source_destroy(s->gather);
     g_source_unref(s->gather);
     g_byte_array_unref(s->queue);
+    g_byte_array_unref(s->plain);
+    g_byte_array_unref(s->received);
+    g_free(s->codec_state);
 }

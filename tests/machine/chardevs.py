@@ -115,9 +115,8 @@ class Commands(Chardevs):
         self.assertIn("incompatible", self.refused("x", unix(path, server=True, reconnect=1)))
         self.assertIn("'nope' has not been found", self.refused(
             "x", backend("socket", addr={"type": "fd", "data": {"str": "nope"}})))
-        self.assertIn("'abstract'", self.refused(
-            "x", backend("socket", addr={"type": "unix",
-                                         "data": {"path": "x", "abstract": True}})))
+        self.assertIn("Websocket client", self.refused(
+            "x", unix(path, server=False, websocket=True)))
         have = self.chardevs()
         self.assertEqual(have["s"], (f"disconnected:unix:{path},server=on", False))
         self.assertEqual(have["r"][0], f"disconnected:unix:{self.dir}/none")
@@ -240,6 +239,174 @@ class Commands(Chardevs):
         self.qmp.command("netdev_del", id="n0")
         mine.settimeout(20 * TIME_FACTOR)
         self.assertEqual(mine.recv(1), b"")
+
+
+def inet(port, host="127.0.0.1", **more):
+    return {"type": "inet", "data": {"host": host, "port": str(port), **more}}
+
+
+class Protocols(Chardevs):
+    """What is spoken over a socket, and sockets of other kinds."""
+
+    def port(self, name):
+        """Where it listens, as query-chardev tells."""
+        return int(self.chardevs()[name][0].split(",")[0].rsplit(":", 1)[1])
+
+    def connect(self, name):
+        client = socket.create_connection(("127.0.0.1", self.port(name)))
+        client.settimeout(20 * TIME_FACTOR)
+        self.addCleanup(client.close)
+        return client
+
+    def receive(self, client, n):
+        got = b""
+        while len(got) < n:
+            piece = client.recv(n - len(got))
+            self.assertTrue(piece, got)
+            got += piece
+        return got
+
+    def guest_reads(self, text):
+        self.assertEqual(bytes(self.read_char() for _ in text), text)
+
+    def settled(self, name, text):
+        end = time.monotonic() + 20 * TIME_FACTOR
+        while not self.chardevs()[name][0].startswith(text):
+            self.assertLess(time.monotonic(), end, self.chardevs())
+            time.sleep(0.01)
+        return self.chardevs()[name][0]
+
+    def test_telnet(self):
+        self.start("-serial", "telnet:127.0.0.1:0,server=on,wait=off")
+        self.assertTrue(self.settled("serial0", "disconnected:telnet:127.0.0.1:"))
+        client = self.connect("serial0")
+        # WILL ECHO, WILL SUPPRESS-GO-AHEAD, WILL BINARY, DO BINARY
+        self.assertEqual(self.receive(client, 12).hex(), "fffb01fffb03fffb00fffd00")
+        peer = "%s:%d" % client.getsockname()
+        self.assertTrue(self.settled("serial0", "telnet:").endswith(f",server=on <-> {peer}"))
+        # answers, a subnegotiation, a command, and a 255 that is data
+        client.sendall(b"\xff\xfd\x01a\xff\xfa\x18\x00vt\xff\xf0b\xff\xf1c\xff\xffd\xff")
+        self.guest_reads(b"abc\xffd")
+        client.sendall(b"\xf3e")  # the second half of a break
+        end = time.monotonic() + 20 * TIME_FACTOR
+        while not self.door.inb(COM1 + 5) & 0x10:
+            self.assertLess(time.monotonic(), end)
+        self.assertEqual(self.read_char(), 0)  # a break's character
+        self.guest_reads(b"e")
+        for byte in b"x\xffy":
+            self.door.outb(COM1, byte)
+        self.assertEqual(self.receive(client, 4), b"x\xff\xffy")
+        client.close()
+        self.settled("serial0", "disconnected:telnet:")
+
+    HANDSHAKE = (b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n"
+                 b"connection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                 b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                 b"Sec-WebSocket-Protocol: binary\r\n\r\n")
+
+    @staticmethod
+    def frame(op, payload, mask=b"\x12\x34\x56\x78", fin=0x80):
+        n = len(payload)
+        length = bytes([0x80 | n]) if n < 126 else b"\xfe" + n.to_bytes(2, "big")
+        return bytes([fin | op]) + length + mask + bytes(
+            b ^ mask[i % 4] for i, b in enumerate(payload))
+
+    def shake(self, client):
+        for byte in self.HANDSHAKE:  # in pieces
+            client.sendall(bytes([byte]))
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += self.receive(client, 1)
+        self.assertTrue(head.startswith(b"HTTP/1.1 101 "), head)
+        # the example of RFC 6455, 1.3
+        self.assertIn(b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n", head)
+        self.assertIn(b"Sec-WebSocket-Protocol: binary\r\n", head)
+
+    def test_websocket(self):
+        self.start("-chardev", "socket,id=c,host=127.0.0.1,port=0,server=on,wait=off,websocket=on",
+                   "-device", "isa-serial,chardev=c")
+        client = self.connect("c")
+        self.write("nobody is there yet")
+        self.shake(client)
+        self.settled("c", "websocket:127.0.0.1:")
+        self.write("hello")
+        text = b""
+        while len(text) < 5:
+            op, n = self.receive(client, 2)
+            self.assertEqual(op, 0x82)
+            text += self.receive(client, n)
+        self.assertEqual(text, b"hello")
+        long = bytes(i % 251 for i in range(3000))
+        client.sendall(self.frame(2, b"ab", fin=0) + self.frame(9, b"ping") +
+                       self.frame(0, b"c") + self.frame(2, b"") + self.frame(2, long))
+        self.assertEqual(self.receive(client, 6), b"\x8a\x04ping")
+        self.guest_reads(b"abc" + long)
+        client.sendall(self.frame(8, b""))
+        self.assertEqual(self.receive(client, 4), b"\x88\x02\x03\xe8")
+        self.assertEqual(client.recv(1), b"")
+        self.settled("c", "disconnected:websocket:")
+
+    def test_websocket_refusals(self):
+        self.start()
+        self.add("c", backend("socket", addr=inet(0), websocket=True))
+        for request, answer in (
+                (self.HANDSHAKE.replace(b"GET / ", b"GET /x "), b"HTTP/1.1 404 "),
+                (self.HANDSHAKE.replace(b"Version: 13", b"Version: 12"), b"HTTP/1.1 400 "),
+                (self.HANDSHAKE.replace(b"Protocol: binary", b"Protocol: text"), b"HTTP/1.1 400 "),
+                (self.HANDSHAKE.replace(b"Host: h", b"X: h"), b"HTTP/1.1 400 "),
+                (b"\r\n\r\n", b"HTTP/1.1 400 "), (b"x" * 5000, b"HTTP/1.1 400 ")):
+            client = self.connect("c")
+            client.sendall(request)
+            self.assertEqual(self.receive(client, len(answer)), answer)
+        for frame, code in ((self.frame(1, b"text"), 1003), (b"\x82\x01a", 1002),
+                            (self.frame(9, b"x" * 126), 1002), (self.frame(9, b"", fin=0), 1002),
+                            (self.frame(0x12, b"a"), 1002)):
+            self.settled("c", "disconnected:")
+            client = self.connect("c")
+            self.shake(client)
+            client.sendall(frame)
+            self.assertEqual(self.receive(client, 4), b"\x88\x02" + code.to_bytes(2, "big"))
+            client.close()
+
+    def test_udp(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer, \
+                socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            peer.bind(("127.0.0.1", 0))
+            peer.settimeout(20 * TIME_FACTOR)
+            free.bind(("127.0.0.1", 0))
+            local = free.getsockname()[1]
+            free.close()
+            self.start("-serial", f"udp:127.0.0.1:{peer.getsockname()[1]}@127.0.0.1:{local}")
+            self.assertEqual(self.chardevs()["serial0"][0], "udp")
+            self.write("hi")
+            self.assertEqual(peer.recv(10) + peer.recv(10), b"hi")
+            peer.sendto(b"one", ("127.0.0.1", local))
+            peer.sendto(b"two" * 20, ("127.0.0.1", local))
+            self.guest_reads(b"one" + b"two" * 20)
+            self.add("u", backend("udp", remote=inet(peer.getsockname()[1]),
+                                  local=inet(0)))
+            self.assertIn("unsupported for datagram", self.refused(
+                "x", backend("udp", remote={"type": "unix", "data": {"path": "x"}})))
+            self.assertEqual(self.chardevs()["u"], ("udp", False))
+
+    def test_addresses(self):
+        self.start()
+        name = os.path.basename(self.dir)
+        self.add("a", backend("socket", addr={
+            "type": "unix", "data": {"path": name, "abstract": True}}))
+        self.assertEqual(self.chardevs()["a"][0], f"disconnected:unix:{name},abstract=on,server=on")
+        self.assertFalse(os.path.exists(name))
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect("\0" + name)
+        self.add("b", backend("socket", addr={
+            "type": "unix", "data": {"path": name, "abstract": True}}, server=False))
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen(1)
+            port = taken.getsockname()[1]
+            self.refused("t", backend("socket", addr=inet(port)))
+            self.add("t", backend("socket", addr=inet(port, to=min(port + 100, 65535))))
+            self.assertTrue(port < self.port("t") <= port + 100)
 
 
 if __name__ == "__main__":

@@ -137,7 +137,14 @@ static void test_options(void)
         {"socket,id=x,path=/a,port=1", "one of"},
         {"socket,id=x,path=/nonexistent/s", "/nonexistent/s"},
         {"socket,id=x,fd=9999", "9999"},
-        {"udp,id=x,port=1", "not supported"},
+        {"vc,id=x", "not supported"},
+        {"udp,id=x,host=127.0.0.1", "remote port not specified"},
+        {"udp,id=x,port=99999", "65535"},
+        {"udp,id=x,port=1,path=/a", "'path'"},
+        {"socket,id=x,port=1,host=127.0.0.1,websocket=on", "Websocket client"},
+        {"socket,id=x,port=1,host=127.0.0.1,server=on,websocket=on,telnet=on", "at once"},
+        {"socket,id=x,port=1,host=127.0.0.1,server=on,to=100000", "'to'"},
+        {"socket,id=x,path=/nonexistent/s,to=3", "'to'"},
         {"stdio,id=x,signal=perhaps", "'perhaps'"},
     };
     struct loop *loop = loop_new(NULL);
