@@ -201,6 +201,7 @@ static void test_smbios(void)
                                          .sockets = 2,
                                          .cores = 3,
                                          .threads = 2,
+                                         .processor_id = 0x178bfbff00000f61,
                                          .low_bytes = 2ull << 30,
                                          .high_bytes = 30ull << 30};
     static const uint8_t uuid[16] = {0x33, 0x22, 0x11, 0x00, 0x55, 0x44, 0x77, 0x66,
@@ -222,6 +223,9 @@ static void test_smbios(void)
         if (t[0] == 1) {
             g_assert_cmpmem(t + 8, 16, uuid, 16);
             g_assert_cmpstr((const char *)t + t[1] + strlen("Godwit") + 1, ==, "board");
+        }
+        if (t[0] == 4) {
+            g_assert_cmphex(le64(t + 8), ==, config.processor_id);
         }
         while (tables->data[end] || tables->data[end + 1]) {
             end++;

@@ -237,6 +237,7 @@ static bool e820_add(const struct pc *q, GError **error)
 static bool smbios_add(const struct machine *m, struct pc *q, GError **error)
 {
     const struct cpu_topology *t = &m->config->topology;
+    const struct cpuid_leaf leaf = cpu_model_cpuid(m->cpu_model, 0, 1, 0);
     const struct smbios_config config = {
         .product = m->board->desc,
         .version = m->board->name,
@@ -244,6 +245,7 @@ static bool smbios_add(const struct machine *m, struct pc *q, GError **error)
         .sockets = t->sockets,
         .cores = t->dies * t->cores,
         .threads = t->threads,
+        .processor_id = (uint64_t)leaf.edx << 32 | leaf.eax,
         .low_bytes = q->low_bytes,
         .high_bytes = q->high_bytes,
         .fields = m->config->smbios,

@@ -231,7 +231,7 @@ static void processor_add(struct tables *t, unsigned n)
     u8(&s, 3); /* central processor */
     u8(&s, 1); /* family: other */
     str(&s, text(t, 4, "manufacturer", MANUFACTURER));
-    u64(&s, number(t, 4, "processor-id", 0));
+    u64(&s, number(t, 4, "processor-id", config->processor_id));
     str(&s, text(t, 4, "version", config->version));
     u8(&s, 0);
     u16(&s, 0);

@@ -18,6 +18,7 @@ struct smbios_config {
     const char *product, *version; /* of the system: "Standard PC ...", "pc-q35-7.2" */
     const char *uuid;              /* canonical text; NULL: none */
     unsigned sockets, cores, threads;
+    uint64_t processor_id;          /* CPUID leaf 1: EAX, and EDX in the upper half */
     uint64_t low_bytes, high_bytes; /* RAM below and from 4 GiB */
     const GPtrArray *fields;        /* struct smbios_field; NULL: none */
 };

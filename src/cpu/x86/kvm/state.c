@@ -3,9 +3,9 @@
  *
  * Time: the guest's TSC and kvmclock are to stand still with the virtual clock. KVM's go on, so
  * before a vCPU runs again after a pause they are set back by the time that the virtual clock
- * stood. A KVM that takes a TSC offset and does not honour it leaves the guest's TSC running
- * through pauses, unnoticed. A local APIC timer that runs out meanwhile fires at once when the
- * guest goes on.
+ * stood. When that was set, by a state that was loaded, kvmclock follows it. A KVM that takes a TSC
+ * offset and does not honour it leaves the guest's TSC running through pauses, unnoticed. A local
+ * APIC timer that runs out meanwhile fires at once when the guest goes on.
  *
  * Left out: SMM and nested-virtualisation state; XSAVE areas beyond the first 4 KiB (no CPU model
  * has the features that need them).
@@ -204,13 +204,14 @@ static void tsc_set_back(struct kvm_vcpu *v, uint64_t by)
     }
 }
 
+/* by_ns below 0: forward. */
 static void kvmclock_set_back(struct kvm *k, int64_t by_ns)
 {
     struct kvm_clock_data clock = {0};
 
     if (kvm_call(k->vm_fd, KVM_GET_CLOCK, &clock) == 0) {
         struct kvm_clock_data fresh = {
-            .clock = clock.clock > (uint64_t)by_ns ? clock.clock - (uint64_t)by_ns : 0};
+            .clock = (int64_t)clock.clock > by_ns ? clock.clock - (uint64_t)by_ns : 0};
 
         kvm_call(k->vm_fd, KVM_SET_CLOCK, &fresh);
     }
@@ -229,6 +230,10 @@ void kvm_clock_resume(struct kvm_vcpu *v)
     if (gap > GAP_NOISE_NS) {
         k->gap_ns += gap;
         k->lag_ns += gap;
+        kvmclock_set_back(k, gap);
+    } else if (gap < -GAP_NOISE_NS) {
+        /* A state of a later time was loaded. TSCs are part of such a state, kvmclock is not. */
+        k->gap_ns += gap;
         kvmclock_set_back(k, gap);
     }
     behind = k->lag_ns - v->lag_ns;
