@@ -17,6 +17,8 @@
 #define LOOK_US    (2 * G_TIME_SPAN_MILLISECOND)
 /* So many looks in vain, and the watcher sleeps. */
 #define LOOKS_IDLE 25
+/* Between two looks whether all that was put aside is done. */
+#define SETTLE_US  100
 
 struct control {
     struct loop *loop;
@@ -26,6 +28,7 @@ struct control {
     void (*fn)(void *arg);
     void *arg;
 
+    _Atomic unsigned aside; /* how many threads do what they put aside: both, at most */
     _Atomic uint64_t role;
     _Atomic bool asleep; /* the watcher is to be woken */
     _Atomic bool ended;
@@ -49,11 +52,13 @@ static bool do_aside(struct control *c)
     uint64_t away = atomic_load(&c->role) + 1;
 
     c->fn = NULL;
+    atomic_fetch_add(&c->aside, 1); /* before the loop can be another's; see control_settle() */
     atomic_store(&c->role, away);
     if (atomic_load(&c->asleep)) {
         wake_watcher(c);
     }
     fn(arg);
+    atomic_fetch_sub(&c->aside, 1);
     return atomic_compare_exchange_strong(&c->role, &away, away + 1);
 }
 
@@ -165,6 +170,15 @@ bool control_put_aside(struct control *c, void (*fn)(void *arg), void *arg)
     c->fn = fn;
     c->arg = arg;
     return true;
+}
+
+void control_settle(struct control *c)
+{
+    g_assert(loop_is_here(c->loop));
+    c->fn = NULL;
+    while (atomic_load(&c->aside)) {
+        g_usleep(SETTLE_US);
+    }
 }
 
 struct control *control_new(struct loop *loop)

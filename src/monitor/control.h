@@ -28,5 +28,11 @@ void control_free(struct control *control);
  * aside already, and where no second thread is to be had.
  */
 bool control_put_aside(struct control *control, void (*fn)(void *arg), void *arg);
+/*
+ * From a function that the loop runs, when the main thread's loop has ended: what this round has
+ * put aside is dropped, and what other threads do aside is waited for. That is soon over, for it
+ * finds the main thread's loop closed.
+ */
+void control_settle(struct control *control);
 
 #endif

@@ -615,6 +615,7 @@ static void end_sessions(void *arg)
 
     mon->stopping = true;
     flush_all(mon);
+    control_settle(mon->control); /* jobs may be freed then */
     while (mon->sessions->len) {
         struct session *s = mon->sessions->pdata[0];
 

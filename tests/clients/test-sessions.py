@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Each session for itself: which events it gets and how often, and what its monitor's role lets it do."""
+import contextlib
 import os
 import resource
 import shutil
@@ -161,6 +162,19 @@ class Sessions(unittest.TestCase):
             self.assertEqual(theirs, {**ours, "own": False,
                                       "capabilities": ["oob", "godwit-events"]})
             other.close()
+
+    def test_commands_at_the_end(self):
+        """What clients ask while the machine ends is answered or not; the end is none the worse for it."""
+        for _ in range(15):
+            with Machine("-machine", "none", "-nodefaults", serial=False) as m:
+                m.qmp.sock.sendall(b'{"execute": "stop"} {"execute": "quit"} {"execute": "query-cpus-fast"}'
+                                   b'{"execute": "stop"}')
+                with self.assertRaises((EOFError, ConnectionResetError)):
+                    while True:
+                        if m.qmp.read() == {"return": {}}:  # to `stop`, then to `quit`
+                            with contextlib.suppress(BrokenPipeError):
+                                m.qmp.sock.sendall(b'{"execute": "stop"} {"execute": "query-cpus-fast"}')
+                self.assertEqual(m.wait(), 0)
 
     def test_dropped(self):
         with Machine(*FIRE) as m:
