@@ -307,6 +307,74 @@ static bool check(const struct netdev_tap_options *o, GError **error)
     return true;
 }
 
+/* ---- vhost-net: the kernel's share of the work, which is a wish */
+
+static bool vhost_wanted(const struct netdev_tap_options *o)
+{
+    return o->has_vhost ? o->vhost
+                        : o->vhostfd || o->vhostfds || (o->has_vhostforce && o->vhostforce);
+}
+
+static bool check_vhost(const struct netdev_tap_options *o, GError **error)
+{
+    if (!vhost_wanted(o) && (o->vhostfd || o->vhostfds)) {
+        g_set_error(error, NET_ERROR, 0, "vhostfd(s)= is not valid without vhost");
+        return false;
+    }
+    if (o->fds && o->vhostfd) {
+        g_set_error(error, NET_ERROR, 0, "vhostfd= is invalid with fds=");
+        return false;
+    }
+    if (o->vhostfds && !o->fds) {
+        g_set_error(error, NET_ERROR, 0, "vhostfds= is invalid if fds= wasn't specified");
+        return false;
+    }
+    return true;
+}
+
+static bool close_given(struct tap *t, const char *names, unsigned queues, GError **error)
+{
+    g_auto(GStrv) fds = g_strsplit(names, ":", -1);
+
+    if (g_strv_length(fds) != queues) {
+        g_set_error(error, NET_ERROR, 0,
+                    "The number of fds passed does not match the number of vhostfds passed");
+        return false;
+    }
+    for (unsigned i = 0; i < queues; i++) {
+        int fd = net_take_fd(&t->b, fds[i], error);
+
+        if (fd < 0) {
+            return false;
+        }
+        if (fd > STDERR_FILENO) {
+            close(fd);
+        }
+    }
+    return true;
+}
+
+/* A host without vhost-net goes without, and so do we on one that has it, unless it must be. */
+static bool take_vhost(struct tap *t, const struct netdev_tap_options *o, GError **error)
+{
+    const char *names = o->vhostfds ? o->vhostfds : o->vhostfd;
+    bool wanted = vhost_wanted(o);
+
+    if (names && !close_given(t, names, t->b.queues, error)) {
+        return false;
+    }
+    if (wanted && o->has_vhostforce && o->vhostforce) {
+        g_set_error(error, NET_ERROR, 0,
+                    "tap: vhostforce=on: godwit does not use /dev/vhost-net; it moves the frames "
+                    "itself without vhostforce");
+        return false;
+    }
+    if (wanted) {
+        log_warn("tap: vhost: godwit does not use /dev/vhost-net, and moves the frames itself");
+    }
+    return true;
+}
+
 static bool open_queues(struct tap *t, const struct netdev_tap_options *o, GError **error)
 {
     g_auto(GStrv) fds = o->fds ? g_strsplit(o->fds, ":", -1) : NULL;
@@ -340,7 +408,8 @@ static bool tap_open(struct net_backend *b, const struct netdev *options, GError
     for (unsigned i = 0; i < NET_MAX_QUEUES; i++) {
         t->queue[i] = (struct tap_queue){.tap = t, .index = i, .fd = -1, .attached = true};
     }
-    if (!check(o, error) || !open_queues(t, o, error)) {
+    if (!check(o, error) || !check_vhost(o, error) || !open_queues(t, o, error) ||
+        !take_vhost(t, o, error)) {
         return false;
     }
     for (unsigned i = 0; i < b->queues && o->has_sndbuf; i++) {

@@ -350,13 +350,30 @@ class Tap(Net):
 
     def test_queues(self):
         """Several pairs of queues, all of which the guest uses."""
-        m = self.boot_with(f"tap,id=t,ifname=godwit0,queues=2,script={self.script()},downscript=no",
+        m = self.boot_with(f"tap,id=t,ifname=godwit0,queues=2,script={self.script()},downscript=no,"
+                           "vhost=on",  # a wish
                            "mq=on", smp="2")
         self.assertEqual(self.command(m, "ls /sys/class/net/eth0/queues").split(),
                          ["rx-0", "rx-1", "tx-0", "tx-1"])
         self.both_ways(m)
         self.assertIn("index=1,type=tap,ifname=godwit0", m.qmp.command(
             "human-monitor-command", command_line="info network"))
+
+    def test_vhost(self):
+        """Godwit moves the frames itself: it says so, and is no machine for those that must not."""
+        def run(more):
+            return subprocess.run(
+                ["ip", "netns", "exec", self.name, godwit.GODWIT, "-display", "none", "-S", "-netdev",
+                 f"tap,id=t,script=no,downscript=no,{more}", "-qmp", "stdio"],
+                input='{"execute":"qmp_capabilities"}{"execute":"quit"}', capture_output=True, text=True)
+
+        forced = run("vhost=on,vhostforce=on")
+        self.assertEqual(forced.returncode, 1)
+        self.assertIn("/dev/vhost-net", forced.stderr)
+        wished = run("vhost=on")
+        self.assertEqual(wished.returncode, 0)
+        self.assertIn("moves the frames itself", wished.stderr)
+        self.assertNotIn("moves the frames itself", run("vhost=off").stderr)
 
     def test_no_rights(self):
         result = godwit.run("-display", "none", "-netdev", "tap,id=t,ifname=much-too-long-a-name")
