@@ -25,7 +25,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-static int flush_file(struct qcow2 *q)
+int qcow2_flush_file(struct qcow2 *q)
 {
     return block_node_sync(q->file, BLOCK_FLUSH, 0, 0, 0);
 }
@@ -69,7 +69,7 @@ void qcow2_metadata_add(struct qcow2 *q, uint64_t offset, uint64_t bytes)
     g_mutex_unlock(&q->mutex);
 }
 
-static void metadata_remove(struct qcow2 *q, uint64_t offset, uint64_t bytes)
+void qcow2_metadata_remove(struct qcow2 *q, uint64_t offset, uint64_t bytes)
 {
     g_mutex_lock(&q->mutex);
     for (uint64_t n = offset >> q->cluster_bits;
@@ -79,7 +79,7 @@ static void metadata_remove(struct qcow2 *q, uint64_t offset, uint64_t bytes)
     g_mutex_unlock(&q->mutex);
 }
 
-static bool is_metadata(const struct qcow2 *q, uint64_t offset)
+bool qcow2_is_metadata(const struct qcow2 *q, uint64_t offset)
 {
     uint64_t n = offset >> q->cluster_bits;
 
@@ -89,384 +89,6 @@ static bool is_metadata(const struct qcow2 *q, uint64_t offset)
 bool qcow2_is_cluster(const struct qcow2 *q, uint64_t offset)
 {
     return offset && (offset & (q->cluster_bytes - 1)) == 0 && offset <= INT64_MAX / 2;
-}
-
-/* ---- reference counts */
-
-static uint64_t counts_per_block(const struct qcow2 *q)
-{
-    return q->cluster_bytes * 8 / q->refcount_bits;
-}
-
-static uint64_t count_read(const struct qcow2 *q, const uint8_t *block, uint64_t i)
-{
-    unsigned bits = q->refcount_bits;
-    uint64_t value = 0;
-
-    if (bits < 8) {
-        return block[i * bits / 8] >> (i * bits % 8) & ((1u << bits) - 1);
-    }
-    for (unsigned k = 0; k < bits / 8; k++) {
-        value = value << 8 | block[i * (bits / 8) + k];
-    }
-    return value;
-}
-
-static void count_write(const struct qcow2 *q, uint8_t *block, uint64_t i, uint64_t value)
-{
-    unsigned bits = q->refcount_bits;
-
-    if (bits < 8) {
-        uint8_t *p = &block[i * bits / 8];
-        unsigned shift = (unsigned)(i * bits % 8), mask = (1u << bits) - 1;
-
-        *p = (uint8_t)((*p & ~(mask << shift)) | (unsigned)value << shift);
-        return;
-    }
-    for (unsigned k = bits / 8; k-- > 0; value >>= 8) {
-        block[i * (bits / 8) + k] = (uint8_t)value;
-    }
-}
-
-/* The block that counts cluster n; *table NULL: there is none, all in it are free. */
-static int count_block(struct qcow2 *q, uint64_t n, struct qcow2_table **table)
-{
-    uint64_t i = n / counts_per_block(q), offset;
-
-    *table = NULL;
-    if (i >= q->rt_size || (q->rt[i] & ~511ull) == 0) {
-        return 0;
-    }
-    offset = q->rt[i] & ~511ull;
-    if (!qcow2_is_cluster(q, offset)) {
-        return qcow2_is_corrupt(q, "reference count block at 0x%" G_GINT64_MODIFIER "x", offset);
-    }
-    return qcow2_cache_get(q, &q->refcounts, offset, table);
-}
-
-static void cluster_is_free(struct qcow2 *q, uint64_t n)
-{
-    q->hint = MIN(q->hint, n);
-    if (q->packed_end >> q->cluster_bits == n) {
-        q->packed_end = 0;
-    }
-}
-
-int qcow2_count_change(struct qcow2 *q, uint64_t n, int by)
-{
-    uint64_t i = n % counts_per_block(q), value, max;
-    struct qcow2_table *t;
-    int ret = count_block(q, n, &t);
-
-    if (ret < 0) {
-        return ret;
-    }
-    value = t ? count_read(q, t->data, i) : 0;
-    max = q->refcount_bits == 64 ? UINT64_MAX : (1ull << q->refcount_bits) - 1;
-    if (!t || (by < 0 && value == 0) || (by > 0 && value == max)) {
-        return qcow2_is_corrupt(q, "reference count of cluster %" G_GUINT64_FORMAT, n);
-    }
-    count_write(q, t->data, i, value + (uint64_t)(int64_t)by);
-    qcow2_table_dirty(&q->refcounts, t);
-    if (by > 0) { /* a count that is too high for a while loses room, no more */
-        q->dirty = true;
-    }
-    if (by < 0 && value == 1) {
-        cluster_is_free(q, n);
-    }
-    return 0;
-}
-
-/* A new block, at the first cluster that it counts itself: on the disk before the table names it.
- */
-static int count_block_make(struct qcow2 *q, uint64_t i)
-{
-    uint64_t offset = i * counts_per_block(q) << q->cluster_bits;
-    uint8_t entry[8];
-    struct qcow2_table *t;
-    int ret = qcow2_cache_make_room(q, &q->refcounts);
-
-    if (ret < 0) {
-        return ret;
-    }
-    if (is_metadata(q, offset)) {
-        return qcow2_is_corrupt(q, "metadata in uncounted clusters");
-    }
-    t = qcow2_table_new(q, offset);
-    if (!t) {
-        return -ENOMEM;
-    }
-    count_write(q, t->data, 0, 1);
-    qcow2_put_be64(entry, offset);
-    ret = block_node_pwrite(q->file, offset, t->data, q->cluster_bytes);
-    ret = ret < 0 ? ret : flush_file(q);
-    ret = ret < 0 ? ret : block_node_pwrite(q->file, q->rt_offset + 8 * i, entry, 8);
-    if (ret < 0) {
-        qcow2_table_free(t);
-        return ret;
-    }
-    qcow2_cache_add(q, &q->refcounts, t);
-    q->rt[i] = offset;
-    qcow2_metadata_add(q, offset, q->cluster_bytes);
-    return 0;
-}
-
-/* What a longer reference count table needs: n_blocks new blocks, and behind them the table. */
-struct growth {
-    uint64_t first;    /* cluster: the first that the old table can't count */
-    uint64_t n_blocks; /* they count themselves and the table */
-    uint64_t rt_size, rt_clusters;
-};
-
-static bool growth_plan(const struct qcow2 *q, struct growth *g)
-{
-    uint64_t per = counts_per_block(q), per_cluster = q->cluster_bytes / 8;
-
-    g->first = q->rt_size * per;
-    g->n_blocks = 1;
-    for (;;) {
-        uint64_t size = MAX(q->rt_size * 2, q->rt_size + g->n_blocks);
-
-        g->rt_clusters = (size + per_cluster - 1) / per_cluster;
-        g->rt_size = g->rt_clusters * per_cluster;
-        if ((g->n_blocks + g->rt_clusters + per - 1) / per <= g->n_blocks) {
-            break;
-        }
-        g->n_blocks++;
-    }
-    return g->rt_size * 8 <= QCOW2_MAX_RT_BYTES;
-}
-
-static int growth_write(struct qcow2 *q, const struct growth *g, const uint64_t *rt)
-{
-    uint64_t per = counts_per_block(q), used = g->n_blocks + g->rt_clusters;
-    g_autofree uint8_t *buf = g_try_malloc0(MAX(g->rt_size * 8, q->cluster_bytes));
-    uint8_t place[12];
-    int ret = buf ? 0 : -ENOMEM;
-
-    for (uint64_t b = 0; b < g->n_blocks && ret == 0; b++) {
-        memset(buf, 0, q->cluster_bytes);
-        for (uint64_t i = 0; i < per && b * per + i < used; i++) {
-            count_write(q, buf, i, 1);
-        }
-        ret = block_node_pwrite(q->file, (g->first + b) << q->cluster_bits, buf, q->cluster_bytes);
-    }
-    for (uint64_t i = 0; i < g->rt_size && ret == 0; i++) {
-        qcow2_put_be64(buf + 8 * i, rt[i]);
-    }
-    ret = ret < 0 ? ret
-                  : block_node_pwrite(q->file, (g->first + g->n_blocks) << q->cluster_bits, buf,
-                                      g->rt_size * 8);
-    ret = ret < 0 ? ret : flush_file(q);
-    qcow2_put_be64(place, (g->first + g->n_blocks) << q->cluster_bits);
-    qcow2_put_be32(place + 8, (uint32_t)g->rt_clusters);
-    ret = ret < 0 ? ret : block_node_pwrite(q->file, QCOW2_AT_RT, place, sizeof(place));
-    return ret < 0 ? ret : flush_file(q);
-}
-
-/* All that the reference count table can count is in use: it moves behind that, and doubles. */
-static int count_table_grow(struct qcow2 *q)
-{
-    struct growth g;
-    uint64_t *rt, old = q->rt_offset, old_bytes = q->rt_size * 8;
-    int ret;
-
-    if (!growth_plan(q, &g)) {
-        log_error("qcow2: '%s': the reference count table is full", q->node->filename);
-        return -ENOSPC;
-    }
-    rt = g_try_new0(uint64_t, g.rt_size);
-    if (!rt) {
-        return -ENOMEM;
-    }
-    memcpy(rt, q->rt, q->rt_size * 8);
-    for (uint64_t b = 0; b < g.n_blocks; b++) {
-        rt[q->rt_size + b] = (g.first + b) << q->cluster_bits;
-    }
-    ret = growth_write(q, &g, rt);
-    if (ret < 0) {
-        g_free(rt);
-        return ret;
-    }
-    g_free(q->rt);
-    q->rt = rt;
-    q->rt_size = g.rt_size;
-    q->rt_offset = (g.first + g.n_blocks) << q->cluster_bits;
-    metadata_remove(q, old, old_bytes);
-    qcow2_metadata_add(q, g.first << q->cluster_bits,
-                       (g.n_blocks + g.rt_clusters) << q->cluster_bits);
-    qcow2_free_later(q, old, old_bytes, QCOW2_DISCARD_OTHER);
-    return 0;
-}
-
-/* The count of cluster n, and blocks for it where there are none yet. */
-static int count_for_alloc(struct qcow2 *q, uint64_t n, uint64_t *count)
-{
-    uint64_t per = counts_per_block(q);
-    struct qcow2_table *t;
-    int ret = 0;
-
-    /* A repair must not put a longer table over what is there and was not counted. */
-    if (n / per >= q->rt_size && !q->repairing) {
-        ret = count_table_grow(q);
-    }
-    if (ret == 0 && n / per >= q->rt_size) {
-        return qcow2_is_corrupt(q, "cluster %" G_GUINT64_FORMAT " is beyond the reference counts",
-                                n);
-    }
-    ret = ret < 0 ? ret : count_block(q, n, &t);
-    if (ret == 0 && !t) {
-        ret = count_block_make(q, n / per);
-        ret = ret < 0 ? ret : count_block(q, n, &t);
-    }
-    if (ret < 0) {
-        return ret;
-    }
-    *count = count_read(q, t->data, n % per);
-    if (!*count && !q->repairing && is_metadata(q, n << q->cluster_bits)) {
-        return qcow2_is_corrupt(q, "cluster %" G_GUINT64_FORMAT " of metadata is not counted", n);
-    }
-    return 0;
-}
-
-/* More clusters behind the file's end are counted than any crash leaves there. */
-static int too_far(struct qcow2 *q, uint64_t n)
-{
-    uint64_t slack = MAX(2 * counts_per_block(q), 1u << 20);
-
-    return n > q->end_clusters + slack
-               ? qcow2_is_corrupt(q, "clusters are counted far behind the end of the file")
-               : 0;
-}
-
-int qcow2_alloc(struct qcow2 *q, uint64_t *offset, bool *fresh)
-{
-    for (uint64_t n = MAX(q->hint, 1);; n++) {
-        uint64_t count;
-        int ret = too_far(q, n);
-
-        ret = ret < 0 ? ret : count_for_alloc(q, n, &count);
-
-        if (ret < 0) {
-            return ret;
-        }
-        if (count == 0) {
-            *offset = n << q->cluster_bits;
-            *fresh = n >= q->end_clusters;
-            q->hint = n + 1;
-            q->end_clusters = MAX(q->end_clusters, n + 1);
-            return qcow2_count_change(q, n, 1);
-        }
-    }
-}
-
-int qcow2_alloc_run(struct qcow2 *q, uint64_t n, uint64_t *offset)
-{
-    uint64_t first = MAX(q->hint, 1);
-    int ret = 0;
-
-    for (uint64_t at = first; at < first + n; at++) {
-        uint64_t count;
-
-        ret = too_far(q, first);
-        ret = ret < 0 ? ret : count_for_alloc(q, at, &count);
-        if (ret < 0) {
-            return ret;
-        }
-        if (count) {
-            first = at + 1;
-        }
-    }
-    for (uint64_t i = 0; i < n && ret == 0; i++) {
-        ret = qcow2_count_change(q, first + i, 1);
-    }
-    q->end_clusters = MAX(q->end_clusters, first + n);
-    *offset = first << q->cluster_bits;
-    return ret;
-}
-
-int qcow2_count_get(struct qcow2 *q, uint64_t cluster, uint64_t *count)
-{
-    struct qcow2_table *t;
-    int ret = count_block(q, cluster, &t);
-
-    *count = ret == 0 && t ? count_read(q, t->data, cluster % counts_per_block(q)) : 0;
-    return ret;
-}
-
-int qcow2_count_set(struct qcow2 *q, uint64_t cluster, uint64_t count)
-{
-    uint64_t max = q->refcount_bits == 64 ? UINT64_MAX : (1ull << q->refcount_bits) - 1, old;
-    struct qcow2_table *t;
-    int ret = count > max ? -ERANGE : count_for_alloc(q, cluster, &old);
-
-    ret = ret < 0 ? ret : count_block(q, cluster, &t);
-    if (ret == 0) {
-        count_write(q, t->data, cluster % counts_per_block(q), count);
-        qcow2_table_dirty(&q->refcounts, t);
-        q->dirty = true;
-        if (!count) {
-            cluster_is_free(q, cluster);
-        }
-    }
-    return ret;
-}
-
-void qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t bytes, enum qcow2_discard discard)
-{
-    struct qcow2_freed f = {offset, bytes, discard};
-
-    g_array_append_val(q->freed, f);
-    q->dirty = true;
-}
-
-/* Until nobody is under way who looked up a cluster before now. */
-static void wait_for_phase(struct qcow2 *q)
-{
-    unsigned old;
-
-    g_mutex_lock(&q->mutex);
-    old = q->phase;
-    q->phase = !old; /* nobody is left of that since the last time */
-    while (q->in_phase[old]) {
-        g_cond_wait(&q->phase_empty, &q->mutex);
-    }
-    g_mutex_unlock(&q->mutex);
-}
-
-static int count_down(struct qcow2 *q, uint64_t cluster, enum qcow2_discard discard)
-{
-    uint64_t count;
-    int ret = qcow2_count_change(q, cluster, -1);
-
-    ret = ret < 0 ? ret : qcow2_count_get(q, cluster, &count);
-    if (ret == 0 && count == 0 && qcow2_passes(q, discard)) { /* a hint, which may fail */
-        block_node_sync(q->file, BLOCK_DISCARD, cluster << q->cluster_bits, q->cluster_bytes, 0);
-    }
-    return ret;
-}
-
-/* References on the disk are gone: the counts follow, in memory. */
-static int count_freed(struct qcow2 *q)
-{
-    g_autoptr(GArray) freed = q->freed;
-    int ret = 0;
-
-    if (freed->len == 0) {
-        freed = NULL;
-        return 0;
-    }
-    q->freed = g_array_new(FALSE, FALSE, sizeof(struct qcow2_freed));
-    wait_for_phase(q);
-    for (guint i = 0; i < freed->len && ret == 0; i++) {
-        const struct qcow2_freed f = g_array_index(freed, struct qcow2_freed, i);
-        uint64_t last = (f.offset + f.bytes - 1) >> q->cluster_bits;
-
-        for (uint64_t n = f.offset >> q->cluster_bits; n <= last && ret == 0; n++) {
-            ret = count_down(q, n, f.discard);
-        }
-    }
-    return ret;
 }
 
 /* ---- L1 and L2 */
@@ -519,14 +141,14 @@ static int flush_ordered(struct qcow2 *q, bool counts)
     if (q->refcounts.n_dirty) {
         ret = q->lazy && !counts ? mark_uncounted(q) : qcow2_cache_write(q, &q->refcounts);
     }
-    ret = ret < 0 ? ret : flush_file(q);
+    ret = ret < 0 ? ret : qcow2_flush_file(q);
     if (ret == 0 && q->l2.n_dirty) {
         ret = qcow2_cache_write(q, &q->l2);
-        ret = ret < 0 ? ret : flush_file(q);
+        ret = ret < 0 ? ret : qcow2_flush_file(q);
     }
     if (ret == 0 && g_hash_table_size(q->l1_dirty)) {
         ret = l1_write(q);
-        ret = ret < 0 ? ret : flush_file(q);
+        ret = ret < 0 ? ret : qcow2_flush_file(q);
     }
     return ret;
 }
@@ -548,7 +170,7 @@ int qcow2_flush(struct qcow2 *q)
     }
     q->dirty = false;
     /* Counted down in memory; if that never gets to the disk, clusters are lost, no more. */
-    return count_freed(q);
+    return qcow2_count_freed(q);
 }
 
 int qcow2_clean(struct qcow2 *q)
@@ -563,7 +185,7 @@ int qcow2_clean(struct qcow2 *q)
     ret = ret < 0 ? ret : qcow2_tables_flush(q, true); /* what the first has freed, too */
     qcow2_put_be64(bits, q->incompatible & ~(uint64_t)QCOW2_INCOMPAT_DIRTY);
     ret = ret < 0 ? ret : block_node_pwrite(q->file, QCOW2_AT_INCOMPATIBLE, bits, 8);
-    ret = ret < 0 ? ret : flush_file(q);
+    ret = ret < 0 ? ret : qcow2_flush_file(q);
     if (ret == 0) {
         g_mutex_lock(&q->mutex);
         q->incompatible &= ~(uint64_t)QCOW2_INCOMPAT_DIRTY;
@@ -683,7 +305,7 @@ int qcow2_l2_get(struct qcow2 *q, uint64_t guest, bool create, struct qcow2_tabl
         if (!(*entry & QCOW2_COMPRESSED) && *entry & QCOW2_OFFSET_MASK) {
             uint64_t offset = *entry & QCOW2_OFFSET_MASK;
 
-            if (!qcow2_is_cluster(q, offset) || is_metadata(q, offset)) {
+            if (!qcow2_is_cluster(q, offset) || qcow2_is_metadata(q, offset)) {
                 ret = qcow2_is_corrupt(q, "data cluster at 0x%" G_GINT64_MODIFIER "x", offset);
             }
         }
@@ -752,9 +374,9 @@ static int l1_grow(struct qcow2 *q, uint64_t n)
     qcow2_put_be32(place, (uint32_t)n);
     qcow2_put_be64(place + 4, offset);
     ret = block_node_pwrite(q->file, offset, buf, bytes);
-    ret = ret < 0 ? ret : flush_file(q);
+    ret = ret < 0 ? ret : qcow2_flush_file(q);
     ret = ret < 0 ? ret : block_node_pwrite(q->file, QCOW2_AT_L1, place, sizeof(place));
-    ret = ret < 0 ? ret : flush_file(q);
+    ret = ret < 0 ? ret : qcow2_flush_file(q);
     if (ret < 0) {
         g_free(l1);
         return ret;
@@ -766,7 +388,7 @@ static int l1_grow(struct qcow2 *q, uint64_t n)
     q->l1_offset = offset;
     g_mutex_unlock(&q->mutex);
     if (old_bytes) {
-        metadata_remove(q, old, old_bytes);
+        qcow2_metadata_remove(q, old, old_bytes);
         qcow2_free_later(q, old, old_bytes, QCOW2_DISCARD_OTHER);
     }
     qcow2_metadata_add(q, offset, bytes);
@@ -813,7 +435,7 @@ int qcow2_set_size(struct qcow2 *q, uint64_t bytes)
     ret = ret < 0 ? ret : qcow2_flush(q);
     qcow2_put_be64(size, bytes);
     ret = ret < 0 ? ret : block_node_pwrite(q->file, QCOW2_AT_SIZE, size, sizeof(size));
-    ret = ret < 0 ? ret : flush_file(q);
+    ret = ret < 0 ? ret : qcow2_flush_file(q);
     if (ret == 0) {
         q->bytes = bytes;
     }

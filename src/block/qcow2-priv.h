@@ -234,8 +234,11 @@ int qcow2_flush(struct qcow2 *q);
 int qcow2_is_corrupt(struct qcow2 *q, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* The offset can be a cluster's. */
 bool qcow2_is_cluster(const struct qcow2 *q, uint64_t offset);
+int qcow2_flush_file(struct qcow2 *q);
 /* These bytes hold metadata from now on. */
 void qcow2_metadata_add(struct qcow2 *q, uint64_t offset, uint64_t bytes);
+void qcow2_metadata_remove(struct qcow2 *q, uint64_t offset, uint64_t bytes);
+bool qcow2_is_metadata(const struct qcow2 *q, uint64_t offset);
 /* The L2 entry for a guest offset: *table (for qcow2_l2_set()) and *entry; with `create` a table of
  * its own is made. Without one *table is NULL and *entry 0. */
 int qcow2_l2_get(struct qcow2 *q, uint64_t guest, bool create, struct qcow2_table **table,
@@ -243,6 +246,14 @@ int qcow2_l2_get(struct qcow2 *q, uint64_t guest, bool create, struct qcow2_tabl
 /* The same from what is in memory, with q->mutex held; any thread. false: ask the worker. */
 bool qcow2_l2_peek(struct qcow2 *q, uint64_t guest, uint64_t *entry);
 void qcow2_l2_set(struct qcow2 *q, struct qcow2_table *table, uint64_t guest, uint64_t entry);
+/* What an entry refers to is. */
+void qcow2_free_entry(struct qcow2 *q, uint64_t entry, enum qcow2_discard discard);
+void qcow2_compressed_place(const struct qcow2 *q, uint64_t entry, uint64_t *offset,
+                            uint64_t *bytes);
+/* The guest's disk gets another length; cutting drops what is behind. */
+int qcow2_set_size(struct qcow2 *q, uint64_t bytes);
+
+/* ---- qcow2-counts.c; 0 or -errno */
 /* A free cluster, counted once. *fresh: it reads as zeroes, nothing was ever written to it. */
 int qcow2_alloc(struct qcow2 *q, uint64_t *offset, bool *fresh);
 /* n free clusters in a row, counted once. */
@@ -255,12 +266,8 @@ int qcow2_count_set(struct qcow2 *q, uint64_t cluster, uint64_t count);
 int qcow2_count_change(struct qcow2 *q, uint64_t cluster, int by);
 /* These bytes of the image lose a reference once what referred to them is gone from the disk. */
 void qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t bytes, enum qcow2_discard discard);
-/* What an entry refers to is. */
-void qcow2_free_entry(struct qcow2 *q, uint64_t entry, enum qcow2_discard discard);
-void qcow2_compressed_place(const struct qcow2 *q, uint64_t entry, uint64_t *offset,
-                            uint64_t *bytes);
-/* The guest's disk gets another length; cutting drops what is behind. */
-int qcow2_set_size(struct qcow2 *q, uint64_t bytes);
+/* References on the disk are gone: the counts follow, in memory. */
+int qcow2_count_freed(struct qcow2 *q);
 
 /* ---- qcow2-io.c */
 void qcow2_submit(struct block_node *node, struct block_request *r); /* I/O thread */

@@ -50,6 +50,23 @@ struct net_backend {
     } waiting[NET_MAX_QUEUES];
 };
 
+/* The main thread's, but for hub_ports. */
+struct net {
+    struct event_sink *events;
+    struct vclock *clock;
+    struct loop *main, *loop;
+    GThread *thread; /* NULL: the loop is the main one, or there is none yet */
+    GPtrArray *backends, *cards;
+    GPtrArray *hub_ports; /* the network thread's */
+    struct announcer *announcer;
+    GMutex info_mutex;
+    int (*find_fd)(void *opaque, const char *name);
+    void *find_opaque;
+};
+
+struct net_backend *net_backend_find(const struct net *net, const char *id); /* or NULL */
+struct net_card *net_card_find(const struct net *net, const char *name);     /* or NULL */
+
 struct loop *net_backend_loop(const struct net_backend *b);
 struct event_sink *net_backend_events(const struct net_backend *b);
 struct vclock *net_backend_clock(const struct net_backend *b);
