@@ -1,7 +1,7 @@
 /*
  * KVM's paravirtual clock (Linux Documentation/virt/kvm/x86/msr.rst, MSR_KVM_SYSTEM_TIME_NEW):
- * prints "ready", and then for each byte that COM1 receives "clock K H": what kvmclock and the HPET
- * tell, each in units of 2^20 ns.
+ * prints "ready", and then for each byte that COM1 receives "clock K H T": what kvmclock, the HPET
+ * and the TSC tell, each in units of 2^20 ns.
  */
 #include "lib/guest.h"
 
@@ -28,20 +28,21 @@ static uint64_t rdtsc(void)
     return value;
 }
 
+static uint64_t ticks_ns(uint64_t ticks)
+{
+    ticks = vcpu_time.shift < 0 ? ticks >> -vcpu_time.shift : ticks << vcpu_time.shift;
+    return (ticks >> 32) * vcpu_time.mul + ((ticks & 0xffffffff) * vcpu_time.mul >> 32);
+}
+
 static uint64_t kvmclock_ns(void)
 {
     uint32_t version;
     uint64_t ns;
 
     do {
-        uint64_t delta;
-
         version = vcpu_time.version;
         __asm__ volatile("" : : : "memory");
-        delta = rdtsc() - vcpu_time.tsc;
-        delta = vcpu_time.shift < 0 ? delta >> -vcpu_time.shift : delta << vcpu_time.shift;
-        ns = vcpu_time.system_ns + (delta >> 32) * vcpu_time.mul +
-             ((delta & 0xffffffff) * vcpu_time.mul >> 32);
+        ns = vcpu_time.system_ns + ticks_ns(rdtsc() - vcpu_time.tsc);
         __asm__ volatile("" : : : "memory");
     } while (version & 1 || version != vcpu_time.version);
     return ns;
@@ -72,6 +73,8 @@ void guest_main(const char *args)
         print_number((uint32_t)(kvmclock_ns() >> 20));
         print(" ");
         print_number((uint32_t)(hpet_ns() >> 20));
+        print(" ");
+        print_number((uint32_t)(ticks_ns(rdtsc()) >> 20));
         print("\n");
     }
 }

@@ -75,6 +75,8 @@ BAD = [
     (["-cpu", "max,vendor=abc"], "Property '.vendor' doesn't take value 'abc'"),
     (["-cpu", "max,phys-bits=80"], "phys-bits should be between 32 and 52"),
     (["-cpu", "max,host-phys-bits-limit=20"], "32 bits of physical address at least"),
+    (["-cpu", "max,hv-relaxed"], "of Hyper-V's interface there is hv-crash alone"),
+    (["-cpu", "max,hv_time=on"], "of Hyper-V's interface there is hv-crash alone"),
     (["-cpu", "max,host-phys-bits=x"], "Parameter 'host-phys-bits' expects 'on' or 'off'"),
     (["-accel", "tcg", "-cpu", "max,host-cache-info=on"], "host-cache-info=on requires KVM"),
     (["-fw_cfg", "opt/x"], "name and one of file and string are wanted"),

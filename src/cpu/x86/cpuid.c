@@ -349,8 +349,10 @@ static bool set_property(const struct item *i, struct cpu_model *m, bool *known,
 
 static bool no_property(const struct item *i, GError **error)
 {
+    bool hyperv = g_str_has_prefix(i->key, "hv-") || g_str_has_prefix(i->key, "hv_");
     g_autofree char *why =
-        g_strdup_printf("Property '%s-x86_64-cpu.%s' not found", i->model, i->key);
+        g_strdup_printf("Property '%s-x86_64-cpu.%s' not found%s", i->model, i->key,
+                        hyperv ? " (of Hyper-V's interface there is hv-crash alone)" : "");
 
     return bad_value(i, error, why);
 }

@@ -153,6 +153,8 @@ bool kvm_state_set(struct kvm_vcpu *v, const struct cpu_state *st, unsigned what
 bool kvm_msr_get(const struct kvm_vcpu *v, uint32_t index, uint64_t *value);
 /* clock: TSC and kvmclock stand still with the virtual clock. */
 void kvm_clock_init(struct kvm *k);
+/* Gives a new vCPU the TSC of another; both rest. */
+void kvm_clock_match(struct kvm_vcpu *v, const struct kvm_vcpu *other);
 void kvm_clock_resume(struct kvm_vcpu *v); /* before a vCPU runs again after a pause */
 
 #endif

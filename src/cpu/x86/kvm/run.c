@@ -586,6 +586,11 @@ static void kvm_reset(struct vcpu *vcpu)
     }
 }
 
+static void kvm_match_clock(struct vcpu *vcpu, const struct vcpu *other)
+{
+    kvm_clock_match(vcpu->accel, other->accel);
+}
+
 static void kvm_get(struct vcpu *vcpu, struct cpu_state *state, unsigned what)
 {
     kvm_state_get(vcpu->accel, state, what);
@@ -614,6 +619,7 @@ const struct vcpu_ops kvm_vcpu_ops = {
     .create = kvm_create,
     .destroy = kvm_destroy,
     .reset = kvm_reset,
+    .match_clock = kvm_match_clock,
     .run = kvm_run_vcpu,
     .kick = kvm_kick,
     .get = kvm_get,

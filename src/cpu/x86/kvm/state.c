@@ -169,6 +169,36 @@ void kvm_clock_init(struct kvm *k)
     k->gap_ns = clock_gap(k);
 }
 
+#define GAP_NOISE_NS 20000 /* two clocks are read one after the other */
+
+/* by_ns below 0: forward. */
+static void kvmclock_set_back(struct kvm *k, int64_t by_ns)
+{
+    struct kvm_clock_data clock = {0};
+
+    if (kvm_call(k->vm_fd, KVM_GET_CLOCK, &clock) == 0) {
+        struct kvm_clock_data fresh = {
+            .clock = (int64_t)clock.clock > by_ns ? clock.clock - (uint64_t)by_ns : 0};
+
+        kvm_call(k->vm_fd, KVM_SET_CLOCK, &fresh);
+    }
+}
+
+/* clock_gap() that is not below 0 (but for noise). It would be after a state of a later time was
+ * loaded: then kvmclock goes on to that time, and TSCs, which are in such a state, are the time's
+ * already. k->mutex held. */
+static int64_t clock_gap_settled(struct kvm *k)
+{
+    int64_t gap = clock_gap(k);
+
+    if (gap < -GAP_NOISE_NS) {
+        k->gap_ns += gap;
+        kvmclock_set_back(k, gap);
+        gap = 0;
+    }
+    return gap;
+}
+
 static uint64_t ticks(const struct kvm *k, int64_t ns)
 {
     return muldiv64((uint64_t)MAX(ns, 0), k->cpus->tsc_khz, 1000000);
@@ -181,7 +211,7 @@ static uint64_t tsc_ahead(struct kvm_vcpu *v)
     int64_t ns;
 
     g_mutex_lock(&k->mutex);
-    ns = clock_gap(k) + k->lag_ns - v->lag_ns;
+    ns = clock_gap_settled(k) + k->lag_ns - v->lag_ns;
     g_mutex_unlock(&k->mutex);
     return ticks(k, ns);
 }
@@ -204,21 +234,6 @@ static void tsc_set_back(struct kvm_vcpu *v, uint64_t by)
     }
 }
 
-/* by_ns below 0: forward. */
-static void kvmclock_set_back(struct kvm *k, int64_t by_ns)
-{
-    struct kvm_clock_data clock = {0};
-
-    if (kvm_call(k->vm_fd, KVM_GET_CLOCK, &clock) == 0) {
-        struct kvm_clock_data fresh = {
-            .clock = (int64_t)clock.clock > by_ns ? clock.clock - (uint64_t)by_ns : 0};
-
-        kvm_call(k->vm_fd, KVM_SET_CLOCK, &fresh);
-    }
-}
-
-#define GAP_NOISE_NS 20000 /* two clocks are read one after the other */
-
 void kvm_clock_resume(struct kvm_vcpu *v)
 {
     struct kvm *k = v->kvm;
@@ -226,14 +241,10 @@ void kvm_clock_resume(struct kvm_vcpu *v)
     uint64_t deadline;
 
     g_mutex_lock(&k->mutex);
-    gap = clock_gap(k);
+    gap = clock_gap_settled(k);
     if (gap > GAP_NOISE_NS) {
         k->gap_ns += gap;
         k->lag_ns += gap;
-        kvmclock_set_back(k, gap);
-    } else if (gap < -GAP_NOISE_NS) {
-        /* A state of a later time was loaded. TSCs are part of such a state, kvmclock is not. */
-        k->gap_ns += gap;
         kvmclock_set_back(k, gap);
     }
     behind = k->lag_ns - v->lag_ns;
@@ -248,6 +259,20 @@ void kvm_clock_resume(struct kvm_vcpu *v)
     }
     if (k->has_kvmclock_ctrl) {
         kvm_call(v->fd, KVM_KVMCLOCK_CTRL, NULL); /* refused when the guest has no kvmclock */
+    }
+}
+
+void kvm_clock_match(struct kvm_vcpu *v, const struct kvm_vcpu *other)
+{
+    uint64_t value = 0;
+    struct kvm_device_attr attr = {
+        .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)&value};
+
+    v->lag_ns = other->lag_ns;
+    if ((kvm_call(other->fd, KVM_GET_DEVICE_ATTR, &attr) < 0 ||
+         kvm_call(v->fd, KVM_SET_DEVICE_ATTR, &attr) < 0) &&
+        kvm_msr_get(other, MSR_TSC, &value)) {
+        msr_set(v, MSR_TSC, value);
     }
 }
 
