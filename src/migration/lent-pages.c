@@ -1,20 +1,33 @@
 /*
- * See lent-pages.h. The place is one large page of the host where it has such: one fault, then, for
- * all that is written to it.
+ * See lent-pages.h. The place is one large page of the host: one fault, then, for all that is
+ * written to it. Without such pages copying is cheaper.
  */
 #include "migration/lent-pages.h"
 
 #include "memory/types.h"
+#include <string.h>
 #include <sys/mman.h>
+
+/* Linux: Documentation/admin-guide/mm/transhuge.rst. */
+static bool host_has_large_pages(void)
+{
+    g_autofree char *text = NULL;
+
+    return g_file_get_contents("/sys/kernel/mm/transparent_hugepage/enabled", &text, NULL, NULL) &&
+           !strstr(text, "[never]");
+}
 
 /* At a multiple of its size; NULL. */
 static uint8_t *map(void)
 {
-    size_t bytes = 2 * LENT_PAGES_BYTES;
-    uint8_t *all = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    size_t before;
+    size_t bytes = 2 * LENT_PAGES_BYTES, before;
+    uint8_t *all;
 
+    if (!host_has_large_pages()) {
+        return NULL;
+    }
+    all = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+               0);
     if (all == MAP_FAILED) {
         return NULL;
     }
