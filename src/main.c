@@ -20,6 +20,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -81,6 +82,15 @@ static bool load_state(struct machine *m, const struct options *o, GError **erro
 
     if (!!o->load_snapshot + !!o->restore + !!o->incoming > 1) {
         g_set_error(error, CLI_ERROR, 0, "-loadvm, -restore and -incoming: only one of them");
+        return false;
+    }
+    if (m->preconfig && o->load_snapshot) {
+        g_set_error(error, CLI_ERROR, 0, "'preconfig' and 'loadvm' options are mutually exclusive");
+        return false;
+    }
+    if (m->preconfig && o->incoming && strcmp(o->incoming, "defer") != 0) {
+        g_set_error(error, CLI_ERROR, 0, "'preconfig' supports '-incoming defer' only, not '%s'",
+                    o->incoming);
         return false;
     }
     if (o->incoming) {

@@ -124,6 +124,8 @@ BAD = [
     (["-action", "foo=bar"], "invalid parameter 'foo'"),
     (["-action", "reboot=bar"], "Parameter 'reboot' does not accept value 'bar'"),
     (["-action", "panic=none,watchdog=x"], "Parameter 'watchdog' does not accept value 'x'"),
+    (["--preconfig", "-incoming", "tcp:127.0.0.1:0"], "'preconfig' supports '-incoming defer' only"),
+    (["--preconfig", "-loadvm", "x"], "'preconfig' and 'loadvm' options are mutually exclusive"),
     (["-watchdog-action", "bar"], "Parameter 'watchdog' does not accept value 'bar'"),
     (["-d", "foo"], "there is no log item 'foo'"),
     (["-M", "none", "-kernel", "/etc/passwd"], "can't start anything"),
