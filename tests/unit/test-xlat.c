@@ -487,6 +487,105 @@ static void test_list(void)
     }
 }
 
+/* ---------------------------------------------------------------- steps through memory */
+
+enum { PAGE_D = 0x307000, HALF = 0x800, COUNTED = 0xfe, STEPS = 8 };
+enum forget_how { FORGET_PAGE, FORGET_ALL, FORGET_NOTHING };
+
+/* In a loop: counts in the words from RSI on, in small steps, and adds them up; takes another
+ * place; executes a function; and exchanges what page the window shows, if it forgets that, too. */
+static void steps_run(bool translate, uint64_t first, uint64_t second, uint64_t function,
+                      enum forget_how how)
+{
+    /* 1: mov rax, rsi; mov ebp, STEPS; 2: inc qword [rax]; add rax, 8; add rdx, [rax-8]; dec ebp;
+     *    jne 2b; xchg r8, rsi; call rbx; xchg r14, r13; mov [r12], r13; (5 bytes)
+     *    dec ecx; jne 1b; hlt */
+    static const uint8_t code[] = {0x48, 0x89, 0xf0, 0xbd, STEPS, 0x00, 0x00, 0x00, 0x48,
+                                   0xff, 0x00, 0x48, 0x83, 0xc0,  0x08, 0x48, 0x03, 0x50,
+                                   0xf8, 0xff, 0xcd, 0x75, 0xf1,  0x49, 0x87, 0xf0, 0xff,
+                                   0xd3, 0x4d, 0x87, 0xee, 0x4d,  0x89, 0x2c, 0x24};
+    static const uint8_t forget[3][5] = {
+        {0x0f, 0x01, 0x3f, 0x66, 0x90}, /* invlpg [rdi]; nop */
+        {0x0f, 0x20, 0xdf, 0x0f, 0x22}, /* mov rdi, cr3; mov cr3, rdi (its end below) */
+        {0x66, 0x90, 0x66, 0x90, 0x90},
+    };
+    static const uint8_t tail[] = {0xff, 0xc9, 0x75, 0, 0xf4}, ret[] = {0xc3};
+    /* add edx, the word at 0x100; ret: counting changes it */
+    static const uint8_t counted[] = {0x81, 0xc2, 0, 0, 0, 0, 0xc3};
+    uint8_t whole[64];
+    unsigned n = sizeof(code);
+    struct cpu *c = present->c;
+
+    memcpy(whole, code, n);
+    memcpy(whole + n, forget[how], 5);
+    n += 5;
+    if (how == FORGET_ALL) {
+        whole[n++] = 0xdf;
+    }
+    memcpy(whole + n, tail, sizeof(tail));
+    whole[n + 3] = (uint8_t) - (n + 4);
+    if (translate) {
+        translate_at_once();
+    }
+    put_code(CODE, whole, n + sizeof(tail));
+    put_code(PAGE_A + HALF, ret, sizeof(ret));
+    put_code(PAGE_B + HALF, ret, sizeof(ret));
+    put_code(PAGE_D, ret, sizeof(ret));
+    put_code(PAGE_A + COUNTED, counted, sizeof(counted));
+    put_code(PAGE_B + COUNTED, counted, sizeof(counted));
+    set_page(WINDOW, PAGE_A | 0x63);
+    set_page(SECOND, PAGE_C | 0x63);
+    c->r[RDX] = 0;
+    c->r[RSI] = first;
+    c->r[R8] = second;
+    c->r[RBX] = function;
+    c->r[RDI] = WINDOW;
+    c->r[R12] = PT + (WINDOW >> 12) * 8;
+    c->r[R13] = PAGE_A | 0x63;
+    c->r[R14] = how == FORGET_NOTHING ? PAGE_A | 0x63 : PAGE_B | 0x63;
+    c->r[RCX] = ROUNDS;
+    run_from(CODE);
+}
+
+static void compare_steps(uint64_t first, uint64_t second, uint64_t function, enum forget_how how)
+{
+    static const uint64_t pages[] = {PAGE_A, PAGE_B, PAGE_C};
+    uint64_t sum[2];
+    uint8_t *bytes = g_malloc0(2 * sizeof(pages) / sizeof(pages[0]) * GUEST_PAGE_SIZE), *to = bytes;
+
+    for (unsigned translate = 0; translate < 2; translate++) {
+        machine_start();
+        steps_run(translate, first, second, function, how);
+        sum[translate] = present->c->r[RDX];
+        for (unsigned i = 0; i < G_N_ELEMENTS(pages); i++, to += GUEST_PAGE_SIZE) {
+            memcpy(to, present->ram->host + pages[i], GUEST_PAGE_SIZE);
+        }
+        machine_end();
+    }
+    g_assert_cmpuint(sum[0], ==, sum[1]);
+    g_assert_cmpmem(bytes, (to - bytes) / 2, bytes + (to - bytes) / 2, (to - bytes) / 2);
+    g_free(bytes);
+}
+
+/* Copies of TLB entries (xlat-near.c) are no better than the entries: what they were of is
+ * forgotten, holds code, ends in the middle, or is another page each time. */
+static void test_steps(void)
+{
+    static const uint64_t places[] = {WINDOW + 0x100, WINDOW + 0xfd4, SECOND + 0x100, 0x20},
+                          functions[] = {PAGE_D, PAGE_A + HALF, WINDOW + HALF, PAGE_A + COUNTED,
+                                         WINDOW + COUNTED};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(places); i++) {
+        for (unsigned k = 0; k < G_N_ELEMENTS(places); k++) {
+            for (unsigned f = 0; f < G_N_ELEMENTS(functions); f++) {
+                compare_steps(places[i], places[k], functions[f], FORGET_PAGE);
+                compare_steps(places[i], places[k], functions[f], FORGET_ALL);
+                compare_steps(places[i], places[k], functions[f], FORGET_NOTHING);
+            }
+        }
+    }
+}
+
 /* ---------------------------------------------------------------- the cache */
 
 /* More functions than the cache holds, called in turn. */
@@ -637,6 +736,7 @@ int main(int argc, char **argv)
     g_test_add_func("/xlat/invlpg", test_invlpg);
     g_test_add_func("/xlat/cr3", test_cr3);
     g_test_add_func("/xlat/list", test_list);
+    g_test_add_func("/xlat/steps", test_steps);
     g_test_add_func("/xlat/eviction", test_eviction);
     g_test_add_func("/xlat/lockstep/agrees", test_lockstep_agrees);
     for (unsigned i = 0; i < G_N_ELEMENTS(faults); i++) {

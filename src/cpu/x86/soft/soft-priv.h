@@ -205,6 +205,7 @@ struct tlbe {
 };
 #define TLB_BITS     12
 #define LAST_ENTRIES 4096
+#define TLB_COPIES   64
 #define TLB_SIZE     (1u << TLB_BITS)
 enum {
     TLB_USER,
@@ -401,6 +402,10 @@ struct cpu {
     /* Offsets in a table of tlb_mode[] of entries that lookups used last, in kernel and in user
      * code. Number 0: the stack's. Always of entries that were used in the modes that count. */
     uint32_t last_entry[2][LAST_ENTRIES];
+    /* Copies of entries of tlb_mode[], for kernel and for user code, and which of them are not
+     * empty (tlb.c). Number 0: of the stack's page. */
+    struct tlbe copies[2][TLB_COPIES];
+    uint64_t copies_used[2];
 
     /* Lockstep (xlat-lockstep.h): NULL and unused without. */
     struct lockstep *lockstep;

@@ -1,10 +1,12 @@
 /*
  * What is remembered of page tables, and when it is forgotten.
  *
- * Two layers answer for a linear address before the tables are walked:
+ * Layers that answer for a linear address before the tables are walked:
  *   - tlb_mode[][]: what handlers look at inline. Only plain RAM, and writable only when nothing
  * has to happen on a store (PTE dirty, page holds no decoded code, no breakpoint). A CR3 write
  * leaves only global pages in it.
+ *   - copies[][]: entries of that once more, one for each place of translated code that walks
+ * through memory. What stands there is no more than the first level had, and no longer.
  *   - l2: translations with their rights, tagged with a generation that stands for (PCID, time of
  * its last flush) or for global pages; a CR3 write with PCIDs costs nothing here.
  *
@@ -119,12 +121,39 @@ static void l1_sets_add(struct l1_sets *sets, unsigned set)
     sets->word[set / 64] |= 1ull << (set % 64);
 }
 
-static void l1_clear(struct cpu *c, unsigned mode, unsigned set)
+static void entry_clear(const struct cpu *c, struct tlbe *e)
 {
-    struct tlbe *e = &c->tlb_mode[mode][set];
     e->rcheck = e->wcheck = -c->no_page;
     e->host = (uintptr_t)c->nowhere;
     e->addend = e->host - c->no_page;
+}
+
+static void l1_clear(struct cpu *c, unsigned mode, unsigned set)
+{
+    entry_clear(c, &c->tlb_mode[mode][set]);
+}
+
+/* Whatever is taken away from the first level is from the copies, too, by dropping them all. */
+static void copies_drop(struct cpu *c)
+{
+    for (unsigned user = 0; user < 2; user++) {
+        for (; c->copies_used[user] != 0; c->copies_used[user] &= c->copies_used[user] - 1) {
+            entry_clear(c, &c->copies[user][__builtin_ctzll(c->copies_used[user])]);
+        }
+    }
+}
+
+/* A page is entered anew: no copy shall know better where it is. */
+static void copies_drop_page(struct cpu *c, uint64_t page)
+{
+    for (unsigned user = 0; user < 2; user++) {
+        for (uint64_t left = c->copies_used[user]; left != 0; left &= left - 1) {
+            struct tlbe *e = &c->copies[user][__builtin_ctzll(left)];
+            if (page + e->rcheck == 0) {
+                entry_clear(c, e);
+            }
+        }
+    }
 }
 
 /* Empties these sets, and the set of them. */
@@ -164,12 +193,17 @@ bool l1_init(struct cpu *c)
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         l1_clear(c, mode, 0);
     }
+    for (unsigned i = 0; i < TLB_COPIES; i++) {
+        entry_clear(c, &c->copies[0][i]);
+        entry_clear(c, &c->copies[1][i]);
+    }
     return true;
 }
 
 static void l1_flush_nonglobal(struct cpu *c)
 {
     struct mmu_l2 *l2 = c->l2;
+    copies_drop(c);
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         l1_clear_sets(c, mode, &l2->local[mode]);
     }
@@ -187,6 +221,7 @@ static void l1_flush_nonglobal(struct cpu *c)
 static void l1_flush(struct cpu *c)
 {
     struct mmu_l2 *l2 = c->l2;
+    copies_drop(c);
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         l1_clear_sets(c, mode, &l2->used[mode]);
         if (l2->local[mode].words != 0) {
@@ -202,6 +237,7 @@ static void l1_flush(struct cpu *c)
 static void l1_drop_page(struct cpu *c, uint64_t page)
 {
     unsigned set = (page >> GUEST_PAGE_BITS) & (TLB_SIZE - 1);
+    copies_drop_page(c, page);
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         struct tlbe *e = &c->tlb_mode[mode][set];
         if (page + e->rcheck == 0) {
@@ -328,6 +364,7 @@ void tlb_flush_page(struct cpu *c, uint64_t lin)
 /* Of one host page, or of all (NULL). */
 static void l1_forbid_writes(struct cpu *c, const uint8_t *host_page)
 {
+    copies_drop(c);
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         const struct l1_sets *used = &c->l2->used[mode];
         for (uint64_t words = used->words; words != 0; words &= words - 1) {
@@ -405,6 +442,7 @@ void l1_enter(struct cpu *c, uint64_t lin, const struct xlate *x, bool write, un
     struct tlbe *e = &c->tlb_mode[mode][set];
     bool known = page + e->rcheck == 0 && e->host == host;
     if (!known) {
+        copies_drop_page(c, page);
         e->addend = host - page;
         e->rcheck = -page;
         e->host = host;

@@ -168,36 +168,48 @@ static void entry_by_address(struct gen *k, const struct address *a)
     e_alu_imm(e, 0, 4, T1, (TLB_SIZE - 1) << 5);
 }
 
-/* op reg, field of the entry. Its offset in the table is in T1, or known (entry): then T1 is the
- * table, where that is not fixed. */
-static void entry_field(struct gen *k, uint8_t op, unsigned reg, int32_t entry, size_t field)
+/* Where an entry is. */
+struct entry {
+    enum {
+        ENTRY_IN_T1, /* its offset in the table is in T1 */
+        ENTRY_KNOWN, /* ... is `at`; T1 is the table, where that is not fixed */
+        ENTRY_COPY,  /* it is a copy at env:[at] */
+    } kind;
+    int32_t at;
+};
+
+/* op reg, field of the entry */
+static void entry_field(struct gen *k, uint8_t op, unsigned reg, struct entry entry, size_t field)
 {
     struct emitter *e = &k->e;
-    int32_t at = MAX(entry, 0) + (int32_t)field;
+    int32_t at = entry.at + (int32_t)field;
+    if (entry.kind == ENTRY_COPY) {
+        e_env(e, 1, op, reg, at);
+        return;
+    }
     if (!table_is_fixed(k)) {
         e_rm(e, 1, op, reg, T1, at);
         return;
     }
     unsigned mode = code_is_user(k) ? TLB_USER : TLB_KERNEL;
     at += ENV(tlb_mode) + (int32_t)(mode * sizeof(k->c->tlb_mode[0]));
-    if (entry >= 0) {
+    if (entry.kind == ENTRY_KNOWN) {
         e_env(e, 1, op, reg, at);
     } else {
         e_env_base(e, 1, op, reg, T1, at);
     }
 }
 
-/* Uses the entry whose offset in the table is in T1, or known (entry; else -1). The offset in the
- * page comes to what is returned, T0 or T1; *at is where the operand is if that passes
- * entry_check(). */
-static unsigned entry_use(struct gen *k, const struct address *a, int32_t entry, bool write,
+/* Uses an entry. The offset in the page comes to what is returned, T0 or T1; *at is where the
+ * operand is if that passes entry_check(). */
+static unsigned entry_use(struct gen *k, const struct address *a, struct entry entry, bool write,
                           struct host_operand *at)
 {
     struct emitter *e = &k->e;
     size_t check = write ? offsetof(struct tlbe, wcheck) : offsetof(struct tlbe, rcheck);
     unsigned host = NO_INDEX, scale = 0;
-    if (!table_is_fixed(k)) {
-        e_env(e, 1, entry >= 0 ? 0x8b : 0x03, T1, ENV(tlb));
+    if (!table_is_fixed(k) && entry.kind != ENTRY_COPY) {
+        e_env(e, 1, entry.kind == ENTRY_KNOWN ? 0x8b : 0x03, T1, ENV(tlb));
     }
     if (is_one_register(a, &host, &scale) || is_displacement(k, a)) {
         int32_t disp = host != NO_INDEX ? a->disp : (int32_t)offset_constant(k, a);
@@ -275,10 +287,37 @@ static struct host_operand lookup_by_last(struct gen *k, const struct address *a
     uint8_t *bad[2];
     int32_t place = last_entry_place(k, a);
     e_env(&k->e, 0, 0x8b, T1, place);
-    entry_check(k, entry_use(k, a, -1, write, &at), size, align, bad);
+    entry_check(k, entry_use(k, a, (struct entry){ENTRY_IN_T1}, write, &at), size, align, bad);
     struct cold *cold = cold_add(k, COLD_LOOKUP, bad[0] ? bad[0] : bad[1]);
     cold->place2 = bad[0] ? bad[1] : NULL;
     cold->lookup = (struct lookup){*a, place, size, write, align};
+    cold->back = k->e.p;
+    cold->failed = k->group ? k->group : to_handler(k, NULL);
+    return at;
+}
+
+/* Whether a copy of the entry pays. Code that may look into either of two tables can't have one. */
+static bool wants_copy(const struct gen *k, const struct address *a)
+{
+    return table_is_fixed(k) && (is_stack(a) || k->x->near) && !k->solo;
+}
+
+/* Tries the copy of an entry: neither does it wait for the address. What makes it is at `begin`,
+ * where control comes to again when the copy has been made. */
+static struct host_operand lookup_by_copy(struct gen *k, const struct address *a, unsigned size,
+                                          bool write, bool align, const uint8_t *begin)
+{
+    struct host_operand at;
+    uint8_t *bad[2];
+    unsigned n = is_stack(a) ? 0 : 1 + k->xl->n_copies++ % (TLB_COPIES - 1);
+    int32_t place =
+        ENV(copies) + (int32_t)((code_is_user(k) * TLB_COPIES + n) * sizeof(struct tlbe));
+    entry_check(k, entry_use(k, a, (struct entry){ENTRY_COPY, place}, write, &at), size, align,
+                bad);
+    struct cold *cold = cold_add(k, COLD_COPY, bad[0] ? bad[0] : bad[1]);
+    cold->place2 = bad[0] ? bad[1] : NULL;
+    cold->lookup = (struct lookup){*a, place, size, write, align};
+    cold->begin = begin;
     cold->back = k->e.p;
     cold->failed = k->group ? k->group : to_handler(k, NULL);
     return at;
@@ -289,10 +328,11 @@ static struct host_operand lookup_by_address(struct gen *k, const struct address
 {
     struct host_operand at;
     uint8_t *bad[2];
-    int32_t entry = -1;
+    struct entry entry = {ENTRY_IN_T1};
     if (address_is_constant(a)) {
         uint64_t page = offset_constant(k, a) >> GUEST_PAGE_BITS;
-        entry = (int32_t)((page & (TLB_SIZE - 1)) * sizeof(struct tlbe));
+        entry =
+            (struct entry){ENTRY_KNOWN, (int32_t)((page & (TLB_SIZE - 1)) * sizeof(struct tlbe))};
     } else {
         entry_by_address(k, a);
     }
@@ -313,8 +353,11 @@ static struct host_operand lookup(struct gen *k, const struct address *a, unsign
 {
     struct host_operand at;
     bool chain = a->base < 16 && k->g->chains >> a->base & 1;
+    const uint8_t *begin = k->e.p;
     address_begin(k, a);
-    if ((chain || is_stack(a)) && !k->solo) {
+    if (wants_copy(k, a)) {
+        at = lookup_by_copy(k, a, size, write, align, begin);
+    } else if ((chain || is_stack(a)) && !k->solo) {
         at = lookup_by_last(k, a, size, write, align);
     } else {
         at = lookup_by_address(k, a, size, write, align);
@@ -326,6 +369,16 @@ static struct host_operand lookup(struct gen *k, const struct address *a, unsign
     return at;
 }
 
+/* Behind the main line: where a lookup goes on that found nothing. */
+static void lookup_given_up(struct gen *k, const struct cold *cold)
+{
+    if (cold->failed->code) {
+        e_jmp_to(&k->e, cold->failed->code);
+    } else {
+        cold->failed->place = e_jmp(&k->e);
+    }
+}
+
 void gen_lookup(struct gen *k, const struct cold *cold)
 {
     const struct lookup *l = &cold->lookup;
@@ -335,7 +388,8 @@ void gen_lookup(struct gen *k, const struct cold *cold)
     address_begin(k, &l->address);
     entry_by_address(k, &l->address);
     e_env(e, 0, 0x89, T1, l->place);
-    entry_check(k, entry_use(k, &l->address, -1, l->write, &at), l->size, l->align, bad);
+    entry_check(k, entry_use(k, &l->address, (struct entry){ENTRY_IN_T1}, l->write, &at), l->size,
+                l->align, bad);
     e_jmp_to(e, cold->back);
     for (unsigned i = 0; i < 2; i++) {
         if (bad[i]) {
@@ -344,11 +398,73 @@ void gen_lookup(struct gen *k, const struct cold *cold)
     }
     /* It may never have been used: only entries that have been are proof against any address. */
     e_set_env_dword(e, l->place, 0);
-    if (cold->failed->code) {
-        e_jmp_to(e, cold->failed->code);
-    } else {
-        cold->failed->place = e_jmp(e);
+    lookup_given_up(k, cold);
+}
+
+/* env:[copy] becomes the entry whose offset in the table is in T1. T0 is lost. */
+static void entry_copy(struct gen *k, int32_t copy)
+{
+    struct emitter *e = &k->e;
+    unsigned n = (unsigned)(copy - ENV(copies)) / sizeof(struct tlbe);
+    for (size_t field = 0; field < sizeof(struct tlbe); field += 8) {
+        entry_field(k, 0x8b, T0, (struct entry){ENTRY_IN_T1}, field);
+        e_store_env(e, T0, copy + (int32_t)field);
     }
+    e_env(e, 0, 0x81, 1, ENV(copies_used) + (int32_t)(n / 32 * sizeof(uint32_t)));
+    e32(e, 1u << (n % 32)); /* or dword, bit */
+}
+
+/* The lookup in the table, as on the main line. */
+static void gen_plain(struct gen *k, const struct lookup *l, uint8_t *bad[2])
+{
+    struct host_operand at;
+    address_begin(k, &l->address);
+    entry_by_address(k, &l->address);
+    entry_check(k, entry_use(k, &l->address, (struct entry){ENTRY_IN_T1}, l->write, &at), l->size,
+                l->align, bad);
+}
+
+/* Takes note of a miss; after so many it is judged. T0 is lost. */
+static struct copy_site *gen_count_miss(struct gen *k, const struct cold *cold)
+{
+    struct emitter *e = &k->e;
+    struct copy_site *site = table_take(k, sizeof(*site));
+    *site = (struct copy_site){
+        .begin = (uint8_t *)cold->begin, .since = g_get_monotonic_time(), .left = COPY_MISSES};
+    e_mov_imm(e, T0, (uintptr_t)site);
+    e_rm(e, 0, 0x83, 5, T0, offsetof(struct copy_site, left)); /* sub dword [T0 + left], 1 */
+    e8(e, 1);
+    e_target(e_jcc(e, CC_E), k->xl->stub_copy[k->g->vec]);
+    return site;
+}
+
+void gen_copy(struct gen *k, const struct cold *cold)
+{
+    const struct lookup *l = &cold->lookup;
+    struct emitter *e = &k->e;
+    uint8_t *bad[2], *plain_bad[2] = {NULL, NULL};
+    gen_plain(k, l, bad);
+    address_begin(k, &l->address);
+    entry_by_address(k, &l->address);
+    entry_copy(k, l->place);
+    if (!is_stack(&l->address)) {
+        struct copy_site *site = gen_count_miss(k, cold);
+        e_jmp_to(e, cold->begin);
+        site->plain = e->p;
+        gen_plain(k, l, plain_bad);
+        e_jmp_to(e, cold->back);
+    } else {
+        e_jmp_to(e, cold->begin);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        if (bad[i]) {
+            e_target(bad[i], e->p);
+        }
+        if (plain_bad[i]) {
+            e_target(plain_bad[i], e->p);
+        }
+    }
+    lookup_given_up(k, cold);
 }
 
 /* Whether the operand's host address comes from T0 as the group's first instruction left it. */

@@ -15,6 +15,7 @@ enum cold_kind {
     COLD_VEC,    /* XMM registers have to be loaded */
     COLD_GROUP,  /* a group's lookup failed: its instructions one by one */
     COLD_LOOKUP, /* the entry used last is not the right one: looks it up */
+    COLD_COPY,   /* the copy of an entry is not the right one: looks it up and copies it */
 };
 
 /* A linear address in terms of the guest's registers. */
@@ -34,7 +35,7 @@ struct host_operand {
 
 struct lookup {
     struct address address;
-    int32_t place; /* of the entry used last, in struct cpu */
+    int32_t place; /* in struct cpu: of the entry used last, or of the copy of one */
     uint16_t size;
     bool write, align;
 };
@@ -52,6 +53,7 @@ struct cold {
     const uint8_t *code;  /* what is here, once it is made */
     struct lookup lookup; /* of COLD_LOOKUP */
     struct cold *failed;  /* ... where it goes on if the entry is not there */
+    const uint8_t *begin; /* of COLD_COPY: where the lookup begins */
 };
 
 struct fixup { /* a jump to an instruction that comes later */
@@ -138,6 +140,8 @@ void operand_flatten(struct gen *k, struct host_operand *at);
 void e_operand(struct emitter *e, int w, uint8_t op, unsigned reg, const struct host_operand *at);
 /* Behind the main line: the lookup by address, where the entry used last was not the right one. */
 void gen_lookup(struct gen *k, const struct cold *cold);
+/* The same where the copy was not the right one. */
+void gen_copy(struct gen *k, const struct cold *cold);
 
 /* xlat-fault.c: the next host instruction accesses guest memory, and nothing of the guest's
  * instruction is done before it. */

@@ -656,6 +656,9 @@ static void gen_cold(struct gen *k, struct cold *cold)
     case COLD_LOOKUP:
         gen_lookup(k, cold);
         break;
+    case COLD_COPY:
+        gen_copy(k, cold);
+        break;
     }
 }
 

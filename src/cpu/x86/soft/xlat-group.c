@@ -60,16 +60,20 @@ static uint32_t gpr_bit(const struct xinsn *x, unsigned n, bool byte)
     return 1u << (byte && !x->rex && n >= 4 && n < 8 ? n - 4 : n);
 }
 
-/* Registers that the instruction may write, as a set; all of them where that is not known. */
-static uint32_t written(const struct xinsn *x)
+uint32_t insn_written(const struct xinsn *x)
 {
     const uint32_t rax = 1u << RAX, rdx = 1u << RDX;
     uint32_t set = 0;
     switch (x->class) {
     case XC_NOP:
     case XC_JCC:
+    case XC_JCXZ:
+    case XC_JMP:
         return 0;
+    case XC_LOOP:
+        return 1u << RCX;
     case XC_VERBATIM:
+    case XC_DIV:
         return rax | rdx;
     case XC_LEA:
         return 1u << x->reg;
@@ -190,7 +194,7 @@ static bool group_take(struct group *g, const struct place *p, struct xinsn *x)
 /* Follows what the instruction does to the group's registers. false: it ends here. */
 static bool group_follow(struct group *g, const struct xinsn *x)
 {
-    uint32_t set = written(x);
+    uint32_t set = insn_written(x);
     bool base = g->first.base < 16 && (set >> g->first.base & 1);
     bool index = g->first.index < 16 && (set >> g->first.index & 1);
     int32_t n;

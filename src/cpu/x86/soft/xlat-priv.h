@@ -82,6 +82,7 @@ struct xinsn {
     bool labelled;        /* some branch goes here */
     bool falls;           /* goes on to the next instruction (in or out of the region) */
     const uint8_t *label; /* its code, writable mapping */
+    bool near;            /* its memory operand mostly stays in its page (xlat-near.c) */
     /* A group of memory operands with one lookup (xlat-group.c), at its first instruction: */
     int16_t group_last;  /* index of its last one; 0: there is no group */
     int32_t group_low;   /* the lowest operand's displacement */
@@ -129,6 +130,17 @@ struct unit {
     struct unit_exit *exits; /* list through next_of */
 };
 
+#define COPY_MISSES      64
+#define COPY_INTERVAL_NS 500 /* between two misses, on average, at least */
+
+/* A lookup that tries a copy of its entry first, as long as that seldom fails. */
+struct copy_site {
+    uint8_t *begin; /* its code; writable mapping */
+    uint8_t *plain; /* code that does without the copy; writable mapping */
+    int64_t since;  /* when the misses were counted from, in microseconds */
+    int32_t left;   /* misses until the question is asked */
+};
+
 /* Ops for handler calls come in pairs: the op, and one that says whose it is and which way the
  * flags have to be carried. */
 #define XOP_UNIT(o)       ((struct unit *)(intptr_t)(o)[1].imm)
@@ -157,6 +169,7 @@ struct xlat {
     uint8_t *table; /* units, exits, ops */
     size_t table_bytes, table_used;
     unsigned n_lookups; /* made so far: places of c->last_entry go round */
+    unsigned n_copies;  /* ... and of c->copies */
     bool flush_pending;
     bool host_aes, host_pclmul, host_movbe, host_lzcnt, host_bmi1;
     struct unit *page[1024];            /* by host page */
@@ -168,6 +181,8 @@ struct xlat {
     uint8_t *stub_op[4]; /* STUB_* : calls the handler of the op in T0 */
     uint8_t *stub_exit, *stub_exit_parked, *stub_miss;
     uint8_t *stub_vec_load;
+    uint8_t
+        *stub_copy[2];  /* without and with XMM registers: the copy site in T0 has missed often */
     uint8_t *stub_note; /* lockstep: a store to the host address in T0 is about to happen */
     void (*enter)(struct cpu *, const uint8_t *code);
 };
@@ -191,11 +206,18 @@ bool region_collect(struct cpu *c, struct code_region *g, uint64_t page_rip, uns
 
 /* xlat-group.c: finds the groups of memory operands. */
 void region_group(struct code_region *g);
+/* Registers that the instruction may write, as a set; all of them where that is not known. */
+uint32_t insn_written(const struct xinsn *x);
+
+/* xlat-near.c: finds the operands that walk through memory in small steps. */
+void region_near(struct code_region *g);
 
 /* xlat-gen.c: code, exits and ops into u. Space was made sure of. */
 #define GEN_MAX_CODE (XLAT_MAX_INSNS * 768u + 4096u)
 #define GEN_MAX_TABLE                                                                              \
-    (XLAT_MAX_INSNS * (2 * sizeof(struct op) + 3 * sizeof(struct unit_exit)) + 4096u)
+    (XLAT_MAX_INSNS *                                                                              \
+         (2 * sizeof(struct op) + 3 * sizeof(struct unit_exit) + sizeof(struct copy_site)) +       \
+     4096u)
 void xlat_generate(struct cpu *c, struct xlat *xl, struct code_region *g, struct unit *u);
 void xlat_make_stubs(struct cpu *c, struct xlat *xl);
 
@@ -210,6 +232,7 @@ void fault_points_begin(struct xlat *xl, uint64_t page_rip);
 const uint8_t *xlat_op(struct cpu *c, const struct op *o);
 const uint8_t *xlat_exit(struct cpu *c, struct unit_exit *exit);
 const uint8_t *xlat_miss(struct cpu *c);
+const uint8_t *xlat_copy(struct cpu *c, struct copy_site *site);
 
 /* Runs a unit from its entry until it leaves; everything is in struct cpu then. */
 void xlat_run(struct cpu *c, struct unit *u);

@@ -241,5 +241,6 @@ bool region_collect(struct cpu *c, struct code_region *g, uint64_t page_rip, uns
     find_live_flags(g);
     find_chains(g);
     region_group(g);
+    region_near(g);
     return true;
 }

@@ -192,6 +192,22 @@ static void make_call_out(struct emitter *e, bool parked, const void *fn)
     resume(e);
 }
 
+/* Into the middle of a unit, which has parked its flags or needs none. */
+static void make_copy(struct emitter *e, struct xlat *xl, bool vec)
+{
+    xl->stub_copy[vec] = e->p;
+    gprs_spill(e);
+    vec_spill(e);
+    e_mov(e, HOST_RSI, T0);
+    call_c(e, xlat_copy);
+    e_store_env(e, HOST_RAX, ENV(xl_target));
+    if (vec) {
+        vec_load(e, HOST_RAX);
+    }
+    gprs_load(e);
+    e_env(e, 0, 0xff, 4, ENV(xl_target));
+}
+
 /* mov rdx, [rax + i]; mov [T1 + 8 + i], rdx: the piece of memory at RAX into the note at T1. */
 static void copy_note(struct emitter *e)
 {
@@ -244,6 +260,8 @@ void xlat_make_stubs(struct cpu *c, struct xlat *xl)
     vec_load(&e, T1);
     flags_unpark(&e, T1);
     e8(&e, 0xc3);
+    make_copy(&e, xl, false);
+    make_copy(&e, xl, true);
     make_note(&e, xl);
     xl->stubs = (e.p - xl->rw + 63) & ~63ull;
 }

@@ -10,6 +10,7 @@
  *   xlat-insn.c, xlat-insn-sse.c   bytes of an instruction -> what the generator has to know
  *   xlat-region.c  which instructions a unit has, and which flags are live between them
  *   xlat-group.c   which memory operands share a lookup
+ *   xlat-near.c    which memory operands try a copy of their TLB entry
  *   xlat-gen.c     host code of a region; xlat-gen-mem.c: of its memory operands, xlat-gen-jump.c:
  *                  of branches, xlat-gen-sys.c: of system instructions
  *   xlat-fault.c   where code is left when memory fails under it
