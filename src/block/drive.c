@@ -241,7 +241,7 @@ static bool add_protocol(GString *options, const char *level, const char *file, 
 
 /* Options in place of a file's name; those that are given beside it come later, and hold. */
 static bool add_json(struct block_graph *graph, struct image_text *image, const char *file,
-                     const char *format, GError **error)
+                     const char *format, const char *aio, GError **error)
 {
     g_autoptr(GPtrArray) pairs = block_json_pairs(file, error);
 
@@ -256,6 +256,9 @@ static bool add_json(struct block_graph *graph, struct image_text *image, const 
     }
     if (format) {
         block_option_add(image->options, "driver", format);
+    }
+    if (aio) {
+        block_option_add(image->options, "file.aio", aio);
     }
     return true;
 }
@@ -272,8 +275,8 @@ static bool image_file(struct block_graph *graph, struct params *p, struct image
         return false;
     }
     format = format ? format : driver;
-    if (block_filename_is_json(file)) {
-        return !filtered && add_json(graph, image, file, format, error);
+    if (!filtered && block_filename_is_json(file)) {
+        return add_json(graph, image, file, format, aio, error);
     }
     if (!format) {
         format = block_guess_format(graph, file);

@@ -70,7 +70,7 @@ class Images(unittest.TestCase):
         name = json.dumps({"driver": "raw", "offset": 512, "size": 1 << 20, "read-only": True,
                            "file": {"driver": "file", "filename": path}})
         emulator = Emulator(PROGRAM, "-drive",
-                            f"if=none,id=d,node-name=j,file=json:{name.replace(',', ',,')}")
+                            f"if=none,id=d,node-name=j,aio=threads,file=json:{name.replace(',', ',,')}")
         self.addCleanup(emulator.close)
         wire = emulator.wire()
         node = next(n for n in wire.value("query-named-block-nodes") if n["node-name"] == "j")

@@ -1,96 +1,31 @@
 /*
- * piix3-ide: two IDE channels at the places where PCs have them, and the bus master that moves
- * their data (ATA/ATAPI-7 volume 2; Intel 82371FB data sheet, chapter 4; "Programming Interface for
- * Bus Master IDE Controller" 1.0).
- *
- * A drive's command is an operation (ata.h) for commands by DMA. By PIO it becomes one for each
- * block of data that goes through the data register: a block, its interrupt, the next block. The
- * two drives of a channel share one set of registers here, for only the selected one is ever looked
- * at.
+ * piix3-ide: two IDE channels (ide-channel.c) at the places where PCs have them, and the bus master
+ * that moves their data (Intel 82371FB data sheet, chapter 4; "Programming Interface for Bus Master
+ * IDE Controller" 1.0).
  *
  * A command that is under way when the machine's state is loaded ends as aborted; systems try
- * again. Left out: cylinder, head and sector addresses; timing registers keep what is written.
+ * again. Left out: timing registers keep what is written.
  */
 #include "devices/ide/piix-ide.h"
 
-#include "devices/ide/ata.h"
-#include "devices/pci/pci.h"
+#include "devices/ide/ide-channel-priv.h"
 #include <string.h>
 
 #define CHANNELS      2
-#define BUF_BYTES     8192u
-#define SECTOR        512u
-#define CD_SECTOR     2048u
-
-#define DEVICE_SECOND 0x10
-#define DEVICE_LBA    0x40
-#define CONTROL_NIEN  0x02
-#define CONTROL_SRST  0x04
-#define CONTROL_HOB   0x80
-
-#define BM_START      0x01
-#define BM_ACTIVE     0x01
-#define BM_ERROR      0x02
-#define BM_IRQ        0x04
 #define BM_CAPABLE    0x60
 
 #define IDETIM_1      0x41 /* highest byte of each channel's: bit 7 decodes it */
 #define IDETIM_2      0x43
 #define IDETIM_DECODE 0x80
 
-enum phase { PHASE_IDLE, PHASE_RUNNING, PHASE_IN, PHASE_OUT, PHASE_PACKET, PHASE_DMA_WAIT };
-
-struct channel_state {
-    uint64_t next_lba;        /* of a PIO transfer: the block after this one */
-    uint32_t left;            /* sectors that come after this block */
-    uint32_t buf_at, buf_end; /* what the data register has moved, and has to in this block */
-    uint32_t buf_length;      /* bytes in buf */
-    uint32_t prdt;
-    uint8_t command, feature, feature_hob, count, count_hob, device, status, error, control;
-    uint8_t lba[6];
-    uint8_t bm_command, bm_status;
-    uint8_t phase;
-    bool irq;
-    uint8_t packet[16];
-    uint8_t buf[BUF_BYTES];
-    uint8_t pad[1];
-};
-
-static const struct state_field channel_fields[] = {
-    STATE(struct channel_state, next_lba),
-    STATE(struct channel_state, left),
-    STATE_MAX(struct channel_state, buf_at, BUF_BYTES),
-    STATE_MAX(struct channel_state, buf_end, BUF_BYTES),
-    STATE_MAX(struct channel_state, buf_length, BUF_BYTES),
-    STATE(struct channel_state, prdt),
-    STATE(struct channel_state, command),
-    STATE(struct channel_state, feature),
-    STATE(struct channel_state, feature_hob),
-    STATE(struct channel_state, count),
-    STATE(struct channel_state, count_hob),
-    STATE(struct channel_state, device),
-    STATE(struct channel_state, status),
-    STATE(struct channel_state, error),
-    STATE(struct channel_state, control),
-    STATE_ARRAY(struct channel_state, lba),
-    STATE(struct channel_state, bm_command),
-    STATE(struct channel_state, bm_status),
-    STATE_MAX(struct channel_state, phase, PHASE_DMA_WAIT),
-    STATE(struct channel_state, irq),
-    STATE_ARRAY(struct channel_state, packet),
-    STATE_ARRAY(struct channel_state, buf),
-    STATE_PAD(struct channel_state, pad),
-    {0},
-};
-
 struct piix_ide_state {
     struct pci_state pci;
-    struct channel_state channel[CHANNELS];
+    struct ide_channel_state channel[CHANNELS];
 };
 
 static const struct state_field piix_ide_fields[] = {
     STATE_STRUCT(struct piix_ide_state, pci, pci_state_fields),
-    STATE_STRUCT_ARRAY(struct piix_ide_state, channel, channel_fields),
+    STATE_STRUCT_ARRAY(struct piix_ide_state, channel, ide_channel_fields),
     {0},
 };
 
@@ -100,649 +35,19 @@ static const struct state_desc piix_ide_desc = {.name = "piix3-ide",
                                                 .size = sizeof(struct piix_ide_state),
                                                 .fields = piix_ide_fields};
 
-struct channel;
-
-struct ide_op {
-    struct ata_op ata;  /* first */
-    struct channel *ch; /* NULL: the channel was reset meanwhile */
-    bool dma;
-    /* how far a DMA transfer has come */
-    uint32_t prd, prd_at;
-    bool prd_end;
-};
-
-struct channel {
-    struct piix_ide *d;
-    struct channel_state *s;
-    struct ide_bus *bus;
-    struct ide_op *op;
-    struct irq_line irq;
-    struct region ports, control, bm;
-};
-
 struct piix_ide {
     struct pci_device pci;
     struct piix_ide_state s;
-    struct channel channel[CHANNELS];
+    struct ide_channel channel[CHANNELS];
     struct region bm;
 };
-
-static struct ata_drive *selected(const struct channel *ch)
-{
-    return ch->bus ? ch->bus->drive[ch->s->device & DEVICE_SECOND ? 1 : 0] : NULL;
-}
-
-/* ---- interrupts and ends */
-
-static void irq_update(struct channel *ch)
-{
-    irq_set(&ch->irq, ch->s->irq && !(ch->s->control & CONTROL_NIEN));
-}
-
-static void irq_raise(struct channel *ch)
-{
-    ch->s->irq = true;
-    ch->s->bm_status |= BM_IRQ;
-    irq_update(ch);
-}
-
-static void finish(struct channel *ch, uint8_t status, uint8_t error)
-{
-    ch->s->phase = PHASE_IDLE;
-    ch->s->status = status;
-    ch->s->error = error;
-    irq_raise(ch);
-}
-
-static void abort_command(struct channel *ch)
-{
-    finish(ch, ATA_DRDY | ATA_SEEK | ATA_ERR, ATA_ERR_ABRT);
-}
-
-/* ---- operations */
-
-static bool prd_next(struct ide_op *op, uint32_t *addr, uint32_t *length)
-{
-    uint8_t prd[8];
-
-    if (op->prd_end) {
-        return false;
-    }
-    if (!pci_dma_read(&op->ch->d->pci, op->ch->s->prdt + op->prd * 8, prd, sizeof(prd))) {
-        memset(prd, 0, sizeof(prd)); /* not allowed to look: as QEMU, 64 KiB of nothing */
-    }
-    *addr = (uint32_t)(prd[0] & 0xfe) | prd[1] << 8 | prd[2] << 16 | (uint32_t)prd[3] << 24;
-    *length = (uint32_t)(prd[4] & 0xfe) | prd[5] << 8;
-    *length = *length ? *length : 0x10000;
-    if (op->prd_at == *length) {
-        op->prd_at = 0;
-        op->prd++;
-        op->prd_end = prd[7] & 0x80 || op->prd == 8192;
-        return prd_next(op, addr, length);
-    }
-    return true;
-}
-
-static size_t dma_move(struct ide_op *op, uint8_t *buf, size_t bytes, bool to_guest)
-{
-    size_t done = 0;
-    uint32_t addr, length;
-
-    while (done < bytes && prd_next(op, &addr, &length)) {
-        size_t n = MIN(bytes - done, length - op->prd_at);
-
-        if (to_guest) {
-            pci_dma_write(&op->ch->d->pci, addr + op->prd_at, buf + done, n);
-        } else {
-            pci_dma_read(&op->ch->d->pci, addr + op->prd_at, buf + done, n);
-        }
-        done += n;
-        op->prd_at += (uint32_t)n;
-    }
-    return done;
-}
-
-static size_t op_move(struct ata_op *ata, void *buf, size_t bytes, bool to_guest)
-{
-    struct ide_op *op = (struct ide_op *)ata;
-    struct channel_state *s;
-    size_t n;
-
-    if (!op->ch) {
-        return 0;
-    }
-    if (op->dma) {
-        return dma_move(op, buf, bytes, to_guest);
-    }
-    s = op->ch->s;
-    n = MIN(bytes, BUF_BYTES - s->buf_length);
-    if (to_guest) {
-        memcpy(s->buf + s->buf_length, buf, n);
-    } else {
-        memcpy(buf, s->buf + s->buf_length, n);
-    }
-    s->buf_length += (uint32_t)n;
-    return n;
-}
-
-static void op_done(struct ata_op *ata);
-
-static struct ide_op *op_new(struct channel *ch)
-{
-    const struct channel_state *s = ch->s;
-    struct ide_op *op = g_new0(struct ide_op, 1);
-
-    op->ch = ch;
-    op->ata.drive = selected(ch);
-    op->ata.move = op_move;
-    op->ata.done = op_done;
-    op->ata.regs = (struct ata_regs){.command = s->command,
-                                     .feature = s->feature,
-                                     .feature_hob = s->feature_hob,
-                                     .count = s->count,
-                                     .count_hob = s->count_hob,
-                                     .device = s->device};
-    memcpy(op->ata.regs.lba, s->lba, sizeof(s->lba));
-    memcpy(op->ata.packet, s->packet, sizeof(s->packet));
-    return op;
-}
-
-static void op_run(struct channel *ch, struct ide_op *op)
-{
-    ch->op = op;
-    ch->s->phase = PHASE_RUNNING;
-    ch->s->status = ATA_BSY | ATA_DRDY | ATA_SEEK;
-    if (!op->dma) {
-        ch->s->buf_length = 0;
-    }
-    ata_op_start(&op->ata);
-}
-
-static void channel_abandon(struct channel *ch)
-{
-    if (ch->op) {
-        ch->op->ch = NULL;
-        ch->op = NULL;
-    }
-}
-
-/* ---- PIO */
-
-/* Sectors in a block of the present command. */
-static uint32_t block_sectors(const struct channel *ch)
-{
-    bool multiple = ch->s->command == 0xc4 || ch->s->command == 0xc5 || ch->s->command == 0x29 ||
-                    ch->s->command == 0x39 || ch->s->command == 0xce;
-    uint8_t n = selected(ch)->s.multiple;
-
-    return multiple && n ? n : 1;
-}
-
-/* Moves the next block of a disk: by a command with 48 bits, whatever the guest's was. */
-static void disk_block_run(struct channel *ch, bool write)
-{
-    struct channel_state *s = ch->s;
-    uint32_t n = MIN(s->left, block_sectors(ch));
-    struct ide_op *op = op_new(ch);
-    struct ata_regs *r = &op->ata.regs;
-
-    r->command = write ? 0x34 : 0x24;
-    r->count = (uint8_t)n;
-    r->count_hob = 0;
-    r->device |= DEVICE_LBA;
-    for (unsigned i = 0; i < 6; i++) {
-        r->lba[i] = (uint8_t)(s->next_lba >> (8 * i));
-    }
-    s->next_lba += n;
-    s->left -= n;
-    op_run(ch, op);
-}
-
-static void disk_out_begin(struct channel *ch, bool irq)
-{
-    struct channel_state *s = ch->s;
-
-    s->phase = PHASE_OUT;
-    s->buf_at = 0;
-    s->buf_end = MIN(s->left, block_sectors(ch)) * SECTOR;
-    s->status = ATA_DRDY | ATA_SEEK | ATA_DRQ;
-    if (irq) {
-        irq_raise(ch);
-    }
-}
-
-/* The next piece of a packet's answer, within the guest's limit on one. */
-static void packet_piece(struct channel *ch)
-{
-    struct channel_state *s = ch->s;
-    uint32_t limit = s->feature_hob | s->count_hob << 8u; /* kept there by the PACKET command */
-    uint32_t n = s->buf_length - s->buf_at;
-
-    limit = limit == 0 || limit == 0xffff ? 0xfffe : limit;
-    n = MIN(n, limit);
-    s->buf_end = s->buf_at + n;
-    s->lba[1] = (uint8_t)n;
-    s->lba[2] = (uint8_t)(n >> 8);
-    s->count = 2; /* data to the host */
-    s->phase = PHASE_IN;
-    s->status = ATA_DRDY | ATA_SEEK | ATA_DRQ;
-    irq_raise(ch);
-}
-
-/* A read of a CD by PIO goes by as many sectors as the buffer holds. */
-static void packet_block_run(struct channel *ch)
-{
-    struct channel_state *s = ch->s;
-    uint32_t n = MIN(s->left, BUF_BYTES / CD_SECTOR);
-    struct ide_op *op = op_new(ch);
-    uint8_t *p = op->ata.packet;
-
-    op->ata.regs.feature = 0;
-    if (s->packet[0] == 0x28 || s->packet[0] == 0xa8) {
-        memset(p, 0, sizeof(op->ata.packet));
-        p[0] = 0xa8;
-        for (unsigned i = 0; i < 4; i++) {
-            p[2 + i] = (uint8_t)(s->next_lba >> (24 - 8 * i));
-            p[6 + i] = (uint8_t)(n >> (24 - 8 * i));
-        }
-        s->next_lba += n;
-        s->left -= n;
-    }
-    op_run(ch, op);
-}
-
-static void packet_start(struct channel *ch)
-{
-    struct channel_state *s = ch->s;
-    const uint8_t *p = s->packet;
-
-    memcpy(s->packet, s->buf, 12);
-    s->left = 0;
-    if (s->feature & 1) {
-        s->phase = PHASE_DMA_WAIT;
-        s->status = ATA_BSY;
-        return;
-    }
-    if (p[0] == 0x28 || p[0] == 0xa8) {
-        s->next_lba = (uint32_t)p[2] << 24 | p[3] << 16 | p[4] << 8 | p[5];
-        s->left = p[0] == 0x28 ? (uint32_t)p[7] << 8 | p[8]
-                               : (uint32_t)p[6] << 24 | p[7] << 16 | p[8] << 8 | p[9];
-    }
-    packet_block_run(ch);
-}
-
-/* All of a block has gone through the data register. */
-static void block_moved(struct channel *ch)
-{
-    struct channel_state *s = ch->s;
-    bool packet = s->command == ATA_CMD_PACKET;
-
-    if (s->phase == PHASE_PACKET) {
-        packet_start(ch);
-    } else if (s->phase == PHASE_OUT) {
-        disk_block_run(ch, true);
-    } else if (packet && s->buf_at < s->buf_length) {
-        packet_piece(ch);
-    } else if (s->left) {
-        packet ? packet_block_run(ch) : disk_block_run(ch, false);
-    } else if (packet) {
-        s->count = 3;
-        finish(ch, ATA_DRDY | ATA_SEEK, 0);
-    } else {
-        s->phase = PHASE_IDLE;
-        s->status = ATA_DRDY | ATA_SEEK;
-    }
-}
-
-static void pio_done(struct channel *ch, const struct ata_op *ata)
-{
-    struct channel_state *s = ch->s;
-
-    if (ata->to_guest && s->buf_length) {
-        s->buf_at = 0;
-        if (s->command == ATA_CMD_PACKET) {
-            packet_piece(ch);
-            return;
-        }
-        s->buf_end = s->buf_length;
-        s->phase = PHASE_IN;
-        s->status = ATA_DRDY | ATA_SEEK | ATA_DRQ;
-        irq_raise(ch);
-    } else if (!ata->to_guest && s->left && s->command != ATA_CMD_PACKET) {
-        disk_out_begin(ch, true);
-    } else {
-        finish(ch, ata->regs.status, ata->regs.error);
-    }
-}
-
-/*
- * The bus master's side of a command's end ("Programming Interface for Bus Master IDE Controller",
- * status register): it stays active when the guest gave more memory than the drive moved. When it
- * gave less, the drive waits for it in vain, without an interrupt; returns true then. The drive
- * takes the next command all the same.
- */
-static bool dma_ended(struct channel *ch, struct ide_op *op)
-{
-    struct channel_state *s = ch->s;
-    uint32_t addr, length;
-    bool more = op->ata.drive->kind == ATA_DISK && !(op->ata.regs.status & ATA_ERR) &&
-                (s->bm_command & BM_START) && prd_next(op, &addr, &length);
-
-    if (!more) {
-        s->bm_status &= (uint8_t)~BM_ACTIVE;
-    }
-    if (op->ata.short_of_room) {
-        s->phase = PHASE_IDLE;
-        s->status = ATA_DRDY | ATA_SEEK;
-        s->error = 0;
-    }
-    return op->ata.short_of_room;
-}
-
-static void op_done(struct ata_op *ata)
-{
-    struct ide_op *op = (struct ide_op *)ata;
-    struct channel *ch = op->ch;
-    const struct ata_regs *r = &ata->regs;
-
-    if (!ch) {
-        g_free(op);
-        return;
-    }
-    ch->op = NULL;
-    ch->s->error = r->error;
-    if (r->command == ch->s->command) { /* not one of ours for a block */
-        ch->s->count = r->count;
-        memcpy(ch->s->lba, r->lba, sizeof(r->lba));
-    }
-    if (op->dma && dma_ended(ch, op)) {
-        /* nothing to tell: see there */
-    } else if (op->dma || (r->status & ATA_ERR)) {
-        ch->s->left = 0;
-        ch->s->count = ch->s->command == ATA_CMD_PACKET ? 3 : ch->s->count;
-        finish(ch, r->status, r->error);
-    } else {
-        pio_done(ch, ata);
-    }
-    g_free(op);
-}
-
-/* ---- commands */
-
-static bool is_dma(uint8_t command)
-{
-    return command == ATA_CMD_DSM || command == 0x25 || command == 0x35 || command == 0x3d ||
-           command == 0xc8 || command == 0xca;
-}
-
-static bool is_pio_read(uint8_t command)
-{
-    return command == 0x20 || command == 0x21 || command == 0x24 || command == 0x29 ||
-           command == 0xc4;
-}
-
-static bool is_pio_write(uint8_t command)
-{
-    return command == 0x30 || command == 0x31 || command == 0x34 || command == 0x39 ||
-           command == 0xc5 || command == 0xce;
-}
-
-static bool is_48bit(uint8_t command)
-{
-    return command == 0x24 || command == 0x29 || command == 0x34 || command == 0x39 ||
-           command == 0xce;
-}
-
-/* Where a PIO transfer begins and how long it is. */
-static void extent_take(struct channel_state *s)
-{
-    s->next_lba = s->lba[0] | s->lba[1] << 8 | (uint64_t)s->lba[2] << 16;
-    if (is_48bit(s->command)) {
-        s->next_lba |=
-            (uint64_t)s->lba[3] << 24 | (uint64_t)s->lba[4] << 32 | (uint64_t)s->lba[5] << 40;
-        s->left = s->count | s->count_hob << 8u;
-        s->left = s->left ? s->left : 65536;
-    } else {
-        s->next_lba |= (uint64_t)(s->device & 0x0f) << 24;
-        s->left = s->count ? s->count : 256;
-    }
-}
-
-static void dma_start(struct channel *ch)
-{
-    struct ide_op *op;
-
-    if (ch->s->phase != PHASE_DMA_WAIT || !(ch->s->bm_command & BM_START)) {
-        return;
-    }
-    op = op_new(ch);
-    op->dma = true;
-    op_run(ch, op);
-}
-
-static void disk_command(struct channel *ch)
-{
-    struct channel_state *s = ch->s;
-
-    if (selected(ch)->kind == ATA_CD || !(is_pio_read(s->command) || is_pio_write(s->command))) {
-        op_run(ch, op_new(ch));
-    } else if (!(s->device & DEVICE_LBA)) {
-        abort_command(ch);
-    } else {
-        extent_take(s);
-        if (is_pio_read(s->command)) {
-            disk_block_run(ch, false);
-        } else {
-            disk_out_begin(ch, false);
-        }
-    }
-}
-
-static void command_write(struct channel *ch, uint8_t command)
-{
-    struct channel_state *s = ch->s;
-
-    if (!selected(ch) || (s->status & ATA_BSY && command != 0x08)) {
-        return;
-    }
-    channel_abandon(ch);
-    s->command = command;
-    s->irq = false;
-    irq_update(ch);
-    s->error = 0;
-    s->left = 0;
-    if (command == ATA_CMD_DIAGNOSTIC && ch->bus->drive[0]) {
-        s->device &= (uint8_t)~DEVICE_SECOND; /* the first drive answers for both */
-    }
-    if (command == ATA_CMD_PACKET && selected(ch)->kind == ATA_CD) {
-        s->feature_hob = s->lba[1]; /* the limit on one piece; the registers tell its size later */
-        s->count_hob = s->lba[2];
-        s->count = 1; /* a command to the device */
-        s->phase = PHASE_PACKET;
-        s->buf_at = 0;
-        s->buf_end = 12;
-        s->status = ATA_DRDY | ATA_SEEK | ATA_DRQ;
-    } else if (is_dma(command) && selected(ch)->kind == ATA_DISK) {
-        s->phase = PHASE_DMA_WAIT;
-        s->status = ATA_BSY;
-        dma_start(ch);
-    } else {
-        disk_command(ch);
-    }
-}
-
-static void signature_set(struct channel *ch)
-{
-    struct channel_state *s = ch->s;
-    struct ata_drive *drive = selected(ch);
-    struct ata_regs r = {0};
-
-    if (drive) {
-        ata_signature(drive, &r);
-    }
-    s->count = r.count;
-    memcpy(s->lba, r.lba, sizeof(r.lba));
-    s->error = r.error;
-    s->status = r.status;
-}
-
-static void channel_reset(struct channel *ch)
-{
-    channel_abandon(ch);
-    for (unsigned i = 0; i < IDE_UNITS; i++) {
-        if (ch->bus && ch->bus->drive[i]) {
-            ata_drive_reset(ch->bus->drive[i]);
-        }
-    }
-    ch->s->phase = PHASE_IDLE;
-    ch->s->left = 0;
-    ch->s->device = 0;
-    ch->s->irq = false;
-    irq_update(ch);
-    signature_set(ch);
-}
-
-/* ---- registers */
-
-static uint32_t data_read(struct channel *ch, unsigned size)
-{
-    struct channel_state *s = ch->s;
-    uint32_t value = 0;
-
-    if (s->phase != PHASE_IN) {
-        return UINT32_MAX;
-    }
-    for (unsigned i = 0; i < size && s->buf_at < s->buf_end; i++) {
-        value |= (uint32_t)s->buf[s->buf_at++] << (8 * i);
-    }
-    if (s->buf_at == s->buf_end) {
-        block_moved(ch);
-    }
-    return value;
-}
-
-static void data_write(struct channel *ch, uint32_t value, unsigned size)
-{
-    struct channel_state *s = ch->s;
-
-    if (s->phase != PHASE_OUT && s->phase != PHASE_PACKET) {
-        return;
-    }
-    for (unsigned i = 0; i < size && s->buf_at < s->buf_end; i++) {
-        s->buf[s->buf_at++] = (uint8_t)(value >> (8 * i));
-    }
-    if (s->buf_at == s->buf_end) {
-        block_moved(ch);
-    }
-}
-
-static uint8_t status_read(const struct channel *ch)
-{
-    return selected(ch) ? ch->s->status : 0;
-}
-
-static uint64_t ports_read(void *opaque, gpa_t offset, unsigned size)
-{
-    struct channel *ch = opaque;
-    struct channel_state *s = ch->s;
-    bool hob = s->control & CONTROL_HOB;
-
-    if (offset == 0) {
-        return data_read(ch, size);
-    }
-    if (!selected(ch)) {
-        return offset == 6 ? s->device | 0xa0 : 0;
-    }
-    switch (offset) {
-    case 1:
-        return s->error;
-    case 2:
-        return hob ? s->count_hob : s->count;
-    case 3:
-    case 4:
-    case 5:
-        return s->lba[offset - 3 + (hob ? 3 : 0)];
-    case 6:
-        return s->device | 0xa0;
-    default:
-        s->irq = false;
-        irq_update(ch);
-        return s->status;
-    }
-}
-
-static void ports_write(void *opaque, gpa_t offset, uint64_t value, unsigned size)
-{
-    struct channel *ch = opaque;
-    struct channel_state *s = ch->s;
-    uint8_t byte = (uint8_t)value;
-
-    if (offset > 0 && offset < 7 && (s->status & (ATA_BSY | ATA_DRQ))) {
-        return; /* registers are the drive's until the command is over */
-    }
-    s->control &= (uint8_t)(offset ? ~CONTROL_HOB : 0xff);
-    switch (offset) {
-    case 0:
-        data_write(ch, (uint32_t)value, size);
-        break;
-    case 1:
-        s->feature_hob = s->feature;
-        s->feature = byte;
-        break;
-    case 2:
-        s->count_hob = s->count;
-        s->count = byte;
-        break;
-    case 3:
-    case 4:
-    case 5:
-        s->lba[offset] = s->lba[offset - 3];
-        s->lba[offset - 3] = byte;
-        break;
-    case 6:
-        s->device = byte;
-        if (s->phase == PHASE_IDLE && selected(ch) && s->status == 0 &&
-            selected(ch)->kind == ATA_DISK) {
-            s->status = ATA_DRDY | ATA_SEEK;
-        }
-        break;
-    default:
-        command_write(ch, byte);
-        break;
-    }
-}
-
-static uint64_t control_read(void *opaque, gpa_t offset, unsigned size)
-{
-    return status_read(opaque);
-}
-
-static void control_write(void *opaque, gpa_t offset, uint64_t value, unsigned size)
-{
-    struct channel *ch = opaque;
-    uint8_t old = ch->s->control;
-
-    ch->s->control = (uint8_t)value & (CONTROL_NIEN | CONTROL_SRST | CONTROL_HOB);
-    if (!(old & CONTROL_SRST) && (value & CONTROL_SRST)) {
-        channel_reset(ch);
-        ch->s->status = ATA_BSY;
-    } else if ((old & CONTROL_SRST) && !(value & CONTROL_SRST)) {
-        signature_set(ch);
-    }
-    irq_update(ch);
-}
-
-static const struct region_ops ports_ops = {
-    .read = ports_read, .write = ports_write, .min_size = 1, .max_size = 4};
-static const struct region_ops control_ops = {
-    .read = control_read, .write = control_write, .min_size = 1, .max_size = 1};
 
 /* ---- bus master: eight ports a channel */
 
 static uint64_t bm_read(void *opaque, gpa_t offset, unsigned size)
 {
     struct piix_ide *d = opaque;
-    const struct channel_state *s = &d->s.channel[offset >> 3 & 1];
+    const struct ide_channel_state *s = &d->s.channel[offset >> 3 & 1];
 
     switch (offset & 7) {
     case 0:
@@ -759,18 +64,18 @@ static uint64_t bm_read(void *opaque, gpa_t offset, unsigned size)
     }
 }
 
-static void bm_start_write(struct channel *ch, uint8_t value)
+static void bm_start_write(struct ide_channel *ch, uint8_t value)
 {
-    struct channel_state *s = ch->s;
+    struct ide_channel_state *s = ch->s;
     bool was = s->bm_command & BM_START;
 
     s->bm_command = value & 0x09;
     if (!was && (value & BM_START)) {
         s->bm_status |= BM_ACTIVE;
-        dma_start(ch);
+        ide_channel_dma_start(ch);
     } else if (was && !(value & BM_START)) {
         /* A transfer under way goes on to its end, for half of it may be on the disk. */
-        if (!(ch->op && ch->op->dma)) {
+        if (!ide_channel_dma_runs(ch)) {
             s->bm_status &= (uint8_t)~BM_ACTIVE;
         }
     }
@@ -779,8 +84,8 @@ static void bm_start_write(struct channel *ch, uint8_t value)
 static void bm_write(void *opaque, gpa_t offset, uint64_t value, unsigned size)
 {
     struct piix_ide *d = opaque;
-    struct channel *ch = &d->channel[offset >> 3 & 1];
-    struct channel_state *s = ch->s;
+    struct ide_channel *ch = &d->channel[offset >> 3 & 1];
+    struct ide_channel_state *s = ch->s;
     unsigned shift = 8 * (offset & 3);
 
     switch (offset & 7) {
@@ -810,10 +115,10 @@ static const struct region_ops bm_ops = {
 
 static void drive_attached(void *opaque, unsigned unit)
 {
-    struct channel *ch = opaque;
+    struct ide_channel *ch = opaque;
 
     if (ch->s->phase == PHASE_IDLE) {
-        signature_set(ch);
+        ide_channel_signature(ch);
     }
 }
 
@@ -821,9 +126,9 @@ static void channel_init(struct piix_ide *d, unsigned n)
 {
     static const uint16_t base[CHANNELS] = {0x1f0, 0x170}, control[CHANNELS] = {0x3f6, 0x376};
     struct device_env *env = d->pci.dev.env;
-    struct channel *ch = &d->channel[n];
+    struct ide_channel *ch = &d->channel[n];
 
-    ch->d = d;
+    ch->pci = &d->pci;
     ch->s = &d->s.channel[n];
     ch->irq = env->isa_irq[14 + n];
     ch->bus = ide_bus_new(env, NULL, n, IDE_UNITS);
@@ -831,9 +136,12 @@ static void channel_init(struct piix_ide *d, unsigned n)
     ch->bus->opaque = ch;
     ch->bus->controller = &d->pci;
     ch->ports = (struct region){
-        .name = "ide", .kind = REGION_IO, .size = 8, .ops = &ports_ops, .opaque = ch};
-    ch->control = (struct region){
-        .name = "ide-control", .kind = REGION_IO, .size = 1, .ops = &control_ops, .opaque = ch};
+        .name = "ide", .kind = REGION_IO, .size = 8, .ops = &ide_channel_ports_ops, .opaque = ch};
+    ch->control = (struct region){.name = "ide-control",
+                                  .kind = REGION_IO,
+                                  .size = 1,
+                                  .ops = &ide_channel_control_ops,
+                                  .opaque = ch};
     address_space_map(env->io, base[n], &ch->ports, 0);
     address_space_map(env->io, control[n], &ch->control, 0);
 }
@@ -868,9 +176,9 @@ static void piix_ide_unrealize(struct device *dev)
     struct piix_ide *d = (struct piix_ide *)dev;
 
     for (unsigned i = 0; i < CHANNELS; i++) {
-        struct channel *ch = &d->channel[i];
+        struct ide_channel *ch = &d->channel[i];
 
-        channel_abandon(ch);
+        ide_channel_abandon(ch);
         address_space_unmap(dev->env->io, &ch->ports);
         address_space_unmap(dev->env->io, &ch->control);
         ide_bus_free(dev->env, ch->bus);
@@ -886,9 +194,9 @@ static void piix_ide_reset(struct device *dev, enum reset_kind kind)
     pci_reset(&d->pci);
     d->s.pci.config[IDETIM_1] = d->s.pci.config[IDETIM_2] = IDETIM_DECODE;
     for (unsigned i = 0; i < CHANNELS; i++) {
-        channel_abandon(&d->channel[i]);
+        ide_channel_abandon(&d->channel[i]);
         memset(&d->s.channel[i], 0, sizeof(d->s.channel[i]));
-        channel_reset(&d->channel[i]);
+        ide_channel_reset(&d->channel[i]);
     }
 }
 
@@ -897,21 +205,21 @@ static bool piix_ide_post_load(struct device *dev, GError **error)
     struct piix_ide *d = (struct piix_ide *)dev;
 
     for (unsigned i = 0; i < CHANNELS; i++) {
-        struct channel *ch = &d->channel[i];
+        struct ide_channel *ch = &d->channel[i];
 
-        channel_abandon(ch);
+        ide_channel_abandon(ch);
         if (ch->s->buf_at > ch->s->buf_end || ch->s->buf_end > BUF_BYTES) {
             g_set_error(error, DEVICE_ERROR, 0, "piix3-ide: data register out of range");
             return false;
         }
-        if (ch->s->phase != PHASE_IDLE && !selected(ch)) {
+        if (ch->s->phase != PHASE_IDLE && !ide_channel_drive(ch)) {
             g_set_error(error, DEVICE_ERROR, 0, "piix3-ide: a command without a drive");
             return false;
         }
         if (ch->s->phase == PHASE_RUNNING) {
-            abort_command(ch);
+            ide_channel_abort(ch);
         }
-        irq_update(ch);
+        ide_channel_irq_update(ch);
     }
     return pci_post_load(&d->pci, error);
 }
