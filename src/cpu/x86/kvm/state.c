@@ -52,34 +52,20 @@ _Static_assert((int)MP_HALTED == KVM_MP_STATE_HALTED &&
 
 #define MSR_TSC             0x10
 #define MSR_TSC_DEADLINE    0x6e0
+#define MSR_TSX_CTRL        0x122
 #define MSR_FEATURE_CONTROL 0x3a
 #define MSR_MCG_CTL         0x17b
 
 /* In the order of writing: the deadline last, for it counts on all before. */
 static const uint32_t saved_msrs[] = {
-    0x17b,      0x3a,
-    0x3b,       0x48,
-    0x8b,       0x174,
-    0x175,      0x176,
-    0x17a,      0x1a0,
-    0x200,      0x201,
-    0x202,      0x203,
-    0x204,      0x205,
-    0x206,      0x207,
-    0x208,      0x209,
-    0x20a,      0x20b,
-    0x20c,      0x20d,
-    0x20e,      0x20f,
-    0x250,      0x258,
-    0x259,      0x268,
-    0x269,      0x26a,
-    0x26b,      0x26c,
-    0x26d,      0x26e,
-    0x26f,      0x277,
-    0x2ff,      0xc0000081,
-    0xc0000082, 0xc0000083,
-    0xc0000084, 0xc0000102,
-    0xc0000103, MSR_TSC_DEADLINE,
+    0x17b,      0x3a,       0x3b,       0x48,         0x8b,       0x174,
+    0x175,      0x176,      0x17a,      0x1a0,        0x200,      0x201,
+    0x202,      0x203,      0x204,      0x205,        0x206,      0x207,
+    0x208,      0x209,      0x20a,      0x20b,        0x20c,      0x20d,
+    0x20e,      0x20f,      0x250,      0x258,        0x259,      0x268,
+    0x269,      0x26a,      0x26b,      0x26c,        0x26d,      0x26e,
+    0x26f,      0x277,      0x2ff,      0xc0000081,   0xc0000082, 0xc0000083,
+    0xc0000084, 0xc0000102, 0xc0000103, MSR_TSX_CTRL, 0xc001011f, MSR_TSC_DEADLINE,
 };
 
 /* KVM's own, with the feature that brings each. */
@@ -158,7 +144,8 @@ static int64_t host_ns(void)
     return now.tv_sec * NS_PER_SEC + now.tv_nsec;
 }
 
-/* How long the virtual clock has stood beyond what guests' clocks know. k->mutex held. */
+/* How long the virtual clock has stood beyond what guests' clocks know: never too much, but too
+ * little when this thread is interrupted here. k->mutex held. */
 static int64_t clock_gap(const struct kvm *k)
 {
     return host_ns() - vclock_now(k->cpus->clock) - k->gap_ns;
@@ -189,14 +176,14 @@ static void kvmclock_set_back(struct kvm *k, int64_t by_ns)
  * already. k->mutex held. */
 static int64_t clock_gap_settled(struct kvm *k)
 {
-    int64_t gap = clock_gap(k);
+    int64_t then = vclock_now(k->cpus->clock);
+    int64_t gap_at_most = host_ns() - then - k->gap_ns;
 
-    if (gap < -GAP_NOISE_NS) {
-        k->gap_ns += gap;
-        kvmclock_set_back(k, gap);
-        gap = 0;
+    if (gap_at_most < -GAP_NOISE_NS) {
+        k->gap_ns += gap_at_most;
+        kvmclock_set_back(k, gap_at_most);
     }
-    return gap;
+    return clock_gap(k);
 }
 
 static uint64_t ticks(const struct kvm *k, int64_t ns)
