@@ -15,7 +15,7 @@
  *                  of branches, xlat-gen-sys.c: of system instructions
  *   xlat-fault.c   where code is left when memory fails under it
  *   xlat-stubs.c   code that all units share
- *   xlat-lockstep.c  translated code and the interpreter side by side
+ *   xlat-lockstep.c, xlat-lockstep-compare.c  translated code and the interpreter side by side
  *
  * Registers of translated code: 13 guest registers live in host registers (xlat_host_reg), R9, R10
  * and R11 in struct cpu; the host's RCX and R11 are temporaries. XMM registers are the host's in
