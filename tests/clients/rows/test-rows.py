@@ -41,7 +41,7 @@ WORKERS = 8 if rowtest.IS_GODWIT else 4
 
 
 # Rows that cannot be shown under KVM, and those that an emulating KVM (no VMX or SVM here) lacks besides.
-KVM_LACKS = "memory failure|internal.error|memory of the program|host-error"
+KVM_LACKS = "memory failure|machine checks|internal.error|memory of the program|host-error"
 EMULATED_KVM_LACKS = "falls|nmi|NMI|triple|hyper-v|human monitor's commands"
 
 
