@@ -45,7 +45,6 @@ struct channel {
     int read_fd, write_fd; /* the same for a socket; -1: not that way */
     enum way way;
     bool plural; /* goes on listening */
-    bool copies; /* pages can't be lent */
     GPid child;  /* 0: none */
     int broken;  /* eventfd */
     struct yank *yank;
@@ -612,38 +611,6 @@ bool channel_write(struct channel *c, const void *data, size_t bytes, GError **e
 {
     struct iovec iov = {(void *)data, bytes};
 
-    return channel_write_pieces(c, &iov, 1, error);
-}
-
-bool channel_can_lend(const struct channel *c)
-{
-    return c->way == WAY_PIPE && !c->copies;
-}
-
-bool channel_lend(struct channel *c, const void *pages, size_t bytes, GError **error)
-{
-    struct iovec iov = {(void *)pages, bytes};
-
-    while (iov.iov_len && channel_can_lend(c)) {
-        ssize_t done;
-
-        if (channel_wait_broken(c, 0)) {
-            return migration_refuse(error, "the migration was broken off");
-        }
-        done = vmsplice(c->write_fd, &iov, 1, SPLICE_F_NONBLOCK);
-        if (done > 0) {
-            iov.iov_base = (uint8_t *)iov.iov_base + done;
-            iov.iov_len -= (size_t)done;
-        } else if (done < 0 && errno == EAGAIN) {
-            if (!wait_for(c, c->write_fd, POLLOUT, error)) {
-                return false;
-            }
-        } else if (done < 0 && errno == EPIPE) {
-            return write_failed(c, error);
-        } else if (done == 0 || errno != EINTR) {
-            c->copies = true; /* forbidden, or no pipe but something alike */
-        }
-    }
     return channel_write_pieces(c, &iov, 1, error);
 }
 

@@ -58,10 +58,6 @@ bool channel_is_file(const struct channel *c);
 bool channel_write(struct channel *c, const void *data, size_t bytes, GError **error);
 /* Several pieces at once; the array is used up. */
 bool channel_write_pieces(struct channel *c, struct iovec *iov, int n, GError **error);
-/* Whether channel_lend() saves a copy: it is a pipe. */
-bool channel_can_lend(const struct channel *c);
-/* Writes whole pages, which the reader sees as they are when it looks (lent-pages.h). */
-bool channel_lend(struct channel *c, const void *pages, size_t bytes, GError **error);
 /* All of it. What ends before is an error. */
 bool channel_read(struct channel *c, void *data, size_t bytes, GError **error);
 /* The same into several pieces, at most CHANNEL_PIECES_MAX; the array is used up. */

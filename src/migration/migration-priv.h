@@ -3,7 +3,6 @@
 #define MIGRATION_MIGRATION_PRIV_H
 
 #include "migration/channel.h"
-#include "migration/lent-pages.h"
 #include "migration/migration.h"
 #include "migration/record.h"
 #include "migration/vmstate.h"
@@ -59,9 +58,8 @@ struct ram_out {
     uint64_t at_word; /* the next to look at */
     uint64_t total_bytes;
     int64_t synced_ns;
-    GByteArray *head;       /* of a record: runs */
-    uint8_t *pages;         /* and its data */
-    struct lent_pages lent; /* or here, where the channel takes pages as they are */
+    GByteArray *head; /* of a record: runs */
+    uint8_t *pages;   /* and its data */
 };
 
 /* Main thread. All pages are to be sent. */
@@ -84,9 +82,6 @@ bool stream_out_write(struct stream_out *s, const uint8_t *records, size_t bytes
 /* A record made of two pieces. */
 bool stream_out_record(struct stream_out *s, const char kind[4], const GByteArray *head,
                        const uint8_t *tail, size_t tail_bytes, GError **error);
-/* The same of pages that channel_lend() takes. */
-bool stream_out_record_lent(struct stream_out *s, const char kind[4], const GByteArray *head,
-                            const uint8_t *pages, size_t bytes, GError **error);
 bool stream_out_fin(struct stream_out *s, GError **error);
 
 /* What the processor's cache holds: a page is copied, summed up and sent. */

@@ -77,7 +77,6 @@ void ram_out_end(struct ram_out *r)
     r->n = 0;
     g_clear_pointer(&r->block, g_free);
     g_clear_pointer(&r->pages, g_free);
-    lent_pages_finish(&r->lent);
     g_clear_pointer(&r->head, g_byte_array_unref);
 }
 
@@ -217,23 +216,10 @@ static void note_sent(struct ram_numbers *n, const struct batch *b)
     n->zero_pages += b->zero;
 }
 
-static bool send_batch(struct ram_out *r, struct stream_out *s, const struct batch *b, bool lent,
-                       GError **error)
-{
-    size_t bytes = (size_t)b->data * GUEST_PAGE_SIZE;
-
-    if (!lent) {
-        return stream_out_record(s, "ram ", r->head, b->pages, bytes, error);
-    }
-    lent_pages_lend(&r->lent, bytes);
-    return stream_out_record_lent(s, "ram ", r->head, b->pages, bytes, error);
-}
-
 bool ram_out_send(struct ram_out *r, struct stream_out *s, unsigned pages, size_t *bytes,
                   GError **error)
 {
     uint64_t page, before = s->bytes;
-    uint8_t *lent;
     struct batch b;
     bool ok;
 
@@ -241,15 +227,12 @@ bool ram_out_send(struct ram_out *r, struct stream_out *s, unsigned pages, size_
     if (!seek(r, &page)) {
         return true;
     }
-    lent = channel_can_lend(s->channel)
-               ? lent_pages_room(&r->lent, (size_t)RAM_BATCH_PAGES * GUEST_PAGE_SIZE)
-               : NULL;
-    b = batch_begin(r->block[r->at].block, r->at, r->head, lent ? lent : r->pages);
+    b = batch_begin(r->block[r->at].block, r->at, r->head, r->pages);
     do {
         batch_add(&b, page);
     } while (b.data < pages && b.zero < ZERO_PAGES_MAX && next_page(r, &page));
     batch_end(&b);
-    ok = send_batch(r, s, &b, lent, error);
+    ok = stream_out_record(s, "ram ", r->head, r->pages, (size_t)b.data * GUEST_PAGE_SIZE, error);
     *bytes = (size_t)(s->bytes - before);
     note_sent(&r->numbers, &b);
     r->numbers.transferred = s->bytes;

@@ -32,8 +32,8 @@ bool stream_out_write(struct stream_out *s, const uint8_t *records, size_t bytes
     return channel_write(s->channel, records, bytes, error);
 }
 
-static bool put_record(struct stream_out *s, const char kind[4], const GByteArray *head,
-                       const uint8_t *tail, size_t tail_bytes, bool lent, GError **error)
+bool stream_out_record(struct stream_out *s, const char kind[4], const GByteArray *head,
+                       const uint8_t *tail, size_t tail_bytes, GError **error)
 {
     g_autoptr(GByteArray) first = g_byte_array_sized_new(head->len + RECORD_HEADER_BYTES);
     g_autoptr(GByteArray) check = g_byte_array_new();
@@ -47,27 +47,10 @@ static bool put_record(struct stream_out *s, const char kind[4], const GByteArra
     state_put_number(check, crc32c(crc32c(0, first->data, first->len), tail, tail_bytes), 4);
     note_record(&s->records, &s->sum, check->data);
     s->bytes += first->len + tail_bytes + check->len;
-    if (lent) {
-        return channel_write(s->channel, first->data, first->len, error) &&
-               channel_lend(s->channel, tail, tail_bytes, error) &&
-               channel_write(s->channel, check->data, check->len, error);
-    }
     return channel_write_pieces(
         s->channel,
         (struct iovec[]){{first->data, first->len}, {(void *)tail, tail_bytes}, {check->data, 4}},
         3, error);
-}
-
-bool stream_out_record(struct stream_out *s, const char kind[4], const GByteArray *head,
-                       const uint8_t *tail, size_t tail_bytes, GError **error)
-{
-    return put_record(s, kind, head, tail, tail_bytes, false, error);
-}
-
-bool stream_out_record_lent(struct stream_out *s, const char kind[4], const GByteArray *head,
-                            const uint8_t *pages, size_t bytes, GError **error)
-{
-    return put_record(s, kind, head, pages, bytes, true, error);
 }
 
 bool stream_out_fin(struct stream_out *s, GError **error)
