@@ -218,7 +218,6 @@ struct chardev *chardev_udp_new(struct chardev_options *o, struct loop *loop, GE
         return NULL;
     }
     u = (struct udp *)chardev_alloc(&udp_ops, o->id, loop);
-    u->chr.filename = g_strdup("udp");
     u->chr.connected = false;
     u->fd = fd;
     u->datagram = g_malloc(DATAGRAM_BYTES);
