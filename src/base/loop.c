@@ -354,6 +354,13 @@ GSource *loop_watch_fd(struct loop *loop, int fd, GIOCondition events, loop_fd_f
     return source;
 }
 
+void loop_unwatch(GSource **watch)
+{
+    if (*watch) {
+        g_source_destroy(g_steal_pointer(watch));
+    }
+}
+
 struct bell_source {
     GSource source;
     void (*fn)(void *arg);

@@ -49,7 +49,7 @@ struct stream {
     void (*ready)(struct stream *); /* now it is */
     bool ended;                     /* there is nothing behind `received` */
     GByteArray *plain, *received;
-    GSource *again; /* there is room for `received` */
+    GSource *again; /* a bell: there is room for `received` */
     /* The input ended or the output broke; the descriptors are still open. NULL: just stop. */
     void (*hung_up)(struct stream *);
 };

@@ -36,14 +36,6 @@ static void drop_all(struct stream *s)
     g_byte_array_set_size(s->received, 0);
 }
 
-static void source_end(GSource **source)
-{
-    if (*source) {
-        g_source_destroy(*source);
-        *source = NULL;
-    }
-}
-
 /* ---- output */
 
 static bool stream_out_ready(int fd, GIOCondition condition, void *arg);
@@ -69,7 +61,7 @@ static ssize_t stream_put(struct stream *s, const uint8_t *buf, size_t length)
 static void stream_broken(struct stream *s)
 {
     drop_all(s);
-    source_end(&s->out_watch);
+    loop_unwatch(&s->out_watch);
     if (s->hung_up) {
         s->hung_up(s);
     } else {
@@ -108,7 +100,7 @@ void stream_push(struct chardev *chr)
     }
     if (!queued(s)) {
         queue_drop(s);
-        source_end(&s->out_watch);
+        loop_unwatch(&s->out_watch);
     } else if (!s->out_watch) {
         s->out_watch = loop_watch_fd(chr->loop, s->out_fd, G_IO_OUT | G_IO_ERR | G_IO_HUP,
                                      stream_out_ready, s);
@@ -278,18 +270,16 @@ static bool stream_in_ready(int fd, GIOCondition condition, void *arg)
 }
 
 /* On the loop's next turn, for the front end that has room now may be busy with what it had. */
-static gboolean stream_again(gpointer opaque)
+static void stream_again(void *arg)
 {
-    struct stream *s = opaque;
+    struct stream *s = arg;
 
-    g_source_unref(g_steal_pointer(&s->again));
     deliver_received(s);
     if (s->ended && !s->received->len) {
         stream_input_ended(s);
     } else {
         stream_accept_input(&s->chr);
     }
-    return G_SOURCE_REMOVE;
 }
 
 void stream_accept_input(struct chardev *chr)
@@ -297,11 +287,8 @@ void stream_accept_input(struct chardev *chr)
     struct stream *s = (struct stream *)chr;
 
     if (s->received->len) {
-        if (!s->again && chardev_can_receive(chr) > 0) {
-            s->again = g_idle_source_new();
-            g_source_set_priority(s->again, G_PRIORITY_DEFAULT);
-            g_source_set_callback(s->again, stream_again, s, NULL);
-            g_source_attach(s->again, chr->loop->context);
+        if (chardev_can_receive(chr) > 0) {
+            loop_bell_ring(s->again);
         }
         return;
     }
@@ -332,6 +319,7 @@ void stream_open(struct stream *s, int in_fd, int out_fd)
     if (s->codec) {
         g_free(s->codec_state);
         s->codec_state = g_malloc0(s->codec->state_bytes);
+        s->again = loop_bell_new(s->chr.loop, stream_again, s);
         s->codec->opened(s);
     }
     stream_accept_input(&s->chr);
@@ -339,16 +327,13 @@ void stream_open(struct stream *s, int in_fd, int out_fd)
 
 void stream_close(struct stream *s)
 {
-    source_end(&s->in_watch);
-    source_end(&s->out_watch);
+    loop_unwatch(&s->in_watch);
+    loop_unwatch(&s->out_watch);
     s->in_fd = -1;
     s->out_fd = -1;
     s->ended = s->quiet = false;
     drop_all(s);
-    if (s->again) {
-        g_source_destroy(s->again);
-        g_source_unref(g_steal_pointer(&s->again));
-    }
+    loop_bell_free(g_steal_pointer(&s->again));
     if (s->full) {
         s->full = false;
         if (s->chr.frontend && s->chr.frontend->writable) {

@@ -16,7 +16,7 @@
 struct udp {
     struct chardev chr; /* first */
     int fd;
-    GSource *in, *again;
+    GSource *in, *again; /* again: a bell */
     uint8_t *datagram;
     size_t at, end; /* what the front end has not taken of it */
 };
@@ -24,13 +24,6 @@ struct udp {
 struct endpoint {
     char *host, *port;
 };
-
-static void watch_end(GSource **source)
-{
-    if (*source) {
-        g_source_destroy(g_steal_pointer(source));
-    }
-}
 
 static bool udp_readable(int fd, GIOCondition condition, void *arg);
 
@@ -66,13 +59,9 @@ static bool udp_readable(int fd, GIOCondition condition, void *arg)
     return false;
 }
 
-static gboolean udp_again(gpointer opaque)
+static void udp_again(void *arg)
 {
-    struct udp *u = opaque;
-
-    g_source_unref(g_steal_pointer(&u->again));
-    udp_deliver(u);
-    return G_SOURCE_REMOVE;
+    udp_deliver(arg);
 }
 
 /* On the loop's next turn, for the front end may be busy with what it had. */
@@ -80,11 +69,8 @@ static void udp_accept_input(struct chardev *chr)
 {
     struct udp *u = (struct udp *)chr;
 
-    if (!u->again && !u->in) {
-        u->again = g_idle_source_new();
-        g_source_set_priority(u->again, G_PRIORITY_DEFAULT);
-        g_source_set_callback(u->again, udp_again, u, NULL);
-        g_source_attach(u->again, chr->loop->context);
+    if (!u->in) {
+        loop_bell_ring(u->again);
     }
 }
 
@@ -105,11 +91,8 @@ static void udp_finish(struct chardev *chr)
 {
     struct udp *u = (struct udp *)chr;
 
-    watch_end(&u->in);
-    if (u->again) {
-        g_source_destroy(u->again);
-        g_source_unref(u->again);
-    }
+    loop_unwatch(&u->in);
+    loop_bell_free(u->again);
     if (u->fd >= 0) {
         close(u->fd);
     }
@@ -221,5 +204,6 @@ struct chardev *chardev_udp_new(struct chardev_options *o, struct loop *loop, GE
     u->chr.connected = false;
     u->fd = fd;
     u->datagram = g_malloc(DATAGRAM_BYTES);
+    u->again = loop_bell_new(loop, udp_again, u);
     return &u->chr;
 }

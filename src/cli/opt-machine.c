@@ -188,10 +188,11 @@ static bool accel_irqchip(struct params *p, GError **error)
 /* "[type=]NAME,help": the properties of that machine. */
 static bool machine_asks_help(const char *arg)
 {
-    bool help = g_str_has_suffix(arg, ",help") || g_str_has_suffix(arg, ",?");
     g_auto(GStrv) items = g_strsplit(arg, ",", 2);
     const struct board *board =
-        help ? board_find(g_str_has_prefix(items[0], "type=") ? items[0] + 5 : items[0]) : NULL;
+        asks_for_help(arg)
+            ? board_find(g_str_has_prefix(items[0], "type=") ? items[0] + 5 : items[0])
+            : NULL;
 
     if (board) {
         help_machine(board);

@@ -73,6 +73,9 @@ bool opt_smbios(struct options *o, const char *arg, GError **error);
 /* opt-fw-cfg.c */
 bool opt_fw_cfg(struct options *o, const char *arg, GError **error);
 
+/* "help" or "?", or a list that ends with it. */
+bool asks_for_help(const char *arg);
+
 /* opt-help.c */
 void help_machines(void);
 void help_accels(void);

@@ -710,8 +710,7 @@ bool options_default_console(const struct options *o)
     return o->nographic && !o->no_defaults && o->serials->len == 0;
 }
 
-/* "help", or a list that ends with it. */
-static bool asks_for_help(const char *arg)
+bool asks_for_help(const char *arg)
 {
     return strcmp(arg, "help") == 0 || strcmp(arg, "?") == 0 || g_str_has_suffix(arg, ",help") ||
            g_str_has_suffix(arg, ",?");

@@ -20,18 +20,11 @@ void net_datagram_open(struct net_datagram *d, int fd)
     net_datagram_accept(d);
 }
 
-static void watch_end(GSource **source)
-{
-    if (*source) {
-        g_source_destroy(g_steal_pointer(source));
-    }
-}
-
 void net_datagram_finish(struct net_datagram *d)
 {
     if (d->b) {
-        watch_end(&d->in);
-        watch_end(&d->out);
+        loop_unwatch(&d->in);
+        loop_unwatch(&d->out);
         if (d->fd >= 0) {
             close(d->fd);
         }

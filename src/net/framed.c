@@ -16,13 +16,6 @@
 
 static bool framed_readable(int fd, GIOCondition condition, void *arg);
 
-static void watch_end(GSource **source)
-{
-    if (*source) {
-        g_source_destroy(g_steal_pointer(source));
-    }
-}
-
 void net_framed_init(struct net_framed *f, struct net_backend *b,
                      void (*ended)(struct net_framed *))
 {
@@ -42,8 +35,8 @@ void net_framed_open(struct net_framed *f, int fd)
 
 void net_framed_close(struct net_framed *f)
 {
-    watch_end(&f->in);
-    watch_end(&f->out);
+    loop_unwatch(&f->in);
+    loop_unwatch(&f->out);
     if (f->fd >= 0) {
         close(f->fd);
         f->fd = -1;

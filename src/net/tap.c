@@ -165,13 +165,6 @@ static void tap_set_offload(struct net_backend *b, const struct net_offload *o)
     }
 }
 
-static void watch_end(GSource **source)
-{
-    if (*source) {
-        g_source_destroy(g_steal_pointer(source));
-    }
-}
-
 /* A queue that the guest does not use is taken off the interface, or frames would get lost there.
  */
 static void tap_set_queues(struct net_backend *b, unsigned queues)
@@ -194,7 +187,7 @@ static void tap_set_queues(struct net_backend *b, unsigned queues)
         if (wanted) {
             tap_accept(b, i);
         } else {
-            watch_end(&q->in);
+            loop_unwatch(&q->in);
         }
     }
 }
@@ -451,8 +444,8 @@ static void tap_close(struct net_backend *b)
     for (unsigned i = 0; i < b->queues; i++) {
         struct tap_queue *q = &t->queue[i];
 
-        watch_end(&q->in);
-        watch_end(&q->out);
+        loop_unwatch(&q->in);
+        loop_unwatch(&q->out);
         if (q->tap && q->fd >= 0) {
             close(q->fd);
         }
