@@ -6,6 +6,7 @@
  * and damaged ones.
  */
 #include "block/block-priv.h"
+#include "seeds.h"
 
 #include "qapi-visit.h"
 #include <glib/gstdio.h>
@@ -15,8 +16,6 @@
 #define INPUT_BYTES 8192u
 #define OPS         16u /* two bytes each, at the end */
 #define DISK_BYTES  (64u << 10)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void no_event(struct event_sink *sink, unsigned event, const char *data)
 {
@@ -102,29 +101,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 #ifndef FUZZ
 int main(int argc, char **argv)
 {
-    g_autoptr(GRand) rand = g_rand_new_with_seed(13);
-    GDir *dir = g_dir_open(argc > 1 ? argv[1] : ".", 0, NULL);
-    const char *name;
-    unsigned seeds = 0;
-
-    while (dir && (name = g_dir_read_name(dir))) {
-        g_autofree char *path = g_build_filename(argv[1], name, NULL), *text = NULL;
-        gsize n;
-
-        g_assert_true(g_file_get_contents(path, &text, &n, NULL));
-        seeds++;
-        for (unsigned i = 0; i < 150; i++) {
-            g_autofree uint8_t *input = g_memdup2(text, n);
-
-            for (unsigned k = 0; i && k < 1 + i % 6; k++) {
-                input[g_rand_int_range(rand, 0, (gint32)n)] =
-                    (uint8_t)g_rand_int_range(rand, 10, 127);
-            }
-            LLVMFuzzerTestOneInput(input, n);
-        }
-    }
-    g_assert_cmpuint(seeds, >, 0);
-    g_dir_close(dir);
+    seeds_try(argc > 1 ? argv[1] : ".", 13, 150, 10, 127);
     return 0;
 }
 #endif

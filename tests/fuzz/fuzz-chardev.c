@@ -7,6 +7,7 @@
  * and damaged ones.
  */
 #include "chardev/chardev-priv.h"
+#include "seeds.h"
 
 #include <string.h>
 #include <sys/socket.h>
@@ -15,8 +16,6 @@
 #define INPUT_BYTES  8192u
 #define FIRST_TELNET 0x80 /* bits of the first byte; the lowest six: pieces' length less one */
 #define FIRST_SHAKE  0x40
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char handshake[] = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n"
                                 "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -77,28 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 #ifndef FUZZ
 int main(int argc, char **argv)
 {
-    g_autoptr(GRand) rand = g_rand_new_with_seed(17);
-    GDir *dir = g_dir_open(argc > 1 ? argv[1] : ".", 0, NULL);
-    const char *name;
-    unsigned seeds = 0;
-
-    while (dir && (name = g_dir_read_name(dir))) {
-        g_autofree char *path = g_build_filename(argv[1], name, NULL), *text = NULL;
-        gsize n;
-
-        g_assert_true(g_file_get_contents(path, &text, &n, NULL));
-        seeds++;
-        for (unsigned i = 0; i < 2000; i++) {
-            g_autofree uint8_t *input = g_memdup2(text, n);
-
-            for (unsigned k = 0; i && k < 1 + i % 6; k++) {
-                input[g_rand_int_range(rand, 0, (gint32)n)] = (uint8_t)g_rand_int(rand);
-            }
-            LLVMFuzzerTestOneInput(input, n);
-        }
-    }
-    g_assert_cmpuint(seeds, >, 0);
-    g_dir_close(dir);
+    seeds_try(argc > 1 ? argv[1] : ".", 17, 2000, 0, 256);
     return 0;
 }
 #endif
