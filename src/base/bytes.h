@@ -18,6 +18,13 @@ static inline uint64_t bytes_get_le(const uint8_t *bytes, unsigned size)
     return value;
 }
 
+static inline void bytes_put_le(uint8_t *bytes, uint64_t value, unsigned size)
+{
+    for (unsigned i = 0; i < size; i++) {
+        bytes[i] = (uint8_t)(value >> (8 * i));
+    }
+}
+
 /* Whether n bytes, which may be none, are all zero. */
 static inline bool bytes_are_zero(const uint8_t *bytes, size_t n)
 {

@@ -66,7 +66,8 @@ void loop_bell_free(GSource *bell);
  * g_source_destroy() on the loop's thread. */
 typedef bool (*loop_fd_fn)(int fd, GIOCondition condition, void *arg);
 GSource *loop_watch_fd(struct loop *loop, int fd, GIOCondition events, loop_fd_fn fn, void *arg);
-/* Ends a watch, if there is one, on the loop's thread; *watch becomes NULL. */
+/* Ends a watch, if there is one, on the loop's thread or with its lock held; *watch becomes NULL.
+ */
 void loop_unwatch(GSource **watch);
 
 #endif

@@ -145,6 +145,12 @@ struct accel_ops {
     bool patches_code; /* a software breakpoint is INT3 in the guest's memory: cpu/debug.h */
     /* Delivers a message-signalled interrupt to the local APICs. Any thread. */
     void (*send_msi)(struct cpus *, gpa_t addr, uint32_t data);
+    /* Has the host's kernel send a message, by itself, whenever the eventfd is signalled, be it
+     * that it was before; or changes the message. The fd stays open until irqfd_clear(). false: the
+     * kernel does not take it, and does not watch the fd. NULL: there is no kernel that could.
+     * Machine lock held. */
+    bool (*irqfd_set)(struct cpus *, int fd, gpa_t addr, uint32_t data);
+    void (*irqfd_clear)(struct cpus *, int fd); /* nothing if the kernel does not watch it */
     /* A level-triggered message whose EOI is still to come, as a loaded state has it: so that the
      * EOI is told. NULL: it always is. Machine lock held. */
     void (*expect_eoi)(struct cpus *, gpa_t addr, uint32_t data);

@@ -3,6 +3,8 @@
 #include "all-devices.h"
 #include "devices/isa/debug-exit.h"
 #include "devices/vmcoreinfo.h"
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 /* ---- PCI */
 
@@ -272,6 +274,106 @@ static void test_pci_interrupts(void)
     g_assert_true(pci_dma_write(&d->pci, 0x3000, "x", 1));
     config_put(bus, at, 4, 2);
     g_assert_false(pci_dma_write(&d->pci, 0x3000, "y", 1));
+    all_devices_free(&all);
+}
+
+/* What the accelerator's kernel would watch. */
+static struct {
+    int fd; /* -1: nothing */
+    gpa_t addr;
+    uint32_t data;
+    bool refuses;
+} kernel;
+
+static bool kernel_irqfd_set(struct device_env *env, int fd, gpa_t addr, uint32_t data)
+{
+    kernel.fd = kernel.refuses ? -1 : fd;
+    kernel.addr = addr;
+    kernel.data = data;
+    return !kernel.refuses;
+}
+
+static void kernel_irqfd_clear(struct device_env *env, int fd)
+{
+    g_assert_true(kernel.fd == fd || kernel.fd == -1);
+    kernel.fd = -1;
+}
+
+static void raise_vector_1(void *opaque)
+{
+    pci_msi_notify(opaque, 1);
+}
+
+static void signal_and_run(struct bare_bus *bus, int fd)
+{
+    g_assert_cmpint(eventfd_write(fd, 1), ==, 0);
+    while (g_main_context_iteration(bus->loop->context, FALSE)) {
+    }
+}
+
+/* A line is the kernel's exactly while its vector may be sent; nothing signalled is lost. */
+static void test_pci_lines(void)
+{
+    struct all_devices all;
+    struct probe *d = probe_new(&all);
+    struct bare_bus *bus = all.bus;
+    unsigned at = d->pci.devfn, msix = d->pci.msix_cap;
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    struct pci_line *line;
+
+    kernel.fd = -1;
+    kernel.refuses = false;
+    bus->env.irqfd_set = kernel_irqfd_set;
+    bus->env.irqfd_clear = kernel_irqfd_clear;
+    config_put(bus, at, 4, 6);
+    config_put(bus, at, 0x20, 0xc1000000);
+    line = pci_line_new(&d->pci, fd, 1, raise_vector_1, d);
+    signal_and_run(bus, fd); /* MSI-X is off */
+    g_assert_cmpuint(bus->n_msi, ==, 0);
+    g_assert_cmpint(kernel.fd, ==, -1);
+    config_put(bus, at, msix, 0x80000000);
+    bus_writel(bus, 0xc1000010, 0xfee00000);
+    bus_writel(bus, 0xc1000018, 0x4061);
+    signal_and_run(bus, fd); /* held back */
+    g_assert_cmpuint(bus->n_msi, ==, 0);
+    g_assert_cmphex(bus_readl(bus, 0xc1000800), ==, 2);
+    bus_writel(bus, 0xc100001c, 0);
+    g_assert_cmpuint(bus->n_msi, ==, 1);
+    g_assert_cmpint(kernel.fd, ==, fd);
+    g_assert_cmphex(kernel.addr, ==, 0xfee00000);
+    g_assert_cmphex(kernel.data, ==, 0x4061);
+    signal_and_run(bus, fd); /* not the loop's now */
+    g_assert_cmpuint(bus->n_msi, ==, 1);
+    bus_writel(bus, 0xc1000018, 0x4062);
+    g_assert_cmphex(kernel.data, ==, 0x4062);
+    config_put(bus, at, msix, 0xc0000000); /* all masked: what was signalled is kept */
+    g_assert_cmpint(kernel.fd, ==, -1);
+    signal_and_run(bus, fd);
+    g_assert_cmphex(bus_readl(bus, 0xc1000800), ==, 2);
+    config_put(bus, at, msix, 0x80000000);
+    g_assert_cmpuint(bus->n_msi, ==, 2);
+    g_assert_cmpint(kernel.fd, ==, fd);
+    bus_writel(bus, 0xc1000010, 0x3000); /* a message to memory is none of the kernel's */
+    g_assert_cmpint(kernel.fd, ==, -1);
+    signal_and_run(bus, fd);
+    g_assert_cmphex(bus_readl(bus, 0x3000), ==, 0x4062);
+    bus_writel(bus, 0xc1000010, 0xfee00000);
+    g_assert_cmpint(kernel.fd, ==, fd);
+    config_put(bus, at, 4, 2); /* no bus master */
+    g_assert_cmpint(kernel.fd, ==, -1);
+    config_put(bus, at, 4, 6);
+    pci_line_set_vector(line, 99); /* no such vector */
+    g_assert_cmpint(kernel.fd, ==, -1);
+    kernel.refuses = true;
+    pci_line_set_vector(line, 1);
+    signal_and_run(bus, fd);
+    g_assert_cmpuint(bus->n_msi, ==, 3);
+    kernel.refuses = false;
+    pci_line_set_vector(line, 1);
+    g_assert_cmpint(kernel.fd, ==, fd);
+    pci_line_free(line);
+    g_assert_cmpint(kernel.fd, ==, -1);
+    close(fd);
     all_devices_free(&all);
 }
 
@@ -779,6 +881,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pci/lpc", test_lpc);
     g_test_add_func("/pci/bars", test_pci_bars);
     g_test_add_func("/pci/interrupts", test_pci_interrupts);
+    g_test_add_func("/pci/lines", test_pci_lines);
     g_test_add_func("/hpet/timers", test_hpet);
     g_test_add_func("/hpet/level", test_hpet_level);
     g_test_add_func("/pam", test_pam);

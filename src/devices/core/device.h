@@ -158,6 +158,9 @@ struct device_env {
     void *system_opaque;
     struct irq_line isa_irq[16]; /* into 8259 and I/O APIC together */
     void (*send_msi)(struct device_env *, gpa_t addr, uint32_t data);
+    /* Of the accelerator (cpu/vcpu.h); NULL: it has none. */
+    bool (*irqfd_set)(struct device_env *, int fd, gpa_t addr, uint32_t data);
+    void (*irqfd_clear)(struct device_env *, int fd);
     GPtrArray *globals;                  /* struct device_global; NULL: none */
     const GPtrArray *data_dirs;          /* char *: where option ROMs are first; NULL: none */
     struct device_list *devices;         /* realized, in order of creation; the core makes it */

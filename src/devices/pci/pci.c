@@ -6,9 +6,11 @@
  * BARs are mapped below everything that the board itself maps: a guest that moves a BAR over its
  * RAM or over the I/O APIC sees RAM and I/O APIC, as on real chipsets.
  *
- * Left out: PCI Express extended configuration space (offsets from 256 read as all ones), power
- * management states. Buses and the way to configuration space are pci-bus.c's, bridges bridge.c's.
+ * Messages (MSI, MSI-X) are pci-msi.c's. Left out: PCI Express extended configuration space
+ * (offsets from 256 read as all ones), power management states. Buses and the way to configuration
+ * space are pci-bus.c's, bridges bridge.c's.
  */
+#include "base/bytes.h"
 #include "devices/pci/pci-priv.h"
 #include <string.h>
 
@@ -18,15 +20,6 @@
 #define ROM_MIN_BYTES             4096u
 #define ROM_MAX_BYTES             (16u << 20)
 
-#define MSI_FLAGS                 2
-#define MSI_ENABLE                0x0001
-#define MSI_64BIT                 0x0080
-#define MSI_MASKS                 0x0100
-#define MSI_ADDR                  4
-#define MSI_DATA                  12
-#define MSI_MASK                  16
-#define MSI_PENDING               20
-#define MSI_LENGTH                24
 /* PCI Express Base Specification 3.0, section 7.8 */
 #define EXPRESS_FLAGS             2
 #define EXPRESS_DEVICE            4
@@ -38,15 +31,6 @@
 #define EXPRESS_LINK_CONTROL      16
 #define EXPRESS_LINK_STATUS       18
 #define EXPRESS_LENGTH            60
-
-#define MSIX_FLAGS                2
-#define MSIX_ENABLE               0x8000
-#define MSIX_MASK_ALL             0x4000
-#define MSIX_TABLE                4
-#define MSIX_PBA                  8
-#define MSIX_LENGTH               12
-#define MSIX_BAR_BYTES            4096
-#define MSIX_PBA_AT               2048
 
 static const struct state_field msix_entry_fields[] = {
     STATE(struct pci_msix_entry, addr),
@@ -77,21 +61,14 @@ uint32_t pci_get32(const struct pci_device *dev, unsigned offset)
     return pci_get16(dev, offset) | (uint32_t)pci_get16(dev, offset + 2) << 16;
 }
 
-static void put_le(uint8_t *bytes, uint64_t value, unsigned size)
-{
-    for (unsigned i = 0; i < size; i++) {
-        bytes[i] = (uint8_t)(value >> (8 * i));
-    }
-}
-
 void pci_put16(struct pci_device *dev, unsigned offset, uint16_t value)
 {
-    put_le(dev->s->config + offset, value, 2);
+    bytes_put_le(dev->s->config + offset, value, 2);
 }
 
 void pci_put32(struct pci_device *dev, unsigned offset, uint32_t value)
 {
-    put_le(dev->s->config + offset, value, 4);
+    bytes_put_le(dev->s->config + offset, value, 4);
 }
 
 /* ---- INTx */
@@ -214,9 +191,9 @@ void pci_add_bar(struct pci_device *dev, unsigned number, unsigned type, struct 
     dev->s->config[offset] = (uint8_t)type;
     if (type & PCI_BAR_MEM64) {
         g_assert(number + 1 < PCI_BARS);
-        put_le(dev->writable + offset, mask, 8);
+        bytes_put_le(dev->writable + offset, mask, 8);
     } else {
-        put_le(dev->writable + offset, mask, 4);
+        bytes_put_le(dev->writable + offset, mask, 4);
     }
 }
 
@@ -244,7 +221,7 @@ struct ram_block *pci_add_rom(struct pci_device *dev, struct region *region, con
         memcpy(rom->host, data, length);
         *region = (struct region){.name = "pci-rom", .kind = REGION_ROM, .size = size, .ram = rom};
         dev->rom.region = region;
-        put_le(dev->writable + PCI_ROM, ~(size - 1) | PCI_ROM_ENABLE, 4);
+        bytes_put_le(dev->writable + PCI_ROM, ~(size - 1) | PCI_ROM_ENABLE, 4);
     }
     return rom;
 }
@@ -271,191 +248,12 @@ uint8_t pci_add_express(struct pci_device *dev, unsigned port)
     pci_put16(dev, at + EXPRESS_FLAGS, (uint16_t)(2 | port << 4));
     pci_put32(dev, at + EXPRESS_DEVICE, EXPRESS_ROLE_BASED_ERRORS);
     dev->writable[PCI_LATENCY] = 0; /* of no meaning there: section 7.5.1.1.7 */
-    put_le(dev->writable + at + EXPRESS_DEVICE_CONTROL, 0x78ff, 2);
+    bytes_put_le(dev->writable + at + EXPRESS_DEVICE_CONTROL, 0x78ff, 2);
     dev->clearable[at + EXPRESS_DEVICE_STATUS] = 0x0f;
     pci_put32(dev, at + EXPRESS_LINK, EXPRESS_LINK_2_5G_X1);
     pci_put16(dev, at + EXPRESS_LINK_STATUS, EXPRESS_LINK_2_5G_X1);
-    put_le(dev->writable + at + EXPRESS_LINK_CONTROL, 0x00c3, 2);
+    bytes_put_le(dev->writable + at + EXPRESS_LINK_CONTROL, 0x00c3, 2);
     return at;
-}
-
-void pci_add_msi(struct pci_device *dev, unsigned vectors, bool masks)
-{
-    uint8_t at = pci_add_capability(dev, PCI_CAP_MSI, MSI_LENGTH);
-    unsigned log2 = (unsigned)__builtin_ctz(vectors);
-
-    g_assert(vectors && vectors <= 32 && (vectors & (vectors - 1)) == 0);
-    dev->msi_cap = at;
-    pci_put16(dev, at + MSI_FLAGS, (uint16_t)(MSI_64BIT | (masks ? MSI_MASKS : 0) | log2 << 1));
-    put_le(dev->writable + at + MSI_FLAGS, MSI_ENABLE | 0x70, 2);
-    put_le(dev->writable + at + MSI_ADDR, ~3ull, 8);
-    put_le(dev->writable + at + MSI_DATA, 0xffff, 2);
-    if (masks) {
-        put_le(dev->writable + at + MSI_MASK, vectors == 32 ? UINT32_MAX : (1u << vectors) - 1, 4);
-    }
-}
-
-bool pci_msi_enabled(const struct pci_device *dev)
-{
-    return dev->msi_cap && (pci_get16(dev, dev->msi_cap + MSI_FLAGS) & MSI_ENABLE);
-}
-
-bool pci_msix_enabled(const struct pci_device *dev)
-{
-    return dev->msix_cap && (pci_get16(dev, dev->msix_cap + MSIX_FLAGS) & MSIX_ENABLE);
-}
-
-/* A message is a memory write by the device; on a bare bus it goes to the interrupt logic or RAM.
- */
-static void message_send(struct pci_device *dev, gpa_t addr, uint32_t data)
-{
-    struct device_env *env = dev->dev.env;
-    uint8_t bytes[4];
-
-    if (!(pci_get16(dev, PCI_COMMAND) & PCI_COMMAND_MASTER)) {
-        return;
-    }
-    if (addr >> 20 == 0xfee) {
-        if (env->send_msi) {
-            env->send_msi(env, addr, data);
-        }
-        return;
-    }
-    put_le(bytes, data, 4);
-    address_space_write(env->mem, addr, bytes, 4);
-}
-
-static void msi_send(struct pci_device *dev, unsigned n)
-{
-    unsigned at = dev->msi_cap, enabled = 1u << (pci_get16(dev, at + MSI_FLAGS) >> 4 & 7);
-    unsigned capable = 1u << (pci_get16(dev, at + MSI_FLAGS) >> 1 & 7);
-    uint32_t data = pci_get16(dev, at + MSI_DATA);
-
-    enabled = MIN(enabled, capable);
-    n = MIN(n, enabled - 1);
-    if (pci_get32(dev, at + MSI_MASK) & (1u << n)) {
-        dev->s->msi_pending |= 1u << n;
-    } else {
-        dev->s->msi_pending &= ~(1u << n);
-        message_send(
-            dev, pci_get32(dev, at + MSI_ADDR) | (uint64_t)pci_get32(dev, at + MSI_ADDR + 4) << 32,
-            (data & ~(enabled - 1)) | n);
-    }
-    pci_put32(dev, at + MSI_PENDING, dev->s->msi_pending);
-}
-
-static void msix_send(struct pci_device *dev, unsigned n)
-{
-    const struct pci_msix_entry *entry = &dev->s->msix[n];
-    bool masked = pci_get16(dev, dev->msix_cap + MSIX_FLAGS) & MSIX_MASK_ALL;
-
-    if (masked || (entry->control & 1)) {
-        dev->s->msix_pending |= 1ull << n;
-        return;
-    }
-    dev->s->msix_pending &= ~(1ull << n);
-    message_send(dev, entry->addr, entry->data);
-}
-
-void pci_msi_notify(struct pci_device *dev, unsigned n)
-{
-    g_mutex_lock(&dev->messages);
-    if (pci_msix_enabled(dev)) {
-        if (n < dev->msix_vectors) {
-            msix_send(dev, n);
-        }
-    } else if (pci_msi_enabled(dev) && n < 32) {
-        msi_send(dev, n);
-    }
-    g_mutex_unlock(&dev->messages);
-}
-
-/* Sends what a mask held back and no longer does. */
-static void messages_update(struct pci_device *dev)
-{
-    g_mutex_lock(&dev->messages);
-    if (pci_msix_enabled(dev)) {
-        for (uint64_t left = dev->s->msix_pending; left; left &= left - 1) {
-            msix_send(dev, (unsigned)__builtin_ctzll(left));
-        }
-    } else if (pci_msi_enabled(dev)) {
-        for (uint32_t left = dev->s->msi_pending; left; left &= left - 1) {
-            msi_send(dev, (unsigned)__builtin_ctz(left));
-        }
-    }
-    g_mutex_unlock(&dev->messages);
-}
-
-static uint64_t msix_read(void *opaque, gpa_t offset, unsigned size)
-{
-    struct pci_device *dev = opaque;
-    const struct pci_msix_entry *entry = &dev->s->msix[offset / 16 % PCI_MSIX_VECTORS];
-
-    if (offset >= MSIX_PBA_AT) {
-        return offset < MSIX_PBA_AT + 8
-                   ? (uint32_t)(dev->s->msix_pending >> (8 * (offset - MSIX_PBA_AT)))
-                   : 0;
-    }
-    if (offset / 16 >= dev->msix_vectors) {
-        return 0;
-    }
-    switch (offset & 12) {
-    case 0:
-        return (uint32_t)entry->addr;
-    case 4:
-        return entry->addr >> 32;
-    case 8:
-        return entry->data;
-    default:
-        return entry->control;
-    }
-}
-
-static void msix_write(void *opaque, gpa_t offset, uint64_t value, unsigned size)
-{
-    struct pci_device *dev = opaque;
-    struct pci_msix_entry *entry;
-
-    if (offset / 16 >= dev->msix_vectors) {
-        return;
-    }
-    entry = &dev->s->msix[offset / 16];
-    g_mutex_lock(&dev->messages);
-    switch (offset & 12) {
-    case 0:
-        entry->addr = (entry->addr & ~0xffffffffull) | (value & 0xfffffffc);
-        break;
-    case 4:
-        entry->addr = (entry->addr & 0xffffffff) | value << 32;
-        break;
-    case 8:
-        entry->data = (uint32_t)value;
-        break;
-    default:
-        entry->control = value & 1;
-        break;
-    }
-    g_mutex_unlock(&dev->messages);
-    messages_update(dev);
-}
-
-static const struct region_ops msix_ops = {
-    .read = msix_read, .write = msix_write, .min_size = 4, .max_size = 4};
-
-void pci_add_msix(struct pci_device *dev, unsigned vectors, unsigned bar)
-{
-    uint8_t at = pci_add_capability(dev, PCI_CAP_MSIX, MSIX_LENGTH);
-
-    g_assert(vectors && vectors <= PCI_MSIX_VECTORS);
-    dev->msix_cap = at;
-    dev->msix_vectors = vectors;
-    dev->msix_table = (struct region){
-        .name = "msix", .kind = REGION_IO, .size = MSIX_BAR_BYTES, .ops = &msix_ops, .opaque = dev};
-    pci_add_bar(dev, bar, 0, &dev->msix_table);
-    pci_put16(dev, at + MSIX_FLAGS, (uint16_t)(vectors - 1));
-    put_le(dev->writable + at + MSIX_FLAGS, MSIX_ENABLE | MSIX_MASK_ALL, 2);
-    pci_put32(dev, at + MSIX_TABLE, bar);
-    pci_put32(dev, at + MSIX_PBA, MSIX_PBA_AT | bar);
 }
 
 /* ---- access from the host bridge */
@@ -473,7 +271,7 @@ void pci_device_write(struct pci_device *dev, unsigned offset, uint32_t value, u
         pci_bars_update(dev);
     }
     intx_update(dev);
-    messages_update(dev);
+    pci_messages_update(dev);
     if (dev->config_written) {
         dev->config_written(dev, offset, size);
     }
@@ -508,10 +306,10 @@ static void config_init(struct pci_device *dev, const struct pci_ids *ids, unsig
     config[PCI_CLASS_PROG] = ids->prog_if;
     config[PCI_REVISION] = ids->revision;
     config[PCI_INTERRUPT_PIN] = (uint8_t)pin;
-    put_le(dev->writable + PCI_COMMAND,
-           PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_PARITY |
-               PCI_COMMAND_SERR | PCI_COMMAND_INTX_OFF,
-           2);
+    bytes_put_le(dev->writable + PCI_COMMAND,
+                 PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_PARITY |
+                     PCI_COMMAND_SERR | PCI_COMMAND_INTX_OFF,
+                 2);
     dev->clearable[PCI_STATUS + 1] = 0xf9;
     dev->writable[PCI_CACHE_LINE] = 0xff;
     dev->writable[PCI_LATENCY] = 0xff;
@@ -582,17 +380,7 @@ void pci_reset(struct pci_device *dev)
         dev->s->config[i] &= (uint8_t)~dev->writable[i];
         dev->s->config[i] &= (uint8_t)~dev->clearable[i];
     }
-    g_mutex_lock(&dev->messages);
-    memset(dev->s->msix, 0, sizeof(dev->s->msix));
-    for (unsigned i = 0; i < PCI_MSIX_VECTORS; i++) {
-        dev->s->msix[i].control = 1;
-    }
-    dev->s->msix_pending = 0;
-    dev->s->msi_pending = 0;
-    g_mutex_unlock(&dev->messages);
-    if (dev->msi_cap) {
-        pci_put32(dev, dev->msi_cap + MSI_PENDING, 0);
-    }
+    pci_messages_reset(dev);
     dev->s->intx = false;
     pci_bars_update(dev);
     intx_update(dev);
@@ -602,6 +390,7 @@ bool pci_post_load(struct pci_device *dev, GError **error)
 {
     pci_bars_update(dev);
     intx_update(dev);
+    pci_lines_update(dev);
     return true;
 }
 

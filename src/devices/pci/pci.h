@@ -119,7 +119,8 @@ struct pci_device {
     uint8_t msi_cap, msix_cap; /* offsets, 0 none */
     unsigned msix_vectors;
     struct region msix_table;
-    GMutex messages; /* guards MSI-X table, pending bits: messages are sent by any thread */
+    struct pci_line *lines; /* eventfds that raise vectors; machine lock */
+    GMutex messages;        /* guards MSI-X table, pending bits: messages are sent by any thread */
     /* Called before a guest's read of configuration space, to put there what is computed; NULL is
      * fine. */
     void (*config_reading)(struct pci_device *, unsigned offset, unsigned size);
@@ -250,6 +251,18 @@ bool pci_msix_enabled(const struct pci_device *dev);
 /* Sends vector n if MSI or MSI-X is enabled; else nothing. Any thread, if an address space's reader
  * where it does not hold the machine lock. */
 void pci_msi_notify(struct pci_device *dev, unsigned n);
+
+/*
+ * An eventfd by which somebody else, the host's kernel say, raises an interrupt. While MSI-X vector
+ * `vector` may be sent, the accelerator sends it by itself if it can; else raise(opaque) is called
+ * on the main loop, for one signal or several. The fd is non-blocking and stays the caller's, who
+ * must not read it. vector may be beyond those that there are. Machine lock held; all are freed
+ * before pci_finish().
+ */
+struct pci_line *pci_line_new(struct pci_device *dev, int fd, unsigned vector,
+                              void (*raise)(void *opaque), void *opaque);
+void pci_line_set_vector(struct pci_line *line, unsigned vector);
+void pci_line_free(struct pci_line *line); /* NULL is fine */
 
 /* The level of the device's INTx pin. */
 void pci_set_intx(struct pci_device *dev, bool level);

@@ -67,6 +67,18 @@ static void send_msi(struct device_env *env, gpa_t addr, uint32_t data)
     m->cpus->accel->send_msi(m->cpus, addr, data);
 }
 
+static bool irqfd_set(struct device_env *env, int fd, gpa_t addr, uint32_t data)
+{
+    struct machine *m = env->system_opaque;
+    return m->cpus->accel->irqfd_set(m->cpus, fd, addr, data);
+}
+
+static void irqfd_clear(struct device_env *env, int fd)
+{
+    struct machine *m = env->system_opaque;
+    m->cpus->accel->irqfd_clear(m->cpus, fd);
+}
+
 static int pic_ack(void *opaque)
 {
     struct machine *m = opaque;
@@ -455,6 +467,10 @@ static bool interrupts_init(struct machine *m, struct pc *q, GError **error)
     struct device_env *env = &m->env;
 
     env->send_msi = send_msi;
+    if (m->cpus->accel->irqfd_set) {
+        env->irqfd_set = irqfd_set;
+        env->irqfd_clear = irqfd_clear;
+    }
     q->pic_intr = (struct irq_line){.set = pic_intr_set, .opaque = m};
     for (int i = 0; i < 16; i++) {
         env->isa_irq[i] = (struct irq_line){.set = isa_irq_set, .opaque = q, .n = i};

@@ -31,6 +31,13 @@ struct kvm_level_route {
     uint64_t used; /* 0: none */
 };
 
+/* An eventfd that KVM watches, and what it sends. */
+struct kvm_irqfd_route {
+    int fd;
+    uint32_t gsi, data;
+    gpa_t addr;
+};
+
 /* Where nothing is mapped, and writes are gathered. */
 struct kvm_hole {
     gpa_t start;
@@ -76,6 +83,8 @@ struct kvm {
     GMutex mutex;        /* what follows */
     struct kvm_level_route route[KVM_IOAPIC_PINS];
     uint64_t route_uses;
+    GArray *irqfds;      /* struct kvm_irqfd_route */
+    unsigned irqfds_max; /* 0: KVM takes none; constant */
     /* Host time minus virtual time, as far as the guest's clocks have been set back by it. */
     int64_t gap_ns;
     int64_t lag_ns; /* sum of what guests' clocks were to be set back */
@@ -102,6 +111,15 @@ struct kvm_vcpu {
 
 /* ioctl() that is repeated after EINTR; -errno on failure. */
 int kvm_call(int fd, unsigned long request, void *arg);
+
+int kvm_capability(const struct kvm *k, unsigned long capability); /* 0: it is not there */
+
+/* routes.c. Any thread. */
+#define MSI_DATA_LEVEL (1u << 15)
+void kvm_route_level(struct kvm *k, gpa_t addr, uint32_t data); /* so that its EOI is told */
+unsigned kvm_irqfds_max(const struct kvm *k);
+bool kvm_irqfd_set(struct cpus *cpus, int fd, gpa_t addr, uint32_t data); /* cpu/vcpu.h */
+void kvm_irqfd_clear(struct cpus *cpus, int fd);
 
 /* run.c */
 extern const struct vcpu_ops kvm_vcpu_ops;

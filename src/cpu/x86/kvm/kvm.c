@@ -2,16 +2,13 @@
  * KVM as an accelerator: the VM and interrupt messages (Linux Documentation/virt/kvm/api.rst).
  *
  * Split interrupt controllers: the local APICs are the kernel's; I/O APIC, 8259 and 8254 are the
- * board's, for every accelerator alike. Their messages go in by KVM_SIGNAL_MSI. The kernel reports
- * an EOI only of vectors that its routing table has as level-triggered, so the table holds the
- * level-triggered messages sent last: as many as the I/O APIC has pins, since each pin has at most
- * one whose EOI is outstanding.
+ * board's, for every accelerator alike. Their messages go in by KVM_SIGNAL_MSI; those whose EOI
+ * has to be told, and those of irqfds, are in a routing table (routes.c).
  *
- * Messages are not sent by irqfds: any thread may send one by KVM_SIGNAL_MSI without a lock, and
- * where the sender is this process a write to an eventfd costs more (0.70 to 0.87 us against 0.59
- * to 0.83 us where it was measured), while each change of a vector, of which guests make many,
- * would cost a new routing table (2.5 to 3.4 ms). They are for senders outside, which there are
- * none of.
+ * A device of this process sends its messages itself: any thread may, without a lock, and a write
+ * to an eventfd costs more (0.70 to 0.87 us against 0.59 to 0.83 us where it was measured), while
+ * each change of a vector, of which guests make many, costs a new routing table (2.5 to 3.4 ms).
+ * irqfds are for senders outside.
  *
  * Left out: SMM, APIC ids above 254. RAM that does not begin and end on page boundaries is reached
  * by MMIO exits there (slow; nothing executes from it).
@@ -47,53 +44,6 @@ static int kvm_call_value(int fd, unsigned long request, unsigned long value)
 
 /* ---------------------------------------------------------------- interrupt messages */
 
-static void routes_write(struct kvm *k)
-{
-    g_autofree struct kvm_irq_routing *table =
-        g_malloc0(sizeof(*table) + KVM_IOAPIC_PINS * sizeof(table->entries[0]));
-    int err;
-
-    for (unsigned i = 0; i < KVM_IOAPIC_PINS; i++) {
-        const struct kvm_level_route *r = &k->route[i];
-
-        if (r->used) {
-            struct kvm_irq_routing_entry *e = &table->entries[table->nr++];
-
-            e->gsi = i;
-            e->type = KVM_IRQ_ROUTING_MSI;
-            e->u.msi.address_lo = (uint32_t)r->addr;
-            e->u.msi.address_hi = (uint32_t)(r->addr >> 32);
-            e->u.msi.data = r->data;
-        }
-    }
-    err = kvm_call(k->vm_fd, KVM_SET_GSI_ROUTING, table);
-    if (err < 0) {
-        log_error("kvm: cannot set interrupt routes: %s", strerror(-err));
-    }
-}
-
-static void route_use(struct kvm *k, gpa_t addr, uint32_t data)
-{
-    struct kvm_level_route *oldest = &k->route[0];
-
-    g_mutex_lock(&k->mutex);
-    for (unsigned i = 0; i < KVM_IOAPIC_PINS; i++) {
-        struct kvm_level_route *r = &k->route[i];
-
-        if (r->used && r->addr == addr && r->data == data) {
-            r->used = ++k->route_uses;
-            g_mutex_unlock(&k->mutex);
-            return;
-        }
-        oldest = r->used < oldest->used ? r : oldest;
-    }
-    *oldest = (struct kvm_level_route){addr, data, ++k->route_uses};
-    routes_write(k);
-    g_mutex_unlock(&k->mutex);
-}
-
-#define MSI_DATA_LEVEL (1u << 15)
-
 static void kvm_send_msi(struct cpus *cpus, gpa_t addr, uint32_t data)
 {
     struct kvm *k = cpus->accel_data;
@@ -101,7 +51,7 @@ static void kvm_send_msi(struct cpus *cpus, gpa_t addr, uint32_t data)
         .address_lo = (uint32_t)addr, .address_hi = (uint32_t)(addr >> 32), .data = data};
 
     if (data & MSI_DATA_LEVEL) {
-        route_use(k, addr, data);
+        kvm_route_level(k, addr, data);
     }
     /* An answer below 1 is a message that nobody takes: the guest's affair. */
     kvm_call(k->vm_fd, KVM_SIGNAL_MSI, &msi);
@@ -109,7 +59,7 @@ static void kvm_send_msi(struct cpus *cpus, gpa_t addr, uint32_t data)
 
 static void kvm_expect_eoi(struct cpus *cpus, gpa_t addr, uint32_t data)
 {
-    route_use(cpus->accel_data, addr, data);
+    kvm_route_level(cpus->accel_data, addr, data);
 }
 
 static void kvm_set_extint(struct cpus *cpus, bool level)
@@ -167,7 +117,7 @@ static bool kvm_open(struct kvm *k, GError **error)
     return true;
 }
 
-static int kvm_capability(const struct kvm *k, unsigned long capability)
+int kvm_capability(const struct kvm *k, unsigned long capability)
 {
     return MAX(kvm_call_value(k->fd, KVM_CHECK_EXTENSION, capability), 0);
 }
@@ -206,6 +156,7 @@ static bool kvm_check_capabilities(struct kvm *k, GError **error)
     k->has_coalesced_pio = kvm_capability(k, KVM_CAP_COALESCED_PIO) > 0;
     k->has_ioeventfd = kvm_capability(k, KVM_CAP_IOEVENTFD) > 0;
     k->has_any_length = kvm_capability(k, KVM_CAP_IOEVENTFD_ANY_LENGTH) > 0;
+    k->irqfds_max = kvm_irqfds_max(k);
     k->has_xcrs = kvm_capability(k, KVM_CAP_XCRS) > 0;
     k->has_debugregs = kvm_capability(k, KVM_CAP_DEBUGREGS) > 0;
     k->has_payload = kvm_capability(k, KVM_CAP_EXCEPTION_PAYLOAD) > 0;
@@ -266,6 +217,7 @@ static void kvm_free(struct kvm *k)
         close(k->fd);
     }
     g_mutex_clear(&k->mutex);
+    g_array_unref(k->irqfds);
     g_free(k->supported);
     g_free(k);
 }
@@ -277,6 +229,7 @@ static struct kvm *kvm_new(GError **error)
 
     k->fd = k->vm_fd = -1;
     g_mutex_init(&k->mutex);
+    k->irqfds = g_array_new(FALSE, FALSE, sizeof(struct kvm_irqfd_route));
     if (kvm_open(k, error) && kvm_check_capabilities(k, error)) {
         k->supported = kvm_cpuid_supported(k->fd, error);
     }
@@ -339,6 +292,8 @@ const struct accel_ops accel_kvm = {
     .patches_code = true,
     .send_msi = kvm_send_msi,
     .expect_eoi = kvm_expect_eoi,
+    .irqfd_set = kvm_irqfd_set,
+    .irqfd_clear = kvm_irqfd_clear,
     .set_extint = kvm_set_extint,
     .pulse_lint1 = kvm_pulse_lint1,
 };
