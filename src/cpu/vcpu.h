@@ -248,6 +248,7 @@ struct cpus {
     struct cpu_model *model; /* the accelerator's init() filters it; then constant */
     uint64_t tsc_khz;
     unsigned host_cpus; /* that this process may use */
+    bool keeps_memory;  /* the accelerator's init(): no page may be given back to the host */
     unsigned n, max;
     struct vcpu **vcpu;  /* n of them, in the order in which they came */
     struct vcpu **spare; /* by index: those that were taken out, for when they come back */

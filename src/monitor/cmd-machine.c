@@ -338,6 +338,11 @@ static struct device *find_balloon(struct qmp_call *call, GError **errp)
 {
     struct device *dev = devices_find_class(&call->machine->env, &virtio_balloon_pci_class);
 
+    if (call->machine->cpus && call->machine->cpus->keeps_memory) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_KVM_MISSING_CAP,
+                    "Using KVM without synchronous MMU, balloon unavailable");
+        return NULL;
+    }
     if (!dev) {
         g_set_error(errp, QMP_ERROR, QMP_ERROR_DEVICE_NOT_ACTIVE,
                     "No balloon device has been activated");

@@ -66,10 +66,14 @@ struct virtio_balloon {
 
 /* ---- queues */
 
-/* The page's number is the guest's word: what is not RAM stays as it is. */
-static void give_page_back(struct virtio_balloon *d, uint64_t pfn)
+/* The place is the guest's word: what is not RAM stays as it is. */
+static void give_back(struct virtio_balloon *d, gpa_t addr, uint64_t bytes)
 {
-    address_space_discard(d->proxy.virtio.mem, pfn << PAGE_BITS, 1u << PAGE_BITS);
+    const struct cpus *cpus = d->proxy.pci.dev.env->cpus;
+
+    if (!cpus || !cpus->keeps_memory) {
+        address_space_discard(d->proxy.virtio.mem, addr, bytes);
+    }
 }
 
 static void take_pages(struct virtio_balloon *d, const struct virtqueue_element *e, bool inflate)
@@ -77,7 +81,7 @@ static void take_pages(struct virtio_balloon *d, const struct virtqueue_element 
     uint32_t pfn;
 
     for (size_t at = 0; inflate && iov_read(e->out, e->n_out, at, &pfn, 4) == 4; at += 4) {
-        give_page_back(d, GUINT32_FROM_LE(pfn));
+        give_back(d, (gpa_t)GUINT32_FROM_LE(pfn) << PAGE_BITS, 1u << PAGE_BITS);
     }
 }
 
@@ -85,7 +89,7 @@ static void take_pages(struct virtio_balloon *d, const struct virtqueue_element 
 static void take_reported(struct virtio_balloon *d, const struct virtqueue_element *e)
 {
     for (unsigned i = 0; i < e->n_in; i++) {
-        address_space_discard(d->proxy.virtio.mem, e->in_addr[i], e->in[i].iov_len);
+        give_back(d, e->in_addr[i], e->in[i].iov_len);
     }
 }
 

@@ -260,6 +260,7 @@ static bool kvm_init(struct cpus *cpus, GError **error)
         return false;
     }
     k->cpus = cpus;
+    cpus->keeps_memory = kvm_capability(k, KVM_CAP_SYNC_MMU) == 0;
     if (!vm_create(k, error) || !kvm_rings_enable(k, cpus->config.dirty_ring, error) ||
         !kvm_filter_model(k, error)) {
         kvm_free(k);
