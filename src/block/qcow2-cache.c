@@ -143,13 +143,17 @@ void qcow2_table_dirty(struct qcow2_cache *c, struct qcow2_table *t)
 
 int qcow2_cache_write(struct qcow2 *q, struct qcow2_cache *c)
 {
+    enum qcow2_kind kind = c == &q->l2 ? QCOW2_ACTIVE_L2 : QCOW2_REFCOUNT_BLOCK;
     struct qcow2_table *t;
     GHashTableIter iter;
 
     g_hash_table_iter_init(&iter, c->tables);
     while (c->n_dirty && g_hash_table_iter_next(&iter, NULL, (gpointer *)&t)) {
-        int ret = t->dirty ? block_node_pwrite(q->file, t->offset, t->data, q->cluster_bytes) : 0;
+        int ret = t->dirty ? qcow2_write_check(q, kind, t->offset, q->cluster_bytes) : 0;
 
+        if (t->dirty && ret == 0) {
+            ret = block_node_pwrite(q->file, t->offset, t->data, q->cluster_bytes);
+        }
         if (ret < 0) {
             return ret;
         }

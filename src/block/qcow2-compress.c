@@ -150,7 +150,9 @@ static int write_packed(struct qcow2 *q, void *arg)
     if (ret < 0) {
         return ret;
     }
-    ret = offset >> (62 - (q->cluster_bits - 8)) ? -EFBIG : 0;
+    ret = offset >> (62 - (q->cluster_bits - 8))
+              ? -EFBIG
+              : qcow2_write_check(q, QCOW2_KIND__MAX, offset, p->n);
     ret = ret < 0 ? ret : block_node_pwrite(q->file, offset, p->data, p->n);
     ret = ret < 0 ? ret : link_packed(q, p, offset);
     if (ret < 0) {

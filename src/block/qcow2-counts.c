@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 static uint64_t counts_per_block(const struct qcow2 *q)
@@ -54,7 +55,8 @@ static int count_block(struct qcow2 *q, uint64_t n, struct qcow2_table **table)
     }
     offset = q->rt[i] & ~511ull;
     if (!qcow2_is_cluster(q, offset)) {
-        return qcow2_is_corrupt(q, "reference count block at 0x%" G_GINT64_MODIFIER "x", offset);
+        return qcow2_is_corrupt(
+            q, "Refblock offset %#" PRIx64 " unaligned (reftable index: %#" PRIx64 ")", offset, i);
     }
     return qcow2_cache_get(q, &q->refcounts, offset, table);
 }
@@ -104,8 +106,9 @@ static int count_block_make(struct qcow2 *q, uint64_t i)
     if (ret < 0) {
         return ret;
     }
-    if (qcow2_is_metadata(q, offset)) {
-        return qcow2_is_corrupt(q, "metadata in uncounted clusters");
+    ret = qcow2_write_check(q, QCOW2_KIND__MAX, offset, q->cluster_bytes);
+    if (ret < 0) {
+        return ret;
     }
     t = qcow2_table_new(q, offset);
     if (!t) {
@@ -115,6 +118,7 @@ static int count_block_make(struct qcow2 *q, uint64_t i)
     qcow2_put_be64(entry, offset);
     ret = block_node_pwrite(q->file, offset, t->data, q->cluster_bytes);
     ret = ret < 0 ? ret : qcow2_flush_file(q);
+    ret = ret < 0 ? ret : qcow2_write_check(q, QCOW2_REFCOUNT_TABLE, q->rt_offset + 8 * i, 8);
     ret = ret < 0 ? ret : block_node_pwrite(q->file, q->rt_offset + 8 * i, entry, 8);
     if (ret < 0) {
         qcow2_table_free(t);
@@ -122,7 +126,7 @@ static int count_block_make(struct qcow2 *q, uint64_t i)
     }
     qcow2_cache_add(q, &q->refcounts, t);
     q->rt[i] = offset;
-    qcow2_metadata_add(q, offset, q->cluster_bytes);
+    qcow2_metadata_add(q, QCOW2_REFCOUNT_BLOCK, offset, q->cluster_bytes);
     return 0;
 }
 
@@ -207,9 +211,10 @@ static int count_table_grow(struct qcow2 *q)
     q->rt = rt;
     q->rt_size = g.rt_size;
     q->rt_offset = (g.first + g.n_blocks) << q->cluster_bits;
-    qcow2_metadata_remove(q, old, old_bytes);
-    qcow2_metadata_add(q, g.first << q->cluster_bits,
-                       (g.n_blocks + g.rt_clusters) << q->cluster_bits);
+    qcow2_metadata_remove(q, QCOW2_REFCOUNT_TABLE, old, old_bytes);
+    qcow2_metadata_add(q, QCOW2_REFCOUNT_BLOCK, g.first << q->cluster_bits,
+                       g.n_blocks << q->cluster_bits);
+    qcow2_metadata_add(q, QCOW2_REFCOUNT_TABLE, q->rt_offset, g.rt_clusters << q->cluster_bits);
     qcow2_free_later(q, old, old_bytes, QCOW2_DISCARD_OTHER);
     return 0;
 }
@@ -238,9 +243,6 @@ static int count_for_alloc(struct qcow2 *q, uint64_t n, uint64_t *count)
         return ret;
     }
     *count = count_read(q, t->data, n % per);
-    if (!*count && !q->repairing && qcow2_is_metadata(q, n << q->cluster_bits)) {
-        return qcow2_is_corrupt(q, "cluster %" G_GUINT64_FORMAT " of metadata is not counted", n);
-    }
     return 0;
 }
 
@@ -256,7 +258,10 @@ static int too_far(struct qcow2 *q, uint64_t n)
 
 int qcow2_alloc(struct qcow2 *q, uint64_t *offset, bool *fresh)
 {
-    for (uint64_t n = MAX(q->hint, 1);; n++) {
+    /* A header that is not counted is found by qcow2_write_check(), if that is to look there. */
+    bool protect = q->settings.protect & 1u << QCOW2_HEADER && !q->repairing;
+
+    for (uint64_t n = MAX(q->hint, protect ? 0 : 1);; n++) {
         uint64_t count;
         int ret = too_far(q, n);
 
@@ -292,6 +297,7 @@ int qcow2_alloc_run(struct qcow2 *q, uint64_t n, uint64_t *offset)
             first = at + 1;
         }
     }
+    ret = qcow2_write_check(q, QCOW2_KIND__MAX, first << q->cluster_bits, n << q->cluster_bits);
     for (uint64_t i = 0; i < n && ret == 0; i++) {
         ret = qcow2_count_change(q, first + i, 1);
     }

@@ -220,20 +220,22 @@ static int tables_read(struct qcow2 *q, const struct header *h, GError **error)
     if (ret < 0) {
         REFUSE("Could not read the tables: %s", g_strerror(-ret));
     }
-    qcow2_metadata_add(q, 0, q->cluster_bytes);
-    qcow2_metadata_add(q, h->l1_offset, 8ull * h->l1_size);
-    qcow2_metadata_add(q, h->rt_offset, 8 * q->rt_size);
+    qcow2_metadata_add(q, QCOW2_HEADER, 0, q->cluster_bytes);
+    if (h->l1_size) {
+        qcow2_metadata_add(q, QCOW2_ACTIVE_L1, h->l1_offset, 8ull * h->l1_size);
+    }
+    qcow2_metadata_add(q, QCOW2_REFCOUNT_TABLE, h->rt_offset, 8 * q->rt_size);
     if (h->snapshots) {
-        qcow2_metadata_add(q, h->snapshots_offset, 1);
+        qcow2_metadata_add(q, QCOW2_SNAPSHOT_TABLE, h->snapshots_offset, 1);
     }
     for (unsigned i = 0; i < q->l1_size; i++) {
         if (qcow2_is_cluster(q, q->l1[i] & QCOW2_OFFSET_MASK)) {
-            qcow2_metadata_add(q, q->l1[i] & QCOW2_OFFSET_MASK, q->cluster_bytes);
+            qcow2_metadata_add(q, QCOW2_ACTIVE_L2, q->l1[i] & QCOW2_OFFSET_MASK, q->cluster_bytes);
         }
     }
     for (uint64_t i = 0; i < q->rt_size; i++) {
         if (qcow2_is_cluster(q, q->rt[i] & ~511ull)) {
-            qcow2_metadata_add(q, q->rt[i] & ~511ull, q->cluster_bytes);
+            qcow2_metadata_add(q, QCOW2_REFCOUNT_BLOCK, q->rt[i] & ~511ull, q->cluster_bytes);
         }
     }
     return 0;
@@ -382,6 +384,6 @@ void qcow2_unload(struct qcow2 *q)
     g_clear_pointer(&q->backing_name, g_free);
     g_clear_pointer(&q->backing_format, g_free);
     g_clear_pointer(&q->dropped, g_array_unref);
-    q->corrupt = q->dirty = q->lazy = q->uncounted = false;
+    q->corrupt = q->signaled = q->dirty = q->lazy = q->uncounted = false;
     q->hint = q->packed_end = 0;
 }

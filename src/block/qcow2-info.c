@@ -133,6 +133,16 @@ void qcow2_lists_read(struct qcow2 *q)
 {
     q->snapshot_list = q->snapshots ? qcow2_snapshots_read(q) : NULL;
     q->bitmap_list = q->bitmaps ? bitmaps_read(q) : NULL;
+    for (guint i = 0; q->snapshot_list && i < q->snapshot_list->len; i++) {
+        const struct qcow2_snapshot *s = q->snapshot_list->pdata[i];
+
+        if (s->l1_size) {
+            qcow2_metadata_add(q, QCOW2_INACTIVE_L1, s->l1_offset, 8ull * s->l1_size);
+        }
+    }
+    if (q->bitmap_list && q->bitmap_list->len) {
+        qcow2_metadata_add(q, QCOW2_BITMAP_DIRECTORY, q->bitmaps_offset, q->bitmaps_bytes);
+    }
 }
 
 void qcow2_lists_drop(struct qcow2 *q)

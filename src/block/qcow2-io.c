@@ -97,7 +97,7 @@ static bool map_known(struct qcow2_op *op)
     while (at < end) {
         uint64_t next = MIN(end, (at | (q->cluster_bytes - 1)) + 1), entry;
 
-        if (!qcow2_l2_peek(q, at, &entry) || (write && !qcow2_is_in_place(q, entry))) {
+        if (!qcow2_l2_peek(q, at, write, &entry) || (write && !qcow2_is_in_place(q, entry))) {
             qcow2_extents_clear(op);
             return false;
         }

@@ -20,70 +20,13 @@
  */
 #include "block/qcow2-priv.h"
 
-#include "base/log.h"
 #include <errno.h>
-#include <stdarg.h>
+#include <inttypes.h>
 #include <string.h>
 
 int qcow2_flush_file(struct qcow2 *q)
 {
     return block_node_sync(q->file, BLOCK_FLUSH, 0, 0, 0);
-}
-
-/* ---- corruption */
-
-int qcow2_is_corrupt(struct qcow2 *q, const char *fmt, ...)
-{
-    char text[200];
-    va_list args;
-
-    va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
-    va_end(args);
-    if (!q->corrupt) {
-        log_error("qcow2: image '%s' is corrupt: %s; it is not written any more", q->node->filename,
-                  text);
-        q->corrupt = true;
-        if (q->version >= 3 && !q->node->read_only) {
-            uint8_t bits[8];
-
-            qcow2_put_be64(bits, q->incompatible | QCOW2_INCOMPAT_CORRUPT);
-            block_node_pwrite(q->file, QCOW2_AT_INCOMPATIBLE, bits, 8);
-        }
-    }
-    return -EIO;
-}
-
-/* ---- which clusters hold metadata */
-
-void qcow2_metadata_add(struct qcow2 *q, uint64_t offset, uint64_t bytes)
-{
-    g_mutex_lock(&q->mutex);
-    for (uint64_t n = offset >> q->cluster_bits;
-         n <= (offset + MAX(bytes, 1) - 1) >> q->cluster_bits; n++) {
-        uint64_t *key = g_new(uint64_t, 1);
-
-        *key = n;
-        g_hash_table_add(q->metadata, key);
-    }
-    g_mutex_unlock(&q->mutex);
-}
-
-void qcow2_metadata_remove(struct qcow2 *q, uint64_t offset, uint64_t bytes)
-{
-    g_mutex_lock(&q->mutex);
-    for (uint64_t n = offset >> q->cluster_bits;
-         n <= (offset + MAX(bytes, 1) - 1) >> q->cluster_bits; n++) {
-        g_hash_table_remove(q->metadata, &n);
-    }
-    g_mutex_unlock(&q->mutex);
-}
-
-bool qcow2_is_metadata(const struct qcow2 *q, uint64_t offset)
-{
-    uint64_t n = offset >> q->cluster_bits;
-
-    return g_hash_table_contains(q->metadata, &n);
 }
 
 bool qcow2_is_cluster(const struct qcow2 *q, uint64_t offset)
@@ -102,10 +45,10 @@ static int l1_write(struct qcow2 *q)
     while (g_hash_table_iter_next(&iter, &key, NULL)) {
         unsigned i = GPOINTER_TO_UINT(key);
         uint8_t entry[8];
-        int ret;
+        int ret = qcow2_write_check(q, QCOW2_ACTIVE_L1, q->l1_offset + 8ull * i, 8);
 
         qcow2_put_be64(entry, q->l1[i]);
-        ret = block_node_pwrite(q->file, q->l1_offset + 8ull * i, entry, 8);
+        ret = ret < 0 ? ret : block_node_pwrite(q->file, q->l1_offset + 8ull * i, entry, 8);
         if (ret < 0) {
             return ret;
         }
@@ -195,20 +138,23 @@ int qcow2_clean(struct qcow2 *q)
     return ret;
 }
 
-static int l2_check(struct qcow2 *q, uint64_t offset)
+static int l2_check(struct qcow2 *q, unsigned i)
 {
+    uint64_t offset = q->l1[i] & QCOW2_OFFSET_MASK;
+
     return qcow2_is_cluster(q, offset)
                ? 0
-               : qcow2_is_corrupt(q, "L2 table at 0x%" G_GINT64_MODIFIER "x", offset);
+               : qcow2_is_corrupt(q, "L2 table offset %#" PRIx64 " unaligned (L1 index: %#x)",
+                                  offset, i);
 }
 
 /* What the entry's own table begins with: what a snapshot has too. */
-static int l2_copy(struct qcow2 *q, uint64_t old, uint8_t *data)
+static int l2_copy(struct qcow2 *q, unsigned i, uint8_t *data)
 {
     struct qcow2_table *from;
-    int ret = l2_check(q, old);
+    int ret = l2_check(q, i);
 
-    ret = ret < 0 ? ret : qcow2_cache_get(q, &q->l2, old, &from);
+    ret = ret < 0 ? ret : qcow2_cache_get(q, &q->l2, q->l1[i] & QCOW2_OFFSET_MASK, &from);
     if (ret == 0) {
         memcpy(data, from->data, q->cluster_bytes);
     }
@@ -223,11 +169,12 @@ static int l2_make(struct qcow2 *q, unsigned i, struct qcow2_table **table)
     bool fresh;
     int ret = qcow2_alloc(q, &offset, &fresh);
 
+    ret = ret < 0 ? ret : qcow2_write_check(q, QCOW2_KIND__MAX, offset, q->cluster_bytes);
     if (ret < 0) {
         return ret;
     }
     t = qcow2_table_new(q, offset);
-    ret = !t ? -ENOMEM : old ? l2_copy(q, old, t->data) : 0;
+    ret = !t ? -ENOMEM : old ? l2_copy(q, i, t->data) : 0;
     ret = ret < 0 ? ret : qcow2_cache_make_room(q, &q->l2);
     if (ret < 0) {
         if (t) {
@@ -242,7 +189,7 @@ static int l2_make(struct qcow2 *q, unsigned i, struct qcow2_table **table)
     qcow2_cache_add(q, &q->l2, t);
     qcow2_table_dirty(&q->l2, t);
     q->dirty = true;
-    qcow2_metadata_add(q, offset, q->cluster_bytes);
+    qcow2_metadata_add(q, QCOW2_ACTIVE_L2, offset, q->cluster_bytes);
     g_mutex_lock(&q->mutex);
     q->l1[i] = offset | QCOW2_COPIED;
     g_mutex_unlock(&q->mutex);
@@ -251,11 +198,34 @@ static int l2_make(struct qcow2 *q, unsigned i, struct qcow2_table **table)
     return 0;
 }
 
-bool qcow2_l2_peek(struct qcow2 *q, uint64_t guest, uint64_t *entry)
+/* An entry that no image can have. */
+static int entry_check(struct qcow2 *q, uint64_t entry, uint64_t l2, uint64_t index)
+{
+    uint64_t offset = entry & QCOW2_OFFSET_MASK;
+
+    if (entry & QCOW2_COMPRESSED) {
+        return 0;
+    }
+    if (q->version < 3 && entry & QCOW2_ZERO) {
+        return qcow2_is_corrupt(q,
+                                "Zero cluster entry found in pre-v3 image (L2 offset: %#" PRIx64
+                                ", L2 index: %#" PRIx64 ")",
+                                l2, index);
+    }
+    if (offset && !qcow2_is_cluster(q, offset)) {
+        return qcow2_is_corrupt(q,
+                                "Cluster allocation offset %#" PRIx64
+                                " unaligned (L2 offset: %#" PRIx64 ", L2 index: %#" PRIx64 ")",
+                                offset, l2, index);
+    }
+    return 0;
+}
+
+bool qcow2_l2_peek(struct qcow2 *q, uint64_t guest, bool write, uint64_t *entry)
 {
     unsigned l2_bits = q->cluster_bits - 3;
     uint64_t i = guest >> (q->cluster_bits + l2_bits);
-    uint64_t k = guest >> q->cluster_bits & ((1ull << l2_bits) - 1), offset, n;
+    uint64_t k = guest >> q->cluster_bits & ((1ull << l2_bits) - 1), offset;
     struct qcow2_table *t;
 
     if (i >= q->l1_size) {
@@ -273,9 +243,9 @@ bool qcow2_l2_peek(struct qcow2 *q, uint64_t guest, uint64_t *entry)
     qcow2_table_used(&q->l2, t);
     *entry = qcow2_be64(t->data + 8 * k);
     offset = *entry & QCOW2_OFFSET_MASK;
-    n = offset >> q->cluster_bits;
-    return *entry & QCOW2_COMPRESSED || !offset ||
-           (qcow2_is_cluster(q, offset) && !g_hash_table_contains(q->metadata, &n));
+    return *entry & QCOW2_COMPRESSED || ((!offset || (qcow2_is_cluster(q, offset) &&
+                                                      !(write && qcow2_is_metadata(q, offset)))) &&
+                                         (q->version >= 3 || !(*entry & QCOW2_ZERO)));
 }
 
 int qcow2_l2_get(struct qcow2 *q, uint64_t guest, bool create, struct qcow2_table **table,
@@ -297,18 +267,12 @@ int qcow2_l2_get(struct qcow2 *q, uint64_t guest, bool create, struct qcow2_tabl
         }
         ret = l2_make(q, (unsigned)i, table);
     } else {
-        ret = l2_check(q, q->l1[i] & QCOW2_OFFSET_MASK);
+        ret = l2_check(q, (unsigned)i);
         ret = ret < 0 ? ret : qcow2_cache_get(q, &q->l2, q->l1[i] & QCOW2_OFFSET_MASK, table);
     }
     if (ret == 0) {
         *entry = qcow2_be64((*table)->data + 8 * k);
-        if (!(*entry & QCOW2_COMPRESSED) && *entry & QCOW2_OFFSET_MASK) {
-            uint64_t offset = *entry & QCOW2_OFFSET_MASK;
-
-            if (!qcow2_is_cluster(q, offset) || qcow2_is_metadata(q, offset)) {
-                ret = qcow2_is_corrupt(q, "data cluster at 0x%" G_GINT64_MODIFIER "x", offset);
-            }
-        }
+        ret = entry_check(q, *entry, (*table)->offset, k);
     }
     return ret;
 }
@@ -388,10 +352,10 @@ static int l1_grow(struct qcow2 *q, uint64_t n)
     q->l1_offset = offset;
     g_mutex_unlock(&q->mutex);
     if (old_bytes) {
-        qcow2_metadata_remove(q, old, old_bytes);
+        qcow2_metadata_remove(q, QCOW2_ACTIVE_L1, old, old_bytes);
         qcow2_free_later(q, old, old_bytes, QCOW2_DISCARD_OTHER);
     }
-    qcow2_metadata_add(q, offset, bytes);
+    qcow2_metadata_add(q, QCOW2_ACTIVE_L1, offset, bytes);
     return 0;
 }
 

@@ -6,9 +6,16 @@
 
 #define CACHE_BYTES (16u << 20)
 
+#define CONSTANT                                                                                   \
+    (1u << QCOW2_HEADER | 1u << QCOW2_ACTIVE_L1 | 1u << QCOW2_REFCOUNT_TABLE |                     \
+     1u << QCOW2_SNAPSHOT_TABLE | 1u << QCOW2_BITMAP_DIRECTORY)
+#define CACHED                                                                                     \
+    (CONSTANT | 1u << QCOW2_ACTIVE_L2 | 1u << QCOW2_REFCOUNT_BLOCK | 1u << QCOW2_INACTIVE_L1)
+
 const char *const qcow2_changeable[] = {
-    "cache-size",           "l2-cache-size",         "refcount-cache-size", "lazy-refcounts",
-    "pass-discard-request", "pass-discard-snapshot", "pass-discard-other",  NULL};
+    "cache-size",         "l2-cache-size",        "refcount-cache-size",
+    "lazy-refcounts",     "pass-discard-request", "pass-discard-snapshot",
+    "pass-discard-other", "overlap-check",        NULL};
 
 static bool parse_sizes(const struct blockdev_options_qcow2 *o, struct qcow2_settings *s,
                         GError **error)
@@ -42,11 +49,54 @@ static bool parse_sizes(const struct blockdev_options_qcow2 *o, struct qcow2_set
     return true;
 }
 
+static unsigned kinds_of_mode(enum qcow2_overlap_check_mode mode)
+{
+    static const unsigned kinds[] = {
+        [QCOW2_OVERLAP_CHECK_MODE_NONE] = 0,
+        [QCOW2_OVERLAP_CHECK_MODE_CONSTANT] = CONSTANT,
+        [QCOW2_OVERLAP_CHECK_MODE_CACHED] = CACHED,
+        [QCOW2_OVERLAP_CHECK_MODE_ALL] = CACHED | 1u << QCOW2_INACTIVE_L2,
+    };
+
+    return kinds[mode];
+}
+
+static unsigned parse_protect(const struct qcow2_overlap_checks *o)
+{
+    const struct qcow2_overlap_check_flags *f;
+    unsigned kinds = CACHED;
+
+    if (!o) {
+        return kinds;
+    }
+    if (o->type == Q_TYPE_QSTRING) {
+        return kinds_of_mode(o->u.mode);
+    }
+    f = o->u.flags;
+    kinds = f->has_template ? kinds_of_mode(f->template) : CACHED;
+#define KIND(name, kind)                                                                           \
+    if (f->has_##name) {                                                                           \
+        kinds = (kinds & ~(1u << (kind))) | (unsigned)f->name << (kind);                           \
+    }
+    KIND(main_header, QCOW2_HEADER)
+    KIND(active_l1, QCOW2_ACTIVE_L1)
+    KIND(active_l2, QCOW2_ACTIVE_L2)
+    KIND(refcount_table, QCOW2_REFCOUNT_TABLE)
+    KIND(refcount_block, QCOW2_REFCOUNT_BLOCK)
+    KIND(snapshot_table, QCOW2_SNAPSHOT_TABLE)
+    KIND(inactive_l1, QCOW2_INACTIVE_L1)
+    KIND(inactive_l2, QCOW2_INACTIVE_L2)
+    KIND(bitmap_directory, QCOW2_BITMAP_DIRECTORY)
+#undef KIND
+    return kinds;
+}
+
 bool qcow2_settings_parse(const struct blockdev_options_qcow2 *o, struct qcow2_settings *s,
                           GError **error)
 {
     *s = (struct qcow2_settings){
         .lazy = o->has_lazy_refcounts ? o->lazy_refcounts : -1,
+        .protect = parse_protect(o->overlap_check),
         .pass = {
             [QCOW2_DISCARD_ALWAYS] = true,
             [QCOW2_DISCARD_REQUEST] = o->has_pass_discard_request ? o->pass_discard_request : -1,

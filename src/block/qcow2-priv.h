@@ -74,11 +74,26 @@ enum qcow2_discard {
     QCOW2_DISCARD__MAX
 };
 
+/* Kinds of metadata, in the order in which they are looked for. */
+enum qcow2_kind {
+    QCOW2_HEADER,
+    QCOW2_ACTIVE_L1,
+    QCOW2_ACTIVE_L2,
+    QCOW2_REFCOUNT_TABLE,
+    QCOW2_REFCOUNT_BLOCK,
+    QCOW2_SNAPSHOT_TABLE,
+    QCOW2_INACTIVE_L1,
+    QCOW2_INACTIVE_L2,
+    QCOW2_BITMAP_DIRECTORY,
+    QCOW2_KIND__MAX
+};
+
 /* From the node's options; TRISTATE: -1 is what the image or the node says. */
 struct qcow2_settings {
     uint64_t l2_cache_bytes, refcount_cache_bytes;
     int lazy;                     /* TRISTATE */
     int pass[QCOW2_DISCARD__MAX]; /* TRISTATE */
+    unsigned protect;             /* kinds that nothing else is written over, a mask */
 };
 
 struct qcow2 {
@@ -88,6 +103,7 @@ struct qcow2 {
     uint64_t incompatible, compatible, autoclear;
     bool zstd;
     bool repairing; /* opened to be repaired: it may contradict itself */
+    bool signaled;  /* BLOCK_IMAGE_CORRUPTED was sent */
     struct qcow2_settings settings;
     bool lazy;            /* reference counts get to the disk late: see qcow2-meta.c */
     bool uncounted;       /* some did not yet, and the header says so: our mark */
@@ -99,7 +115,7 @@ struct qcow2 {
     GHashTable *l1_dirty; /* indices */
     uint64_t *rt;         /* refcount table */
     uint64_t rt_offset, rt_size;
-    GHashTable *metadata; /* numbers of clusters that hold metadata: data never goes there */
+    GHashTable *metadata; /* number of a cluster: the kinds of metadata that it holds, a mask */
     struct qcow2_cache l2, refcounts;
     GArray *freed;         /* struct qcow2_freed: after the next flush */
     GArray *dropped;       /* the same: of a snapshot, counted down already. NULL: none */
@@ -230,21 +246,16 @@ int qcow2_clean(struct qcow2 *q);
  * them is on the disk. */
 void qcow2_discard_dropped(struct qcow2 *q);
 int qcow2_flush(struct qcow2 *q);
-/* The image contradicts itself: it is marked as corrupt and not written any more. -EIO. */
-int qcow2_is_corrupt(struct qcow2 *q, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* The offset can be a cluster's. */
 bool qcow2_is_cluster(const struct qcow2 *q, uint64_t offset);
 int qcow2_flush_file(struct qcow2 *q);
-/* These bytes hold metadata from now on. */
-void qcow2_metadata_add(struct qcow2 *q, uint64_t offset, uint64_t bytes);
-void qcow2_metadata_remove(struct qcow2 *q, uint64_t offset, uint64_t bytes);
-bool qcow2_is_metadata(const struct qcow2 *q, uint64_t offset);
 /* The L2 entry for a guest offset: *table (for qcow2_l2_set()) and *entry; with `create` a table of
  * its own is made. Without one *table is NULL and *entry 0. */
 int qcow2_l2_get(struct qcow2 *q, uint64_t guest, bool create, struct qcow2_table **table,
                  uint64_t *entry);
-/* The same from what is in memory, with q->mutex held; any thread. false: ask the worker. */
-bool qcow2_l2_peek(struct qcow2 *q, uint64_t guest, uint64_t *entry);
+/* The same from what is in memory, with q->mutex held; any thread; write: to write there. false:
+ * ask the worker. */
+bool qcow2_l2_peek(struct qcow2 *q, uint64_t guest, bool write, uint64_t *entry);
 void qcow2_l2_set(struct qcow2 *q, struct qcow2_table *table, uint64_t guest, uint64_t entry);
 /* What an entry refers to is. */
 void qcow2_free_entry(struct qcow2 *q, uint64_t entry, enum qcow2_discard discard);
@@ -253,8 +264,23 @@ void qcow2_compressed_place(const struct qcow2 *q, uint64_t entry, uint64_t *off
 /* The guest's disk gets another length; cutting drops what is behind. */
 int qcow2_set_size(struct qcow2 *q, uint64_t bytes);
 
+/* ---- qcow2-corrupt.c */
+/* The image contradicts itself: that is told, and an image that is written is marked as corrupt and
+ * not written any more. -EIO. */
+int qcow2_is_corrupt(struct qcow2 *q, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+/* These bytes hold metadata of that kind from now on. */
+void qcow2_metadata_add(struct qcow2 *q, enum qcow2_kind kind, uint64_t offset, uint64_t bytes);
+void qcow2_metadata_remove(struct qcow2 *q, enum qcow2_kind kind, uint64_t offset, uint64_t bytes);
+/* Whether a cluster holds what is protected (but for tables of snapshots that are not in memory);
+ * with q->mutex held, or on the worker. */
+bool qcow2_is_metadata(const struct qcow2 *q, uint64_t offset);
+/* These bytes are about to be written, as metadata of the kind `own` (QCOW2_KIND__MAX: as data): 0,
+ * or what qcow2_is_corrupt() returns when something else is there. */
+int qcow2_write_check(struct qcow2 *q, enum qcow2_kind own, uint64_t offset, uint64_t bytes);
+
 /* ---- qcow2-counts.c; 0 or -errno */
-/* A free cluster, counted once. *fresh: it reads as zeroes, nothing was ever written to it. */
+/* A free cluster, counted once. *fresh: it reads as zeroes, nothing was ever written to it. That it
+ * holds metadata all the same is for qcow2_write_check() to find. */
 int qcow2_alloc(struct qcow2 *q, uint64_t *offset, bool *fresh);
 /* n free clusters in a row, counted once. */
 int qcow2_alloc_run(struct qcow2 *q, uint64_t n, uint64_t *offset);

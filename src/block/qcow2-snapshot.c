@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include <errno.h>
+#include <inttypes.h>
 
 #define ENTRY_BYTES     40u
 #define EXTRA_KNOWN     24u
@@ -365,7 +366,7 @@ static int read_l2(struct qcow2 *q, uint64_t l1_entry, uint8_t *l2)
     uint64_t offset = l1_entry & QCOW2_OFFSET_MASK;
 
     if (!qcow2_is_cluster(q, offset)) {
-        return qcow2_is_corrupt(q, "L2 table at 0x%" G_GINT64_MODIFIER "x", offset);
+        return qcow2_is_corrupt(q, "L2 table offset %#" PRIx64 " unaligned", offset);
     }
     return block_node_pread(q->file, offset, l2, q->cluster_bytes);
 }
@@ -380,7 +381,7 @@ static int change_entry(struct refs *r, uint64_t entry)
     } else if (!offset) {
         return 0;
     } else if (!qcow2_is_cluster(q, offset)) {
-        return qcow2_is_corrupt(q, "data cluster at 0x%" G_GINT64_MODIFIER "x", offset);
+        return qcow2_is_corrupt(q, "Cluster allocation offset %#" PRIx64 " unaligned", offset);
     }
     return change_clusters(r, offset, bytes);
 }

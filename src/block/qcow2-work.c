@@ -117,10 +117,11 @@ static int write_new(struct qcow2_op *op, uint64_t entry, uint64_t guest, uint64
     if (taken) {
         ret = qcow2_alloc(q, &host, &fresh);
     }
+    e.host = host + skip;
+    ret = ret < 0 ? ret : qcow2_write_check(q, QCOW2_KIND__MAX, e.host, bytes);
     if (ret < 0) {
         return ret;
     }
-    e.host = host + skip;
     if (bytes < q->cluster_bytes && !(fresh && reads_as_zeroes(q, entry, guest - skip))) {
         e.whole = g_try_malloc(q->cluster_bytes);
         ret = e.whole ? read_whole(q, entry, guest - skip, e.whole) : -ENOMEM;
@@ -159,7 +160,10 @@ static int step_write(struct qcow2_op *op)
             struct extent e = {.kind = EXTENT_DATA, .guest = at, .bytes = next - at};
 
             e.host = (entry & QCOW2_OFFSET_MASK) + (at & (q->cluster_bytes - 1));
-            qcow2_extent_add(op, &e);
+            ret = qcow2_write_check(q, QCOW2_KIND__MAX, e.host, e.bytes);
+            if (ret == 0) {
+                qcow2_extent_add(op, &e);
+            }
         } else if (ret == 0) {
             ret = write_new(op, entry, at, next - at);
             copied += q->cluster_bytes;
@@ -223,11 +227,14 @@ static int write_zero_bytes(struct qcow2 *q, uint64_t entry, struct qcow2_table 
         return -ENOMEM;
     }
     if (qcow2_is_in_place(q, entry)) {
-        return block_node_pwrite(q->file, (entry & QCOW2_OFFSET_MASK) + skip, buf, bytes);
+        host = (entry & QCOW2_OFFSET_MASK) + skip;
+        ret = qcow2_write_check(q, QCOW2_KIND__MAX, host, bytes);
+        return ret < 0 ? ret : block_node_pwrite(q->file, host, buf, bytes);
     }
     ret = read_whole(q, entry, guest - skip, buf);
     memset(buf + skip, 0, bytes);
     ret = ret < 0 ? ret : qcow2_alloc(q, &host, &fresh);
+    ret = ret < 0 ? ret : qcow2_write_check(q, QCOW2_KIND__MAX, host, q->cluster_bytes);
     if (ret < 0) {
         return ret;
     }

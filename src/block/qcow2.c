@@ -293,6 +293,7 @@ static int preallocate(struct qcow2 *q, void *arg)
             continue;
         }
         ret = qcow2_alloc(q, &host, &fresh);
+        ret = ret < 0 ? ret : qcow2_write_check(q, QCOW2_KIND__MAX, host, q->cluster_bytes);
         ret = ret < 0 ? ret : fill_cluster(q, host, p->mode, fresh, zeroes);
         /* Taking a cluster may have flushed tables out of memory. */
         ret = ret < 0 ? ret : qcow2_l2_get(q, at, true, &table, &entry);
