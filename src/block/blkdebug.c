@@ -1,11 +1,15 @@
 /*
  * The driver blkdebug: a filter that makes requests fail, to show what becomes of errors.
  *
- * Each request is an event (read_aio, write_aio, flush_to_disk). An event in the state that a rule
- * asks for makes the rule active, in place of those that were, or changes the state. Active rules
- * make matching requests fail: of that kind, at that sector, once or always. Rules with the event
- * none are active from the start. Rules come with the options and from the file that `config`
- * names.
+ * Events are what a format above tells that it is about to do (qcow2: reading a table, taking a
+ * cluster, and many more), and each request itself (pwritev and the like). Where nobody above
+ * tells, reads, writes and flushes are the events read_aio, write_aio and flush_to_disk. An event
+ * in the state that a rule asks for makes the rule active, in place of those that were, or changes
+ * the state. Active rules make matching requests fail: of that kind, at that sector, once or
+ * always. Rules with the event none are active from the start. Rules come with the options and from
+ * the file that `config` names.
+ *
+ * Formats tell from their workers, requests come on the I/O thread: so the rules have a mutex.
  */
 #include "block/block-priv.h"
 
@@ -24,7 +28,9 @@ struct blkdebug {
     struct blockdev_options *options; /* rules point into it */
     struct rule *rule;
     size_t n_rules;
+    GMutex mutex;  /* of the rest */
     int64_t state; /* 1 at the start */
+    bool told;     /* a format above tells what it does */
 };
 
 /* The rule of one section. */
@@ -86,6 +92,7 @@ static bool blkdebug_open(struct block_node *node, const struct blockdev_options
     struct blkdebug *d = node->state;
     const struct blockdev_options_blkdebug *opt;
 
+    g_mutex_init(&d->mutex);
     d->image = block_node_open_child(node, "image", o->u.blkdebug.image, error);
     if (!d->image) {
         return false;
@@ -119,6 +126,7 @@ static void blkdebug_close(struct block_node *node)
 
     blockdev_options_free(d->options);
     g_free(d->rule);
+    g_mutex_clear(&d->mutex);
 }
 
 static void happened(struct blkdebug *d, enum blkdebug_event event)
@@ -130,7 +138,8 @@ static void happened(struct blkdebug *d, enum blkdebug_event event)
     for (size_t i = 0; i < d->n_rules; i++) {
         const struct blkdebug_inject_error_options *r = d->rule[i].options;
 
-        if (r->event == event && !d->rule[i].spent && (!r->has_state || r->state == state)) {
+        if (r->event == event && !d->rule[i].spent &&
+            (!r->has_state || !r->state || r->state == state)) {
             for (size_t k = 0; first && k < d->n_rules; k++) {
                 d->rule[k].active = false; /* the event's rules take the place of those before */
             }
@@ -141,7 +150,7 @@ static void happened(struct blkdebug *d, enum blkdebug_event event)
     for (size_t i = 0; sets && i < sets->n; i++) {
         const struct blkdebug_set_state_options *s = sets->v[i];
 
-        if (s->event == event && (!s->has_state || s->state == state)) {
+        if (s->event == event && (!s->has_state || !s->state || s->state == state)) {
             d->state = s->new_state;
         }
     }
@@ -186,17 +195,90 @@ static int judge(struct blkdebug *d, const struct block_request *r)
     return 0;
 }
 
+static void blkdebug_debug(struct block_node *node, enum blkdebug_event event)
+{
+    struct blkdebug *d = node->state;
+
+    g_mutex_lock(&d->mutex);
+    if (event == BLKDEBUG_EVENT_NONE) {
+        d->told = true;
+    } else {
+        happened(d, event);
+    }
+    g_mutex_unlock(&d->mutex);
+}
+
+/* The events that a request itself is. */
+static void request_comes(struct blkdebug *d, enum block_op op)
+{
+    if (op == BLOCK_FLUSH && !d->told) {
+        happened(d, BLKDEBUG_EVENT_FLUSH_TO_OS);
+        happened(d, BLKDEBUG_EVENT_FLUSH_TO_DISK);
+    } else if (op != BLOCK_FLUSH && !d->told) {
+        happened(d, op == BLOCK_READ ? BLKDEBUG_EVENT_READ_AIO : BLKDEBUG_EVENT_WRITE_AIO);
+    }
+    if (op == BLOCK_WRITE || op == BLOCK_WRITE_ZEROES) {
+        happened(d, op == BLOCK_WRITE ? BLKDEBUG_EVENT_PWRITEV : BLKDEBUG_EVENT_PWRITEV_ZERO);
+    }
+}
+
+struct watched {                  /* a write whose end is an event */
+    struct block_request request; /* first */
+    struct block_request *upper;
+    struct blkdebug *d;
+};
+
+static void watched_done(struct block_request *request, int result)
+{
+    struct watched *w = (struct watched *)request;
+    struct block_request *upper = w->upper;
+
+    g_mutex_lock(&w->d->mutex);
+    happened(w->d, BLKDEBUG_EVENT_PWRITEV_DONE);
+    g_mutex_unlock(&w->d->mutex);
+    g_free(w);
+    block_request_done(upper, result);
+}
+
+static bool watches_ends(const struct blkdebug *d)
+{
+    const struct blkdebug_set_state_options_list *sets = d->options->u.blkdebug.set_state;
+
+    for (size_t i = 0; i < d->n_rules; i++) {
+        if (d->rule[i].options->event == BLKDEBUG_EVENT_PWRITEV_DONE) {
+            return true;
+        }
+    }
+    for (size_t i = 0; sets && i < sets->n; i++) {
+        if (sets->v[i]->event == BLKDEBUG_EVENT_PWRITEV_DONE) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void blkdebug_submit(struct block_node *node, struct block_request *r)
 {
     struct blkdebug *d = node->state;
+    struct watched *w;
     int error;
 
-    happened(d, r->op == BLOCK_READ    ? BLKDEBUG_EVENT_READ_AIO
-                : r->op == BLOCK_FLUSH ? BLKDEBUG_EVENT_FLUSH_TO_DISK
-                                       : BLKDEBUG_EVENT_WRITE_AIO);
+    g_mutex_lock(&d->mutex);
+    request_comes(d, r->op);
     error = judge(d, r);
+    if (error && (r->op == BLOCK_WRITE || r->op == BLOCK_WRITE_ZEROES)) {
+        happened(d, BLKDEBUG_EVENT_PWRITEV_DONE);
+    }
+    g_mutex_unlock(&d->mutex);
     if (error) {
         block_request_done(r, error);
+    } else if ((r->op == BLOCK_WRITE || r->op == BLOCK_WRITE_ZEROES) && watches_ends(d)) {
+        w = g_new0(struct watched, 1);
+        w->request = *r;
+        w->request.done = watched_done;
+        w->upper = r;
+        w->d = d;
+        block_node_submit(d->image->node, &w->request);
     } else {
         block_node_submit(d->image->node, r);
     }
@@ -208,6 +290,7 @@ const struct block_driver block_blkdebug = {
     .open = blkdebug_open,
     .close = blkdebug_close,
     .submit = blkdebug_submit,
+    .debug = blkdebug_debug,
     .refresh = block_filter_refresh,
     .resize = block_filter_resize,
     .status = block_filter_status,

@@ -56,6 +56,8 @@ struct block_driver {
     int (*clear)(struct block_node *);
     int64_t (*allocated_bytes)(
         struct block_node *); /* on the host; NULL: the child's; -1 unknown */
+    /* What a format does to the node: block_node_debug(). NULL: that is nothing to it. */
+    void (*debug)(struct block_node *, enum blkdebug_event event);
     /* Drained; NULL: can't. The new child has no other user. */
     bool (*add_child)(struct block_node *, struct block_node *child, GError **);
     /* Drained. Writes all metadata: another process is to use the image. NULL: there is none. */
@@ -233,6 +235,14 @@ void block_node_submit(struct block_node *node, struct block_request *request);
 static inline void block_request_done(struct block_request *request, int result)
 {
     request->done(request, result);
+}
+/* A format tells the node below what it is about to do there; NONE: that it is one that tells. Any
+ * thread. */
+static inline void block_node_debug(struct block_node *node, enum blkdebug_event event)
+{
+    if (node->driver->debug) {
+        node->driver->debug(node, event);
+    }
 }
 /* Runs fn(arg) on a worker thread. It may block in the host, but not wait for another request: that
  * may need a worker itself. */

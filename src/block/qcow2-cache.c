@@ -119,6 +119,7 @@ int qcow2_cache_get(struct qcow2 *q, struct qcow2_cache *c, uint64_t offset,
     if (!t) {
         return -ENOMEM;
     }
+    block_node_debug(q->file, c == &q->l2 ? BLKDEBUG_EVENT_L2_LOAD : BLKDEBUG_EVENT_REFBLOCK_LOAD);
     ret = block_node_pread(q->file, offset, t->data, q->cluster_bytes);
     if (ret < 0) {
         qcow2_table_free(t);
@@ -152,6 +153,8 @@ int qcow2_cache_write(struct qcow2 *q, struct qcow2_cache *c)
         int ret = t->dirty ? qcow2_write_check(q, kind, t->offset, q->cluster_bytes) : 0;
 
         if (t->dirty && ret == 0) {
+            block_node_debug(q->file, c == &q->l2 ? BLKDEBUG_EVENT_L2_UPDATE
+                                                  : BLKDEBUG_EVENT_REFBLOCK_UPDATE_PART);
             ret = block_node_pwrite(q->file, t->offset, t->data, q->cluster_bytes);
         }
         if (ret < 0) {

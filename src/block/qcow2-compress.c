@@ -98,6 +98,7 @@ static int pack(struct qcow2 *q, uint64_t n, uint64_t *offset)
     bool fresh;
     int ret;
 
+    block_node_debug(q->file, BLKDEBUG_EVENT_CLUSTER_ALLOC_BYTES);
     if (n > room) {
         ret = qcow2_alloc(q, &cluster, &fresh);
         if (ret < 0) {
@@ -134,6 +135,7 @@ static int link_packed(struct qcow2 *q, const struct packed *p, uint64_t offset)
     int ret = qcow2_l2_get(q, p->guest, true, &table, &old);
 
     if (ret == 0) {
+        block_node_debug(q->file, BLKDEBUG_EVENT_L2_UPDATE_COMPRESSED);
         qcow2_l2_set(q, table, p->guest, QCOW2_COMPRESSED | sectors << x | offset);
         qcow2_free_entry(q, old, QCOW2_DISCARD_NEVER);
     }
@@ -153,6 +155,7 @@ static int write_packed(struct qcow2 *q, void *arg)
     ret = offset >> (62 - (q->cluster_bits - 8))
               ? -EFBIG
               : qcow2_write_check(q, QCOW2_KIND__MAX, offset, p->n);
+    block_node_debug(q->file, BLKDEBUG_EVENT_WRITE_COMPRESSED);
     ret = ret < 0 ? ret : block_node_pwrite(q->file, offset, p->data, p->n);
     ret = ret < 0 ? ret : link_packed(q, p, offset);
     if (ret < 0) {

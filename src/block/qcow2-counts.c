@@ -110,15 +110,18 @@ static int count_block_make(struct qcow2 *q, uint64_t i)
     if (ret < 0) {
         return ret;
     }
+    block_node_debug(q->file, BLKDEBUG_EVENT_REFBLOCK_ALLOC);
     t = qcow2_table_new(q, offset);
     if (!t) {
         return -ENOMEM;
     }
     count_write(q, t->data, 0, 1);
     qcow2_put_be64(entry, offset);
+    block_node_debug(q->file, BLKDEBUG_EVENT_REFBLOCK_ALLOC_WRITE);
     ret = block_node_pwrite(q->file, offset, t->data, q->cluster_bytes);
     ret = ret < 0 ? ret : qcow2_flush_file(q);
     ret = ret < 0 ? ret : qcow2_write_check(q, QCOW2_REFCOUNT_TABLE, q->rt_offset + 8 * i, 8);
+    block_node_debug(q->file, BLKDEBUG_EVENT_REFBLOCK_ALLOC_HOOKUP);
     ret = ret < 0 ? ret : block_node_pwrite(q->file, q->rt_offset + 8 * i, entry, 8);
     if (ret < 0) {
         qcow2_table_free(t);
@@ -163,6 +166,7 @@ static int growth_write(struct qcow2 *q, const struct growth *g, const uint64_t 
     uint8_t place[12];
     int ret = buf ? 0 : -ENOMEM;
 
+    block_node_debug(q->file, BLKDEBUG_EVENT_REFBLOCK_ALLOC_WRITE_BLOCKS);
     for (uint64_t b = 0; b < g->n_blocks && ret == 0; b++) {
         memset(buf, 0, q->cluster_bytes);
         for (uint64_t i = 0; i < per && b * per + i < used; i++) {
@@ -173,12 +177,14 @@ static int growth_write(struct qcow2 *q, const struct growth *g, const uint64_t 
     for (uint64_t i = 0; i < g->rt_size && ret == 0; i++) {
         qcow2_put_be64(buf + 8 * i, rt[i]);
     }
+    block_node_debug(q->file, BLKDEBUG_EVENT_REFBLOCK_ALLOC_WRITE_TABLE);
     ret = ret < 0 ? ret
                   : block_node_pwrite(q->file, (g->first + g->n_blocks) << q->cluster_bits, buf,
                                       g->rt_size * 8);
     ret = ret < 0 ? ret : qcow2_flush_file(q);
     qcow2_put_be64(place, (g->first + g->n_blocks) << q->cluster_bits);
     qcow2_put_be32(place + 8, (uint32_t)g->rt_clusters);
+    block_node_debug(q->file, BLKDEBUG_EVENT_REFBLOCK_ALLOC_SWITCH_TABLE);
     ret = ret < 0 ? ret : block_node_pwrite(q->file, QCOW2_AT_RT, place, sizeof(place));
     return ret < 0 ? ret : qcow2_flush_file(q);
 }
@@ -190,6 +196,7 @@ static int count_table_grow(struct qcow2 *q)
     uint64_t *rt, old = q->rt_offset, old_bytes = q->rt_size * 8;
     int ret;
 
+    block_node_debug(q->file, BLKDEBUG_EVENT_REFTABLE_GROW);
     if (!growth_plan(q, &g)) {
         log_error("qcow2: '%s': the reference count table is full", q->node->filename);
         return -ENOSPC;
@@ -261,6 +268,7 @@ int qcow2_alloc(struct qcow2 *q, uint64_t *offset, bool *fresh)
     /* A header that is not counted is found by qcow2_write_check(), if that is to look there. */
     bool protect = q->settings.protect & 1u << QCOW2_HEADER && !q->repairing;
 
+    block_node_debug(q->file, BLKDEBUG_EVENT_CLUSTER_ALLOC);
     for (uint64_t n = MAX(q->hint, protect ? 0 : 1);; n++) {
         uint64_t count;
         int ret = too_far(q, n);
@@ -285,6 +293,7 @@ int qcow2_alloc_run(struct qcow2 *q, uint64_t n, uint64_t *offset)
     uint64_t first = MAX(q->hint, 1);
     int ret = 0;
 
+    block_node_debug(q->file, BLKDEBUG_EVENT_CLUSTER_ALLOC);
     for (uint64_t at = first; at < first + n; at++) {
         uint64_t count;
 
@@ -383,6 +392,7 @@ int qcow2_count_freed(struct qcow2 *q)
         const struct qcow2_freed f = g_array_index(freed, struct qcow2_freed, i);
         uint64_t last = (f.offset + f.bytes - 1) >> q->cluster_bits;
 
+        block_node_debug(q->file, BLKDEBUG_EVENT_CLUSTER_FREE);
         for (uint64_t n = f.offset >> q->cluster_bits; n <= last && ret == 0; n++) {
             ret = count_down(q, n, f.discard);
         }

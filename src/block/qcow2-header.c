@@ -216,6 +216,7 @@ static int tables_read(struct qcow2 *q, const struct header *h, GError **error)
     q->snapshots_offset = h->snapshots_offset;
     q->rt_offset = h->rt_offset;
     q->rt_size = ((uint64_t)h->rt_clusters << q->cluster_bits) / 8;
+    block_node_debug(q->file, BLKDEBUG_EVENT_REFTABLE_LOAD);
     ret = ret < 0 ? ret : read_be64s(q, h->rt_offset, q->rt_size, &q->rt);
     if (ret < 0) {
         REFUSE("Could not read the tables: %s", g_strerror(-ret));

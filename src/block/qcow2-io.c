@@ -234,6 +234,20 @@ static struct part *part_new(struct qcow2_op *op, const struct extent *e)
     return part;
 }
 
+/* What moving an extent is to blkdebug. */
+static void tell_data(struct block_node *file, const struct extent *e, bool write)
+{
+    if (!file->driver->debug) {
+        return;
+    }
+    block_node_debug(file, write                       ? BLKDEBUG_EVENT_WRITE_AIO
+                           : e->kind == EXTENT_BACKING ? BLKDEBUG_EVENT_READ_BACKING_AIO
+                                                       : BLKDEBUG_EVENT_READ_AIO);
+    if (e->whole) {
+        block_node_debug(file, BLKDEBUG_EVENT_COW_WRITE);
+    }
+}
+
 static void move_data(struct qcow2_op *op, const struct extent *e)
 {
     const struct qcow2 *q = op->q;
@@ -253,6 +267,7 @@ static void move_data(struct qcow2_op *op, const struct extent *e)
         part->request.n_iov = r->n_iov;
     }
     part->request.iov = part->iov ? part->iov : r->iov;
+    tell_data(q->file, e, r->op == BLOCK_WRITE);
     block_node_submit(e->kind == EXTENT_BACKING ? q->backing : q->file, &part->request);
 }
 
@@ -310,6 +325,7 @@ static void move_compressed(struct qcow2_op *op, const struct extent *e)
     part->request.offset = offset;
     part->request.bytes = bytes;
     part->request.done = compressed_read;
+    block_node_debug(op->q->file, BLKDEBUG_EVENT_READ_COMPRESSED);
     block_node_submit(op->q->file, &part->request);
 }
 
@@ -374,6 +390,10 @@ void qcow2_submit(struct block_node *node, struct block_request *r)
     struct qcow2 *q = node->state;
     struct qcow2_op *op;
 
+    if (r->op == BLOCK_FLUSH) {
+        block_node_debug(q->file, BLKDEBUG_EVENT_FLUSH_TO_OS);
+        block_node_debug(q->file, BLKDEBUG_EVENT_FLUSH_TO_DISK);
+    }
     if (r->op == BLOCK_FLUSH && !q->dirty && !q->corrupt) {
         block_node_submit(q->file, r);
         return;

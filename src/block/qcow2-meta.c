@@ -48,6 +48,7 @@ static int l1_write(struct qcow2 *q)
         int ret = qcow2_write_check(q, QCOW2_ACTIVE_L1, q->l1_offset + 8ull * i, 8);
 
         qcow2_put_be64(entry, q->l1[i]);
+        block_node_debug(q->file, BLKDEBUG_EVENT_L1_UPDATE);
         ret = ret < 0 ? ret : block_node_pwrite(q->file, q->l1_offset + 8ull * i, entry, 8);
         if (ret < 0) {
             return ret;
@@ -154,6 +155,7 @@ static int l2_copy(struct qcow2 *q, unsigned i, uint8_t *data)
     struct qcow2_table *from;
     int ret = l2_check(q, i);
 
+    block_node_debug(q->file, BLKDEBUG_EVENT_L2_ALLOC_COW_READ);
     ret = ret < 0 ? ret : qcow2_cache_get(q, &q->l2, q->l1[i] & QCOW2_OFFSET_MASK, &from);
     if (ret == 0) {
         memcpy(data, from->data, q->cluster_bytes);
@@ -186,6 +188,7 @@ static int l2_make(struct qcow2 *q, unsigned i, struct qcow2_table **table)
     if (old) {
         qcow2_free_later(q, old, q->cluster_bytes, QCOW2_DISCARD_OTHER);
     }
+    block_node_debug(q->file, BLKDEBUG_EVENT_L2_ALLOC_WRITE);
     qcow2_cache_add(q, &q->l2, t);
     qcow2_table_dirty(&q->l2, t);
     q->dirty = true;
@@ -325,6 +328,7 @@ static int l1_grow(struct qcow2 *q, uint64_t n)
         return -EFBIG;
     }
     l1 = g_try_new0(uint64_t, n);
+    block_node_debug(q->file, BLKDEBUG_EVENT_L1_GROW_ALLOC_TABLE);
     ret = buf && l1 ? qcow2_alloc_run(q, bytes >> q->cluster_bits, &offset) : -ENOMEM;
     ret = ret < 0 ? ret : qcow2_flush(q); /* the count, and the old table */
     if (ret < 0) {
@@ -337,8 +341,10 @@ static int l1_grow(struct qcow2 *q, uint64_t n)
     }
     qcow2_put_be32(place, (uint32_t)n);
     qcow2_put_be64(place + 4, offset);
+    block_node_debug(q->file, BLKDEBUG_EVENT_L1_GROW_WRITE_TABLE);
     ret = block_node_pwrite(q->file, offset, buf, bytes);
     ret = ret < 0 ? ret : qcow2_flush_file(q);
+    block_node_debug(q->file, BLKDEBUG_EVENT_L1_GROW_ACTIVATE_TABLE);
     ret = ret < 0 ? ret : block_node_pwrite(q->file, QCOW2_AT_L1, place, sizeof(place));
     ret = ret < 0 ? ret : qcow2_flush_file(q);
     if (ret < 0) {

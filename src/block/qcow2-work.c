@@ -39,6 +39,7 @@ static int read_whole(struct qcow2 *q, uint64_t entry, uint64_t guest, uint8_t *
 {
     uint64_t bytes = q->cluster_bytes, backing = q->backing ? block_node_bytes(q->backing) : 0;
 
+    block_node_debug(q->file, BLKDEBUG_EVENT_COW_READ);
     if (entry & QCOW2_COMPRESSED) {
         uint64_t offset, n;
         g_autofree uint8_t *in = NULL, *out = NULL;
@@ -46,6 +47,7 @@ static int read_whole(struct qcow2 *q, uint64_t entry, uint64_t guest, uint8_t *
 
         qcow2_compressed_place(q, entry, &offset, &n);
         in = g_try_malloc(n);
+        block_node_debug(q->file, BLKDEBUG_EVENT_READ_COMPRESSED);
         ret = in ? block_node_pread(q->file, offset, in, n) : -ENOMEM;
         out = ret < 0 ? NULL : qcow2_decompress(q, in, n);
         if (out) {
@@ -229,6 +231,7 @@ static int write_zero_bytes(struct qcow2 *q, uint64_t entry, struct qcow2_table 
     if (qcow2_is_in_place(q, entry)) {
         host = (entry & QCOW2_OFFSET_MASK) + skip;
         ret = qcow2_write_check(q, QCOW2_KIND__MAX, host, bytes);
+        block_node_debug(q->file, BLKDEBUG_EVENT_WRITE_AIO);
         return ret < 0 ? ret : block_node_pwrite(q->file, host, buf, bytes);
     }
     ret = read_whole(q, entry, guest - skip, buf);
@@ -238,6 +241,8 @@ static int write_zero_bytes(struct qcow2 *q, uint64_t entry, struct qcow2_table 
     if (ret < 0) {
         return ret;
     }
+    block_node_debug(q->file, BLKDEBUG_EVENT_WRITE_AIO);
+    block_node_debug(q->file, BLKDEBUG_EVENT_COW_WRITE);
     ret = block_node_pwrite(q->file, host, buf, q->cluster_bytes);
     ret = ret < 0 ? ret : qcow2_l2_get(q, guest, true, &table, &entry);
     if (ret < 0) {

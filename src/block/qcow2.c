@@ -129,6 +129,7 @@ static bool qcow2_open(struct block_node *node, const struct blockdev_options *o
         return false;
     }
     q->file = file->node;
+    block_node_debug(q->file, BLKDEBUG_EVENT_NONE);
     if (node->auto_read_only && q->file->read_only) {
         node->read_only = true;
     }

@@ -292,6 +292,7 @@ static int write_run(struct block_area *area, uint64_t first, const uint8_t *dat
     for (uint64_t i = 0; i < run.n; i++) {
         g_array_index(area->host, uint64_t, first + i) = run.offset + (i << q->cluster_bits);
     }
+    block_node_debug(q->file, BLKDEBUG_EVENT_VMSTATE_SAVE);
     return block_node_pwrite(q->file, run.offset, data, bytes);
 }
 
@@ -421,6 +422,7 @@ bool block_area_read(struct block_area *area, uint64_t offset, void *data, uint6
             uint64_t host = g_array_index(area->host, uint64_t, offset >> q->cluster_bits);
 
             n = in_a_row(area, offset, n);
+            block_node_debug(q->file, BLKDEBUG_EVENT_VMSTATE_LOAD);
             ret = block_node_pread(q->file, host + (offset & (q->cluster_bytes - 1)), to, n);
         }
         offset += n;
