@@ -57,6 +57,15 @@ void vcpu_nmi(struct vcpu *vcpu)
     vcpu_request(vcpu, VCPU_REQ_NMI);
 }
 
+void cpus_set_a20(struct cpus *cpus, bool on)
+{
+    struct vcpu *first = cpus_find(cpus, 0);
+
+    if (first && atomic_exchange(&first->a20_off, !on) == on) {
+        vcpu_request(first, VCPU_REQ_TLB_FLUSH);
+    }
+}
+
 struct run_on {
     void (*fn)(struct vcpu *, void *);
     void *arg;

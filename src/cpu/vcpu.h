@@ -194,6 +194,7 @@ struct vcpu {
     _Atomic bool in_guest; /* may touch guest memory or the memory map */
     _Atomic int mp_state;  /* enum mp_state */
     _Atomic uint8_t sipi_vector;
+    _Atomic bool a20_off;     /* address line 20 is held low, where the accelerator can do it */
     _Atomic uint32_t nmis;    /* sent by vcpu_nmi() and not looked at */
     _Atomic bool sleeping;    /* waits for a request; the requester then signals `wake` */
     unsigned exclusive_depth; /* the vCPU's thread only: sections nest on one vCPU */
@@ -329,6 +330,9 @@ void vcpu_request(struct vcpu *vcpu, uint32_t bits); /* any thread; wakes and ki
 /* The vCPU's own thread: it is waiting for another one in a loop; that is to run soon. */
 void vcpu_yield(struct vcpu *vcpu);
 void vcpu_nmi(struct vcpu *vcpu); /* any thread: a non-maskable interrupt */
+/* The PC's A20 gate, which is the first vCPU's: held low, bit 20 of every physical address that it
+ * sends out is 0, from its next instruction on. Not under KVM. Any thread. */
+void cpus_set_a20(struct cpus *cpus, bool on);
 /* Runs fn(vcpu, arg) on the vCPU's thread at a boundary and waits. Not with the machine lock held.
  */
 void vcpu_run_on(struct vcpu *vcpu, void (*fn)(struct vcpu *, void *), void *arg);

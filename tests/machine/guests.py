@@ -22,6 +22,13 @@ def Machine(*args, **kwargs):
     return godwit.Machine("-accel", ACCEL, *args, **kwargs)
 
 
+def wait_until(test, condition):
+    end = time.monotonic() + 60 * godwit.TIME_FACTOR
+    while not condition():
+        test.assertLess(time.monotonic(), end)
+        time.sleep(0.01)
+
+
 EMULATED_KVM = ACCEL == "kvm" and not godwit.hardware_virtualisation()
 COUNTER = "counter-far" if EMULATED_KVM else "counter"
 needs_iret = unittest.skipIf(
@@ -113,14 +120,8 @@ class Lockstep(unittest.TestCase):
         m = godwit.Machine("-accel", "tcg,x-lockstep=on,x-translate-after=2", "-kernel",
                            guest("loop64"), "-no-shutdown")
         m.expect("loop")
-        self.wait_until(lambda: self.compared(m) > 10000)
+        wait_until(self, lambda: self.compared(m) > 10000)
         return m
-
-    def wait_until(self, condition):
-        end = time.monotonic() + 60 * godwit.TIME_FACTOR
-        while not condition():
-            self.assertLess(time.monotonic(), end)
-            time.sleep(0.01)
 
     def compared(self, m):
         info = m.qmp.command("godwit-query-jit")
@@ -142,7 +143,7 @@ class Lockstep(unittest.TestCase):
     def test_agrees(self):
         with self.start() as m:
             before = self.compared(m)
-            self.wait_until(lambda: self.compared(m) > before + 100000)
+            wait_until(self, lambda: self.compared(m) > before + 100000)
             self.assertEqual(m.qmp.command("query-status")["status"], "running")
             text = m.qmp.command("x-query-jit")["human-readable-text"]
             self.assertRegex(text, r"Compared with the interpreter: \d+ instructions")
@@ -153,7 +154,7 @@ class Lockstep(unittest.TestCase):
             self.plant(m)
             m.qmp.event("STOP", 60)
             self.assertEqual(m.qmp.command("query-status")["status"], "internal-error")
-            self.wait_until(lambda: b"interpreted: rip" in m.errors)
+            wait_until(self, lambda: b"interpreted: rip" in m.errors)
             self.assertIn(b"translated code and the interpreter differ", m.errors)
             self.assertIn(b"code: 05 44 33 22 11", m.errors)
             self.assertRegex(m.errors, rb" rax: translated \w+, interpreted \w+")
@@ -275,6 +276,33 @@ class Interrupts(unittest.TestCase):
 
     def test_irq_far_return(self):
         self.irq("irq-far")
+
+    @unittest.skipIf(ACCEL == "kvm", "KVM has no A20 gate")
+    def test_a20_gate(self):
+        with Machine("-kernel", guest("a20"), "-S") as m:
+            m.qmp.command("cont")
+            text = m.expect("(?s).*done\n").group().decode()
+            self.assertEqual(re.findall("FAIL.*", text), [])
+            self.assertEqual(text.count("ok "), 6)
+
+    @unittest.skipIf(ACCEL == "kvm", "KVM has no A20 gate")
+    def test_a20_gate_moves(self):
+        """A closed gate is told, goes with the machine, and a reset opens it."""
+        def closed(m):
+            word = m.qmp.hmp("x /1wx 0x300000").split(":")[1].strip()
+            return "A20=0" in m.qmp.hmp("info registers") and word == "0x11111111"
+        with tempfile.NamedTemporaryFile() as file:
+            args = ("-kernel", guest("a20"), "-append", "stay")
+            with Machine(*args) as m:
+                m.expect("closing\n")
+                wait_until(self, lambda: closed(m))
+                m.qmp.command("migrate", uri=f"exec:cat > {file.name}")
+                wait_until(self, lambda: m.qmp.command("query-migrate").get("status") == "completed")
+                m.qmp.command("system_reset")
+                self.assertIn("A20=1", m.qmp.hmp("info registers"))
+            with Machine(*args, "-incoming", f"exec:cat {file.name}") as m:
+                wait_until(self, lambda: m.qmp.command("query-status")["running"])
+                self.assertTrue(closed(m))
 
     @unittest.skipIf(ACCEL == "kvm", "KVM has no FERR#")
     def test_coprocessor_errors(self):

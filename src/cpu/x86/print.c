@@ -79,8 +79,8 @@ static void print_flags(const struct cpu_state *s, GString *out)
     for (unsigned i = 0; i < G_N_ELEMENTS(letters); i++) {
         g_string_append_c(out, r->rflags & letters[i].bit ? letters[i].letter : '-');
     }
-    g_string_append_printf(out, "] CPL=%u II=%u A20=1 SMM=%u HLT=%u\n", privilege(s),
-                           s->events.interrupt.shadow != 0, s->events.smi.smm != 0,
+    g_string_append_printf(out, "] CPL=%u II=%u A20=%u SMM=%u HLT=%u\n", privilege(s),
+                           s->events.interrupt.shadow != 0, s->a20_off == 0, s->events.smi.smm != 0,
                            s->mp_state != MP_RUNNABLE);
 }
 

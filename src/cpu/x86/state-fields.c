@@ -115,7 +115,7 @@ static const struct state_field fields[] = {
     STATE_STRUCT(struct cpu_state, debug, debug_fields),
     STATE_MAX(struct cpu_state, mp_state, 4),
     STATE_ARRAY(struct cpu_state, lapic),
-    STATE_PAD(struct cpu_state, pad),
+    STATE_SINCE(struct cpu_state, a20_off, 2),
     STATE(struct cpu_state, tsc),
     STATE_MAX(struct cpu_state, n_msrs, X_MSRS_MAX),
     STATE_PAD(struct cpu_state, pad2),
@@ -125,7 +125,7 @@ static const struct state_field fields[] = {
 
 const struct state_desc cpu_state_desc = {
     .name = "x86-vcpu",
-    .version = 1,
+    .version = 2,
     .min_version = 1,
     .size = sizeof(struct cpu_state),
     .fields = fields,

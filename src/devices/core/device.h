@@ -157,6 +157,7 @@ struct device_env {
     const struct system_ops *system;
     void *system_opaque;
     struct irq_line isa_irq[16]; /* into 8259 and I/O APIC together */
+    struct irq_line a20;         /* the A20 gate: high is open; who set it last has it */
     void (*send_msi)(struct device_env *, gpa_t addr, uint32_t data);
     /* Of the accelerator (cpu/vcpu.h); NULL: it has none. */
     bool (*irqfd_set)(struct device_env *, int fd, gpa_t addr, uint32_t data);

@@ -13,8 +13,7 @@
  * keyboard, the mouse; each has a small queue. The command 0xfe (and bit 0 of the output port)
  * resets the machine.
  *
- * Left out, as a guest would notice: the A20 bit can be written and read but address line 20 always
- * works; keys do not repeat; the test inputs and the controller's RAM beyond the command byte read
+ * Left out, as a guest would notice: keys do not repeat; the test inputs and the controller's RAM beyond the command byte read
  * as zero.
  */
 #include "devices/isa/i8042.h"
@@ -523,9 +522,16 @@ static void mouse_write(struct i8042_state *s, uint8_t value)
 
 /* ---- controller */
 
+static void set_a20(struct i8042 *d, bool on)
+{
+    d->s.output_port = (uint8_t)(on ? d->s.output_port | OUT_A20 : d->s.output_port & ~OUT_A20);
+    irq_set(&d->dev.env->a20, on);
+}
+
 static void write_output_port(struct i8042 *d, uint8_t value)
 {
     d->s.output_port = value | OUT_RESET;
+    set_a20(d, value & OUT_A20);
     if (!(value & OUT_RESET)) {
         system_request_reset(d->dev.env, "i8042");
     }
@@ -580,7 +586,7 @@ static void write_command(struct i8042 *d, uint8_t value)
         break;
     case 0xdd:
     case 0xdf:
-        s->output_port = value == 0xdf ? s->output_port | OUT_A20 : s->output_port & ~OUT_A20;
+        set_a20(d, value == 0xdf);
         break;
     default:
         if (value >= 0xf0 && !(value & OUT_RESET)) {

@@ -1,7 +1,6 @@
 /*
  * port92: system control port A of the PS/2. Bit 0 resets the machine on a change from 0 to 1; bit
- * 1 is the fast A20 gate, which can be written and read but has no effect (address line 20 always
- * works).
+ * 1 is the fast A20 gate, the same as the keyboard controller's: who wrote last has it (as QEMU).
  */
 #include "devices/isa/port92.h"
 
@@ -39,6 +38,7 @@ static void port92_write(void *opaque, gpa_t offset, uint64_t value, unsigned si
     uint8_t old = d->s.value;
 
     d->s.value = (uint8_t)value;
+    irq_set(&d->dev.env->a20, value & PORT92_A20);
     if ((value & ~(uint64_t)old) & PORT92_RESET) {
         system_request_reset(d->dev.env, "port92");
     }

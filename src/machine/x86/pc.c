@@ -45,6 +45,11 @@
 
 /* ---------------------------------------------------------------- interrupts */
 
+static void a20_set(void *opaque, int n, bool level)
+{
+    cpus_set_a20(opaque, level);
+}
+
 static void isa_irq_set(void *opaque, int n, bool level)
 {
     struct pc *q = opaque;
@@ -475,6 +480,7 @@ static bool interrupts_init(struct machine *m, struct pc *q, GError **error)
     for (int i = 0; i < 16; i++) {
         env->isa_irq[i] = (struct irq_line){.set = isa_irq_set, .opaque = q, .n = i};
     }
+    env->a20 = (struct irq_line){.set = a20_set, .opaque = m->cpus};
     return (m->config->no_pic || (q->pic = i8259_create(env, &q->pic_intr, error))) &&
            (q->ioapic = ioapic_create(env, error));
 }

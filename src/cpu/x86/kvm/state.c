@@ -333,6 +333,7 @@ void kvm_state_get(struct kvm_vcpu *v, struct cpu_state *st, unsigned what)
 
         get_part(v, KVM_GET_MP_STATE, &mp, "KVM_GET_MP_STATE");
         st->mp_state = mp.mp_state;
+        st->a20_off = atomic_load(&v->vcpu->a20_off);
         atomic_store(&v->vcpu->mp_state, (int)mp.mp_state);
     }
     if (what & ST_LAPIC) {
@@ -468,6 +469,7 @@ bool kvm_state_set(struct kvm_vcpu *v, const struct cpu_state *st, unsigned what
             return false;
         }
         atomic_store(&v->vcpu->mp_state, (int)st->mp_state);
+        atomic_store(&v->vcpu->a20_off, st->a20_off != 0);
     }
     v->unfinished = false;
     v->run->ready_for_interrupt_injection = 0;

@@ -541,6 +541,7 @@ bool soft_events(struct cpu *c, enum run_exit *exit)
     request_take(c, VCPU_REQ_SMI | VCPU_REQ_DEBUG);
     if (request_take(c, VCPU_REQ_TLB_FLUSH)) {
         mmu_map_changed(c);
+        mmu_a20_changed(c);
     }
     startup_requests(c);
     if (waits_for_sipi(mp_state_get(c))) {

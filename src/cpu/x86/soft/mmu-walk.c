@@ -2,7 +2,7 @@
  * The walk of the page tables: Intel SDM volume 3, chapter 4. It sets accessed and dirty bits by
  * compare-exchange in the guest's tables, only after all checks have passed.
  *
- * Left out: LA57, protection keys, SMM, A20 masking. Accessed bits that the CPU itself sets inside
+ * Left out: LA57, protection keys, SMM. Accessed bits that the CPU itself sets inside
  * a page that holds decoded code do not count as a store into that code.
  */
 #include "cpu/x86/soft/mmu-priv.h"
@@ -53,7 +53,7 @@ struct walk {
 
 static uint64_t pte_read(struct cpu *c, uint64_t gpa, unsigned size, void **host)
 {
-    const struct page_ref *ref = page_ref_get(c, gpa & GUEST_PAGE_MASK);
+    const struct page_ref *ref = page_ref_get(c, gpa & GUEST_PAGE_MASK & c->a20_mask);
     *host = NULL;
     if (ref->host == NULL) {
         return size == 8 ? UINT64_MAX : UINT32_MAX;
@@ -167,7 +167,7 @@ static bool walk_tables(struct cpu *c, uint64_t lin, const struct near_table *ne
         base = (pte & 0xffc00000) | (pte >> 13 & 0xff) << 32;
     }
     uint64_t within = (1ull << w->shift) - 1;
-    w->gpa = (base & ~within) | (lin & within & GUEST_PAGE_MASK);
+    w->gpa = ((base & ~within) | (lin & within & GUEST_PAGE_MASK)) & c->a20_mask;
     if (pte & PTE_D) {
         w->rights |= XL_DIRTY;
     }
@@ -230,7 +230,7 @@ static bool walk_set_bits(struct cpu *c, struct walk *w, enum access how)
             if (unlikely(c->side)) {
                 lockstep_tables_changed(c);
             }
-            mmu_note_dirty(page_ref_get(c, w->at[i] & GUEST_PAGE_MASK));
+            mmu_note_dirty(page_ref_get(c, w->at[i] & GUEST_PAGE_MASK & c->a20_mask));
         }
     }
     if (how == ACCESS_WRITE) {
@@ -259,7 +259,7 @@ bool translate_try(struct cpu *c, uint64_t lin, enum access how, unsigned mode, 
 {
     uint64_t page = lin & GUEST_PAGE_MASK;
     if (!(c->cr0 & CR0_PG)) {
-        x->gpa = (uint32_t)page;
+        x->gpa = (uint32_t)page & c->a20_mask;
         x->rights = XL_USER | XL_WRITE | XL_DIRTY;
         return true;
     }
@@ -311,7 +311,7 @@ bool pdptrs_load(struct cpu *c, const struct op *o, uint64_t cr3)
 bool mmu_translate_debug(struct cpu *c, uint64_t lin, gpa_t *gpa)
 {
     if (!(c->cr0 & CR0_PG)) {
-        *gpa = (uint32_t)lin;
+        *gpa = (uint32_t)lin & c->a20_mask;
         return true;
     }
     struct walk w;

@@ -46,8 +46,19 @@ void mmu_map_changed(struct cpu *c)
     tlb_flush_all(c);
 }
 
+void mmu_a20_changed(struct cpu *c)
+{
+    uint64_t mask = c->vcpu != NULL && atomic_load(&c->vcpu->a20_off) ? ~(1ull << 20) : UINT64_MAX;
+    if (mask != c->a20_mask) {
+        c->a20_mask = mask;
+        mmu_map_changed(c);
+        blocks_flush(c);
+    }
+}
+
 bool mmu_init(struct cpu *c)
 {
+    c->a20_mask = UINT64_MAX;
     c->l2 = g_try_new0(struct mmu_l2, 1);
     if (c->l2 == NULL || !l1_init(c)) {
         return false;

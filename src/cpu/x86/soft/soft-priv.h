@@ -319,6 +319,7 @@ struct cpu {
         uint16_t limit;
     } gdt, idt;
     uint64_t cr0, cr2, cr3, cr4, efer;
+    uint64_t a20_mask; /* of physical addresses: without bit 20 while the A20 gate is closed */
     uint64_t pdptr[4]; /* PAE paging: the page-directory pointers, loaded with CR3 */
     uint64_t dr[8];
     uint8_t cpl;
@@ -597,6 +598,8 @@ bool mmu_translate_debug(struct cpu *c, uint64_t lin, gpa_t *gpa);
 
 /* The memory map changed: host pointers are stale. Own vCPU, or while this one is parked. */
 void mmu_map_changed(struct cpu *c);
+/* The A20 gate may have been opened or closed (vcpu->a20_off). */
+void mmu_a20_changed(struct cpu *c);
 
 bool mmu_init(struct cpu *c);
 void mmu_finish(struct cpu *c);

@@ -185,6 +185,8 @@ static void soft_destroy(struct vcpu *vcpu)
 static void soft_reset(struct vcpu *vcpu)
 {
     atomic_store(&vcpu->mp_state, vcpu->index == 0 ? MP_RUNNABLE : MP_UNINITIALIZED);
+    atomic_store(&vcpu->a20_off, false);
+    mmu_a20_changed(vcpu->accel);
     cpu_reset(vcpu->accel, false);
     blocks_reset(vcpu->accel);
 }

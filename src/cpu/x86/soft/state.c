@@ -313,6 +313,7 @@ void soft_state_get(struct cpu *c, struct cpu_state *st, unsigned what)
                        : c->vcpu != NULL ? (uint32_t)atomic_load(&c->vcpu->mp_state)
                        : c->halted       ? MP_HALTED
                                          : MP_RUNNABLE;
+        st->a20_off = c->a20_mask != UINT64_MAX;
     }
     if ((what & ST_LAPIC) && c->lapic != NULL) {
         lapic_get_page(c->lapic, st->lapic);
@@ -484,6 +485,10 @@ bool soft_state_set(struct cpu *c, const struct cpu_state *st, unsigned what, GE
         } else if (c->vcpu != NULL) {
             atomic_store(&c->vcpu->mp_state, (int)st->mp_state);
         }
+        if (c->vcpu != NULL) {
+            atomic_store(&c->vcpu->a20_off, st->a20_off != 0);
+        }
+        mmu_a20_changed(c);
     }
     mode_update(c);
     intr_recheck(c);
