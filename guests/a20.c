@@ -1,7 +1,7 @@
 /*
  * The A20 gate, closed and opened by each of its ways: while it is closed, data at 3 MiB are those
- * at 2 MiB, and code that jumps there stays where it was. Without and with paging. "stay" closes the
- * gate and spins.
+ * at 2 MiB, and code that jumps there stays where it was. Without and with paging. "stay" closes
+ * the gate and spins.
  */
 #include "lib/guest.h"
 

@@ -1,6 +1,7 @@
 /* -fw_cfg: files for the guest's software, by the firmware configuration interface. */
 #include "base/log.h"
 #include "cli/options-priv.h"
+#include "devices/fw-cfg.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -43,6 +44,19 @@ static bool file_add(struct options *o, const char *name, const char *path, cons
     if (!name || !*name || !path == !text) {
         g_set_error(error, CLI_ERROR, 0, "name and one of file and string are wanted");
         return false;
+    }
+    if (strlen(name) > FW_CFG_NAME_MAX) {
+        g_set_error(error, CLI_ERROR, 0, "name '%s' is too long (at most %d characters)", name,
+                    FW_CFG_NAME_MAX);
+        return false;
+    }
+    for (guint i = 0; i < o->config->fw_files->len; i++) {
+        const struct fw_file *file = o->config->fw_files->pdata[i];
+
+        if (strcmp(file->name, name) == 0) {
+            g_set_error(error, CLI_ERROR, 0, "there is a file '%s' already", name);
+            return false;
+        }
     }
     if (!g_str_has_prefix(name, "opt/")) {
         log_warn("-fw_cfg name=%s: names that begin with 'opt/' are the user's, others are the "

@@ -32,17 +32,27 @@ static void accel_list(struct options *o, char **names)
     }
 }
 
+/* graphics=off: firmware takes COM1 for its screen. on says nothing: there is one if a display
+ * adapter is. */
+static bool take_graphics(struct options *o, struct params *p, GError **error)
+{
+    bool on = !o->config->nographic;
+
+    if (!params_take_bool(p, "graphics", &on, error)) {
+        return false;
+    }
+    o->config->nographic = !on;
+    return true;
+}
+
 /* Machine properties that QEMU has and whose one value we can honour. */
 static bool machine_fixed(struct params *p, GError **error)
 {
     static const struct {
         const char *key;
         bool value;
-    } fixed[] = {{"usb", false},
-                 {"dump-guest-core", true},
-                 {"graphics", false},
-                 {"mem-merge", false},
-                 {"x-option-roms", false}};
+    } fixed[] = {
+        {"usb", false}, {"dump-guest-core", true}, {"mem-merge", false}, {"x-option-roms", false}};
     static const char *const absent[] = {"vmport", "smm"}; /* on, off or auto */
 
     for (unsigned i = 0; i < G_N_ELEMENTS(fixed); i++) {
@@ -249,7 +259,7 @@ bool opt_machine(struct options *o, const char *arg, GError **error)
         g_ptr_array_set_size(o->config->accels, 0);
         accel_list(o, names);
     }
-    ok = ok && machine_fixed(p, error) && accel_irqchip(p, error) &&
+    ok = ok && take_graphics(o, p, error) && machine_fixed(p, error) && accel_irqchip(p, error) &&
          machine_chosen(o->config, p, error) && machine_nested(o, p, "smp.", opt_smp, error) &&
          machine_nested(o, p, "memory.", opt_memory, error) &&
          machine_nested(o, p, "boot.", opt_boot, error) && params_end(p, error);
@@ -585,6 +595,21 @@ static bool boot_time(struct params *p, const char *key, bool never, bool *given
     return true;
 }
 
+static bool boot_splash(struct params *p, struct boot_options *boot, GError **error)
+{
+    const char *name = params_take(p, "splash");
+
+    if (name && !*name) {
+        g_set_error(error, CLI_ERROR, 0, "splash wants the name of a picture");
+        return false;
+    }
+    if (name) {
+        g_free(boot->splash);
+        boot->splash = g_strdup(name);
+    }
+    return true;
+}
+
 bool opt_boot(struct options *o, const char *arg, GError **error)
 {
     struct boot_options *boot = &o->config->boot;
@@ -594,7 +619,7 @@ bool opt_boot(struct options *o, const char *arg, GError **error)
     bool ok = p && boot_letters(p, "order", &boot->order, error) &&
               boot_letters(p, "once", &boot->once, error) &&
               params_take_bool(p, "strict", &boot->strict, error) &&
-              params_take_bool(p, "menu", &boot->menu, error) &&
+              params_take_bool(p, "menu", &boot->menu, error) && boot_splash(p, boot, error) &&
               boot_time(p, "splash-time", false, &boot->has_splash_time, &splash, error) &&
               boot_time(p, "reboot-timeout", true, &given, &boot->reboot_timeout_ms, error) &&
               params_end(p, error);
@@ -828,6 +853,10 @@ bool opt_machine_finish(struct options *o, GError **error)
         g_set_error(error, CLI_ERROR, 0,
                     "Invalid SMP CPUs %u. The max CPUs supported by machine '%s' is %u",
                     config->topology.max_cpus, board->name, board->max_cpus);
+        return false;
+    }
+    if (config->topology.dies > 1 && !board->has_dies) {
+        g_set_error(error, CLI_ERROR, 0, "dies not supported by this machine's CPU topology");
         return false;
     }
     if (!memory_backend_choose(o, error)) {

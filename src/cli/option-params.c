@@ -54,13 +54,8 @@ static const struct option_param smp_params[] = {
 static const struct option_param memory_params[] = {
     {"size", SIZE}, {"slots", NUMBER}, {"maxmem", SIZE}, {NULL}};
 static const struct option_param boot_params[] = {
-    {"order", STRING},
-    {"once", STRING},
-    {"menu", BOOLEAN},
-    {"strict", BOOLEAN},
-    {"splash-time", NUMBER},
-    {"reboot-timeout", NUMBER},
-    {NULL},
+    {"order", STRING},  {"once", STRING},        {"menu", BOOLEAN},          {"strict", BOOLEAN},
+    {"splash", STRING}, {"splash-time", NUMBER}, {"reboot-timeout", NUMBER}, {NULL},
 };
 static const struct option_param rtc_params[] = {
     {"base", STRING}, {"clock", STRING}, {"driftfix", STRING}, {NULL}};

@@ -31,7 +31,7 @@
 #define N_ITEMS        0x20   /* fixed selectors, plain and 0x8000 */
 #define FILE_KEY       0x20
 #define MAX_FILES      64
-#define NAME_SIZE      56
+#define NAME_SIZE      (FW_CFG_NAME_MAX + 1)
 #define MAX_WRITABLE   8
 #define WRITABLE_BYTES 256 /* of all writable files together */
 

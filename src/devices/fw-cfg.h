@@ -42,8 +42,9 @@ void fw_cfg_set_u16(struct device *fw, uint16_t key, uint16_t value);
 void fw_cfg_set_u32(struct device *fw, uint16_t key, uint32_t value);
 void fw_cfg_set_u64(struct device *fw, uint16_t key, uint64_t value);
 
-/* A named file (name at most 55 characters, as "opt/org.example/x"). Replaces one of that name. An
- * error when the name is too long or the directory is full. */
+#define FW_CFG_NAME_MAX 55
+/* A named file (its name has at most FW_CFG_NAME_MAX characters, as "opt/org.example/x"). Replaces
+ * one of that name. An error when the name is too long or the directory is full. */
 bool fw_cfg_add_file(struct device *fw, const char *name, const void *data, size_t length,
                      GError **error);
 

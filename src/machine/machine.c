@@ -118,6 +118,7 @@ void machine_config_free(struct machine_config *config)
     }
     g_free(config->boot.order);
     g_free(config->boot.once);
+    g_free(config->boot.splash);
     g_ptr_array_unref(config->data_dirs);
     g_free(config->rtc_base);
     g_free(config->rtc_clock);

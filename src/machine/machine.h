@@ -31,6 +31,7 @@ struct boot_options {
     bool no_floppy_check;    /* -no-fd-bootchk: a floppy need not bear a boot signature */
     uint16_t splash_time_ms; /* how long the firmware's menu prompt stays */
     bool has_splash_time;
+    char *splash;              /* a picture's file name: JPEG, or BMP of 24 bits */
     int32_t reboot_timeout_ms; /* when nothing boots; -1: never */
 };
 
@@ -128,6 +129,7 @@ struct board {
     const char *firmware; /* what starts when there is no -kernel: a file name; NULL: nothing */
     bool is_default;
     unsigned max_cpus;
+    bool has_dies;      /* sockets may have more than one */
     const char *ram_id; /* of the main memory where no -object is it; NULL: there is no memory */
     bool cpu_hotplug;   /* with -smp maxcpus= */
     bool wakeup_suspend;

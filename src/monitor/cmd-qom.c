@@ -15,6 +15,7 @@
 #include "machine/objects.h"
 #include "monitor/qom-types.h"
 #include "monitor/qom-user.h"
+#include "monitor/qom-vcpu.h"
 #include "qapi-commands.h"
 #include "qapi-visit.h"
 #include "qapi/error.h"
@@ -434,6 +435,14 @@ static bool is_of_class(const struct qom_object *object, const char *name)
     return false;
 }
 
+static void list_vcpu(struct object_property_info_list *list)
+{
+    for (const struct qom_vcpu_property *p = qom_vcpu_properties; p->name; p++) {
+        add_info(list, p->name, g_strdup(p->type));
+    }
+    list_features(list);
+}
+
 static void list_properties(struct machine *m, const struct qom_object *object,
                             struct object_property_info_list *list)
 {
@@ -447,7 +456,7 @@ static void list_properties(struct machine *m, const struct qom_object *object,
         }
     }
     if (object->vcpu) {
-        list_features(list);
+        list_vcpu(list);
     } else if (object->device) {
         list_class(object->device->class, list);
     } else if (object->user) {
@@ -524,7 +533,9 @@ static bool object_get(struct machine *m, GPtrArray *objects, const struct qom_o
     }
     *ret = get_plain(object, name);
     if (!*ret && object->vcpu) {
-        *ret = get_feature(m, name);
+        const struct qom_vcpu_property *p = qom_vcpu_property_find(name);
+
+        *ret = p ? p->get(m, object->vcpu) : get_feature(m, name);
     }
     if (!*ret && object->user) {
         *ret = qom_user_get(object->user, name);
@@ -631,7 +642,7 @@ qmp_qom_list_properties(struct qmp_call *call, const struct qmp_qom_list_propert
     }
     list = object_property_info_list_new();
     add_info(list, "type", g_strdup("string"));
-    if (type->kind == QOM_DEVICE || type->kind == QOM_CPU) {
+    if (type->kind == QOM_DEVICE) {
         add_info(list, "realized", g_strdup("bool"));
     }
     if (type->kind == QOM_CPU) {
@@ -640,7 +651,7 @@ qmp_qom_list_properties(struct qmp_call *call, const struct qmp_qom_list_propert
                 add_info(list, specials[i].name, g_strdup(specials[i].type));
             }
         }
-        list_features(list);
+        list_vcpu(list);
     } else if (type->kind == QOM_DEVICE) {
         list_class(type->class, list);
     } else if (type->kind == QOM_OBJECT) {

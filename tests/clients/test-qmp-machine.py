@@ -101,6 +101,25 @@ class HumanMonitor(Case):
         ("xp /0xb 0", ""),
     ]
 
+    def test_vcpu_properties(self):
+        """What libvirt and others ask of a vCPU's object."""
+        path = self.wire.value("query-cpus-fast")[0]["qom-path"]
+        listed = {p["name"] for p in self.wire.value("qom-list", {"path": path})}
+        def get(name):
+            self.assertIn(name, listed)
+            return self.wire.value("qom-get", {"path": path, "property": name})
+        self.assertEqual([get(n) for n in ("socket-id", "die-id", "core-id", "thread-id")], [0] * 4)
+        self.assertEqual([get(n) for n in ("realized", "hotplugged", "hotpluggable")],
+                         [True, False, True])
+        self.assertEqual(get("node-id"), -1)
+        self.assertEqual(len(get("vendor")), 12)
+        self.assertEqual((get("family"), get("level") >= 0xd, get("xlevel") >> 31), (6, True, 1))
+        words = {(w["cpuid-input-eax"], w.get("cpuid-input-ecx"), w["cpuid-register"]): w["features"]
+                 for w in get("feature-words")}
+        self.assertEqual(words[1, None, "EDX"] & 1 << 4, 1 << 4)  # tsc
+        self.assertIn((7, 0, "EBX"), words)
+        self.assertEqual({w["features"] for w in get("filtered-features")}, {0})
+
     def test_dumps(self):
         for line, expected in self.DUMPS:
             self.assertEqual(self.hmp(line), expected, line)

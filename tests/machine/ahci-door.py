@@ -38,6 +38,31 @@ class Ahci(unittest.TestCase):
         self.door.outl(0xcf8, 0x80000000 | DEVFN << 8 | offset)
         self.door.outl(0xcfc, value)
 
+    def config_read(self, offset):
+        self.door.outl(0xcf8, 0x80000000 | DEVFN << 8 | offset)
+        return self.door.inl(0xcfc)
+
+    def test_index_and_data(self):
+        """The capability names the place; data are the memory registers, whatever the index is."""
+        self.start()
+        at = self.config_read(0x34) & 0xff
+        while self.config_read(at) & 0xff != 0x12:
+            at = self.config_read(at) >> 8 & 0xff
+            self.assertNotEqual(at, 0)
+        self.assertEqual(self.config_read(at) >> 16, 0x10)
+        self.assertEqual(self.config_read(at + 4), 0x48)  # BAR 4, the fourth word
+        self.config(0x20, 0xc000)
+        self.config(0x04, 0x0007)
+        index, data = 0xc010, 0xc014
+        for offset in (0, 4, 0x10, 0x124):
+            self.door.outl(index, offset)
+            self.assertEqual(self.door.inl(data), self.door.readl(BAR + offset))
+        self.door.outl(index, 0xfffff103)
+        self.assertEqual(self.door.inl(index), 0x100)
+        self.door.outl(data, LIST)
+        self.assertEqual(self.door.readl(CLB), LIST)
+        self.assertEqual(self.door.inl(0xc000), 0)
+
     def go(self):
         self.door.writel(CLB, LIST)
         self.door.writel(FB, FIS)

@@ -3,6 +3,7 @@
 Where a package is not installed the tests that need it are skipped and say so.
 """
 import os
+import struct
 import tempfile
 import time
 import unittest
@@ -141,6 +142,32 @@ class Seabios(unittest.TestCase):
             m.expect(r"Press ESC for boot menu", timeout=60)
             m.send("\x1b")
             m.expect(r"Select boot device", timeout=60)
+
+    def test_splash(self):
+        """The picture is found and shown while the menu waits."""
+        row = bytes((0, 0, 255)) * 320  # red
+        head = struct.pack("<2sIHHI", b"BM", 54 + 200 * 960, 0, 0, 54) + struct.pack(
+            "<IiiHHIIiiII", 40, 320, 200, 1, 24, 0, 200 * 960, 0, 0, 0, 0)
+        with tempfile.NamedTemporaryFile(suffix=".bmp") as picture:
+            picture.write(head + row * 200)
+            picture.flush()
+            with Firmware("-boot",
+                          f"menu=on,splash-time=65000,splash={picture.name}") as m:
+                end = time.monotonic() + 60 * TIME_FACTOR
+                while True:
+                    path = os.path.join(m.dir, "splash.ppm")
+                    m.qmp.command("screendump", filename=path)
+                    with open(path, "rb") as file:
+                        magic, size, _, pixels = file.read().split(b"\n", 3)
+                    if size == b"320 200" and set(zip(*[iter(pixels)] * 3)) == {(255, 0, 0)}:
+                        break
+                    self.assertLess(time.monotonic(), end, m.text()[-500:])
+                    time.sleep(0.2)
+
+    def test_graphics_off(self):
+        """There is a display adapter, and the firmware's screen is COM1 all the same."""
+        with Firmware("-M", "graphics=off") as m:
+            m.expect(r"SeaBIOS \(version", timeout=60)
 
     def test_reboot_timeout(self):
         with Firmware("-boot", "reboot-timeout=500") as m:

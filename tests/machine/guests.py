@@ -288,9 +288,11 @@ class Interrupts(unittest.TestCase):
     @unittest.skipIf(ACCEL == "kvm", "KVM has no A20 gate")
     def test_a20_gate_moves(self):
         """A closed gate is told, goes with the machine, and a reset opens it."""
+        def hmp(m, line):
+            return m.qmp.command("human-monitor-command", command_line=line)
         def closed(m):
-            word = m.qmp.hmp("x /1wx 0x300000").split(":")[1].strip()
-            return "A20=0" in m.qmp.hmp("info registers") and word == "0x11111111"
+            word = hmp(m, "x /1wx 0x300000").split(":")[1].strip()
+            return "A20=0" in hmp(m, "info registers") and word == "0x11111111"
         with tempfile.NamedTemporaryFile() as file:
             args = ("-kernel", guest("a20"), "-append", "stay")
             with Machine(*args) as m:
@@ -299,7 +301,7 @@ class Interrupts(unittest.TestCase):
                 m.qmp.command("migrate", uri=f"exec:cat > {file.name}")
                 wait_until(self, lambda: m.qmp.command("query-migrate").get("status") == "completed")
                 m.qmp.command("system_reset")
-                self.assertIn("A20=1", m.qmp.hmp("info registers"))
+                self.assertIn("A20=1", hmp(m, "info registers"))
             with Machine(*args, "-incoming", f"exec:cat {file.name}") as m:
                 wait_until(self, lambda: m.qmp.command("query-status")["running"])
                 self.assertTrue(closed(m))

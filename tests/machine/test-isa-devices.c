@@ -473,6 +473,18 @@ static void test_rtc_time(void)
     bus_free(bus);
 }
 
+/* The century is told in two places. */
+static void test_rtc_century(void)
+{
+    struct bare_bus *bus = bus_new();
+
+    rtc_start(bus, "1999-12-31T23:59:58");
+    g_assert_cmphex(cmos(bus, 0x37), ==, 0x19);
+    cmos_set(bus, 0x37, 0x21);
+    expect_time(bus, "2199-12-31 23:59:58");
+    bus_free(bus);
+}
+
 static void test_rtc_interrupts(void)
 {
     struct bare_bus *bus = bus_new();
@@ -762,6 +774,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pit/one-shot", test_pit_one_shot);
     g_test_add_func("/pit/channel2", test_pit_channel2);
     g_test_add_func("/rtc/time", test_rtc_time);
+    g_test_add_func("/rtc/century", test_rtc_century);
     g_test_add_func("/rtc/interrupts", test_rtc_interrupts);
     g_test_add_func("/rtc/lost-ticks", test_rtc_lost_ticks);
     g_test_add_func("/rtc/bases", test_rtc_bases);

@@ -171,6 +171,7 @@ static void test_tco_stages(void)
     g_assert_cmphex(bus_readl(bus, GCS), ==, 0);
     g_assert_cmpuint(bus_inw(bus, TCO), ==, 0);
     g_assert_cmpuint(bus_inw(bus, TCO + 0x12), ==, 4);
+    g_assert_cmphex(bus_inw(bus, TCO + 0x0a), ==, 0x0008);
     bus_step(bus, 100 * NS_PER_SEC); /* nobody has started it */
     tco_start(bus, 5);
     bus_step(bus, 2 * TICK_NS);

@@ -83,9 +83,12 @@ static uint32_t last_basic(const struct cpu_model *m)
     const uint32_t *word = m->word;
     uint32_t last = m->level;
 
+    if (m->fixed_level) {
+        return last;
+    }
     last = MAX(last, word[W_6_EAX] ? 6 : 0);
     last = MAX(last, word[W_7_EBX] | word[W_7_ECX] | word[W_7_EDX] | word[W_71_EAX] ? 7 : 0);
-    last = MAX(last, word[W_1_ECX] >> 26 & 1 ? 0xd : 0); /* XSAVE */
+    last = MAX(last, word[W_1_ECX] >> 26 & 1 || word[W_D1_EAX] ? 0xd : 0); /* XSAVE */
     last = MAX(last, m->topology.dies > 1 ? 0x1f : 0);
     return MAX(last, 1);
 }
@@ -95,6 +98,9 @@ static uint32_t last_extended(const struct cpu_model *m)
     const uint32_t *word = m->word;
     uint32_t last = m->xlevel;
 
+    if (m->fixed_xlevel) {
+        return last;
+    }
     last = MAX(last, word[W_81_ECX] | word[W_81_EDX] ? 0x80000001 : 0);
     last = MAX(last, word[W_87_EDX] ? 0x80000007 : 0);
     last = MAX(last, word[W_88_EBX] || word[W_81_EDX] >> 29 & 1 ? 0x80000008 : 0);

@@ -306,9 +306,11 @@ static bool set_property(const struct item *i, struct cpu_model *m, bool *known,
         return set_signature(i, m, error);
     }
     if (strcmp(key, "level") == 0) {
+        m->fixed_level = true;
         return set_level(i, 1, 0x1f, &m->level, error);
     }
     if (strcmp(key, "xlevel") == 0) {
+        m->fixed_xlevel = true;
         return set_level(i, 0x80000000, 0x8000001e, &m->xlevel, error);
     }
     if (strcmp(key, "phys-bits") == 0) {
@@ -326,7 +328,7 @@ static bool set_property(const struct item *i, struct cpu_model *m, bool *known,
     if (strcmp(key, "tsc-frequency") == 0 || strcmp(key, "tsc-freq") == 0) {
         return set_frequency(i, m, error);
     }
-    if (strcmp(key, "migratable") == 0) { /* every feature here can be */
+    if (m->kind != MODEL_NAMED && strcmp(key, "migratable") == 0) { /* every feature here can be */
         return set_bool(i, &on, error);
     }
     if (strcmp(key, "l3-cache") == 0) {

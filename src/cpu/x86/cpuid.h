@@ -129,7 +129,7 @@ struct cpu_model {
     enum { MODEL_NAMED, MODEL_MAX, MODEL_HOST } kind;
     char vendor[13], id[49]; /* vendor and brand strings */
     uint32_t signature;      /* leaf 1, EAX */
-    uint32_t level, xlevel;  /* at least these last leaves */
+    uint32_t level, xlevel;  /* at least these last leaves, or exactly when given with -cpu */
     uint32_t base[W__MAX];   /* of the named model */
     uint32_t plus[W__MAX], minus[W__MAX];
     uint32_t word[W__MAX]; /* what CPUID says */
@@ -137,7 +137,7 @@ struct cpu_model {
     bool check, enforce;   /* tell of features that are not there; that is an error */
     bool fixed_vendor, fixed_signature, fixed_tsc; /* given on the command line */
     bool no_l3, no_signature; /* l3-cache=off; kvm=off: no name of a hypervisor */
-    bool fixed_phys_bits;     /* given on the command line */
+    bool fixed_phys_bits, fixed_level, fixed_xlevel; /* the same */
     enum { HOST_PHYS_DEFAULT, HOST_PHYS_ON, HOST_PHYS_OFF } host_phys_bits;
     unsigned host_phys_limit;   /* host-phys-bits-limit=; 0: none */
     unsigned asked_phys_bits;   /* before the accelerator's limits */

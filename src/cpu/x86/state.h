@@ -83,7 +83,7 @@ struct cpu_state {
     struct x_debugregs debug;
     uint32_t mp_state;   /* enum mp_state */
     uint8_t lapic[1024]; /* the APIC's register page, as KVM_GET_LAPIC */
-    uint32_t a20_off; /* not 0: address line 20 is held low; KVM does not do it */
+    uint32_t a20_off;    /* not 0: address line 20 is held low; KVM does not do it */
     uint64_t tsc;
     uint32_t n_msrs, pad2;
     struct x_msr msr[X_MSRS_MAX];

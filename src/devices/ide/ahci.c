@@ -5,8 +5,10 @@
  * drive (ata.h) as an operation of its own; the bit stays until it is done. So what is under way
  * needs no state: after a load the commands whose bits are set are simply begun again.
  *
+ * The registers are reached through an index and a data port, too (1.3.1, 2.4 and 2.5).
+ *
  * Left out: port multipliers, staggered spin-up, power management, enclosure messages, command
- * completion coalescing, and the index/data pair of ports that some firmware uses on other chips.
+ * completion coalescing.
  */
 #include "devices/ide/ahci.h"
 
@@ -14,71 +16,80 @@
 #include "devices/pci/pci.h"
 #include <string.h>
 
-#define PORTS        6
-#define SLOTS        32
-#define BAR_BYTES    4096
-#define PORT_BASE    0x100
-#define PORT_BYTES   0x80
+#define PORTS         6
+#define SLOTS         32
+#define BAR_BYTES     4096
+#define PORT_BASE     0x100
+#define PORT_BYTES    0x80
 
-#define PCI_PCS      0x92 /* port control and status: ports that firmware has enabled */
+#define PCI_PCS       0x92 /* port control and status: ports that firmware has enabled */
 
-#define HBA_CAP      0x00
-#define HBA_GHC      0x04
-#define HBA_IS       0x08
-#define HBA_PI       0x0c
-#define HBA_VS       0x10
-#define CAP_VALUE    (0xc0140000u | (SLOTS - 1) << 8 | (PORTS - 1)) /* 64 bit, NCQ, AHCI only */
-#define GHC_AE       0x80000000u
-#define GHC_IE       0x2
-#define GHC_HR       0x1
+#define IDP_BAR       4
+#define IDP_BYTES     32
+#define IDP_INDEX     0x10
+#define IDP_DATA      0x14
 
-#define PX_CLB       0x00
-#define PX_CLBU      0x04
-#define PX_FB        0x08
-#define PX_FBU       0x0c
-#define PX_IS        0x10
-#define PX_IE        0x14
-#define PX_CMD       0x18
-#define PX_TFD       0x20
-#define PX_SIG       0x24
-#define PX_SSTS      0x28
-#define PX_SCTL      0x2c
-#define PX_SERR      0x30
-#define PX_SACT      0x34
-#define PX_CI        0x38
+/* The serial ATA capability (1.3.1, 2.4): it says where the index is. */
+#define SATACAP_REV   2
+#define SATACAP_WHERE 4
 
-#define IS_DHRS      0x00000001u
-#define IS_PSS       0x00000002u
-#define IS_SDBS      0x00000008u
-#define IS_PCS       0x00000040u
-#define IS_TFES      0x40000000u
+#define HBA_CAP       0x00
+#define HBA_GHC       0x04
+#define HBA_IS        0x08
+#define HBA_PI        0x0c
+#define HBA_VS        0x10
+#define CAP_VALUE     (0xc0140000u | (SLOTS - 1) << 8 | (PORTS - 1)) /* 64 bit, NCQ, AHCI only */
+#define GHC_AE        0x80000000u
+#define GHC_IE        0x2
+#define GHC_HR        0x1
 
-#define CMD_ST       0x0001u
-#define CMD_SUD      0x0002u
-#define CMD_POD      0x0004u
-#define CMD_CLO      0x0008u
-#define CMD_FRE      0x0010u
-#define CMD_CCS      0x1f00u
-#define CMD_FR       0x4000u
-#define CMD_CR       0x8000u
-#define CMD_WRITABLE 0xf3000017u
+#define PX_CLB        0x00
+#define PX_CLBU       0x04
+#define PX_FB         0x08
+#define PX_FBU        0x0c
+#define PX_IS         0x10
+#define PX_IE         0x14
+#define PX_CMD        0x18
+#define PX_TFD        0x20
+#define PX_SIG        0x24
+#define PX_SSTS       0x28
+#define PX_SCTL       0x2c
+#define PX_SERR       0x30
+#define PX_SACT       0x34
+#define PX_CI         0x38
 
-#define SSTS_PRESENT 0x113 /* device, 1.5 Gb/s, active */
-#define SERR_CHANGED 0x04000000u
+#define IS_DHRS       0x00000001u
+#define IS_PSS        0x00000002u
+#define IS_SDBS       0x00000008u
+#define IS_PCS        0x00000040u
+#define IS_TFES       0x40000000u
 
-#define HEADER_BYTES 32
-#define PACKET_BYTES 12
-#define TABLE_ACMD   0x40
-#define TABLE_PRDT   0x80
-#define PRD_BYTES    16
-#define HEADER_ATAPI 0x20
-#define HEADER_CLEAR 0x400 /* clear busy on R_OK: of a software reset */
+#define CMD_ST        0x0001u
+#define CMD_SUD       0x0002u
+#define CMD_POD       0x0004u
+#define CMD_CLO       0x0008u
+#define CMD_FRE       0x0010u
+#define CMD_CCS       0x1f00u
+#define CMD_FR        0x4000u
+#define CMD_CR        0x8000u
+#define CMD_WRITABLE  0xf3000017u
 
-#define FIS_H2D      0x27
-#define FIS_AREA     256
-#define RFIS_PIO     0x20
-#define RFIS_D2H     0x40
-#define RFIS_SDB     0x58
+#define SSTS_PRESENT  0x113 /* device, 1.5 Gb/s, active */
+#define SERR_CHANGED  0x04000000u
+
+#define HEADER_BYTES  32
+#define PACKET_BYTES  12
+#define TABLE_ACMD    0x40
+#define TABLE_PRDT    0x80
+#define PRD_BYTES     16
+#define HEADER_ATAPI  0x20
+#define HEADER_CLEAR  0x400 /* clear busy on R_OK: of a software reset */
+
+#define FIS_H2D       0x27
+#define FIS_AREA      256
+#define RFIS_PIO      0x20
+#define RFIS_D2H      0x40
+#define RFIS_SDB      0x58
 
 struct ahci_port_state {
     uint64_t clb, fb;
@@ -91,6 +102,7 @@ struct ahci_state {
     struct pci_state pci;
     struct ahci_port_state port[PORTS];
     uint32_t ghc, is;
+    uint32_t index, pad;
 };
 
 static const struct state_field port_fields[] = {
@@ -108,11 +120,13 @@ static const struct state_field ahci_fields[] = {
     STATE_STRUCT_ARRAY(struct ahci_state, port, port_fields),
     STATE(struct ahci_state, ghc),
     STATE(struct ahci_state, is),
+    STATE_SINCE(struct ahci_state, index, 2),
+    STATE_PAD(struct ahci_state, pad),
     {0},
 };
 
 static const struct state_desc ahci_desc = {.name = "ich9-ahci",
-                                            .version = 1,
+                                            .version = 2,
                                             .min_version = 1,
                                             .size = sizeof(struct ahci_state),
                                             .fields = ahci_fields};
@@ -133,7 +147,7 @@ struct ahci_op {
 struct ahci {
     struct pci_device pci;
     struct ahci_state s;
-    struct region bar;
+    struct region bar, idp;
     struct ide_bus *bus[PORTS];
     struct ahci_op *op[PORTS][SLOTS];
     bool msi_level; /* what the last message told of */
@@ -684,6 +698,41 @@ static void ahci_write(void *opaque, gpa_t offset, uint64_t value, unsigned size
 static const struct region_ops ahci_ops = {
     .read = ahci_read, .write = ahci_write, .min_size = 4, .max_size = 4};
 
+/* ---- index and data */
+
+static uint64_t idp_read(void *opaque, gpa_t offset, unsigned size)
+{
+    struct ahci *d = opaque;
+
+    switch (offset) {
+    case IDP_INDEX:
+        return d->s.index;
+    case IDP_DATA:
+        return ahci_read(d, d->s.index, 4);
+    default:
+        return 0;
+    }
+}
+
+static void idp_write(void *opaque, gpa_t offset, uint64_t value, unsigned size)
+{
+    struct ahci *d = opaque;
+
+    switch (offset) {
+    case IDP_INDEX:
+        d->s.index = (uint32_t)value & (BAR_BYTES - 1) & ~3u;
+        break;
+    case IDP_DATA:
+        ahci_write(d, d->s.index, value, 4);
+        break;
+    default:
+        break;
+    }
+}
+
+static const struct region_ops idp_ops = {
+    .read = idp_read, .write = idp_write, .min_size = 4, .max_size = 4};
+
 /* ---- class */
 
 static void drive_attached(void *opaque, unsigned unit)
@@ -700,6 +749,7 @@ static void drive_attached(void *opaque, unsigned unit)
 static bool ahci_realize(struct device *dev, GError **error)
 {
     struct ahci *d = (struct ahci *)dev;
+    uint8_t cap;
     static const struct pci_ids ids = {.vendor = 0x8086,
                                        .device = 0x2922,
                                        .subsystem_vendor = 0x1af4,
@@ -715,6 +765,12 @@ static bool ahci_realize(struct device *dev, GError **error)
     d->bar = (struct region){
         .name = "ahci", .kind = REGION_IO, .size = BAR_BYTES, .ops = &ahci_ops, .opaque = d};
     pci_add_bar(&d->pci, 5, 0, &d->bar);
+    d->idp = (struct region){
+        .name = "ahci-idp", .kind = REGION_IO, .size = IDP_BYTES, .ops = &idp_ops, .opaque = d};
+    pci_add_bar(&d->pci, IDP_BAR, PCI_BAR_IO, &d->idp);
+    cap = pci_add_capability(&d->pci, PCI_CAP_SATA, 8);
+    d->pci.s->config[cap + SATACAP_REV] = 0x10;
+    put_le32(&d->pci.s->config[cap + SATACAP_WHERE], (IDP_BAR + 4) | IDP_INDEX / 4 << 4);
     pci_add_msi(&d->pci, 1, false);
     for (unsigned i = 0; i < PORTS; i++) {
         d->bus[i] = ide_bus_new(dev->env, dev->id, i, 1);
@@ -742,6 +798,7 @@ static void ahci_reset(struct device *dev, enum reset_kind kind)
     struct ahci *d = (struct ahci *)dev;
 
     pci_reset(&d->pci);
+    d->s.index = 0;
     hba_reset(d);
 }
 

@@ -13,8 +13,8 @@
  * keyboard, the mouse; each has a small queue. The command 0xfe (and bit 0 of the output port)
  * resets the machine.
  *
- * Left out, as a guest would notice: keys do not repeat; the test inputs and the controller's RAM beyond the command byte read
- * as zero.
+ * Left out, as a guest would notice: keys do not repeat; the test inputs and the controller's RAM
+ * beyond the command byte read as zero.
  */
 #include "devices/isa/i8042.h"
 

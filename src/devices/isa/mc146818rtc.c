@@ -32,6 +32,7 @@
 #define RTC_REG_C         0x0c
 #define RTC_REG_D         0x0d
 #define RTC_CENTURY       0x32
+#define RTC_CENTURY_PS2   0x37 /* another place where PCs look for it */
 
 #define A_UIP             0x80
 #define A_DIVIDER         0x70
@@ -558,7 +559,8 @@ static void rtc_write(void *opaque, gpa_t offset, uint64_t value, unsigned size)
     struct rtc *d = opaque;
 
     if (offset == 0) {
-        d->s.index = value & 0x7f; /* bit 7 masks NMIs, of which there are none */
+        value &= 0x7f; /* bit 7 masks NMIs, of which there are none */
+        d->s.index = value == RTC_CENTURY_PS2 ? RTC_CENTURY : (uint8_t)value;
     } else {
         rtc_write_index(d, d->s.index, (uint8_t)value);
     }

@@ -13,7 +13,7 @@
 #define HOSTC_ON      0x01
 #define HOSTC_MASK    0x1f
 #define SMB_BAR       4
-#define SMB_BAR_BYTES 32
+#define SMB_BAR_BYTES 64 /* as QEMU; the data sheet has 32, and nothing is in the others */
 
 struct ich9_smb_state {
     struct pci_state pci;

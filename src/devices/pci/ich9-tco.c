@@ -41,6 +41,7 @@
 #define CNT1_LOCK      0x1000 /* sticks until reset */
 #define CNT1_WRITABLE  0x1b00
 #define CNT2_WRITABLE  0x003e
+#define CNT2_DEFAULT   0x0008 /* SMBALERT# is no alert */
 #define SW_IRQ_DEFAULT 0x03
 
 #define TICK_NS        (600 * NS_PER_MS)
@@ -271,6 +272,7 @@ void tco_reset(struct tco *tco, enum reset_kind kind)
     memset(tco->s, 0, sizeof(*tco->s));
     tco->s->deadline_ns = -1;
     tco->s->sts2 = kept;
+    tco->s->cnt2 = CNT2_DEFAULT;
     tco->s->reload = COUNT_DEFAULT;
     tco->s->sw_irq = SW_IRQ_DEFAULT;
 }

@@ -47,6 +47,7 @@
 #define PCI_CAP_MSI               0x05
 #define PCI_CAP_EXPRESS           0x10
 #define PCI_CAP_MSIX              0x11
+#define PCI_CAP_SATA              0x12
 
 /* of bridges: header type 1 (PCI-to-PCI Bridge Architecture Specification 1.2, section 3.2) */
 #define PCI_PRIMARY_BUS           0x18

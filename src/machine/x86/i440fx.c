@@ -58,6 +58,7 @@ const struct board board_i440fx = {
     .desc = "Standard PC (i440FX + PIIX, 1996)",
     .firmware = "bios-256k.bin",
     .max_cpus = ACPI_MAX_CPUS,
+    .has_dies = true,
     .ram_id = "pc.ram",
     .cpu_hotplug = true,
     .wakeup_suspend = true,

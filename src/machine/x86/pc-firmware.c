@@ -192,11 +192,57 @@ static void uuid_set(const struct machine *m, const struct pc *q)
     fw_cfg_set(q->fw_cfg, FW_CFG_UUID, bytes, sizeof(bytes));
 }
 
+#define SPLASH_BYTES_MAX (64u << 20)
+
+/* The file that SeaBIOS looks for; NULL: it can't show such a picture. */
+static const char *splash_file(const uint8_t *picture, size_t length)
+{
+    if (length > 2 && picture[0] == 0xff && picture[1] == 0xd8) {
+        return "bootsplash.jpg";
+    }
+    return length > 30 && picture[0] == 'B' && picture[1] == 'M' && picture[28] == 24
+               ? "bootsplash.bmp"
+               : NULL;
+}
+
+static bool splash_add(const struct machine *m, const struct pc *q, GError **error)
+{
+    const char *name = m->config->boot.splash, *file;
+    g_autofree char *path = NULL;
+    g_autoptr(GMappedFile) picture = NULL;
+    const void *data;
+    size_t length;
+
+    if (!name) {
+        return true;
+    }
+    path = data_file_find(m->config->data_dirs, name, error);
+    picture = path ? g_mapped_file_new(path, false, error) : NULL;
+    if (!picture) {
+        g_prefix_error(error, "-boot splash=%s: ", name);
+        return false;
+    }
+    data = g_mapped_file_get_contents(picture);
+    length = g_mapped_file_get_length(picture);
+    file = splash_file(data, length);
+    if (!file || length > SPLASH_BYTES_MAX) {
+        g_set_error(error, MACHINE_ERROR, 0,
+                    "-boot splash=%s: not a JPEG picture or a BMP with 24 bits per pixel, of %u "
+                    "MiB at most",
+                    name, SPLASH_BYTES_MAX >> 20);
+        return false;
+    }
+    return fw_cfg_add_file(q->fw_cfg, file, data, length, error);
+}
+
 static bool boot_init(struct machine *m, const struct pc *q, GError **error)
 {
     const struct boot_options *boot = &m->config->boot;
     uint8_t word[4];
 
+    if (!splash_add(m, q, error)) {
+        return false;
+    }
     fw_cfg_set_u16(q->fw_cfg, FW_CFG_BOOT_MENU, boot->menu);
     put_le16(word, boot->splash_time_ms);
     if (boot->has_splash_time &&

@@ -56,6 +56,7 @@ const struct board board_q35 = {
     .firmware = "bios-256k.bin",
     .is_default = true,
     .max_cpus = ACPI_MAX_CPUS,
+    .has_dies = true,
     .ram_id = "pc.ram",
     .cpu_hotplug = true,
     .wakeup_suspend = true,
