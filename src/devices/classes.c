@@ -32,6 +32,7 @@
 #include "devices/pci/pvpanic-pci.h"
 #include "devices/pci/q35-host.h"
 #include "devices/pflash.h"
+#include "devices/virtio/vhost-vsock.h"
 #include "devices/virtio/virtio-balloon.h"
 #include "devices/virtio/virtio-blk.h"
 #include "devices/virtio/virtio-mem.h"
@@ -84,6 +85,7 @@ const struct device_class *const device_classes[] = {
     &pcie_root_port_class,
     &pvpanic_pci_class,
     &vga_class,
+    &vhost_vsock_pci_class,
     &virtio_balloon_pci_class,
     &virtio_blk_pci_class,
     &virtio_mem_pci_class,
@@ -91,6 +93,7 @@ const struct device_class *const device_classes[] = {
     &virtio_rng_pci_class,
     &virtio_serial_pci_class,
     /* virtio registers in memory */
+    &vhost_vsock_device_class,
     &virtio_balloon_device_class,
     &virtio_blk_device_class,
     &virtio_net_device_class,
@@ -114,6 +117,11 @@ const struct device_class *const device_classes[] = {
     }
 
 const struct device_variant device_variants[] = {
-    VIRTIO_VARIANTS(balloon), VIRTIO_VARIANTS(blk),    VIRTIO_VARIANTS(net),
-    VIRTIO_VARIANTS(rng),     VIRTIO_VARIANTS(serial), {NULL},
+    {"vhost-vsock-pci-non-transitional", &vhost_vsock_pci_class, "disable-legacy", "on"},
+    VIRTIO_VARIANTS(balloon),
+    VIRTIO_VARIANTS(blk),
+    VIRTIO_VARIANTS(net),
+    VIRTIO_VARIANTS(rng),
+    VIRTIO_VARIANTS(serial),
+    {NULL},
 };

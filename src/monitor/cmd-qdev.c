@@ -9,8 +9,14 @@
 #include "qapi/error.h"
 #include <json-c/json.h>
 
+static int find_fd(void *opaque, const char *name)
+{
+    return session_take_fd(opaque, name, NULL);
+}
+
 bool qmp_device_add(struct qmp_call *call, struct json_object *args, GString *ret, GError **errp)
 {
+    struct device_env *env = &call->machine->env;
     struct params *p;
     bool ok;
 
@@ -19,7 +25,10 @@ bool qmp_device_add(struct qmp_call *call, struct json_object *args, GString *re
         return false;
     }
     p = params_from_json(args, errp);
+    env->find_fd = find_fd; /* names are the session's */
+    env->find_fd_opaque = call->session;
     ok = p && machine_hotplug(call->machine, p, migration_goes_out(call->machine), errp);
+    env->find_fd = NULL;
     params_free(p);
     if (ok) {
         g_string_append(ret, "{}");

@@ -7,6 +7,7 @@
  */
 #include "devices/core/device.h"
 #include "devices/qtest.h"
+#include <fcntl.h>
 #include <string.h>
 
 struct device_list {
@@ -219,6 +220,24 @@ void device_free(struct device *dev)
     g_clear_error(&dev->bad_global);
     g_free(dev->id);
     g_free(dev);
+}
+
+int device_take_fd(struct device *dev, const char *text, GError **error)
+{
+    const struct device_env *env = dev->env;
+    guint64 n = 0;
+    int fd = -1;
+
+    if (g_ascii_string_to_unsigned(text, 10, 0, INT_MAX, &n, NULL)) {
+        fd = (int)n;
+    } else if (env->find_fd) {
+        fd = env->find_fd(env->find_fd_opaque, text);
+    }
+    if (fd < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
+        g_set_error(error, DEVICE_ERROR, 0, "File descriptor named '%s' has not been found", text);
+        return -1;
+    }
+    return fd;
 }
 
 void device_add_ram(struct device *dev, struct ram_block *block)

@@ -174,6 +174,10 @@ struct device_env {
     GPtrArray *ram; /* struct device_ram: memory of devices that may not be mapped; NULL: none */
     /* What chardev=ID of a property means; NULL (the function or its result): no such chardev. */
     struct chardev *(*find_chardev)(struct device_env *, const char *id);
+    /* The descriptor that a client gave a name, which becomes the caller's; -1: there is none.
+     * NULL: nobody gives names. */
+    int (*find_fd)(void *opaque, const char *name);
+    void *find_fd_opaque;
     /* Where a device is in the tree of objects; owned by the caller. NULL: there is no tree. */
     char *(*device_path)(struct device_env *, const struct device *);
 };
@@ -236,6 +240,9 @@ struct device *device_new_named(const char *name, struct device_env *env, GError
 /* From text; an unknown property, a wrong value or one out of range is an error naming all three.
  */
 bool device_set_property(struct device *dev, const char *name, const char *value, GError **error);
+/* A descriptor for the device: a number, or a client's name for it. The caller's, close-on-exec. -1
+ * and *error. From realize. */
+int device_take_fd(struct device *dev, const char *text, GError **error);
 /* Adds it to env->devices. On failure the device is freed. Those whose parent it is go before it.
  */
 bool device_realize(struct device *dev, GError **error);

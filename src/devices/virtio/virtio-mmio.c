@@ -4,6 +4,7 @@
  * Left out: the legacy registers (4.2.4), shared memory regions, queue reset.
  */
 #include "devices/virtio/virtio-mmio.h"
+#include <unistd.h>
 
 #define MAGIC                0x74726976u /* "virt" */
 #define VERSION              2
@@ -233,6 +234,28 @@ static void doorbell(struct virtio *v, struct virtqueue *vq, bool opened)
     }
 }
 
+static bool line_signalled(int fd, GIOCondition condition, void *arg)
+{
+    struct virtqueue *vq = arg;
+    uint64_t count;
+
+    if (read(fd, &count, sizeof(count)) == sizeof(count)) {
+        vq->raise(vq->raise_opaque);
+    }
+    return true;
+}
+
+static void line(struct virtio *v, struct virtqueue *vq, int fd, void (*raise)(void *opaque),
+                 void *opaque)
+{
+    loop_unwatch(&vq->call);
+    vq->raise = raise;
+    vq->raise_opaque = opaque;
+    if (fd >= 0) {
+        vq->call = loop_watch_fd(v->dev->env->loop, fd, G_IO_IN, line_signalled, vq);
+    }
+}
+
 static struct virtio_mmio_slot *free_slot(struct virtio_mmio_bus *bus)
 {
     for (unsigned i = 0; bus && i < VIRTIO_MMIO_SLOTS; i++) {
@@ -260,6 +283,7 @@ bool virtio_mmio_realize(struct virtio_pci *p, GError **error)
     virtio_offer_core_features(p, true);
     v->interrupt = virtio_pci_interrupt;
     v->doorbell = doorbell;
+    v->line = line;
     atomic_store(&v->master, true);
     if (v->home != dev->env->loop) {
         p->intx = loop_bell_new(dev->env->loop, virtio_intx_update, p);

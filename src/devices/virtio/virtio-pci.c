@@ -120,6 +120,14 @@ static uint16_t fit_vector(const struct virtio_pci *p, uint64_t vector)
     return vector < p->pci.msix_vectors ? (uint16_t)vector : VIRTIO_NO_VECTOR;
 }
 
+static void set_vector(const struct virtio_pci *p, struct virtqueue *vq, uint64_t vector)
+{
+    __atomic_store_n(&vq->s->vector, fit_vector(p, vector), __ATOMIC_RELAXED);
+    if (vq->line) {
+        pci_line_set_vector(vq->line, vq->s->vector);
+    }
+}
+
 /* ---- the modern interface */
 
 static struct virtqueue *selected(struct virtio_pci *p)
@@ -210,7 +218,7 @@ static void common_write_queue(struct virtio_pci *p, uint64_t offset, uint64_t v
         return;
     }
     if (offset == COMMON_QUEUE_VECTOR) {
-        __atomic_store_n(&vq->s->vector, fit_vector(p, value), __ATOMIC_RELAXED);
+        set_vector(p, vq, value);
         return;
     }
     if (offset == COMMON_QUEUE_RESET) {
@@ -370,9 +378,7 @@ static void config_space_written(struct pci_device *dev, unsigned offset, unsign
     struct virtio_pci *p = (struct virtio_pci *)dev;
     uint32_t at, length;
 
-    atomic_store_explicit(&p->virtio.master,
-                          (pci_get16(dev, PCI_COMMAND) & PCI_COMMAND_MASTER) != 0,
-                          memory_order_relaxed);
+    virtio_set_master(&p->virtio, (pci_get16(dev, PCI_COMMAND) & PCI_COMMAND_MASTER) != 0);
     if (touches_window(p, offset, size) && window_region(p, &at, &length)) {
         uint32_t value = pci_get32(dev, p->window + CAP_BYTES);
 
@@ -496,7 +502,7 @@ static void legacy_write(void *opaque, gpa_t offset, uint64_t value, unsigned si
         break;
     case LEGACY_QUEUE_VECTOR:
         if (vq) {
-            vq->s->vector = fit_vector(p, value);
+            set_vector(p, vq, value);
         }
         break;
     default:
@@ -540,6 +546,17 @@ static void doorbell(struct virtio *v, struct virtqueue *vq, bool opened)
                                    .value = vq->index};
 
         address_space_add_doorbell(env->io, &d);
+    }
+}
+
+static void line(struct virtio *v, struct virtqueue *vq, int fd, void (*raise)(void *opaque),
+                 void *opaque)
+{
+    struct virtio_pci *p = (struct virtio_pci *)v->dev;
+
+    pci_line_free(g_steal_pointer(&vq->line));
+    if (fd >= 0) {
+        vq->line = pci_line_new(&p->pci, fd, vq->s->vector, raise, opaque);
     }
 }
 
@@ -678,6 +695,7 @@ bool virtio_pci_realize(struct virtio_pci *p, struct virtio_pci_state *state, ui
     virtio_offer_core_features(p, modern);
     v->interrupt = virtio_pci_interrupt;
     v->doorbell = doorbell;
+    v->line = line;
     p->pci.config_written = config_space_written;
     if (!pci_init(&p->pci, &state->pci, NULL, &ids, 1, error)) {
         return false;
@@ -720,7 +738,7 @@ void virtio_pci_reset(struct device *dev, enum reset_kind kind)
         return;
     }
     pci_reset(&p->pci);
-    atomic_store(&p->virtio.master, false);
+    virtio_set_master(&p->virtio, false);
 }
 
 void virtio_pci_pause(struct device *dev)

@@ -77,7 +77,7 @@ void virtqueue_ring(struct virtqueue *vq)
 {
     const uint64_t one = 1;
 
-    if (vq->fd >= 0 && !atomic_exchange(&vq->rung, true)) {
+    if (vq->fd >= 0 && (atomic_load(&vq->lent) || !atomic_exchange(&vq->rung, true))) {
         if (write(vq->fd, &one, sizeof(one)) < 0) {
             log_error("virtio: a doorbell can't be rung: %m");
         }
@@ -136,6 +136,25 @@ static void queues_stop(void *arg)
     for (unsigned i = 0; i < v->n_queues; i++) {
         queue_stop(&v->queue[i]);
     }
+}
+
+static void queue_lend(void *arg)
+{
+    struct virtqueue *vq = arg;
+
+    queue_stop(vq);
+    loop_unwatch(&vq->source);
+    atomic_store(&vq->lent, true);
+    atomic_store(&vq->rung, false);
+}
+
+static void queue_take_back(void *arg)
+{
+    struct virtqueue *vq = arg;
+
+    atomic_store(&vq->rung, false);
+    atomic_store(&vq->lent, false);
+    queue_run(vq);
 }
 
 static void sources_destroy(void *arg)
@@ -200,11 +219,55 @@ static void tell_transport(struct virtqueue *vq, bool opened)
     }
 }
 
+static void recall(struct virtio *v)
+{
+    if (v->ops->recall) {
+        v->ops->recall(v);
+    }
+}
+
+static void lend(struct virtio *v)
+{
+    if (v->ops->lend) {
+        v->ops->lend(v);
+    }
+}
+
+bool virtio_may_lend(const struct virtio *v)
+{
+    return virtio_is_running(v) && v->s->status & VIRTIO_STATUS_DRIVER_OK && !v->paused &&
+           atomic_load_explicit(&v->master, memory_order_relaxed);
+}
+
+void virtqueue_lend(struct virtqueue *vq)
+{
+    on_home(vq->virtio, queue_lend, vq);
+}
+
+void virtqueue_take_back(struct virtqueue *vq)
+{
+    on_home(vq->virtio, queue_take_back, vq);
+    virtqueue_ring(vq); /* what came meanwhile */
+}
+
+void virtio_set_master(struct virtio *v, bool master)
+{
+    if (atomic_exchange(&v->master, master) == master) {
+        return;
+    }
+    if (master) {
+        lend(v);
+    } else {
+        recall(v);
+    }
+}
+
 void virtio_finish(struct virtio *v)
 {
     if (!v->dev) {
         return;
     }
+    recall(v);
     on_home(v, queues_stop, v);
     if (v->ops->reset) {
         v->ops->reset(v);
@@ -238,6 +301,7 @@ static bool any_running(const struct virtio *v)
 
 void virtio_reset(struct virtio *v)
 {
+    recall(v);
     if (any_running(v)) {
         on_home(v, queues_stop, v);
     }
@@ -252,12 +316,14 @@ void virtio_reset(struct virtio *v)
 
 void virtio_pause(struct virtio *v)
 {
+    recall(v);
     on_home(v, pause_home, v);
 }
 
 void virtio_resume(struct virtio *v)
 {
     on_home(v, resume_home, v);
+    lend(v);
 }
 
 bool virtio_is_running(const struct virtio *v)
@@ -360,6 +426,9 @@ void virtio_set_status(struct virtio *v, uint8_t status)
                 virtqueue_ring(&v->queue[i]);
             }
         }
+        lend(v);
+    } else if (was_up) {
+        recall(v);
     }
 }
 
@@ -423,11 +492,13 @@ void virtio_queue_enable(struct virtio *v, unsigned n)
         virtio_break(v, "no doorbell for queue %u: %s", n, g_strerror(errno));
         return;
     }
+    recall(v);
     vq->s->enabled = true;
     on_home(v, queue_run, vq);
     if (virtio_is_running(v)) {
         virtqueue_ring(vq);
     }
+    lend(v);
 }
 
 void virtio_queue_disable(struct virtio *v, unsigned n)
@@ -435,8 +506,10 @@ void virtio_queue_disable(struct virtio *v, unsigned n)
     struct virtqueue *vq = &v->queue[n];
 
     if (n < v->n_queues && vq->s->enabled) {
+        recall(v);
         on_home(v, queue_stop, vq);
         queue_defaults(vq);
+        lend(v);
     }
 }
 

@@ -83,6 +83,12 @@ struct virtqueue {
     uint16_t index, max_size; /* max_size 0: no such queue */
     int fd;                   /* the doorbell, an eventfd; -1: not yet */
     _Atomic bool rung;        /* the doorbell rang and home did not look yet */
+    _Atomic bool lent;        /* somebody outside serves it, and watches the doorbell */
+    /* The transport's, while somebody outside interrupts: */
+    struct pci_line *line;
+    GSource *call;
+    void (*raise)(void *opaque);
+    void *raise_opaque;
     /* the home's */
     GSource *source;
     bool running;
@@ -111,6 +117,11 @@ struct virtio_ops {
     /* The same for one queue: home does not look at it, and forgets what it had. NULL: there is
      * nothing under way that would touch the guest's memory. */
     void (*queue_reset)(struct virtio *, struct virtqueue *);
+    /* Of devices whose queues somebody outside serves, the host's kernel: virtio_may_lend() may
+     * say yes from now on, lend the queues; they are all to be back on return. Machine lock held;
+     * at any time, and any number of times. NULL: nobody does. */
+    void (*lend)(struct virtio *);
+    void (*recall)(struct virtio *);
 };
 
 struct virtio {
@@ -130,6 +141,11 @@ struct virtio {
     /* The transport's: the queue's fd was opened, or is about to be closed. Machine lock held. NULL
      * is fine. */
     void (*doorbell)(struct virtio *, struct virtqueue *, bool opened);
+    /* The transport's: whoever signals the eventfd interrupts for that queue, where possible
+     * without this process; else raise(opaque) is called on the main loop. fd -1: no more. Machine
+     * lock held. */
+    void (*line)(struct virtio *, struct virtqueue *, int fd, void (*raise)(void *opaque),
+                 void *opaque);
 };
 
 /* ---- the device's side; machine lock held unless said */
@@ -151,6 +167,14 @@ static inline bool virtio_has(const struct virtio *v, unsigned feature)
 }
 /* Whether the driver is up. Any thread. */
 bool virtio_is_running(const struct virtio *v);
+/* Whether somebody else may serve the queues that are enabled. */
+bool virtio_may_lend(const struct virtio *v);
+/* The queue is somebody else's, who watches vq->fd, until it comes back: with what is then in vq->s
+ * home goes on. */
+void virtqueue_lend(struct virtqueue *vq);
+void virtqueue_take_back(struct virtqueue *vq);
+/* The bus does or does not let the device use the guest's memory. */
+void virtio_set_master(struct virtio *v, bool master);
 
 /* ---- rings; home only */
 
