@@ -297,7 +297,16 @@ struct code_page {
         data_writes; /* slow stores that hit no chunk: block.c gives the page up at times */
 };
 
+/* In front of struct cpu: the stack of translated code, which has a return address on it and what
+ * the kernel puts there for a signal's handler. */
+#define CPU_STACK_BYTES 65536u
+
 struct cpu {
+    /* Translated code reaches the first 128 bytes by short displacements. */
+    uint16_t xl_flags;   /* parked flags: SF ZF AF PF CF as LAHF gives them, OF in bit 0 */
+    uint8_t xl_raw;      /* xl_flags is what counts, not res and aux */
+    uint8_t xl_novec;    /* xmm[] is right; else the host's registers are */
+    uint64_t xl_scratch; /* of one instruction's code */
     uint64_t r[R_COUNT];
     uint64_t rip; /* valid outside blocks; inside use OP_RIP */
     uint64_t res; /* lazy flags: flags.h */
@@ -395,10 +404,7 @@ struct cpu {
     struct cpu *self;
     const void *xl_miss;   /* code that looks for the block at `rip` */
     const void *xl_target; /* where a stub goes on */
-    uint64_t xl_scratch;   /* of one instruction's code */
-    uint16_t xl_flags;     /* parked flags: SF ZF AF PF CF as LAHF gives them, OF in bit 0 */
-    uint8_t xl_raw;        /* xl_flags is what counts, not res and aux */
-    uint8_t xl_novec;      /* xmm[] is right; else the host's registers are */
+    uint64_t xl_stack;     /* where the thread's own stack ended when it was entered */
     bool xl_running, xl_fell;
     /* Offsets in a table of tlb_mode[] of entries that lookups used last, in kernel and in user
      * code. Number 0: the stack's. Always of entries that were used in the modes that count. */

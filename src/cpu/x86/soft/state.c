@@ -508,13 +508,17 @@ struct cpu *soft_cpu_new(const struct cpu_model *model, const struct soft_host *
 {
     /* Zeroes that cost nothing while they stay; translated code wants them below 2 GiB. */
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS;
-    struct cpu *c = mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE, flags | CPU_MAP_LOW, -1, 0);
-    if (c == MAP_FAILED) {
-        c = mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE, flags, -1, 0);
+    const size_t bytes = CPU_STACK_BYTES + sizeof(struct cpu);
+    uint8_t *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags | CPU_MAP_LOW, -1, 0);
+    struct cpu *c;
+
+    if (memory == MAP_FAILED) {
+        memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
     }
-    if (c == MAP_FAILED) {
+    if (memory == MAP_FAILED) {
         return NULL;
     }
+    c = (struct cpu *)(memory + CPU_STACK_BYTES);
     c->model = model;
     c->host = host;
     c->vcpu = vcpu;
@@ -541,5 +545,5 @@ void soft_cpu_free(struct cpu *c)
     blocks_finish(c);
     xlat_finish(c);
     mmu_finish(c);
-    munmap(c, sizeof(*c));
+    munmap((uint8_t *)c - CPU_STACK_BYTES, CPU_STACK_BYTES + sizeof(*c));
 }

@@ -112,12 +112,31 @@ static void vec_load(struct emitter *e, unsigned temp)
 
 /* ---------------------------------------------------------------- shared stubs */
 
+/* mov esp, where it is in translated code, `depth` bytes in use */
+static void stack_to_env(struct emitter *e)
+{
+    e8(e, 0xbc);
+    e32(e, e->env - e->depth);
+}
+
+/* C has the thread's own stack. */
 static void call_c(struct emitter *e, const void *fn)
 {
     e_load_env(e, HOST_RDI, ENV(self));
+    e_load_env(e, HOST_RSP, ENV(xl_stack));
     e_mov_imm(e, HOST_RAX, (uintptr_t)fn);
     e8(e, 0xff);
     e8(e, 0xd0);
+    stack_to_env(e);
+}
+
+/* [address], without a base register: where RSP is the thread's */
+static void e_absolute(struct emitter *e, uint8_t op, unsigned reg, int32_t address)
+{
+    e8(e, op);
+    e8(e, reg << 3 | 4);
+    e8(e, 0x25);
+    e32(e, address);
 }
 
 /* Goes on at the address in RAX with registers and flags from memory. */
@@ -137,7 +156,10 @@ static void make_enter(struct emitter *e, struct xlat *xl)
     for (unsigned i = 0; i < sizeof(push); i++) {
         e8(e, push[i]);
     }
-    e_alu_imm(e, 1, 5, HOST_RSP, 8);
+    e_absolute(e, 0xff, 6, e->env + ENV(xl_stack)); /* push: this may be within another's call */
+    e8(e, 0x48);
+    e_absolute(e, 0x89, HOST_RSP, e->env + ENV(xl_stack));
+    stack_to_env(e);
     e_mov(e, HOST_RAX, HOST_RSI);
     resume(e);
 
@@ -148,7 +170,8 @@ static void make_enter(struct emitter *e, struct xlat *xl)
     gprs_spill(e);
     vec_spill(e);
     xl->stub_leave_done = e->p;
-    e_alu_imm(e, 1, 0, HOST_RSP, 8);
+    e_load_env(e, HOST_RSP, ENV(xl_stack));
+    e_absolute(e, 0x8f, 0, e->env + ENV(xl_stack)); /* pop */
     for (unsigned i = 0; i < sizeof(pop); i++) {
         e8(e, pop[i]);
     }
@@ -158,15 +181,14 @@ static void make_enter(struct emitter *e, struct xlat *xl)
 static void make_op(struct emitter *e, struct xlat *xl, unsigned variant)
 {
     xl->stub_op[variant] = e->p;
+    e->depth = 8; /* the return address */
     if (!(variant & STUB_PARKED)) {
         flags_park(e, T1);
     }
     gprs_spill(e);
     vec_spill(e);
     e_mov(e, HOST_RSI, T0);
-    e_alu_imm(e, 1, 5, HOST_RSP, 8);
     call_c(e, xlat_op);
-    e_alu_imm(e, 1, 0, HOST_RSP, 8);
     e_rr(e, 1, 0x85, HOST_RAX, HOST_RAX);
     uint8_t *away = e_jcc(e, CC_NE);
     if (variant & STUB_VEC) {
@@ -176,7 +198,8 @@ static void make_op(struct emitter *e, struct xlat *xl, unsigned variant)
     flags_unpark(e, T1);
     e8(e, 0xc3);
     e_target(away, e->p);
-    e_alu_imm(e, 1, 0, HOST_RSP, 8); /* the return address */
+    e->depth = 0;
+    stack_to_env(e);
     resume(e);
 }
 
@@ -224,8 +247,10 @@ static void copy_note(struct emitter *e)
 static void make_note(struct emitter *e, struct xlat *xl)
 {
     xl->stub_note = e->p;
+    e->depth = 8;
     e8(e, 0x50); /* push rax; push rdx */
     e8(e, 0x52);
+    e->depth += 16;
     e_load_env(e, T1, ENV(xl_note));
     e_mov(e, HOST_RAX, T0);
     e_alu_imm(e, 1, 4, HOST_RAX, -NOTE_BYTES);
@@ -240,6 +265,7 @@ static void make_note(struct emitter *e, struct xlat *xl)
     e8(e, 0x5a);
     e8(e, 0x58);
     e8(e, 0xc3);
+    e->depth = 0;
 }
 
 void xlat_make_stubs(struct cpu *c, struct xlat *xl)
@@ -256,10 +282,12 @@ void xlat_make_stubs(struct cpu *c, struct xlat *xl)
     xl->stub_miss = e.p;
     make_call_out(&e, true, xlat_miss);
     xl->stub_vec_load = e.p;
+    e.depth = 8;
     flags_park(&e, T1);
     vec_load(&e, T1);
     flags_unpark(&e, T1);
     e8(&e, 0xc3);
+    e.depth = 0;
     make_copy(&e, xl, false);
     make_copy(&e, xl, true);
     make_note(&e, xl);
