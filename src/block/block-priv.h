@@ -170,7 +170,7 @@ void block_child_close(struct block_child *child);
 /* Another wish of an edge's user; on failure all is as before. */
 bool block_child_set_perm(struct block_child *child, unsigned perm, unsigned shared,
                           GError **error);
-/* An edge from a back end. false and *error when permissions conflict. */
+/* An edge from a back end. NULL and *error when permissions conflict; the node is still there. */
 struct block_child *block_child_attach(struct block_backend *backend, struct block_node *node,
                                        unsigned perm, unsigned shared, GError **error);
 /* The id of the -drive whose medium the node is; NULL: none. To be freed. */

@@ -199,7 +199,11 @@ struct block_child *block_child_attach(struct block_backend *backend, struct blo
 
     child->backend = backend;
     if (!block_child_set_perm(child, perm, shared, error)) {
+        bool held = node->held;
+
+        node->held = true; /* that nobody else uses it yet is the caller's business */
         child_free(child);
+        node->held = held;
         return NULL;
     }
     return child;
@@ -368,8 +372,12 @@ void block_node_unref(struct block_node *node)
 
 static bool check_name(struct block_graph *graph, const char *name, GError **error)
 {
-    if (!qapi_id_is_valid(name) || strlen(name) > NAME_MAX_CHARS) {
+    if (!qapi_id_is_valid(name)) {
         g_set_error(error, BLOCK_ERROR, 0, "Invalid node-name: '%s'", name);
+        return false;
+    }
+    if (strlen(name) > NAME_MAX_CHARS) {
+        g_set_error(error, BLOCK_ERROR, 0, "Node name too long");
         return false;
     }
     if (block_node_find(graph, name)) {

@@ -100,7 +100,10 @@ void chardev_push(struct chardev *chr);
  * end, h: help, c: the next front end's turn, b: break, t: timestamps, Ctrl-A Ctrl-A: a literal
  * one). A terminal goes to raw mode and is restored by terminal_restore(), which is also safe in a
  * signal handler and at exit. */
-/* The back end below a mux, whose it is; NULL: chr is none. */
+bool chardev_is_mux(const struct chardev *chr);
+/* A mux over a chardev that stays whose it is, and must be freed after it; NULL: that is in use. */
+struct chardev *chardev_mux_over(const char *id, struct chardev *base);
+/* The back end below a mux, whose it is; NULL: chr is no mux, or over one that is not its own. */
 struct chardev *chardev_mux_base(const struct chardev *chr);
 /* What Ctrl-A x does. */
 void chardev_mux_on_quit(struct chardev *mux, void (*quit)(void *opaque), void *opaque);

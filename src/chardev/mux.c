@@ -8,7 +8,8 @@
  * of it waits for whom it was typed. From a terminal the surplus of that is lost; from a file, pipe
  * or socket it waits where it comes from.
  *
- * A mux has the id that the user gave; the back end below it has that with "-base" behind it.
+ * A mux has the id that the user gave; the back end below it has that with "-base" behind it. One
+ * that `chardev-add` puts over a chardev that is there leaves that its own id.
  */
 #include "chardev/chardev-priv.h"
 #include <stdio.h>
@@ -38,6 +39,7 @@ struct mux {
     struct chardev_frontend below; /* the base's front end */
     struct place places[MAX_FRONTENDS];
     unsigned n, turn;
+    bool owns;    /* the base */
     bool escaped; /* the escape key was the last */
     bool drop;    /* what does not fit is lost, rather than waits */
     bool timestamps, line_open;
@@ -258,6 +260,7 @@ static bool mux_attach(struct chardev *chr, const struct chardev_frontend *front
     m->places[at] = (struct place){frontend, g_byte_array_new()};
     m->turn += at <= m->turn && m->n;
     m->n++;
+    m->base->frontend_open = true;
     if (takes_turn) {
         if (m->n > 1) {
             tell(place_of_turn(m), CHARDEV_MUX_OUT);
@@ -299,8 +302,12 @@ static void mux_finish(struct chardev *chr)
     while (m->n) {
         g_byte_array_unref(m->places[--m->n].held);
     }
-    chardev_detach(m->base, &m->below);
-    chardev_free(m->base);
+    if (m->base) {
+        chardev_detach(m->base, &m->below);
+    }
+    if (m->owns) {
+        chardev_free(m->base);
+    }
 }
 
 static const struct chardev_ops mux_ops = {
@@ -314,12 +321,10 @@ static const struct chardev_ops mux_ops = {
     .detach = mux_detach,
 };
 
-struct chardev *chardev_mux_new(const char *id, struct chardev *base)
+struct chardev *chardev_mux_over(const char *id, struct chardev *base)
 {
     struct mux *m = (struct mux *)chardev_alloc(&mux_ops, id, base->loop);
 
-    g_free(base->id);
-    base->id = g_strconcat(id, "-base", NULL);
     m->base = base;
     m->drop = base->typed;
     m->chr.connected = base->connected;
@@ -330,13 +335,37 @@ struct chardev *chardev_mux_new(const char *id, struct chardev *base)
         .writable = mux_writable,
         .opaque = m,
     };
-    chardev_attach(base, &m->below);
+    if (!chardev_attach(base, &m->below)) {
+        m->base = NULL;
+        chardev_free(&m->chr);
+        return NULL;
+    }
+    if (base->ops != &mux_ops) {
+        base->frontend_open = false; /* until there is one above */
+    }
     return &m->chr;
+}
+
+struct chardev *chardev_mux_new(const char *id, struct chardev *base)
+{
+    struct chardev *chr = chardev_mux_over(id, base); /* nobody else uses it */
+
+    g_free(base->id);
+    base->id = g_strconcat(id, "-base", NULL);
+    ((struct mux *)chr)->owns = true;
+    return chr;
+}
+
+bool chardev_is_mux(const struct chardev *chr)
+{
+    return chr->ops == &mux_ops;
 }
 
 struct chardev *chardev_mux_base(const struct chardev *chr)
 {
-    return chr->ops == &mux_ops ? ((const struct mux *)chr)->base : NULL;
+    const struct mux *m = (const struct mux *)chr;
+
+    return chardev_is_mux(chr) && m->owns ? m->base : NULL;
 }
 
 void chardev_mux_on_quit(struct chardev *chr, void (*quit)(void *opaque), void *opaque)

@@ -153,7 +153,7 @@ struct console *console_new(struct machine *m, struct chardev *chr, GError **err
         console_free(c);
         return NULL;
     }
-    if (!chardev_mux_base(chr)) {
+    if (!chardev_is_mux(chr)) {
         c->listening = true;
         greet(c); /* lost when nobody is connected yet: then CHARDEV_OPENED comes */
     }

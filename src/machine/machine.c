@@ -225,7 +225,7 @@ static void quit_by_key(void *m)
 void machine_add_chardev(struct machine *m, struct chardev *chr)
 {
     g_ptr_array_add(m->chardevs, chr);
-    if (chardev_mux_base(chr)) {
+    if (chardev_is_mux(chr)) {
         chardev_mux_on_quit(chr, quit_by_key, m);
     }
 }
@@ -440,6 +440,9 @@ void machine_free(struct machine *m)
     objects_free(&m->env);
     block_graph_free(m->block);
     net_free(m->net);
+    while (m->chardevs->len) { /* a mux before what it is over */
+        g_ptr_array_remove_index(m->chardevs, m->chardevs->len - 1);
+    }
     g_ptr_array_unref(m->chardevs);
     big_lock_release(&m->lock);
     cpu_model_free(m->cpu_model);

@@ -115,13 +115,16 @@ struct chardev_backend_info_list *qmp_query_chardev_backends(struct qmp_call *ca
 {
     struct chardev_backend_info_list *list = chardev_backend_info_list_new();
     g_autofree const char **names = chardev_kinds();
+    struct chardev_backend_info *info;
 
     for (unsigned i = 0; names[i]; i++) {
-        struct chardev_backend_info *info = g_new0(struct chardev_backend_info, 1);
-
+        info = g_new0(struct chardev_backend_info, 1);
         info->name = g_strdup(names[i]);
         chardev_backend_info_list_append(list, info);
     }
+    info = g_new0(struct chardev_backend_info, 1);
+    info->name = g_strdup("mux");
+    chardev_backend_info_list_append(list, info);
     return list;
 }
 
@@ -149,6 +152,22 @@ static bool resolve_fd(struct qmp_call *call, struct chardev_backend *backend, i
     return *fd >= 0;
 }
 
+static struct chardev *make_mux(struct qmp_call *call, const char *id, const char *over,
+                                GError **errp)
+{
+    struct chardev *base = machine_chardev(call->machine, over), *chr;
+
+    if (!base) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "mux: base chardev %s not found", over);
+        return NULL;
+    }
+    chr = chardev_mux_over(id, base);
+    if (!chr) {
+        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Device '%s' is in use", over);
+    }
+    return chr;
+}
+
 static struct chardev *make_chardev(struct qmp_call *call, const char *id,
                                     const struct chardev_backend *backend, GError **errp)
 {
@@ -156,7 +175,9 @@ static struct chardev *make_chardev(struct qmp_call *call, const char *id,
     struct chardev *chr = NULL;
     int fd = -1;
 
-    if (resolve_fd(call, own, &fd, errp)) {
+    if (own->type == CHARDEV_BACKEND_KIND_MUX) {
+        chr = make_mux(call, id, own->u.mux.data->chardev, errp);
+    } else if (resolve_fd(call, own, &fd, errp)) {
         chr = chardev_new_backend(id, own, call->machine->loop, errp);
     }
     if (!chr && fd >= 0) {
@@ -222,7 +243,7 @@ struct chardev_return *qmp_chardev_change(struct qmp_call *call,
         g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Chardev '%s' does not exist", arg->id);
         return NULL;
     }
-    if (chardev_mux_base(old)) {
+    if (chardev_is_mux(old) || arg->backend->type == CHARDEV_BACKEND_KIND_MUX) {
         g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Mux device hotswap not supported yet");
         return NULL;
     }

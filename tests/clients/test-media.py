@@ -55,6 +55,16 @@ class Media(unittest.TestCase):
     def expect(self, command, arguments, moved, error=None):
         self.assertEqual(self.ask(command, arguments), (moved, error), (command, arguments))
 
+    def test_image_in_use(self):
+        """A medium that another has open for writing: the drive stays empty, and all goes on."""
+        for _ in range(3):
+            _, error = self.ask("blockdev-change-medium",
+                                {"id": "cd1", "filename": self.images[1], "format": "raw"})
+            self.assertIn('Failed to get shared "write" lock', error)
+            self.assertNotIn("inserted", self.drive("cd1"))
+        nodes = {n["file"] for n in self.wire.value("query-named-block-nodes")}
+        self.assertEqual(nodes, set(self.images))
+
     def test_one_by_one(self):
         opened, closed = [("d0", "cd0", True)], [("d0", "cd0", False)]
         self.assertEqual(self.drive("cd0")["inserted"]["file"], self.images[0])

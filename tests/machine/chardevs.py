@@ -60,6 +60,22 @@ class Chardevs(unittest.TestCase):
         return self.door.inb(COM1)
 
 
+class Muxes(Chardevs):
+    def test_mux(self):
+        self.start("-chardev", "null,id=b")
+        mux = {"type": "mux", "data": {"chardev": "b"}}
+        self.add("m", mux)
+        self.assertEqual(self.refused("m2", mux), "Failed to add chardev 'm2': Device 'b' is in use")
+        self.assertEqual(self.refused("m2", {"type": "mux", "data": {"chardev": "x"}}),
+                         "Failed to add chardev 'm2': mux: base chardev x not found")
+        self.assertEqual(self.refused("b", mux, "chardev-change"), "Mux device hotswap not supported yet")
+        self.assertEqual(self.qmp.request("chardev-remove", id="b")["error"]["desc"], "Chardev 'b' is busy")
+        self.assertEqual((self.chardevs()["m"], self.chardevs()["b"]), (("mux", False), ("null", False)))
+        self.qmp.command("chardev-remove", id="m")
+        self.add("m", mux)
+        self.add("mm", {"type": "mux", "data": {"chardev": "m"}})  # both are there when the machine ends
+
+
 class Rings(Chardevs):
     def test_ring(self):
         self.start("-chardev", "ringbuf,id=r,size=16", "-device", "isa-serial,chardev=r")

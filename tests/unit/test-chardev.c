@@ -370,6 +370,45 @@ static void test_pty(void)
     loop_free(loop);
 }
 
+/* A mux over a chardev that stays on its own. */
+static void test_mux_over(void)
+{
+    struct loop *loop = loop_new(NULL);
+    struct chardev *base = chardev_new_options("ringbuf,id=base,size=64", loop, NULL), *mux,
+                   *second;
+    struct sink one;
+    g_autoptr(GByteArray) got = NULL;
+
+    mux = chardev_mux_over("m", base);
+    g_assert_nonnull(mux);
+    g_assert_true(chardev_is_mux(mux));
+    g_assert_null(chardev_mux_base(mux));
+    g_assert_cmpstr(base->id, ==, "base");
+    g_assert_false(base->frontend_open);
+    g_assert_null(chardev_mux_over("m2", base)); /* it is in use */
+    second = chardev_mux_over("m3", mux);        /* a mux has room for more */
+    g_assert_nonnull(second);
+
+    one = (struct sink){.chr = second, .in = g_string_new(NULL), .room = 100};
+    one.frontend = (struct chardev_frontend){
+        .can_receive = sink_can_receive, .receive = sink_receive, .opaque = &one};
+    g_assert_true(chardev_attach(second, &one.frontend));
+    g_assert_true(base->frontend_open);
+    g_assert_cmpuint(chardev_write(second, (const uint8_t *)"down", 4), ==, 4);
+    got = chardev_ringbuf_read(base, 10);
+    g_assert_cmpmem(got->data, got->len, "down", 4);
+    chardev_deliver(base, (const uint8_t *)"up", 2);
+    g_assert_cmpstr(one.in->str, ==, "up");
+
+    chardev_detach(second, &one.frontend);
+    chardev_free(second);
+    chardev_free(mux);
+    g_assert_null(base->frontend);
+    chardev_free(base);
+    g_string_free(one.in, TRUE);
+    loop_free(loop);
+}
+
 int main(int argc, char **argv)
 {
     int status;
@@ -384,6 +423,7 @@ int main(int argc, char **argv)
     g_test_add_func("/chardev/slow-reader", test_slow_reader);
     g_test_add_func("/chardev/reconnect", test_reconnect);
     g_test_add_func("/chardev/pty", test_pty);
+    g_test_add_func("/chardev/mux-over", test_mux_over);
     status = g_test_run();
     {
         g_autofree char *command = g_strdup_printf("rm -rf '%s'", folder);
