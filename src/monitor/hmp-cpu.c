@@ -67,6 +67,30 @@ static void info_registers(struct hmp *h, struct json_object *args)
     }
 }
 
+static void info_lapic(struct hmp *h, struct json_object *args)
+{
+    g_autofree struct cpu_state *state = g_new0(struct cpu_state, 1);
+    struct vcpu *vcpu = h->vcpu;
+
+    if (hmp_has(args, "apic_id")) {
+        vcpu = NULL;
+        for (unsigned i = 0; h->m->cpus && i < h->m->cpus->n; i++) {
+            if (h->m->cpus->vcpu[i]->apic_id == hmp_number(args, "apic_id")) {
+                vcpu = h->m->cpus->vcpu[i];
+            }
+        }
+    }
+    if (!vcpu) {
+        hmp_print(h, "No CPU available\n");
+        return;
+    }
+    machine_park_begin(h->m);
+    vcpu->ops->get(vcpu, state, ST_SREGS | ST_LAPIC);
+    machine_park_end(h->m);
+    hmp_print(h, "dumping local APIC state for CPU %-2u\n\n", vcpu->index);
+    lapic_state_print(state, h->out);
+}
+
 /* ---- machine checks */
 
 static void run_mce(struct hmp *h, struct json_object *args)
@@ -144,6 +168,8 @@ const struct hmp_command hmp_cpu_commands[] = {
     {"cpu", NULL, "index", "choose the vCPU that commands are about", "index:i", .run = run_cpu},
     {"info cpus", NULL, "", "vCPUs, and which one commands are about", .run = info_cpus},
     {"info jit", NULL, "", "what the translator of guest code has done", .run = info_jit},
+    {"info lapic", NULL, "[apic-id]", "registers of this vCPU's local APIC, or of one",
+     "apic_id:i?", .run = info_lapic},
     {"info registers", NULL, "[-a|vcpu]", "registers of this vCPU, of all, or of one",
      "all:-a vcpu:i?", .run = info_registers},
     {"mce", NULL, "[-b] cpu bank status mcgstatus addr misc",

@@ -37,10 +37,10 @@ struct hmp_command {
 };
 
 /* Tables ended by an entry without a name. */
-extern const struct hmp_command hmp_block_commands[], hmp_cpu_commands[], hmp_device_commands[],
-    hmp_dump_commands[], hmp_info_commands[], hmp_machine_commands[], hmp_memory_commands[],
-    hmp_migrate_commands[], hmp_net_commands[], hmp_snapshot_commands[], hmp_tree_commands[],
-    hmp_ui_commands[];
+extern const struct hmp_command hmp_block_commands[], hmp_cpu_commands[], hmp_paging_commands[],
+    hmp_device_commands[], hmp_dump_commands[], hmp_info_commands[], hmp_machine_commands[],
+    hmp_memory_commands[], hmp_migrate_commands[], hmp_net_commands[], hmp_snapshot_commands[],
+    hmp_tree_commands[], hmp_ui_commands[];
 
 __attribute__((format(printf, 2, 3))) void hmp_print(struct hmp *h, const char *format, ...);
 /* "Error: ..."; nothing without one. */

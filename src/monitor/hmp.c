@@ -17,10 +17,10 @@ static const struct hmp_command help_commands[] = {{"help", "?", "[cmd]",
                                                    {0}};
 
 static const struct hmp_command *const tables[] = {
-    help_commands,        hmp_block_commands, hmp_cpu_commands,      hmp_device_commands,
-    hmp_dump_commands,    hmp_info_commands,  hmp_machine_commands,  hmp_memory_commands,
-    hmp_migrate_commands, hmp_net_commands,   hmp_snapshot_commands, hmp_tree_commands,
-    hmp_ui_commands};
+    help_commands,       hmp_block_commands,   hmp_cpu_commands,  hmp_paging_commands,
+    hmp_device_commands, hmp_dump_commands,    hmp_info_commands, hmp_machine_commands,
+    hmp_memory_commands, hmp_migrate_commands, hmp_net_commands,  hmp_snapshot_commands,
+    hmp_tree_commands,   hmp_ui_commands};
 
 static void print_help(struct hmp *h, const struct hmp_command *command)
 {

@@ -514,7 +514,7 @@ class Gdb(unittest.TestCase):
         with Debugged(connect=False, kernel=guest("debug64")) as d:
             output = self.run_gdb(
                 d.path, "break walk", "continue", "print *p", "print by", "backtrace", "finish",
-                "print here", "print $rip == (long)&total", "print $cs", "print $cr0 & 1", "print $efer & 0x400", "print $eflags", "delete",
+                "print here", "print $rip == (long)&total", "print $cs", "print $cr0 & 1", "print $efer & 0x400", "print $eflags", "print $efer", "print $cr3", "delete",
                 "hbreak note", "continue", "stepi", "info threads", "monitor info status",
                 "print/x $xmm1.uint128", "print $k_gs_base", "set var total = 77", "print total",
                 "print total = 11", "delete", "detach")
@@ -523,7 +523,7 @@ class Gdb(unittest.TestCase):
                 r'x = 3, y = -4, name = 0x[0-9a-f]+ "start", visits = "\\001\\002\\003\\004"',
                 r" = 1\n", r"#1 .*debug_main", r"Value returned is .* = 11",
                 r'x = 4, y = -5, name = 0x[0-9a-f]+ "on the way"', r" = 0\n", r" = 8\n",
-                r" = 1\n", r" = 1024\n", r"\[ ", r"Hardware assisted breakpoint \d", r"note \(n=", r"CPU#0 \[running\]",
+                r" = 1\n", r" = 1024\n", r"\[ .*IOPL=0", r"\[ .*LMA", r"\[ .*PDBR=\d+ PCID=0|PCID=0 PDBR=\d+", r"Hardware assisted breakpoint \d", r"note \(n=", r"CPU#0 \[running\]",
                 r" = 0x0\n", r" = 0\n", r" = 77\n", r" = 11\n", r"detached")
             self.assertIn("VM status: paused (debug)", output)
             d.m.expect("done\n")

@@ -218,6 +218,40 @@ class Start(unittest.TestCase):
             self.assertEqual(m.qmp.command("query-status")["status"], "running")
 
 
+class HumanMonitor(unittest.TestCase):
+    def hmp(self, m, line):
+        return m.qmp.command("human-monitor-command", command_line=line).replace("\r", "")
+
+    def test_page_tables(self):
+        """The first GiB is mapped where it is, in pages of 2 MiB, and the first was written to."""
+        with Machine("-kernel", guest("loop64"), "-S") as m:
+            self.assertEqual(self.hmp(m, "info mem"), "PG disabled\n")
+            self.assertEqual(self.hmp(m, "info tlb"), "PG disabled\n")
+            m.qmp.command("cont")
+            m.expect("loop")
+            m.qmp.command("stop")
+            self.assertEqual(self.hmp(m, "info mem"),
+                             "0000000000000000-0000000040000000 0000000040000000 -rw\n")
+            lines = self.hmp(m, "info tlb").splitlines()
+            self.assertEqual(len(lines), 512)
+            self.assertRegex(lines[0], r"^0{16}: 0{16} --P-A---W|^0{16}: 0{16} --PDA---W")
+            self.assertRegex(lines[511], r"^000000003fe00000: 000000003fe00000 --P..---W$")
+
+    def test_local_apics(self):
+        with Machine("-kernel", guest("smp"), "-append", "2", "-smp", "2", "-S") as m:
+            for command, cpu in (("info lapic", 0), ("info lapic 1", 1)):
+                text = self.hmp(m, command)
+                self.assertIn(f"dumping local APIC state for CPU {cpu} \n", text)
+                self.assertIn("LVTT\t 0x00010000 active-hi edge  masked         one-shot     Fixed ",
+                              text)
+                self.assertIn("SPIV\t 0x000000ff APIC disabled, focus=off, spurious vec 255", text)
+                self.assertIn("ISR\t (none)\nIRR\t (none)\n", text)
+            self.assertEqual(self.hmp(m, "info lapic 9"), "No CPU available\n")
+            m.qmp.command("cont")
+            wait_until(self, lambda: "APIC enabled" in self.hmp(m, "info lapic 0"))
+            wait_until(self, lambda: "edge assert" in self.hmp(m, "info lapic 0"))  # it woke the other
+
+
 class Reset(unittest.TestCase):
     def reset_by(self, how, *args):
         with Machine("-kernel", guest("reset"), "-append", how, *args) as m:

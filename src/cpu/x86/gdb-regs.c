@@ -57,6 +57,10 @@ struct gdb_reg {
     {                                                                                              \
 #n, 8, PLACE_SREGS, offsetof(struct x_sregs, n), "int64"                                   \
     }
+#define FLAGS(n)                                                                                   \
+    {                                                                                              \
+#n, 8, PLACE_SREGS, offsetof(struct x_sregs, n), "x64_" #n                                 \
+    }
 #define ST(n)                                                                                      \
     {                                                                                              \
         "st" #n, 10, PLACE_XSAVE, X_ST + 16 * n, "i387_ext"                                        \
@@ -138,12 +142,12 @@ static const struct gdb_reg regs_table[] = {
     {"gs_base", 8, PLACE_BASE, offsetof(struct x_sregs, gs), "int64"},
 #define FIRST_SYSTEM 59
     {"k_gs_base", 8, PLACE_MSR, MSR_KERNEL_GS_BASE, "int64"},
-    CONTROL(cr0),
+    FLAGS(cr0),
     CONTROL(cr2),
-    CONTROL(cr3),
-    CONTROL(cr4),
+    FLAGS(cr3),
+    FLAGS(cr4),
     CONTROL(cr8),
-    CONTROL(efer),
+    FLAGS(efer),
 #define FIRST_AVX 66
     YMMH(0),
     YMMH(1),
@@ -182,10 +186,10 @@ struct flag {
 };
 
 static const struct flag eflags[] = {
-    {"CF", 0, 0},    {"", 1, 1},     {"PF", 2, 2},   {"AF", 4, 4},   {"ZF", 6, 6},
-    {"SF", 7, 7},    {"TF", 8, 8},   {"IF", 9, 9},   {"DF", 10, 10}, {"OF", 11, 11},
-    {"NT", 14, 14},  {"RF", 16, 16}, {"VM", 17, 17}, {"AC", 18, 18}, {"VIF", 19, 19},
-    {"VIP", 20, 20}, {"ID", 21, 21},
+    {"CF", 0, 0},     {"", 1, 1},      {"PF", 2, 2},   {"AF", 4, 4},   {"ZF", 6, 6},
+    {"SF", 7, 7},     {"TF", 8, 8},    {"IF", 9, 9},   {"DF", 10, 10}, {"OF", 11, 11},
+    {"IOPL", 12, 13}, {"NT", 14, 14},  {"RF", 16, 16}, {"VM", 17, 17}, {"AC", 18, 18},
+    {"VIF", 19, 19},  {"VIP", 20, 20}, {"ID", 21, 21},
 };
 
 static const struct flag mxcsr[] = {
@@ -194,9 +198,31 @@ static const struct flag mxcsr[] = {
     {"OM", 10, 10}, {"UM", 11, 11}, {"PM", 12, 12}, {"FZ", 15, 15},
 };
 
-static void xml_flags(GString *xml, const char *id, const struct flag *flag, size_t n)
+static const struct flag cr0[] = {
+    {"PE", 0, 0},   {"MP", 1, 1},   {"EM", 2, 2},   {"TS", 3, 3},   {"ET", 4, 4},   {"NE", 5, 5},
+    {"WP", 16, 16}, {"AM", 18, 18}, {"NW", 29, 29}, {"CD", 30, 30}, {"PG", 31, 31},
+};
+
+static const struct flag cr3[] = {{"PCID", 0, 11}, {"PDBR", 12, 63}};
+
+static const struct flag cr4[] = {
+    {"VME", 0, 0},     {"PVI", 1, 1},       {"TSD", 2, 2},          {"DE", 3, 3},
+    {"PSE", 4, 4},     {"PAE", 5, 5},       {"MCE", 6, 6},          {"PGE", 7, 7},
+    {"PCE", 8, 8},     {"OSFXSR", 9, 9},    {"OSXMMEXCPT", 10, 10}, {"UMIP", 11, 11},
+    {"LA57", 12, 12},  {"VMXE", 13, 13},    {"SMXE", 14, 14},       {"FSGSBASE", 16, 16},
+    {"PCIDE", 17, 17}, {"OSXSAVE", 18, 18}, {"SMEP", 20, 20},       {"SMAP", 21, 21},
+    {"PKE", 22, 22},
+};
+
+static const struct flag efer[] = {
+    {"SCE", 0, 0},    {"LME", 8, 8},     {"LMA", 10, 10},   {"NXE", 11, 11},
+    {"SVME", 12, 12}, {"LMSLE", 13, 13}, {"FFXSR", 14, 14}, {"TCE", 15, 15},
+};
+
+static void xml_flags(GString *xml, const char *id, unsigned bytes, const struct flag *flag,
+                      size_t n)
 {
-    g_string_append_printf(xml, "<flags id=\"%s\" size=\"4\">", id);
+    g_string_append_printf(xml, "<flags id=\"%s\" size=\"%u\">", id, bytes);
     for (size_t i = 0; i < n; i++) {
         g_string_append_printf(xml, "<field name=\"%s\" start=\"%u\" end=\"%u\"/>", flag[i].name,
                                flag[i].first, flag[i].last);
@@ -229,10 +255,15 @@ static void xml_feature(GString *xml, const char *name, unsigned first, unsigned
 {
     g_string_append_printf(xml, "<feature name=\"%s\">", name);
     if (first == 0) {
-        xml_flags(xml, "i386_eflags", eflags, G_N_ELEMENTS(eflags));
+        xml_flags(xml, "i386_eflags", 4, eflags, G_N_ELEMENTS(eflags));
     } else if (first == FIRST_SSE) {
         xml_vec128(xml);
-        xml_flags(xml, "i386_mxcsr", mxcsr, G_N_ELEMENTS(mxcsr));
+        xml_flags(xml, "i386_mxcsr", 4, mxcsr, G_N_ELEMENTS(mxcsr));
+    } else if (first == FIRST_SYSTEM) {
+        xml_flags(xml, "x64_cr0", 8, cr0, G_N_ELEMENTS(cr0));
+        xml_flags(xml, "x64_cr3", 8, cr3, G_N_ELEMENTS(cr3));
+        xml_flags(xml, "x64_cr4", 8, cr4, G_N_ELEMENTS(cr4));
+        xml_flags(xml, "x64_efer", 8, efer, G_N_ELEMENTS(efer));
     }
     for (unsigned n = first; n < end; n++) {
         const struct gdb_reg *r = &regs_table[n];

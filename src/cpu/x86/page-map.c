@@ -1,14 +1,12 @@
 /*
  * A walk through all of a guest's page tables: 32-bit, PAE, 4 and 5 levels (Intel SDM vol. 3,
- * chapter 4). Access rights and reserved bits are not looked at: what is present is told.
+ * chapter 4). Reserved bits are not looked at: what is present is told.
  */
 #include "cpu/x86/page-map.h"
 
 #include <string.h>
 
 #define ENTRIES_MAX  (16u << 20)
-#define PTE_PRESENT  1u
-#define PTE_LARGE    (1u << 7)
 #define ADDRESS_MASK 0x000ffffffffff000ull
 
 struct format {
@@ -20,9 +18,10 @@ struct walk {
     struct format format;
     bool large; /* entries of level 2 may be pages: always but in 32-bit tables without PSE */
     unsigned entries;
-    struct page_mapping run;
+    struct page_mapping run; /* page_map_walk(): adjacent pages */
+    bool (*each)(const struct page_entry *, void *);
     bool (*fn)(const struct page_mapping *, void *);
-    void *opaque;
+    void *opaque, *each_opaque;
 };
 
 static bool flush(struct walk *w)
@@ -33,8 +32,13 @@ static bool flush(struct walk *w)
     return more;
 }
 
-static bool add(struct walk *w, gva_t linear, gpa_t physical, uint64_t length)
+static bool add(const struct page_entry *e, void *opaque)
 {
+    struct walk *w = opaque;
+    gva_t linear = e->linear;
+    gpa_t physical = e->physical;
+    uint64_t length = e->length;
+
     if (w->run.length && w->run.linear + w->run.length == linear &&
         w->run.physical + w->run.length == physical) {
         w->run.length += length;
@@ -68,8 +72,15 @@ static bool may_be_large(const struct walk *w, unsigned level)
     return (level == 2 && w->large) || (level == 3 && w->format.levels >= 4);
 }
 
+/* The pointers of PAE tables have no bits for rights. */
+static uint64_t pointer_rights(const struct walk *w, unsigned level)
+{
+    return level == 3 && w->format.levels == 3 ? PTE_WRITE | PTE_USER : 0;
+}
+
 /* level: 1 is the table whose entries are pages. */
-static bool walk_table(struct walk *w, gpa_t table, unsigned level, unsigned n, gva_t base)
+static bool walk_table(struct walk *w, gpa_t table, unsigned level, unsigned n, gva_t base,
+                       uint64_t rights)
 {
     uint64_t length = (uint64_t)GUEST_PAGE_SIZE << ((level - 1) * w->format.index_bits);
     const uint8_t *host = address_space_ram_ptr(w->mem, table, n * w->format.entry_bytes);
@@ -89,37 +100,54 @@ static bool walk_table(struct walk *w, gpa_t table, unsigned level, unsigned n, 
             continue;
         }
         if (level == 1 || (entry & PTE_LARGE && may_be_large(w, level))) {
-            if (!add(w, canonical(w, linear), page_address(w, entry, length), length)) {
+            const struct page_entry page = {canonical(w, linear), page_address(w, entry, length),
+                                            length, entry, rights & entry};
+
+            if (!w->each(&page, w->each_opaque)) {
                 return false;
             }
         } else if (!walk_table(w, entry & ADDRESS_MASK, level - 1, 1u << w->format.index_bits,
-                               linear)) {
+                               linear, rights & (entry | pointer_rights(w, level)))) {
             return false;
         }
     }
     return true;
 }
 
-bool page_map_walk(struct address_space *mem, const struct cpu_state *st,
-                   bool (*fn)(const struct page_mapping *, void *opaque), void *opaque)
+static bool walk_all(struct walk *w, const struct x_sregs *s)
 {
-    const struct x_sregs *s = &st->sregs;
-    struct walk w = {.mem = mem, .fn = fn, .opaque = opaque, .large = true};
-    bool ok;
+    const uint64_t rights = PTE_WRITE | PTE_USER;
 
+    w->large = true;
     if (!(s->cr0 & CR0_PG)) {
         return true;
     }
     if (s->efer & EFER_LMA) {
-        w.format = (struct format){s->cr4 & CR4_LA57 ? 5 : 4, 8, 9};
-        ok = walk_table(&w, s->cr3 & ADDRESS_MASK, w.format.levels, 512, 0);
-    } else if (s->cr4 & CR4_PAE) {
-        w.format = (struct format){3, 8, 9};
-        ok = walk_table(&w, s->cr3 & 0xffffffe0, 3, 4, 0);
-    } else {
-        w.format = (struct format){2, 4, 10};
-        w.large = s->cr4 & CR4_PSE;
-        ok = walk_table(&w, s->cr3 & 0xfffff000, 2, 1024, 0);
+        w->format = (struct format){s->cr4 & CR4_LA57 ? 5 : 4, 8, 9};
+        return walk_table(w, s->cr3 & ADDRESS_MASK, w->format.levels, 512, 0, rights);
     }
+    if (s->cr4 & CR4_PAE) {
+        w->format = (struct format){3, 8, 9};
+        return walk_table(w, s->cr3 & 0xffffffe0, 3, 4, 0, rights);
+    }
+    w->format = (struct format){2, 4, 10};
+    w->large = s->cr4 & CR4_PSE;
+    return walk_table(w, s->cr3 & 0xfffff000, 2, 1024, 0, rights);
+}
+
+bool page_map_entries(struct address_space *mem, const struct cpu_state *st,
+                      bool (*fn)(const struct page_entry *, void *opaque), void *opaque)
+{
+    struct walk w = {.mem = mem, .each = fn, .each_opaque = opaque};
+
+    return walk_all(&w, &st->sregs);
+}
+
+bool page_map_walk(struct address_space *mem, const struct cpu_state *st,
+                   bool (*fn)(const struct page_mapping *, void *opaque), void *opaque)
+{
+    struct walk w = {.mem = mem, .each = add, .each_opaque = &w, .fn = fn, .opaque = opaque};
+    bool ok = walk_all(&w, &st->sregs);
+
     return flush(&w) && ok;
 }

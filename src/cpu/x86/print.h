@@ -1,5 +1,5 @@
 /*
- * Register state as text for people, in the layout that QEMU's `info registers` has.
+ * Register state as text for people, in the layout of QEMU's `info registers` and `info lapic`.
  */
 #ifndef CPU_X86_PRINT_H
 #define CPU_X86_PRINT_H
@@ -12,6 +12,9 @@
 
 /* Appends several lines, each ended by LF. Any thread. */
 void cpu_state_print(const struct cpu_state *state, GString *out);
+
+/* The same of its local APIC; ST_SREGS and ST_LAPIC are looked at. */
+void lapic_state_print(const struct cpu_state *state, GString *out);
 
 /* A register by name, without '$' ("rip", "eax", "pc", "cs"); "pc" is linear, CS base included.
  * false when there is none of that name. */
