@@ -269,9 +269,17 @@ class Seabios(unittest.TestCase):
         self.assertIn("'-2' is not a number from -1", result.stderr)
 
     def test_strict(self):
-        with Firmware("-boot", "strict=on") as m:
+        """Nothing but what has a bootindex; all that there is when nothing has one."""
+        with tempfile.NamedTemporaryFile() as disk:
+            disk.truncate(1 << 20)
+            with Firmware("-drive", f"if=none,id=d,format=raw,file={disk.name}", "-device",
+                          "ide-hd,drive=d,bootindex=1", "-boot", "strict=on") as m:
+                m.wait_log("No bootable device.")
+                self.assertIn("Booting from Hard Disk", m.text())
+                self.assertEqual(m.text().count("Booting from"), 1)
+        with Firmware("-boot", "strict=on,order=c") as m:
             m.wait_log("No bootable device.")
-            self.assertNotIn("Booting from", m.text())
+            self.assertIn("Booting from Hard Disk", m.text())
 
 
 class Display(unittest.TestCase):

@@ -577,7 +577,7 @@ static bool bootorder_add(struct machine *m, struct pc *q, GError **error)
         g_string_append_printf(lines, "/rom@genroms/%s\n", q->kernel_rom);
     }
     add_devices(m, lines);
-    if (m->config->boot.strict) {
+    if (m->config->boot.strict && lines->len) { /* without such devices all are tried, as ever */
         g_string_append(lines, "HALT\n");
     }
     if (lines->len == 0 && !q->has_bootorder) {
