@@ -23,6 +23,9 @@ struct net_backend_ops {
     void (*set_header)(struct net_backend *, unsigned bytes);
     void (*set_offload)(struct net_backend *, const struct net_offload *);
     void (*set_queues)(struct net_backend *, unsigned queues);
+    /* See net_card_vhost() and net_set_vhost(); both or none. Main thread; network thread. */
+    bool (*vhost)(const struct net_backend *, unsigned queue, struct net_vhost *vhost);
+    void (*set_vhost)(struct net_backend *, unsigned queue, bool on);
 };
 extern const struct net_backend_ops net_user_ops, net_tap_ops, net_socket_ops, net_stream_ops,
     net_dgram_ops, net_hub_ops;

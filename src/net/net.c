@@ -249,6 +249,13 @@ void net_set_queues(struct net_card *card, unsigned queues)
     }
 }
 
+void net_set_vhost(struct net_card *card, unsigned queue, bool on)
+{
+    if (card->backend && card->backend->ops->set_vhost) {
+        card->backend->ops->set_vhost(card->backend, queue, on);
+    }
+}
+
 size_t net_iov_bytes(const struct iovec *iov, unsigned n)
 {
     size_t bytes = 0;
@@ -438,6 +445,9 @@ bool net_backend_delete(struct net *net, const char *id, GError **error)
         return false;
     }
     card = b->card;
+    if (card && card->ops->detach) {
+        card->ops->detach(card->opaque);
+    }
     g_ptr_array_remove(net->backends, b);
     backend_free(b);
     if (card) {
@@ -583,6 +593,13 @@ bool net_card_has_header(const struct net_card *card)
     return card->backend && card->backend->has_header;
 }
 
+bool net_card_vhost(const struct net_card *card, unsigned queue, struct net_vhost *vhost)
+{
+    const struct net_backend *b = card->backend;
+
+    return b && b->ops->vhost && queue < b->queues && b->ops->vhost(b, queue, vhost);
+}
+
 bool net_card_has_ufo(const struct net_card *card)
 {
     return card->backend && card->backend->has_ufo;
@@ -591,6 +608,11 @@ bool net_card_has_ufo(const struct net_card *card)
 bool net_link_is_up(const struct net_card *card)
 {
     return !__atomic_load_n(&card->link_down, __ATOMIC_RELAXED);
+}
+
+bool net_is_connected(const struct net_card *card)
+{
+    return card->backend && link_is_up(card->backend, card);
 }
 
 void net_warn_of_loose_ends(struct net *net)

@@ -50,6 +50,15 @@ struct net_card_ops {
     /* ---- main thread, machine lock held */
     void (*link_changed)(void *opaque);
     void (*announce)(void *opaque); /* has the guest do it, if its driver can */
+    /* The back end goes: its descriptors are no longer used on return. */
+    void (*detach)(void *opaque);
+};
+
+/* Descriptors for the host's kernel, which moves frames by itself between a card's queues and the
+ * back end's interface (vhost-net). They stay the back end's. */
+struct net_vhost {
+    int vhost_fd, tap_fd;
+    bool forced; /* the user wants it so or not at all */
 };
 
 /* A card: part of a device. The device fills in the first ones and keeps it alive. */
@@ -116,6 +125,10 @@ bool net_card_has_header(const struct net_card *card);
 bool net_card_has_ufo(const struct net_card *card);
 /* Both ends of the cable are in. Any thread. */
 bool net_link_is_up(const struct net_card *card);
+/* The same, and there is a back end whose own link is up. Main thread. */
+bool net_is_connected(const struct net_card *card);
+/* false: the back end has nothing of the kind for that queue, or is gone. */
+bool net_card_vhost(const struct net_card *card, unsigned queue, struct net_vhost *vhost);
 
 /* ---- cards; network thread */
 
@@ -125,6 +138,9 @@ void net_set_header(struct net_card *card, unsigned bytes);
 void net_set_offload(struct net_card *card, const struct net_offload *offload);
 /* How many of its queues are in use. */
 void net_set_queues(struct net_card *card, unsigned queues);
+/* The host's kernel moves the queue's frames from now on, or does not any more: meanwhile the back
+ * end has none for the card. Only where net_card_vhost(). */
+void net_set_vhost(struct net_card *card, unsigned queue, bool on);
 /* Sends a frame. true: it is taken (or lost: nobody is there). false: not now; writable() tells. */
 bool net_send(struct net_card *card, unsigned queue, const struct iovec *iov, unsigned n);
 /* can_receive() may say yes again. */

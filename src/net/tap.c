@@ -3,7 +3,10 @@
  * virtio-net header before each frame the kernel does what the guest leaves undone (checksums,
  * segmentation), and the other way round.
  *
- * Left out: bridge helper, vhost.
+ * With vhost each queue has a descriptor of /dev/vhost-net besides, for the card
+ * (devices/virtio/vhost.h); while the kernel moves the frames nothing is read here.
+ *
+ * Left out: bridge helper.
  */
 #include "net/net-priv.h"
 
@@ -21,6 +24,7 @@
 #define TURN_FRAMES  64 /* read before others have their turn */
 #define DEFAULT_UP   "/etc/qemu-ifup"
 #define DEFAULT_DOWN "/etc/qemu-ifdown"
+#define VHOST_NET    "/dev/vhost-net"
 #define SHORT_HEADER ((int)sizeof(struct virtio_net_hdr_short))
 
 /* VIRTIO 1.2, 5.1.6, without num_buffers: what a tap has unless told otherwise. */
@@ -32,14 +36,16 @@ struct virtio_net_hdr_short {
 struct tap_queue {
     struct tap *tap;
     unsigned index;
-    int fd; /* -1: none */
+    int fd, vhost_fd; /* -1: none */
     bool attached, turned_away;
+    bool vhost; /* the kernel moves the frames */
     GSource *in, *out;
 };
 
 struct tap {
     struct net_backend b; /* first */
     struct tap_queue queue[NET_MAX_QUEUES];
+    bool vhost_forced;
     char name[IFNAMSIZ];
     char *down;            /* the script for the end, or NULL */
     bool flag_header;      /* frames have a header, wanted or not */
@@ -89,7 +95,7 @@ static void tap_accept(struct net_backend *b, unsigned queue)
 {
     struct tap_queue *q = &((struct tap *)b)->queue[queue];
 
-    if (q->fd >= 0 && q->attached && !q->in && net_can_deliver(b, queue)) {
+    if (q->fd >= 0 && q->attached && !q->vhost && !q->in && net_can_deliver(b, queue)) {
         q->in = loop_watch_fd(net_backend_loop(b), q->fd, G_IO_IN, tap_readable, q);
     }
 }
@@ -300,7 +306,7 @@ static bool check(const struct netdev_tap_options *o, GError **error)
     return true;
 }
 
-/* ---- vhost-net: the kernel's share of the work, which is a wish */
+/* ---- vhost-net */
 
 static bool vhost_wanted(const struct netdev_tap_options *o)
 {
@@ -325,48 +331,95 @@ static bool check_vhost(const struct netdev_tap_options *o, GError **error)
     return true;
 }
 
-static bool close_given(struct tap *t, const char *names, unsigned queues, GError **error)
+static bool take_given_vhost(struct tap *t, const char *names, GError **error)
 {
     g_auto(GStrv) fds = g_strsplit(names, ":", -1);
 
-    if (g_strv_length(fds) != queues) {
+    if (g_strv_length(fds) != t->b.queues) {
         g_set_error(error, NET_ERROR, 0,
                     "The number of fds passed does not match the number of vhostfds passed");
         return false;
     }
-    for (unsigned i = 0; i < queues; i++) {
-        int fd = net_take_fd(&t->b, fds[i], error);
-
-        if (fd < 0) {
+    for (unsigned i = 0; i < t->b.queues; i++) {
+        t->queue[i].vhost_fd = net_take_fd(&t->b, fds[i], error);
+        if (t->queue[i].vhost_fd < 0) {
             return false;
-        }
-        if (fd > STDERR_FILENO) {
-            close(fd);
         }
     }
     return true;
 }
 
-/* A host without vhost-net goes without, and so do we on one that has it, unless it must be. */
+static bool open_new_vhost(struct tap *t, GError **error)
+{
+    for (unsigned i = 0; i < t->b.queues; i++) {
+        t->queue[i].vhost_fd = open(VHOST_NET, O_RDWR | O_CLOEXEC);
+        if (t->queue[i].vhost_fd < 0) {
+            g_set_error(error, NET_ERROR, 0, "tap: vhost: " VHOST_NET ": %s%s", g_strerror(errno),
+                        errno == ENOENT || errno == ENODEV ? ": load the module vhost_net" : "");
+            return false;
+        }
+    }
+    return true;
+}
+
+static void close_vhost(struct tap *t)
+{
+    for (unsigned i = 0; i < NET_MAX_QUEUES; i++) {
+        if (t->queue[i].tap && t->queue[i].vhost_fd >= 0) {
+            close(t->queue[i].vhost_fd);
+            t->queue[i].vhost_fd = -1;
+        }
+    }
+}
+
+/* A host without vhost-net goes without, unless it must be. */
 static bool take_vhost(struct tap *t, const struct netdev_tap_options *o, GError **error)
 {
     const char *names = o->vhostfds ? o->vhostfds : o->vhostfd;
-    bool wanted = vhost_wanted(o);
+    g_autoptr(GError) why = NULL;
 
-    if (names && !close_given(t, names, t->b.queues, error)) {
+    t->vhost_forced = o->has_vhostforce && o->vhostforce;
+    if (!vhost_wanted(o)) {
+        return true;
+    }
+    if (names) {
+        return take_given_vhost(t, names, error);
+    }
+    if (open_new_vhost(t, &why)) {
+        return true;
+    }
+    close_vhost(t);
+    if (t->vhost_forced) {
+        g_propagate_error(error, g_steal_pointer(&why));
         return false;
     }
-    if (wanted && o->has_vhostforce && o->vhostforce) {
-        g_set_error(error, NET_ERROR, 0,
-                    "tap: vhostforce=on: godwit does not use /dev/vhost-net; it moves the frames "
-                    "itself without vhostforce");
-        return false;
-    }
-    if (wanted) {
-        log_warn("tap: vhost: godwit does not use /dev/vhost-net, and moves the frames itself");
-    }
+    log_warn("%s; godwit moves the frames itself", why->message);
     return true;
 }
+
+static bool tap_vhost(const struct net_backend *b, unsigned queue, struct net_vhost *vhost)
+{
+    const struct tap *t = (const struct tap *)b;
+    const struct tap_queue *q = &t->queue[queue];
+
+    *vhost =
+        (struct net_vhost){.vhost_fd = q->vhost_fd, .tap_fd = q->fd, .forced = t->vhost_forced};
+    return q->vhost_fd >= 0;
+}
+
+static void tap_set_vhost(struct net_backend *b, unsigned queue, bool on)
+{
+    struct tap_queue *q = &((struct tap *)b)->queue[queue];
+
+    q->vhost = on;
+    if (on) {
+        loop_unwatch(&q->in);
+    } else {
+        tap_accept(b, queue);
+    }
+}
+
+/* ---- opening */
 
 static bool open_queues(struct tap *t, const struct netdev_tap_options *o, GError **error)
 {
@@ -399,7 +452,8 @@ static bool tap_open(struct net_backend *b, const struct netdev *options, GError
     const char *down = o->downscript ? o->downscript : DEFAULT_DOWN;
 
     for (unsigned i = 0; i < NET_MAX_QUEUES; i++) {
-        t->queue[i] = (struct tap_queue){.tap = t, .index = i, .fd = -1, .attached = true};
+        t->queue[i] =
+            (struct tap_queue){.tap = t, .index = i, .fd = -1, .vhost_fd = -1, .attached = true};
     }
     if (!check(o, error) || !check_vhost(o, error) || !open_queues(t, o, error) ||
         !take_vhost(t, o, error)) {
@@ -441,6 +495,7 @@ static void tap_close(struct net_backend *b)
     if (t->down && !run_script(t->down, t->name, &why)) {
         log_warn("netdev %s: %s", b->id, why->message);
     }
+    close_vhost(t);
     for (unsigned i = 0; i < b->queues; i++) {
         struct tap_queue *q = &t->queue[i];
 
@@ -463,4 +518,6 @@ const struct net_backend_ops net_tap_ops = {
     .set_header = tap_set_header,
     .set_offload = tap_set_offload,
     .set_queues = tap_set_queues,
+    .vhost = tap_vhost,
+    .set_vhost = tap_set_vhost,
 };

@@ -360,7 +360,10 @@ class Tap(Net):
             "human-monitor-command", command_line="info network"))
 
     def test_vhost(self):
-        """Godwit moves the frames itself: it says so, and is no machine for those that must not."""
+        """Without /dev/vhost-net Godwit moves the frames itself, and says so. With it: linux-vhost.py."""
+        if os.path.exists("/dev/vhost-net"):
+            self.skipTest("/dev/vhost-net is there")
+
         def run(more):
             return subprocess.run(
                 ["ip", "netns", "exec", self.name, godwit.GODWIT, "-display", "none", "-S", "-netdev",

@@ -551,6 +551,7 @@ void vhost_free(struct vhost *h)
     g_assert(!h->lent);
     address_space_remove_listener(h->v->mem, &h->listener);
     loop_bell_free(h->bell);
+    vhost_call(h, VHOST_RESET_OWNER, NULL); /* others may have the descriptor too */
     close(h->fd);
     for (unsigned i = 0; i < h->n_queues; i++) {
         loop_unwatch(&h->queue[i].err_watch);

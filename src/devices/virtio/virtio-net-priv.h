@@ -2,6 +2,7 @@
 #ifndef DEVICES_VIRTIO_VIRTIO_NET_PRIV_H
 #define DEVICES_VIRTIO_VIRTIO_NET_PRIV_H
 
+#include "devices/virtio/vhost.h"
 #include "devices/virtio/virtio-pci.h"
 #include "net/net.h"
 
@@ -58,6 +59,7 @@ struct net_pair {
     struct virtio_net *d;
     struct virtqueue *rx, *tx;
     struct virtqueue_element *held; /* a frame that the back end has no room for */
+    struct vhost *vhost;            /* NULL: frames are moved here */
 };
 
 /* All but cfg and the link's bits is the network thread's while the device runs. */
@@ -76,6 +78,7 @@ struct virtio_net {
     struct net_card card;
     struct net_pair pair[NET_MAX_QUEUES];
     unsigned n_pairs;
+    bool lent;              /* the host's kernel moves the frames */
     uint8_t mac[MAC_BYTES]; /* after a reset */
     bool full_duplex;
     /* While the driver is up: */
@@ -86,6 +89,17 @@ struct virtio_net {
     GSource *filter_bell; /* on the main loop: NIC_RX_FILTER_CHANGED */
     bool filter_told;     /* and nobody asked since */
 };
+
+/* ---- virtio-net-vhost.c; main thread */
+
+/* Opens what the back end has for the kernel; nothing if that is nothing, or does not work and need
+ * not. false and *error. */
+bool virtio_net_vhost_open(struct virtio_net *d, GError **error);
+void virtio_net_vhost_close(struct virtio_net *d);
+/* Of those features, what can be with the kernel. */
+uint64_t virtio_net_vhost_offer(const struct virtio_net *d, uint64_t features);
+void virtio_net_lend(struct virtio *v); /* as virtio_ops has them */
+void virtio_net_recall(struct virtio *v);
 
 /* ---- virtio-net-ctrl.c; network thread */
 
@@ -102,5 +116,7 @@ bool virtio_net_filter_is_sane(const struct virtio_net *d);
 void virtio_net_apply_offloads(struct virtio_net *d);
 void virtio_net_set_pairs(struct virtio_net *d, unsigned pairs);
 void virtio_net_set_mac(struct virtio_net *d, const uint8_t mac[MAC_BYTES]);
+/* A frame that waits for the back end is the guest's again. */
+void virtio_net_give_back(struct virtio_net *d);
 
 #endif

@@ -6,6 +6,9 @@
  * control queue (virtio-net-ctrl.c) is served there too. Checksums and segmentation are offered as
  * far as the back end can do them.
  *
+ * Where the back end has vhost-net the host's kernel moves the frames while it can
+ * (virtio-net-vhost.c).
+ *
  * Left out: RSS and hash reports, coalescing, standby devices, timers before sending (tx=timer).
  */
 #include "devices/virtio/virtio-net.h"
@@ -405,16 +408,18 @@ static void net_reset_requests(struct virtio *v)
     net_run(d->net, end, d);
 }
 
-/* A frame that waits for the back end is the guest's again. */
-static void give_back(void *arg)
+void virtio_net_give_back(struct virtio_net *d)
 {
-    struct virtio_net *d = arg;
-
     for (unsigned i = 0; i < d->n_pairs; i++) {
         if (d->pair[i].held) {
             virtqueue_unpop(d->pair[i].tx, g_steal_pointer(&d->pair[i].held));
         }
     }
+}
+
+static void give_back(void *arg)
+{
+    virtio_net_give_back(arg);
 }
 
 /* ---- registers; machine lock held */
@@ -472,7 +477,7 @@ static uint64_t net_features(struct virtio *v)
     for (unsigned i = 0; i < G_N_ELEMENTS(feature); i++) {
         bits |= feature[i].on ? VIRTIO_BIT(feature[i].bit) : 0;
     }
-    return bits;
+    return virtio_net_vhost_offer(d, bits);
 }
 
 static void net_get_config(struct virtio *v, uint8_t *config)
@@ -525,6 +530,8 @@ static const struct virtio_ops net_ops = {
     .started = net_started,
     .queue = net_queue,
     .reset = net_reset_requests,
+    .lend = virtio_net_lend,
+    .recall = virtio_net_recall,
 };
 
 /* ---- the card, as clients see it; machine lock held */
@@ -533,6 +540,8 @@ static void net_link_changed(void *opaque)
 {
     struct virtio_net *d = opaque;
 
+    virtio_net_recall(virtio_of(d)); /* without a link frames are lost, and not by the kernel */
+    virtio_net_lend(virtio_of(d));
     virtio_config_changed(virtio_of(d));
     for (unsigned i = 0; i < d->n_pairs; i++) { /* what waits goes its way, or gets lost */
         virtqueue_ring(d->pair[i].rx);
@@ -550,6 +559,11 @@ static void net_ask_to_announce(void *opaque)
         __atomic_store_n(&d->s.announce, true, __ATOMIC_RELEASE);
         virtio_config_changed(virtio_of(d));
     }
+}
+
+static void net_detach(void *opaque)
+{
+    virtio_net_vhost_close(opaque);
 }
 
 static void tell_filter_changed(void *arg)
@@ -572,6 +586,7 @@ static const struct net_card_ops card_ops = {
     .query_rx_filter = virtio_net_query_filter,
     .link_changed = net_link_changed,
     .announce = net_ask_to_announce,
+    .detach = net_detach,
 };
 
 /* ---- the device */
@@ -669,13 +684,19 @@ static bool net_realize(struct device *dev, GError **error)
     d->n_pairs = d->cfg.mq ? net_card_queues(&d->card) : 1;
     virtio_init(virtio_of(d), dev, &net_ops, &d->s.proxy.virtio, net_loop(d->net));
     add_queues(d);
-    return virtio_pci_realize(&d->proxy, &d->s.proxy, 0x0200, error);
+    if (!virtio_net_vhost_open(d, error) ||
+        !virtio_pci_realize(&d->proxy, &d->s.proxy, 0x0200, error)) {
+        return false;
+    }
+    virtio_of(d)->offered = virtio_net_vhost_offer(d, virtio_of(d)->offered);
+    return true;
 }
 
 static void net_unrealize(struct device *dev)
 {
     struct virtio_net *d = (struct virtio_net *)dev;
 
+    virtio_net_vhost_close(d);
     virtio_pci_unrealize(dev);
     net_card_remove(&d->card);
     loop_bell_free(g_steal_pointer(&d->filter_bell));
