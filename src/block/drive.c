@@ -458,6 +458,10 @@ static bool drive_fill(struct block_graph *graph, struct drive *d, struct params
         !throttle_config_from_params(&limits, p, &group, error)) {
         return false;
     }
+    if (id && !qapi_id_is_valid(id)) {
+        g_set_error(error, BLOCK_ERROR, 0, "Parameter 'id' expects an identifier, not '%s'", id);
+        return false;
+    }
     d->id = id ? g_strdup(id) : default_id(d);
     if (!check_id(graph, d, p, error)) {
         return false;

@@ -23,7 +23,7 @@ int block_filter_resize(struct block_node *node, uint64_t bytes, GError **error)
     int ret;
 
     if (!child->driver->resize) {
-        g_set_error(error, BLOCK_ERROR, 0, "Node '%s' can't be resized", child->name);
+        g_set_error(error, BLOCK_ERROR, 0, "Image format driver does not support resize");
         return -ENOTSUP;
     }
     ret = child->driver->resize(child, bytes, error);

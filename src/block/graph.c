@@ -29,11 +29,18 @@ GQuark block_error_quark(void)
 
 /* ---- permissions */
 
-static const char *perm_name(unsigned perm)
+/* As "write, resize"; to be freed. */
+static char *perm_names(unsigned perm)
 {
     static const char *const names[] = {"consistent read", "write", "write unchanged", "resize"};
+    GString *out = g_string_new(NULL);
 
-    return names[__builtin_ctz(perm) & 3];
+    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
+        if (perm & 1u << i) {
+            g_string_append_printf(out, "%s%s", out->len ? ", " : "", names[i]);
+        }
+    }
+    return g_string_free(out, FALSE);
 }
 
 /* perm and shared of all users of a node together. */
@@ -49,9 +56,30 @@ static void node_cumulative(const struct block_node *node, unsigned *perm, unsig
     }
 }
 
-static const char *edge_user(const struct block_child *edge)
+/* To be freed. edge NULL: somebody for a moment. */
+static char *edge_user(const struct block_child *edge)
 {
-    return edge->parent ? edge->parent->name : block_backend_name(edge->backend);
+    const char *name;
+
+    if (edge && edge->parent) {
+        return g_strdup_printf("node '%s'", edge->parent->name);
+    }
+    name = edge ? block_backend_qdev(edge->backend) : NULL;
+    name = edge && !name ? block_backend_drive_id(edge->backend) : name;
+    return name ? g_strdup_printf("block device '%s'", name) : g_strdup("an unnamed block device");
+}
+
+/* needs: as for edge_user(). */
+static void set_conflict(GError **error, const struct block_node *node, unsigned perm,
+                         const struct block_child *needs, const struct block_child *denies)
+{
+    g_autofree char *names = perm_names(perm), *one = edge_user(needs), *two = edge_user(denies);
+
+    g_set_error(error, BLOCK_ERROR, 0,
+                "Permission conflict on node '%s': permissions '%s' are both required by %s (uses "
+                "node '%s' as '%s' child) and unshared by %s (uses node '%s' as '%s' child).",
+                node->name, names, one, node->name, needs ? needs->role : "root", two, node->name,
+                denies->role);
 }
 
 static bool edge_check(const struct block_child *edge, GError **error)
@@ -64,21 +92,16 @@ static bool edge_check(const struct block_child *edge, GError **error)
     }
     for (guint i = 0; i < node->parents->len; i++) {
         const struct block_child *other = node->parents->pdata[i];
-        unsigned bad = edge->perm & ~other->shared;
-        const struct block_child *strict = other;
 
         if (other == edge) {
             continue;
         }
-        if (!bad) {
-            bad = other->perm & ~edge->shared;
-            strict = edge;
+        if (other->perm & ~edge->shared) {
+            set_conflict(error, node, other->perm & ~edge->shared, other, edge);
+            return false;
         }
-        if (bad) {
-            g_set_error(error, BLOCK_ERROR, 0,
-                        "Conflicts with use by '%s' as '%s', which does not allow '%s' on %s",
-                        edge_user(other), other->role, perm_name(bad), node->name);
-            (void)strict;
+        if (edge->perm & ~other->shared) {
+            set_conflict(error, node, edge->perm & ~other->shared, edge, other);
             return false;
         }
     }
@@ -555,10 +578,17 @@ bool block_node_delete(struct block_graph *graph, const char *name, GError **err
         return false;
     }
     if (node->parents->len) {
-        const struct block_child *edge = node->parents->pdata[0];
+        for (guint i = 0; i < node->parents->len; i++) {
+            const struct block_child *edge = node->parents->pdata[i];
 
-        g_set_error(error, BLOCK_ERROR, 0, "Block device %s is in use (by %s as '%s')", name,
-                    edge_user(edge), edge->role);
+            if (edge->parent && strcmp(edge->role, "backing") == 0) {
+                g_set_error(error, BLOCK_ERROR, 0,
+                            "Node '%s' is busy: node is used as backing hd of '%s'", name,
+                            edge->parent->name);
+                return false;
+            }
+        }
+        g_set_error(error, BLOCK_ERROR, 0, "Block device %s is in use", name);
         return false;
     }
     node->owned = false;
@@ -644,6 +674,14 @@ bool block_resize(struct block_graph *graph, const char *device, const char *nod
                     node->name);
         return false;
     }
+    for (guint i = 0; i < node->parents->len; i++) { /* a format keeps its file's length */
+        const struct block_child *edge = node->parents->pdata[i];
+
+        if (!(edge->shared & BLOCK_PERM_RESIZE)) {
+            set_conflict(error, node, BLOCK_PERM_RESIZE, NULL, edge);
+            return false;
+        }
+    }
     return block_node_resize(node, (uint64_t)bytes, error);
 }
 
@@ -652,8 +690,9 @@ bool block_node_resize(struct block_node *node, uint64_t bytes, GError **error)
     int ret;
 
     if (node->read_only || !node->driver->resize) {
-        g_set_error(error, BLOCK_ERROR, 0, "Node '%s' %s", node->name,
-                    node->read_only ? "is read-only" : "can't be resized");
+        g_set_error(error, BLOCK_ERROR, 0, "%s",
+                    node->read_only ? "Image is read-only"
+                                    : "Image format driver does not support resize");
         return false;
     }
     block_drain_begin(node->graph);

@@ -281,7 +281,7 @@ bool block_transaction(struct block_graph *graph, const struct transaction_actio
 
         if (grouped) {
             g_set_error(error, BLOCK_ERROR, 0,
-                        "Action '%s' does not support transaction property completion-mode = %s",
+                        "Action '%s' does not support Transaction property completion-mode = %s",
                         transaction_action_kind_str(actions->v[i]->type), "grouped");
             ok = false;
             break;

@@ -437,11 +437,7 @@ bool net_backend_delete(struct net *net, const char *id, GError **error)
     struct net_card *card;
 
     if (!b) {
-        if (net_card_find(net, id)) {
-            g_set_error(error, NET_ERROR, 0, "Device '%s' is not a netdev", id);
-        } else {
-            g_set_error(error, QMP_ERROR, QMP_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found", id);
-        }
+        g_set_error(error, QMP_ERROR, QMP_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found", id);
         return false;
     }
     card = b->card;

@@ -130,6 +130,29 @@ class Block(unittest.TestCase):
         self.wire.value("blockdev-del", {"node-name": "file0"})
         self.assertEqual(self.nodes(), {})
 
+    def test_length_in_use(self):
+        """A format's file keeps its length, and so does what others stand on."""
+        self.start()
+        self.add_file()
+        self.wire.value("blockdev-create", {"job-id": "j", "options": {
+            "driver": "qcow2", "file": "file0", "size": 1 << 20}})
+        while self.wire.value("query-jobs")[0]["status"] != "concluded":
+            pass
+        self.wire.value("blockdev-add", {"driver": "qcow2", "node-name": "fmt", "file": "file0"})
+        self.assertEqual(
+            self.error("block_resize", {"node-name": "file0", "size": 4096}),
+            "Permission conflict on node 'file0': permissions 'resize' are both required by an unnamed "
+            "block device (uses node 'file0' as 'root' child) and unshared by node 'fmt' (uses node "
+            "'file0' as 'file' child).")
+        self.assertEqual(self.error("blockdev-del", {"node-name": "file0"}),
+                         "Block device file0 is in use")
+        self.wire.value("block_resize", {"node-name": "fmt", "size": 2 << 20})
+        self.wire.value("blockdev-add", {"driver": "null-co", "node-name": "n"})
+        self.assertEqual(self.error("block_resize", {"node-name": "n", "size": 4096}),
+                         "Image format driver does not support resize")
+        self.assertEqual(self.error("blockdev-add", {"driver": "null-co", "node-name": "n" * 32}),
+                         "Node name too long")
+
     def reopen(self, *nodes):
         self.wire.value("blockdev-reopen", {"options": list(nodes)})
 

@@ -701,7 +701,6 @@ static void test_disk_properties(void)
     expect_bad_disk("queue-size", "100", "queue-size 100");
     expect_bad_disk("logical_block_size", "513", "logical_block_size 513");
     expect_bad_disk("logical_block_size", "4096", "physical_block_size 512");
-    expect_bad_disk("rerror", "enospc", "rerror=enospc");
     expect_bad_disk("werror", "panic", "there is no 'panic', only report");
     expect_bad_disk("disable-modern", "maybe", "not a boolean");
 }

@@ -296,9 +296,10 @@ static void test_permissions(struct fixture *f, gconstpointer unused)
     b = attach(f, "a", &error);
     g_assert_nonnull(b);
     g_assert_null(attach(f, "b", &error)); /* a reader does not see others write */
-    expect_error(&error, "Conflicts with use by 'a' as 'file'");
+    expect_error(
+        &error, "required by node 'a' (uses node 'file' as 'file' child) and unshared by node 'b'");
     g_assert_null(attach(f, "a", &error));
-    expect_error(&error, "does not allow 'write' on a");
+    expect_error(&error, "permissions 'write' are both required by");
     g_assert_false(block_node_delete(f->graph, "a", &error));
     expect_error(&error, "Node a is in use");
     g_assert_cmpint(rw(f, b, BLOCK_WRITE, 0, buf, 512), ==, 0); /* unharmed by all that */

@@ -655,11 +655,6 @@ static bool backend_attach(struct ata_drive *d, GError **error)
         .werror = (enum blockdev_on_error)d->cfg.werror,
     };
 
-    if (d->cfg.rerror == BLOCKDEV_ON_ERROR_ENOSPC) {
-        g_set_error(error, DEVICE_ERROR, 0, "%s: rerror=enospc: reads need no space",
-                    d->dev.class->name);
-        return false;
-    }
     if (!cd && !d->cfg.drive) {
         g_set_error(error, DEVICE_ERROR, 0, "ide-hd: property 'drive' is not set");
         return false;
@@ -675,6 +670,10 @@ static bool backend_attach(struct ata_drive *d, GError **error)
         return false;
     }
     d->blk = block_backend_attach(env->block, d->cfg.drive, &attach, error);
+    if (d->blk && !cd && !block_backend_has_medium(d->blk)) {
+        g_set_error(error, DEVICE_ERROR, 0, "Device needs media, but drive is empty");
+        return false;
+    }
     return d->blk != NULL;
 }
 

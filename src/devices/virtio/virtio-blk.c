@@ -607,11 +607,6 @@ static bool check_config(struct virtio_blk *d, GError **error)
                     d->proxy.pci.dev.class->name, d->cfg.queue_size, VIRTIO_QUEUE_MAX_SIZE);
         return false;
     }
-    if (d->cfg.rerror == BLOCKDEV_ON_ERROR_ENOSPC) {
-        g_set_error(error, DEVICE_ERROR, 0, "%s: rerror=enospc: reads need no space",
-                    d->proxy.pci.dev.class->name);
-        return false;
-    }
     return check_hints(d, error);
 }
 
