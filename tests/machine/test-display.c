@@ -172,7 +172,7 @@ static void palette_grey(struct bare_bus *bus)
 
 static uint32_t grey(unsigned six)
 {
-    return (six << 2 | six >> 4) * 0x010101u;
+    return 0x010101u * (six << 2 | (six & 1) * 3);
 }
 
 static void crtc_set(struct bare_bus *bus, unsigned columns, unsigned lines, unsigned height,

@@ -53,6 +53,13 @@ struct frame {
     unsigned compare; /* from this line on the memory's start is shown */
 };
 
+/* Six bits to eight, black and white being exact; those between as QEMU has them, so that pictures
+ * of both can be compared. */
+static uint32_t six_to_eight(uint8_t c)
+{
+    return (uint32_t)(c & 0x3f) << 2 | (c & 1) * 3u;
+}
+
 static uint32_t dac_colour(const struct vga *vga, unsigned n)
 {
     const uint8_t *c = vga->s->dac + 3 * (n & vga->s->dac_mask);
@@ -60,8 +67,7 @@ static uint32_t dac_colour(const struct vga *vga, unsigned n)
     if (vga->s->vbe.reg[VBE_ENABLE] & VBE_8BIT_DAC) {
         return (uint32_t)c[0] << 16 | c[1] << 8 | c[2];
     }
-    return (uint32_t)(c[0] << 2 | c[0] >> 4) << 16 | (uint32_t)(c[1] << 2 | c[1] >> 4) << 8 |
-           (uint32_t)(c[2] << 2 | c[2] >> 4);
+    return six_to_eight(c[0]) << 16 | six_to_eight(c[1]) << 8 | six_to_eight(c[2]);
 }
 
 /* 256 colours as the DAC has them, and the sixteen of text and planes behind the palette. */
