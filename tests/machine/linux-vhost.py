@@ -185,10 +185,17 @@ class Vhost(initramfs.Shell, unittest.TestCase):
 
 class Vsock(Vhost):
     def test_vsock(self):
-        inner = self.start("-device vhost-vsock-pci,guest-cid=3,id=v0")
+        inner = self.start("-m 160,slots=1,maxmem=1G -device vhost-vsock-pci,guest-cid=3,id=v0")
         self.shell(inner, INNER_BOOT_S)
         self.vsock_works(inner)
         self.refusals()
+        # memory that comes while the kernel is at work
+        before = self.command(inner, "grep -c . /proc/iomem; grep 'System RAM' /proc/iomem")
+        inner.qmp.command("object-add", qom_type="memory-backend-ram", id="m0", size=128 << 20)
+        inner.qmp.command("device_add", driver="pc-dimm", id="d0", memdev="m0")
+        self.command(inner, "until ls /sys/bus/acpi/devices | grep PNP0C80; do sleep 0.1; done")
+        self.assertNotEqual(self.command(inner, "grep -c . /proc/iomem; grep 'System RAM' /proc/iomem"), before)
+        self.vsock_works(inner)
         # stopped and going on in the middle of a stream
         inner.send("head -c 1000000 /dev/urandom | tee /tmp/y | vsock connect 2 2000 >/tmp/z\n")
         for _ in range(5):
@@ -210,6 +217,12 @@ class Vsock(Vhost):
             out = self.command(self.outer, "godwit -display none -S -kernel /inner/vmlinuz "
                                            f"-device vhost-vsock-pci,{device} 2>&1")
             self.assertIn(text, out)
+
+    def test_microvm(self):
+        """Without PCI: the interrupt is a line of the board's."""
+        inner = self.start("-M microvm -device vhost-vsock-device,guest-cid=3")
+        self.shell(inner, INNER_BOOT_S)
+        self.vsock_works(inner)
 
     def test_reset_of_connections(self):
         """The guest that comes out of a stream is told that its connections are gone."""

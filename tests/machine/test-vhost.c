@@ -37,6 +37,7 @@ static void memory_init(struct memory *m)
     m->bus = bus_new();
     mem = m->bus->env.mem;
     m->owner = device_new_named("isa-debug-exit", &m->bus->env, NULL);
+    g_assert_true(device_realize(m->owner, NULL));
     m->ram = ram_block_new("ram", 16 * PAGE, NULL);
     m->vram = ram_block_new("vram", 4 * PAGE, NULL);
     device_add_ram(m->owner, m->vram);
@@ -65,7 +66,6 @@ static void memory_finish(struct memory *m)
         address_space_unmap(m->bus->env.mem, all[i]);
     }
     device_remove_ram(m->owner, m->vram);
-    device_free(m->owner);
     ram_block_free(m->ram);
     ram_block_free(m->vram);
     bus_free(m->bus);

@@ -281,7 +281,6 @@ static void failed(void *opaque)
 
     if (why) {
         virtio_break(h->v, "%s", why);
-        h->v->ops->recall(h->v);
     }
 }
 

@@ -185,6 +185,22 @@ static void resume_home(void *arg)
 
 /* ---- life */
 
+static void recall(struct virtio *v)
+{
+    if (v->ops->recall) {
+        v->ops->recall(v);
+    }
+}
+
+static void recall_broken(void *opaque)
+{
+    struct virtio *v = opaque;
+
+    if (v->s->status & VIRTIO_STATUS_NEEDS_RESET) { /* it may be another's by now */
+        recall(v);
+    }
+}
+
 void virtio_init(struct virtio *v, struct device *dev, const struct virtio_ops *ops,
                  struct virtio_state *state, struct loop *home)
 {
@@ -195,6 +211,7 @@ void virtio_init(struct virtio *v, struct device *dev, const struct virtio_ops *
     v->home = home;
     v->mem = dev->env->mem;
     v->paused = true;
+    v->recall_bell = ops->recall ? loop_bell_new(dev->env->loop, recall_broken, v) : NULL;
     v->offered = VIRTIO_BIT(VIRTIO_F_VERSION_1) | VIRTIO_BIT(VIRTIO_F_INDIRECT_DESC) |
                  VIRTIO_BIT(VIRTIO_F_EVENT_IDX);
 }
@@ -216,13 +233,6 @@ static void tell_transport(struct virtqueue *vq, bool opened)
 {
     if (vq->virtio->doorbell) {
         vq->virtio->doorbell(vq->virtio, vq, opened);
-    }
-}
-
-static void recall(struct virtio *v)
-{
-    if (v->ops->recall) {
-        v->ops->recall(v);
     }
 }
 
@@ -269,6 +279,7 @@ void virtio_finish(struct virtio *v)
     }
     recall(v);
     on_home(v, queues_stop, v);
+    loop_bell_free(g_steal_pointer(&v->recall_bell)); /* nobody breaks it any more */
     if (v->ops->reset) {
         v->ops->reset(v);
     }
@@ -345,6 +356,9 @@ void virtio_break(struct virtio *v, const char *fmt, ...)
     log_guest("%s%s%s: %s: the device needs a reset", v->ops->name, v->dev->id ? " " : "",
               v->dev->id ? v->dev->id : "", text);
     __atomic_fetch_or(&v->s->status, VIRTIO_STATUS_NEEDS_RESET, __ATOMIC_ACQ_REL);
+    if (v->recall_bell) {
+        loop_bell_ring(v->recall_bell);
+    }
     if (virtio_has(v, VIRTIO_F_VERSION_1)) {
         __atomic_fetch_add(&v->s->generation, 1, __ATOMIC_RELAXED);
         v->interrupt(v, v->s->config_vector, true);

@@ -133,8 +133,9 @@ struct virtio {
     uint64_t offered;
     struct virtqueue queue[VIRTIO_MAX_QUEUES];
     unsigned n_queues;
-    bool paused;         /* home */
-    _Atomic bool master; /* the guest lets the device use its memory */
+    GSource *recall_bell; /* main loop: the device broke; NULL: it lends nothing */
+    bool paused;          /* home */
+    _Atomic bool master;  /* the guest lets the device use its memory */
     /* The transport's: an interrupt with that vector, VIRTIO_NO_VECTOR where interrupts have none.
      * Any thread. */
     void (*interrupt)(struct virtio *, uint16_t vector, bool config);
