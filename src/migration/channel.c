@@ -50,73 +50,6 @@ struct channel {
     struct yank *yank;
 };
 
-/* ---- URIs */
-
-static bool parse_tcp(const char *text, struct channel_uri *uri, GError **error)
-{
-    const char *colon = strrchr(text, ':');
-    size_t n = colon ? (size_t)(colon - text) : 0;
-
-    if (!colon || !colon[1]) {
-        return migration_refuse(error, "error parsing %s '%s'",
-                                *text == ':' ? "port in address" : "address", text);
-    }
-    if (n >= 2 && text[0] == '[' && text[n - 1] == ']') {
-        text++;
-        n -= 2;
-    }
-    uri->host = g_strndup(text, n);
-    uri->port = g_strdup(colon + 1);
-    return true;
-}
-
-static const struct {
-    const char *prefix;
-    int kind;
-} kinds[] = {{"tcp:", CHANNEL_TCP},
-             {"unix:", CHANNEL_UNIX},
-             {"fd:", CHANNEL_FD},
-             {"exec:", CHANNEL_EXEC},
-             {"file:", CHANNEL_FILE}};
-
-bool channel_uri_is_known(const char *text)
-{
-    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
-        if (g_str_has_prefix(text, kinds[i].prefix)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-bool channel_uri_parse(const char *text, struct channel_uri *uri, GError **error)
-{
-    *uri = (struct channel_uri){0};
-    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
-        if (!g_str_has_prefix(text, kinds[i].prefix)) {
-            continue;
-        }
-        text += strlen(kinds[i].prefix);
-        uri->kind = kinds[i].kind;
-        if (uri->kind == CHANNEL_TCP) {
-            return parse_tcp(text, uri, error);
-        }
-        uri->path = g_strdup(text);
-        if (uri->kind == CHANNEL_UNIX && !*text) {
-            return migration_refuse(error, "invalid Unix socket address");
-        }
-        return *text || uri->kind != CHANNEL_FILE || migration_refuse(error, "file: lacks a path");
-    }
-    return migration_refuse(error, "Parameter 'uri' expects a valid migration protocol");
-}
-
-void channel_uri_clear(struct channel_uri *uri)
-{
-    g_clear_pointer(&uri->path, g_free);
-    g_clear_pointer(&uri->host, g_free);
-    g_clear_pointer(&uri->port, g_free);
-}
-
 /* ---- making */
 
 static void use_fd(struct channel *c, int fd)
@@ -190,8 +123,10 @@ static struct channel *channel_alloc(const struct channel_uri *uri, bool out)
 {
     struct channel *c = g_new0(struct channel, 1);
 
-    c->uri = (struct channel_uri){uri->kind, g_strdup(uri->path), g_strdup(uri->host),
-                                  g_strdup(uri->port)};
+    c->uri = *uri;
+    c->uri.path = g_strdup(uri->path);
+    c->uri.host = g_strdup(uri->host);
+    c->uri.port = g_strdup(uri->port);
     c->out = out;
     c->listen_fd = c->read_fd = c->write_fd = -1;
     c->broken = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -208,6 +143,9 @@ static bool open_plain(struct channel *c, int fd, GError **error)
     case CHANNEL_FILE:
         return open_file(c, error);
     case CHANNEL_FD:
+        if (fcntl(fd, F_GETFD) < 0) {
+            return migration_refuse(error, "fd:%s: the descriptor is not open", c->uri.path);
+        }
         use_fd(c, fd);
         return true;
     default:
@@ -237,6 +175,9 @@ static struct sock_address sock_address_of(const struct channel *c)
                                  .path = c->uri.path,
                                  .host = c->uri.host,
                                  .port = c->uri.port,
+                                 .to = c->uri.to,
+                                 .ipv4 = c->uri.ipv4,
+                                 .ipv6 = c->uri.ipv6,
                                  .fd = -1,
                                  .server = true};
 }
@@ -412,10 +353,14 @@ static bool connect_unix(struct channel *c, GError **error)
 static bool connect_tcp(struct channel *c, GError **error)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list, *a;
-    const char *unknown = sock_resolve(c->uri.host, c->uri.port, &hints, &list);
+    const char *unknown;
     int why = 0, one = 1;
     bool ok = false;
 
+    if (c->uri.ipv4 != c->uri.ipv6) {
+        hints.ai_family = c->uri.ipv4 ? AF_INET : AF_INET6;
+    }
+    unknown = sock_resolve(c->uri.host, c->uri.port, &hints, &list);
     if (unknown) {
         return migration_refuse(error, "address resolution failed for %s:%s: %s", c->uri.host,
                                 c->uri.port, unknown);
@@ -429,6 +374,9 @@ static bool connect_tcp(struct channel *c, GError **error)
                                 g_strerror(why));
     }
     setsockopt(c->write_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    if (c->uri.keep_alive) {
+        setsockopt(c->write_fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+    }
     return true;
 }
 

@@ -19,6 +19,9 @@ struct channel_uri {
     enum { CHANNEL_TCP, CHANNEL_UNIX, CHANNEL_FD, CHANNEL_EXEC, CHANNEL_FILE } kind;
     char *path;        /* unix, file; exec: the command; fd: what follows "fd:" */
     char *host, *port; /* tcp; host "" is any */
+    unsigned to;       /* tcp, listening: the last port to try; 0: none but the first */
+    bool ipv4, ipv6;   /* tcp: both the same: either */
+    bool keep_alive;   /* tcp, connecting */
 };
 
 bool channel_uri_is_known(const char *text); /* it begins like one of the five */

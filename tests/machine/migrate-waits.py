@@ -4,6 +4,7 @@ one go, must leave alone: its disks are another's. Texts as QEMU 7.2 has them.""
 import hashlib
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -181,6 +182,13 @@ class Addresses(Case):
         for uri, text in (("tcp:", "error parsing address ''"),
                           ("tcp::", "error parsing port in address ':'"),
                           ("tcp:host", "error parsing address 'host'"),
+                          ("tcp:[::1:1", "error parsing IPv6 address '[::1:1'"),
+                          ("tcp:[::1]:", "error parsing IPv6 address '[::1]:'"),
+                          ("tcp:a:1,ipv4=maybe", "error parsing 'ipv4' flag '=maybe'"),
+                          ("tcp:a:1,ipv4=off,ipv6=off", "Cannot disable IPv4 and IPv6 at same time"),
+                          ("tcp:a:1,to=65536", "error parsing to= argument '65536'"),
+                          ("tcp:a:1,toward=2",
+                           "tcp: 'toward=2' is none of to=, ipv4, ipv6 and keep-alive"),
                           ("unix:", "invalid Unix socket address"),
                           ("nonsense", "Parameter 'uri' expects a valid migration protocol")):
             self.refused(door, text, "migrate", uri=uri)
@@ -193,12 +201,34 @@ class Addresses(Case):
         for uri, text in (("nonsense", "unknown migration protocol: nonsense"),
                           ("tcp:", "error parsing address ''"),
                           ("unix:", "invalid Unix socket address"),
+                          ("fd:1000000", "fd:1000000: the descriptor is not open"),
+                          ("tcp:127.0.0.1:0,ipv6=on,ipv4=off",
+                           "address resolution failed for 127.0.0.1:0: "
+                           "Address family for hostname not supported"),
                           ("tcp:127.0.0.1:x", "address resolution failed for 127.0.0.1:x: "
                            "Servname not supported for ai_socktype")):
             self.refused(door, text, "migrate-incoming", uri=uri)
             self.assertEqual(door.qmp.command("query-migrate"), {})
         self.refused(door, "Migration not in expected state: none", "migrate-continue",
                      state="pre-switchover")
+
+    def test_range_of_ports(self):
+        """The first port is taken: the guest comes to one of the next."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            first = taken.getsockname()[1]
+            to = self.door("-incoming", "defer")
+            last = min(first + 50, 65535)
+            self.refused(to, f"cannot listen on '127.0.0.1:{first}': Address already in use",
+                         "migrate-incoming", uri=f"tcp:127.0.0.1:{first}")
+            to.qmp.command("migrate-incoming", uri=f"tcp:127.0.0.1:{first},to={last},ipv4=on")
+            at = to.qmp.command("query-migrate")["socket-address"][0]
+            self.assertIn(int(at["port"]), range(first + 1, last + 1))
+            source = self.door()
+            # An address of version 4 is none of version 6.
+            source.qmp.command("migrate", uri=f"tcp:127.0.0.1:{at['port']},ipv6")
+            self.assertIn("address resolution failed", self.until(source, "failed")["error-desc"])
+            source.qmp.command("migrate", uri=f"tcp:127.0.0.1:{at['port']},ipv4,keep-alive=on")
+            self.until(source, "completed")
 
     def test_events_of_one_that_listens_already(self):
         path = self.path("m")
