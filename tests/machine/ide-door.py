@@ -68,6 +68,35 @@ class Ide(unittest.TestCase):
         self.door.outb(BUS_MASTER, 0)
         return status
 
+    def test_pieces_of_a_packets_answer(self):
+        """All but the last are as long as the guest allows, whatever the sectors' length."""
+        with tempfile.NamedTemporaryFile() as disc:
+            content = os.urandom(2048 * 11)
+            disc.write(content)
+            disc.flush()
+            door = self.door = Door("-drive",
+                                    f"file={disc.name},if=ide,format=raw,media=cdrom,index=0",
+                                    machine="pc")
+            self.addCleanup(door.close)
+            for limit in (5120, 2048, 6144, 1000):
+                door.outb(PORTS + 6, 0)
+                door.outb(PORTS + 1, 0)
+                door.outb(PORTS + 4, limit & 0xff)
+                door.outb(PORTS + 5, limit >> 8)
+                door.outb(PORTS + 7, 0xa0)
+                for word in struct.unpack("<6H", struct.pack(">BBIBHBH", 0x28, 0, 0, 0, 11, 0, 0)):
+                    door.outw(PORTS, word)
+                data, sizes = b"", []
+                while True:
+                    self.until(lambda: not self.register(7) & BSY)
+                    if not self.register(7) & DRQ:
+                        break
+                    sizes.append(self.register(4) | self.register(5) << 8)
+                    data += b"".join(struct.pack("<H", door.inw(PORTS))
+                                     for _ in range(sizes[-1] // 2))
+                self.assertEqual(data, content)
+                self.assertEqual(set(sizes[:-1]), {limit})
+
     def test_memory_and_data_of_different_length(self):
         self.start()
         enough = {1024: INTERRUPT, 1026: ACTIVE | INTERRUPT, 0x10000: ACTIVE | INTERRUPT}

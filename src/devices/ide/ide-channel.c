@@ -53,6 +53,7 @@ struct ide_op {
     struct ata_op ata;      /* first */
     struct ide_channel *ch; /* NULL: the channel was reset meanwhile */
     bool dma;
+    uint32_t kept; /* PIO: bytes that the buffer has already */
     /* how far a DMA transfer has come */
     uint32_t prd, prd_at;
     bool prd_end;
@@ -184,7 +185,7 @@ static void op_run(struct ide_channel *ch, struct ide_op *op)
     ch->s->phase = PHASE_RUNNING;
     ch->s->status = ATA_BSY | ATA_DRDY | ATA_SEEK;
     if (!op->dma) {
-        ch->s->buf_length = 0;
+        ch->s->buf_length = op->kept;
     }
     ata_op_start(&op->ata);
 }
@@ -242,15 +243,19 @@ static void disk_out_begin(struct ide_channel *ch, bool irq)
     }
 }
 
-/* The next piece of a packet's answer, within the guest's limit on one. */
+/* The guest's limit on a piece of a packet's answer: the PACKET command has kept it there. */
+static uint32_t packet_limit(const struct ide_channel_state *s)
+{
+    uint32_t limit = s->feature_hob | s->count_hob << 8u;
+
+    return limit == 0 || limit == 0xffff ? 0xfffe : limit;
+}
+
 static void packet_piece(struct ide_channel *ch)
 {
     struct ide_channel_state *s = ch->s;
-    uint32_t limit = s->feature_hob | s->count_hob << 8u; /* kept there by the PACKET command */
-    uint32_t n = s->buf_length - s->buf_at;
+    uint32_t n = MIN(s->buf_length - s->buf_at, packet_limit(s));
 
-    limit = limit == 0 || limit == 0xffff ? 0xfffe : limit;
-    n = MIN(n, limit);
     s->buf_end = s->buf_at + n;
     s->lba[1] = (uint8_t)n;
     s->lba[2] = (uint8_t)(n >> 8);
@@ -260,13 +265,27 @@ static void packet_piece(struct ide_channel *ch)
     irq_raise(ch);
 }
 
-/* A read of a CD by PIO goes by as many sectors as the buffer holds. */
+/* What is in the buffer makes no whole piece, and there is room for a sector more. */
+static bool packet_needs_more(const struct ide_channel_state *s)
+{
+    uint32_t kept = s->buf_length - s->buf_at;
+
+    return s->left && kept < packet_limit(s) && kept + CD_SECTOR <= BUF_BYTES;
+}
+
+/* A read of a CD by PIO goes by as many sectors as the buffer holds, behind what is left of those
+ * before: all pieces but the last are as long as the guest's limit, which some drivers rely on. */
 static void packet_block_run(struct ide_channel *ch)
 {
     struct ide_channel_state *s = ch->s;
-    uint32_t n = MIN(s->left, BUF_BYTES / CD_SECTOR);
+    uint32_t kept = s->buf_length - s->buf_at;
+    uint32_t n = MIN(s->left, (BUF_BYTES - kept) / CD_SECTOR);
     struct ide_op *op = op_new(ch);
     uint8_t *p = op->ata.packet;
+
+    memmove(s->buf, s->buf + s->buf_at, kept);
+    s->buf_at = 0;
+    op->kept = kept;
 
     op->ata.regs.feature = 0;
     if (s->packet[0] == 0x28 || s->packet[0] == 0xa8) {
@@ -289,6 +308,7 @@ static void packet_start(struct ide_channel *ch)
 
     memcpy(s->packet, s->buf, 12);
     s->left = 0;
+    s->buf_at = s->buf_length = 0;
     if (s->feature & 1) {
         s->phase = PHASE_DMA_WAIT;
         s->status = ATA_BSY;
@@ -312,7 +332,7 @@ static void block_moved(struct ide_channel *ch)
         packet_start(ch);
     } else if (s->phase == PHASE_OUT) {
         disk_block_run(ch, true);
-    } else if (packet && s->buf_at < s->buf_length) {
+    } else if (packet && s->buf_at < s->buf_length && !packet_needs_more(s)) {
         packet_piece(ch);
     } else if (s->left) {
         packet ? packet_block_run(ch) : disk_block_run(ch, false);
@@ -328,8 +348,9 @@ static void block_moved(struct ide_channel *ch)
 static void pio_done(struct ide_channel *ch, const struct ata_op *ata)
 {
     struct ide_channel_state *s = ch->s;
+    bool failed = ata->regs.status & ATA_ERR;
 
-    if (ata->to_guest && s->buf_length) {
+    if (ata->to_guest && s->buf_length && !(failed && s->command == ATA_CMD_PACKET)) {
         s->buf_at = 0;
         if (s->command == ATA_CMD_PACKET) {
             packet_piece(ch);
