@@ -3,13 +3,16 @@
  * entry pays (xlat-gen-mem.c).
  *
  * A register walks if all that a loop does to it, nested loops included, is to add small constants
- * or to give it the value of others that walk, or a constant. One that never changes does so, too;
- * one that comes from memory doesn't: where that points may be another page each time.
+ * or to give it the value of others that walk, perhaps with any constant added, or a constant. One
+ * that never changes does so, too; one that comes from memory doesn't: where that points may be
+ * another page each time.
  *
  * That is a guess, and wrong where a loop is short and starts elsewhere each time. So the copies'
  * misses are counted, and code whose copy misses too often does without from then on.
  *
- * A loop is what can be reached from each of its instructions without leaving the region.
+ * A loop is what can be reached from each of its instructions without leaving the region; and of
+ * that, what lies between a backward branch and its target, for an inner loop may walk from where
+ * an outer one has jumped.
  */
 #include "cpu/x86/soft/xlat-priv.h"
 
@@ -25,25 +28,30 @@ static bool walks(uint32_t set, unsigned n)
     return n == R_ZERO || (n < 16 && (set >> n & 1));
 }
 
+static bool is_modrm_of_registers(const struct xinsn *x)
+{
+    return x->class == XC_MODRM && x->map == M1 && !x->mem && x->size >= 4;
+}
+
+/* ADD or SUB of a register and a constant. */
+static bool is_sum(const struct xinsn *x)
+{
+    unsigned digit = x->modrm >> 3 & 7;
+    return is_modrm_of_registers(x) && (x->opcode == 0x81 || x->opcode == 0x83) &&
+           (digit == 0 || digit == 5);
+}
+
 /* ADD, SUB, INC or DEC of a register by a small constant. */
 static bool is_step(const struct xinsn *x)
 {
-    unsigned digit = x->modrm >> 3 & 7;
-    if (x->class == XC_LOOP) {
-        return true;
-    }
-    if (x->class != XC_MODRM || x->map != M1 || x->mem || x->size < 4) {
-        return false;
-    }
-    return ((x->opcode == 0x81 || x->opcode == 0x83) && (digit == 0 || digit == 5) &&
-            small(x->op.imm)) ||
-           (x->opcode == 0xff && digit < 2);
+    return x->class == XC_LOOP || (is_sum(x) && small(x->op.imm)) ||
+           (is_modrm_of_registers(x) && x->opcode == 0xff && (x->modrm >> 3 & 7) < 2);
 }
 
 /* The register that a MOV or MOVSXD between registers reads, or XLAT_IN_ENV. */
 static unsigned moved_from(const struct xinsn *x)
 {
-    if (x->class != XC_MODRM || x->map != M1 || x->mem || x->size < 4) {
+    if (!is_modrm_of_registers(x)) {
         return XLAT_IN_ENV;
     }
     return x->opcode == 0x89                        ? x->reg
@@ -54,13 +62,39 @@ static unsigned moved_from(const struct xinsn *x)
 /* XOR of a register with itself. */
 static bool is_zeroing(const struct xinsn *x)
 {
-    return x->class == XC_MODRM && x->map == M1 && !x->mem && x->size >= 4 && x->reg == x->rm &&
-           x->reg_kind == OPERAND_GPR && (x->opcode == 0x31 || x->opcode == 0x33);
+    return is_modrm_of_registers(x) && x->reg == x->rm && x->reg_kind == OPERAND_GPR &&
+           (x->opcode == 0x31 || x->opcode == 0x33);
 }
 
-/* Whether what it writes walks if the registers of the set do. */
-static bool keeps_walking(const struct xinsn *x, uint32_t set)
+/* Whether it gives a register a value that does not depend on the one before. */
+static bool is_fresh(const struct xinsn *x, unsigned reg)
 {
+    unsigned from = moved_from(x);
+    return (from != XLAT_IN_ENV && from != reg) || is_zeroing(x) || x->class == XC_MOV_IMM ||
+           (x->class == XC_LEA && x->op.base != reg && x->op.index != reg);
+}
+
+/* ADD or SUB of any constant to what a register has got anew, a few instructions before: not a step
+ * from one turn of the loop to the next. */
+static bool is_offset(const struct code_region *g, unsigned i)
+{
+    const struct xinsn *x = &g->insn[i];
+    if (!is_sum(x)) {
+        return false;
+    }
+    while (!g->insn[i].labelled && i > 0 && g->insn[i - 1].falls && g->insn[i - 1].next == (int)i) {
+        i--;
+        if (insn_written(&g->insn[i]) >> x->rm & 1) {
+            return is_fresh(&g->insn[i], x->rm);
+        }
+    }
+    return false;
+}
+
+/* Whether what instruction i writes walks if the registers of the set do. */
+static bool keeps_walking(const struct code_region *g, unsigned i, uint32_t set)
+{
+    const struct xinsn *x = &g->insn[i];
     unsigned from = moved_from(x);
     if (from != XLAT_IN_ENV) {
         return walks(set, from);
@@ -68,7 +102,8 @@ static bool keeps_walking(const struct xinsn *x, uint32_t set)
     if (x->class == XC_LEA) {
         return x->size == 8 && walks(set, x->op.base) && walks(set, x->op.index);
     }
-    return is_step(x) || is_zeroing(x) || (x->class == XC_MOV_IMM && x->size >= 4);
+    return is_step(x) || is_offset(g, i) || is_zeroing(x) ||
+           (x->class == XC_MOV_IMM && x->size >= 4);
 }
 
 #define WORDS (XLAT_MAX_INSNS / 64)
@@ -137,7 +172,7 @@ static uint32_t walking(const struct code_region *g, const struct insn_set *loop
     do {
         before = set;
         for (unsigned i = 0; i < g->n; i++) {
-            if (set_has(loop, i) && !keeps_walking(&g->insn[i], set)) {
+            if (set_has(loop, i) && !keeps_walking(g, i, set)) {
                 set &= ~insn_written(&g->insn[i]);
             }
         }
@@ -150,6 +185,26 @@ static bool operand_walks(const struct xinsn *x, uint32_t set)
     return x->mem && x->class == XC_MODRM && walks(set, x->op.base) && walks(set, x->op.index);
 }
 
+static void mark_walking(struct code_region *g, const struct insn_set *loop)
+{
+    uint32_t set = walking(g, loop);
+    for (unsigned k = 0; k < g->n; k++) {
+        g->insn[k].near |= set_has(loop, k) && operand_walks(&g->insn[k], set);
+    }
+}
+
+/* What lies from instruction `first` to `last` and belongs to a loop with both. */
+static struct insn_set loop_within(const struct insn_set *reached, unsigned first, unsigned last)
+{
+    struct insn_set loop = {0};
+    for (unsigned k = first; k <= last; k++) {
+        if (set_has(&reached[first], k) && set_has(&reached[k], first)) {
+            set_add(&loop, k);
+        }
+    }
+    return loop;
+}
+
 void region_near(struct code_region *g)
 {
     struct insn_set reached[XLAT_MAX_INSNS], done = {0};
@@ -158,19 +213,17 @@ void region_near(struct code_region *g)
     }
     find_reached(g, reached);
     for (unsigned i = 0; i < g->n; i++) {
-        if (set_has(&done, i) || !set_has(&reached[i], i)) {
-            continue;
-        }
-        struct insn_set loop = {0};
-        for (unsigned k = i; k < g->n; k++) {
-            if (set_has(&reached[i], k) && set_has(&reached[k], i)) {
-                set_add(&loop, k);
-                set_add(&done, k);
+        int head = g->insn[i].target;
+        if (!set_has(&done, i) && set_has(&reached[i], i)) {
+            struct insn_set loop = loop_within(reached, i, g->n - 1);
+            for (unsigned w = 0; w < WORDS; w++) {
+                done.word[w] |= loop.word[w];
             }
+            mark_walking(g, &loop);
         }
-        uint32_t set = walking(g, &loop);
-        for (unsigned k = i; k < g->n; k++) {
-            g->insn[k].near |= set_has(&loop, k) && operand_walks(&g->insn[k], set);
+        if (head >= 0 && head <= (int)i && set_has(&reached[head], i)) {
+            struct insn_set loop = loop_within(reached, (unsigned)head, i);
+            mark_walking(g, &loop);
         }
     }
 }
