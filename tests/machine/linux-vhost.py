@@ -5,6 +5,7 @@ machine's QMP socket and serial port are reached through the outer one's network
 
 Needs what scripts/get-kernel gets; skips and says so where that can't be had.
 """
+import contextlib
 import os
 import re
 import socket
@@ -113,7 +114,8 @@ class Console(godwit.Machine):
         self.condition = threading.Condition()
         self.qmp = Qmp(qmp_port)
         self.sock = socket.create_connection(("127.0.0.1", serial_port))
-        threading.Thread(target=self._drain, args=(self.sock, "output"), daemon=True).start()
+        self.thread = threading.Thread(target=self._drain, args=(self.sock, "output"), daemon=True)
+        self.thread.start()
 
     def close(self):
         self.qmp.sock.close()
@@ -427,6 +429,15 @@ class Net(Vhost):
         self.address(inner)
         self.net_works(inner)
         self.assertEqual(len(self.command(inner, "ls -d /sys/class/net/eth0/queues/rx*").split()), 2)
+
+    def test_given(self):
+        """Descriptors that somebody else has opened, of both kinds."""
+        inner = self.begin(self.TAP + ",vhost=on,vhostfd=8", "", "-device vhost-vsock-pci,guest-cid=3,vhostfd=9",
+                           "8<>/dev/vhost-net 9<>/dev/vhost-vsock")
+        self.shell(inner, INNER_BOOT_S)
+        self.address(inner)
+        self.net_works(inner)
+        self.vsock_works(inner)
 
     def test_without(self):
         """No such file in the outer machine: a wish is told, a must is an error."""
