@@ -4,6 +4,7 @@
 #include "block/image.h"
 
 #include "block/block-priv.h"
+#include "qapi-visit.h"
 #include <errno.h>
 #include <string.h>
 
@@ -13,20 +14,12 @@ struct block_image {
 };
 
 /* The flags go before what a name json:{...} says. */
-static struct block_node *open_json(struct block_graph *graph, const char *name, const char *format,
-                                    unsigned flags, GError **error)
+/* Opens what `o` describes, as the flags say; it is freed. */
+static struct block_node *open_described(struct block_graph *graph, struct blockdev_options *o,
+                                         unsigned flags, GError **error)
 {
-    g_autoptr(GPtrArray) pairs = block_json_pairs(name, error);
-    struct blockdev_options *o;
     struct block_node *node;
 
-    if (pairs && !format && !block_pair(pairs, "driver")) {
-        format = block_guess_format(graph, name);
-    }
-    o = pairs ? block_options_of_json(name, format, error) : NULL;
-    if (!o) {
-        return NULL;
-    }
     o->has_read_only = o->has_discard = o->has_force_share = true;
     o->read_only = !(flags & BLOCK_IMAGE_WRITE);
     o->discard = BLOCKDEV_DISCARD_OPTIONS_UNMAP;
@@ -45,6 +38,59 @@ static struct block_node *open_json(struct block_graph *graph, const char *name,
     node = block_node_open(graph, o, NULL, error);
     blockdev_options_free(o);
     return node;
+}
+
+static struct block_node *open_json(struct block_graph *graph, const char *name, const char *format,
+                                    unsigned flags, GError **error)
+{
+    g_autoptr(GPtrArray) pairs = block_json_pairs(name, error);
+    struct blockdev_options *o;
+
+    if (pairs && !format && !block_pair(pairs, "driver")) {
+        format = block_guess_format(graph, name);
+    }
+    o = pairs ? block_options_of_json(name, format, error) : NULL;
+    if (!o) {
+        return NULL;
+    }
+    return open_described(graph, o, flags, error);
+}
+
+/* The value of a key of key=value text, to be freed; NULL: it is not there. */
+static char *text_value(const char *text, const char *key)
+{
+    g_auto(GStrv) pairs = g_strsplit(text, ",", -1);
+
+    for (unsigned i = 0; pairs[i]; i++) {
+        if (g_str_has_prefix(pairs[i], key) && pairs[i][strlen(key)] == '=') {
+            return g_strdup(pairs[i] + strlen(key) + 1);
+        }
+    }
+    return NULL;
+}
+
+/* A file's name alone is a file's; a format that is not said is guessed. */
+static struct block_node *open_text(struct block_graph *graph, const char *text, unsigned flags,
+                                    GError **error)
+{
+    g_autofree char *driver = text_value(text, "driver"), *file = text_value(text, "file.filename");
+    g_autofree char *file_driver = text_value(text, "file.driver");
+    g_autoptr(GString) all = g_string_new(text);
+    struct blockdev_options *o;
+
+    if (file && !file_driver) {
+        g_string_append(all, ",file.driver=file");
+    }
+    if (file && !driver) {
+        g_string_append_printf(all, ",driver=%s", block_guess_format(graph, file));
+    }
+    if (!strchr(text, '=')) {
+        g_set_error(error, BLOCK_ERROR, 0, "Cannot find device='%s' nor node-name='%s'", text,
+                    text);
+        return NULL;
+    }
+    o = blockdev_options_from_keyval(all->str, NULL, error);
+    return o ? open_described(graph, o, flags, error) : NULL;
 }
 
 static struct block_node *open_node(struct block_graph *graph, const char *path,
@@ -85,19 +131,21 @@ static struct block_node *open_node(struct block_graph *graph, const char *path,
 struct block_node *block_image_node_open(struct block_graph *graph, const char *path,
                                          const char *format, unsigned flags, GError **error)
 {
-    bool json = block_filename_is_json(path);
-    enum blockdev_driver driver;
+    bool json = block_filename_is_json(path), text = flags & BLOCK_IMAGE_OPTIONS;
+    enum blockdev_driver driver = BLOCKDEV_DRIVER_RAW;
     struct block_node *node;
 
-    format = format || json ? format : block_guess_format(graph, path);
-    if (!json && (!blockdev_driver_parse(format, &driver) ||
-                  (driver != BLOCKDEV_DRIVER_RAW && driver != BLOCKDEV_DRIVER_QCOW2))) {
+    format = format || json || text ? format : block_guess_format(graph, path);
+    if (!json && !text &&
+        (!blockdev_driver_parse(format, &driver) ||
+         (driver != BLOCKDEV_DRIVER_RAW && driver != BLOCKDEV_DRIVER_QCOW2))) {
         g_set_error(error, BLOCK_ERROR, 0, "Unknown driver '%s'", format);
         return NULL;
     }
     graph->repairing = flags & BLOCK_IMAGE_REPAIR;
-    node = json ? open_json(graph, path, format, flags, error)
-                : open_node(graph, path, driver, flags, error);
+    node = text   ? open_text(graph, path, flags, error)
+           : json ? open_json(graph, path, format, flags, error)
+                  : open_node(graph, path, driver, flags, error);
     graph->repairing = false;
     return node;
 }

@@ -16,6 +16,7 @@ enum block_image_flags {
     BLOCK_IMAGE_NO_BACKING = 1 << 3, /* its backing files are left closed */
     BLOCK_IMAGE_DIRECT = 1 << 4,     /* past the host's page cache */
     BLOCK_IMAGE_NO_FLUSH = 1 << 5,   /* flushes do nothing */
+    BLOCK_IMAGE_OPTIONS = 1 << 6,    /* the path is options of a node: key=value,... */
 };
 
 /* format: "raw", "qcow2" or NULL: by what the image begins with, raw if that tells nothing. NULL

@@ -11,6 +11,8 @@
 
 struct json_object;
 
+#define OPT_IMAGE   1000       /* --image-opts */
+#define OPT_TARGET  1001       /* --target-image-opts */
 #define CHUNK_BYTES (1u << 20) /* of data moved at once */
 
 struct img {

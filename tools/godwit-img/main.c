@@ -40,7 +40,9 @@ static int help(void)
     puts("\nFMT is raw or qcow2; without -f the image's first bytes tell.\n"
          "SIZE is in bytes, or with one of k, M, G, T, P, E in powers of 1024.\n"
          "CACHE is none, writeback, writethrough, directsync or unsafe.\n"
-         "-U looks at an image that others may be writing.");
+         "-U looks at an image that others may be writing.\n"
+         "With --image-opts FILE is a description: driver=qcow2,file.filename=PATH. So is TARGET\n"
+         "with --target-image-opts and -n. (Not with create and stream.)");
     return 0;
 }
 

@@ -137,7 +137,8 @@ static int compare_all(struct compare *c)
 
 int verb_compare(struct img *img, int argc, char **argv)
 {
-    static const struct option options[] = {{"force-share", no_argument, NULL, 'U'}, {0}};
+    static const struct option options[] = {
+        {"image-opts", no_argument, NULL, OPT_IMAGE}, {"force-share", no_argument, NULL, 'U'}, {0}};
     const char *format[2] = {NULL, NULL};
     struct block_image *image[2] = {NULL, NULL};
     struct compare c = {0};
@@ -167,14 +168,15 @@ int verb_compare(struct img *img, int argc, char **argv)
         case 'U':
             flags |= BLOCK_IMAGE_SHARE;
             break;
+        case OPT_IMAGE:
+            flags |= BLOCK_IMAGE_OPTIONS;
+            break;
         default:
-            img_usage("compare: an option that there is not");
-            return 2;
+            return img_usage("compare: an option that there is not");
         }
     }
     if (optind + 2 != argc) {
-        img_usage("Expecting two image file names");
-        return 2;
+        return img_usage("Expecting two image file names");
     }
     for (int i = 0; i < 2; i++) {
         image[i] = img_open(img, argv[optind + i], format[i], flags);

@@ -440,7 +440,7 @@ static bool convert_text(struct convert_args *a, int c)
         g_string_append_printf(a->options, "%s%s", a->options->len ? "," : "", optarg);
         return true;
     case 't':
-        a->to_flags = 0;
+        a->to_flags &= BLOCK_IMAGE_OPTIONS;
         return img_cache(optarg, &a->to_flags);
     case 'T':
         return img_cache(optarg, &a->from_flags);
@@ -470,6 +470,12 @@ static bool convert_option(struct convert_args *a, int c)
     case 'U':
         a->from_flags |= BLOCK_IMAGE_SHARE;
         return true;
+    case OPT_IMAGE:
+        a->from_flags |= BLOCK_IMAGE_OPTIONS;
+        return true;
+    case OPT_TARGET:
+        a->to_flags |= BLOCK_IMAGE_OPTIONS;
+        return true;
     case 's':
         a->salvage = true;
         return true;
@@ -489,7 +495,9 @@ static bool convert_check(const struct convert_args *a)
 {
     const char *why = NULL;
 
-    if (a->is_zero && !a->no_create) {
+    if (a->to_flags & BLOCK_IMAGE_OPTIONS && !a->no_create) {
+        why = "--target-image-opts requires use of -n flag";
+    } else if (a->is_zero && !a->no_create) {
         why = "--target-is-zero requires use of -n flag";
     } else if (a->backing && !a->backing_format && !strstr(a->options->str, "backing_fmt=")) {
         why = "Use of backing file requires explicit backing format";
@@ -512,7 +520,9 @@ static bool convert_check(const struct convert_args *a)
 int verb_convert(struct img *img, int argc, char **argv)
 {
     static const struct option options[] = {{"target-is-zero", no_argument, NULL, 'z'},
+                                            {"target-image-opts", no_argument, NULL, OPT_TARGET},
                                             {"salvage", no_argument, NULL, 's'},
+                                            {"image-opts", no_argument, NULL, OPT_IMAGE},
                                             {"force-share", no_argument, NULL, 'U'},
                                             {0}};
     g_autoptr(GString) text = g_string_new(NULL);

@@ -346,8 +346,8 @@ int verb_create(struct img *img, int argc, char **argv)
 
 /* ---- resize */
 
-static int do_resize(struct img *img, const char *path, const char *format, const char *size,
-                     bool shrink, enum prealloc_mode mode, bool quiet)
+static int do_resize(struct img *img, const char *path, const char *format, unsigned flags,
+                     const char *size, bool shrink, enum prealloc_mode mode, bool quiet)
 {
     char sign = size[0] == '+' || size[0] == '-' ? size[0] : '\0';
     struct block_image *image;
@@ -357,7 +357,7 @@ static int do_resize(struct img *img, const char *path, const char *format, cons
     if (!img_parse_size(size + (sign ? 1 : 0), &n)) {
         return img_fail("Invalid size '%s'", size);
     }
-    image = img_open(img, path, format, BLOCK_IMAGE_WRITE);
+    image = img_open(img, path, format, flags | BLOCK_IMAGE_WRITE);
     if (!image) {
         return 1;
     }
@@ -387,11 +387,14 @@ static int do_resize(struct img *img, const char *path, const char *format, cons
 
 int verb_resize(struct img *img, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"shrink", no_argument, NULL, 's'}, {"preallocation", required_argument, NULL, 'p'}, {0}};
+    static const struct option options[] = {{"image-opts", no_argument, NULL, OPT_IMAGE},
+                                            {"shrink", no_argument, NULL, 's'},
+                                            {"preallocation", required_argument, NULL, 'p'},
+                                            {0}};
     enum prealloc_mode mode = PREALLOC_MODE_OFF;
     const char *format = NULL, *size;
     bool shrink = false, quiet = false;
+    unsigned flags = 0;
     int c;
 
     /* The size comes last and may begin with a minus. */
@@ -407,6 +410,9 @@ int verb_resize(struct img *img, int argc, char **argv)
         case 's':
             shrink = true;
             break;
+        case OPT_IMAGE:
+            flags = BLOCK_IMAGE_OPTIONS;
+            break;
         case 'p':
             if (!prealloc_mode_parse(optarg, &mode)) {
                 return img_fail("Invalid preallocation mode '%s'", optarg);
@@ -419,5 +425,5 @@ int verb_resize(struct img *img, int argc, char **argv)
     if (!size || optind + 1 != argc) {
         return img_usage("Expecting image file name and size");
     }
-    return do_resize(img, argv[optind], format, size, shrink, mode, quiet);
+    return do_resize(img, argv[optind], format, flags, size, shrink, mode, quiet);
 }

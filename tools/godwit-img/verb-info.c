@@ -110,6 +110,7 @@ static bool open_chain(struct img *img, const char *path, const char *format, un
         if (!image) {
             return false;
         }
+        flags &= ~(unsigned)BLOCK_IMAGE_OPTIONS; /* the others are names */
         g_ptr_array_add(images, image);
         g_clear_pointer(&next, g_free);
         g_clear_pointer(&next_format, g_free);
@@ -171,6 +172,7 @@ int verb_info(struct img *img, int argc, char **argv)
 {
     static const struct option options[] = {{"output", required_argument, NULL, 'o'},
                                             {"backing-chain", no_argument, NULL, 'c'},
+                                            {"image-opts", no_argument, NULL, OPT_IMAGE},
                                             {"force-share", no_argument, NULL, 'U'},
                                             {0}};
     const char *format = NULL;
@@ -193,6 +195,9 @@ int verb_info(struct img *img, int argc, char **argv)
             break;
         case 'U':
             flags |= BLOCK_IMAGE_SHARE;
+            break;
+        case OPT_IMAGE:
+            flags |= BLOCK_IMAGE_OPTIONS;
             break;
         default:
             return img_usage("info: an option that there is not");
@@ -291,6 +296,7 @@ int verb_map(struct img *img, int argc, char **argv)
     static const struct option options[] = {{"output", required_argument, NULL, 'o'},
                                             {"start-offset", required_argument, NULL, 's'},
                                             {"max-length", required_argument, NULL, 'l'},
+                                            {"image-opts", no_argument, NULL, OPT_IMAGE},
                                             {"force-share", no_argument, NULL, 'U'},
                                             {0}};
     const char *format = NULL;
@@ -318,6 +324,9 @@ int verb_map(struct img *img, int argc, char **argv)
             break;
         case 'U':
             flags |= BLOCK_IMAGE_SHARE;
+            break;
+        case OPT_IMAGE:
+            flags |= BLOCK_IMAGE_OPTIONS;
             break;
         default:
             return img_usage("map: an option that there is not");
@@ -453,6 +462,7 @@ int verb_check(struct img *img, int argc, char **argv)
 {
     static const struct option options[] = {{"output", required_argument, NULL, 'o'},
                                             {"repair", required_argument, NULL, 'r'},
+                                            {"image-opts", no_argument, NULL, OPT_IMAGE},
                                             {"force-share", no_argument, NULL, 'U'},
                                             {0}};
     enum qcow2_repair repair = QCOW2_REPAIR_NONE;
@@ -489,6 +499,9 @@ int verb_check(struct img *img, int argc, char **argv)
             break;
         case 'U':
             flags |= BLOCK_IMAGE_SHARE;
+            break;
+        case OPT_IMAGE:
+            flags |= BLOCK_IMAGE_OPTIONS;
             break;
         default:
             return img_usage("check: an option that there is not");

@@ -107,7 +107,8 @@ static int run(struct img *img, const char *path, int what, const char *name, un
 
 int verb_snapshot(struct img *img, int argc, char **argv)
 {
-    static const struct option options[] = {{"force-share", no_argument, NULL, 'U'}, {0}};
+    static const struct option options[] = {
+        {"image-opts", no_argument, NULL, OPT_IMAGE}, {"force-share", no_argument, NULL, 'U'}, {0}};
     const char *name = NULL;
     unsigned flags = 0;
     int what = 0, c;
@@ -128,6 +129,9 @@ int verb_snapshot(struct img *img, int argc, char **argv)
             break;
         case 'U':
             flags |= BLOCK_IMAGE_SHARE;
+            break;
+        case OPT_IMAGE:
+            flags |= BLOCK_IMAGE_OPTIONS;
             break;
         default:
             return img_usage("snapshot: an option that there is not");
