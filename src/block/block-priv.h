@@ -167,9 +167,6 @@ void block_node_get_flags(const struct block_node *node, struct block_flags *fla
 void block_node_set_flags(struct block_node *node, const struct block_flags *flags);
 void block_node_set_options(struct block_node *node, const struct blockdev_options *options);
 void block_child_close(struct block_child *child);
-/* Another wish of an edge's user; on failure all is as before. */
-bool block_child_set_perm(struct block_child *child, unsigned perm, unsigned shared,
-                          GError **error);
 /* An edge from a back end. NULL and *error when permissions conflict; the node is still there. */
 struct block_child *block_child_attach(struct block_backend *backend, struct block_node *node,
                                        unsigned perm, unsigned shared, GError **error);
@@ -201,8 +198,6 @@ void block_option_add(GString *text, const char *key, const char *value);
 
 /* Closes the node if nothing uses it. */
 void block_node_unref(struct block_node *node);
-/* Has the permissions of the node's children follow its own. */
-bool block_node_update_perm(struct block_node *node, GError **error);
 void block_node_refresh(
     struct block_node *node); /* its length and that of all above; main thread */
 struct block_node *block_node_below(const struct block_node *node, const char *role);  /* or NULL */
@@ -219,6 +214,20 @@ struct block_node *block_find_one(struct block_graph *graph, const char *device,
 bool block_child_move(struct block_child *child, struct block_node *to, GError **error);
 bool block_node_add_backing(struct block_node *node, struct block_node *backing, GError **error);
 void block_node_remove_backing(struct block_node *node);
+
+/* ---- perm.c */
+
+/* Another wish of an edge's user; on failure all is as before. */
+bool block_child_set_perm(struct block_child *child, unsigned perm, unsigned shared,
+                          GError **error);
+/* Has the permissions of the node's children follow its own. */
+bool block_node_update_perm(struct block_node *node, GError **error);
+/* Whether the edge's wish and those of the node's other users agree. */
+bool block_edge_check(const struct block_child *edge, GError **error);
+/* *error: `perm` is what `needs` (NULL: somebody for a moment) wants, and `denies` does not share.
+ */
+void block_perm_conflict(GError **error, const struct block_node *node, unsigned perm,
+                         const struct block_child *needs, const struct block_child *denies);
 
 /* ---- filter.c: functions of drivers whose nodes stand on one child and are as long as it */
 
