@@ -385,6 +385,7 @@ void qcow2_unload(struct qcow2 *q)
     g_clear_pointer(&q->backing_name, g_free);
     g_clear_pointer(&q->backing_format, g_free);
     g_clear_pointer(&q->dropped, g_array_unref);
-    q->corrupt = q->signaled = q->dirty = q->lazy = q->uncounted = false;
+    q->corrupt = q->dirty = false;
+    q->signaled = q->lazy = q->uncounted = false;
     q->hint = q->packed_end = 0;
 }
