@@ -10,6 +10,8 @@
 #define LINE_SHARE      16   /* a line is this much shorter than what it was measured over */
 #define SLOPE_TOLERANCE 1000 /* two slopes differ by a thousandth: the TSC jumped */
 
+_Static_assert(LINE_MAX_NS < INT64_C(1) << 31, "below limit, products with mult fit 64 bits");
+
 static int64_t host_now(void)
 {
     struct timespec ts;

@@ -26,7 +26,9 @@ struct clock_mark { /* one moment on both clocks */
 
 struct clock_line {
     /* Readers: these belong together while seq is even and the same before and after. The time is
-     * base_ns + (ticks - base_ticks) * mult / 2^32, if ticks - base_ticks is less than limit. */
+     * base_ns + (ticks - base_ticks) * mult / 2^32, if ticks - base_ticks is less than limit. A
+     * line lasts milliseconds, so that such a product fits 64 bits (translated code relies on it).
+     */
     _Atomic uint32_t seq;
     _Atomic uint64_t base_ticks, limit, mult;
     _Atomic int64_t base_ns;

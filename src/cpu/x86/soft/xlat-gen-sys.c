@@ -41,12 +41,11 @@ void gen_rdtsc(struct gen *k)
     e_rm(e, 1, 0x2b, HOST_RAX, T0, LINE(base_ticks));
     e_rm(e, 1, 0x3b, HOST_RAX, T0, LINE(limit));
     to_handler(k, e_jcc(e, CC_AE));
-    e_rm(e, 1, 0xf7, 4, T0, LINE(mult)); /* mul */
-    e8(e, 0x48);                         /* shrd rax, rdx, 32 */
+    e_rex(e, 1, HOST_RAX, 0, T0); /* imul rax, [T0 + mult]: the product fits (clock-line.h) */
     e8(e, 0x0f);
-    e8(e, 0xac);
-    e8(e, 0xd0);
-    e8(e, 32);
+    e8(e, 0xaf);
+    e_modrm_mem(e, HOST_RAX, T0, LINE(mult));
+    shift_imm(e, 1, SHIFT_RIGHT, HOST_RAX, 32);
     e_rm(e, 1, 0x03, HOST_RAX, T0, LINE(base_ns));
     e_rm(e, 0, 0x3b, T1, T0, LINE(seq));
     to_handler(k, e_jcc(e, CC_NE));
