@@ -110,6 +110,10 @@ static int count_block_make(struct qcow2 *q, uint64_t i)
     if (ret < 0) {
         return ret;
     }
+    if (!offset || (q->repairing && qcow2_is_metadata(q, offset))) {
+        return qcow2_is_corrupt(
+            q, "Preventing invalid allocation of refcount block at offset %#" PRIx64, offset);
+    }
     block_node_debug(q->file, BLKDEBUG_EVENT_REFBLOCK_ALLOC);
     t = qcow2_table_new(q, offset);
     if (!t) {
