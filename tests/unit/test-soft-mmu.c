@@ -9,7 +9,7 @@
 enum { P = 1, W = 2, U = 4, A = 0x20, D = 0x40, PS = 0x80, G = 0x100 };
 #define NX (1ull << 63)
 
-enum { E_P = 1, E_W = 2, E_U = 4, E_RSVD = 8, E_I = 16 };
+enum { E_P = 1, E_W = 2, E_U = 4, E_RSVD = 8, E_I = 16, E_PK = 32 };
 
 #define AT     0x100000ull /* a page that tests remap: entry 0 of no large page */
 #define PTE_AT (PT + (AT >> 12) * 8)
@@ -131,6 +131,43 @@ static void test_rights(void)
     }
     g_assert_cmpuint(n_faults, >, 3000);
     g_assert_cmpuint(n_fine, >, 1000);
+    machine_end();
+}
+
+/* Protection keys of supervisor pages: each of four keys in each state, against a table. */
+static void test_supervisor_keys(void)
+{
+    static const struct {
+        unsigned pkrs; /* of the key */
+        bool wp, read, write;
+    } rows[] = {{0, true, true, true},    {0, false, true, true},  {1, true, false, false},
+                {1, false, false, false}, {2, true, true, false},  {2, false, true, true},
+                {3, true, false, false},  {3, false, false, false}};
+    machine_start();
+    struct cpu *c = present->c;
+    put64(PML4, PDPT | P | W | U);
+    put64(PDPT, PD | P | W | U);
+    put64(PD, PT | P | W | U);
+    for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
+        for (unsigned key = 0; key < 16; key += 5) {
+            uint64_t pte = (4ull << 20) | P | W | (uint64_t)key << 59;
+            put64(PTE_AT, pte);
+            set_mode(0, CR4_PKS, rows[i].wp, true, false);
+            g_assert_cmpint(touch(AT, ACCESS_WRITE), ==, -1); /* enters it in the TLB */
+            g_assert_false(msr_write(c, 0x6e1, 1ull << 32));
+            g_assert_true(msr_write(c, 0x6e1, (uint64_t)rows[i].pkrs << (2 * key)));
+            g_assert_cmpint(touch(AT, ACCESS_READ), ==, rows[i].read ? -1 : E_P | E_PK);
+            g_assert_cmpint(touch(AT, ACCESS_WRITE), ==, rows[i].write ? -1 : E_P | E_W | E_PK);
+            g_assert_cmpint(touch(AT, ACCESS_FETCH), ==, -1);
+            put64(PTE_AT, pte | U); /* not for the user's pages */
+            tlb_flush_all(c);
+            g_assert_cmpint(touch(AT, ACCESS_WRITE), ==, -1);
+            put64(PTE_AT, pte);
+            set_mode(0, 0, rows[i].wp, true, false);
+            g_assert_cmpint(touch(AT, ACCESS_WRITE), ==, -1);
+            g_assert_true(msr_write(c, 0x6e1, 0));
+        }
+    }
     machine_end();
 }
 
@@ -553,6 +590,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/soft-mmu/rights", test_rights);
+    g_test_add_func("/soft-mmu/supervisor-keys", test_supervisor_keys);
     g_test_add_func("/soft-mmu/upper-levels", test_upper_levels);
     g_test_add_func("/soft-mmu/reserved", test_reserved);
     g_test_add_func("/soft-mmu/32-bit", test_32_bit);

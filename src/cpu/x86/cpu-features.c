@@ -120,7 +120,7 @@ const struct cpu_feature_desc cpu_features[] = {
     {"movdiri", F_ALWAYS, W_7_ECX, 27, K},
     {"movdir64b", F_ALWAYS, W_7_ECX, 28, K},
     {"sgxlc", F_ALWAYS, W_7_ECX, 30, 0},
-    {"pks", F_ALWAYS, W_7_ECX, 31, 0},
+    {"pks", F_PKS, W_7_ECX, 31, S},
     /* EDX */
     {"avx512-4vnniw", F_ALWAYS, W_7_EDX, 2, 0},
     {"avx512-4fmaps", F_ALWAYS, W_7_EDX, 3, 0},

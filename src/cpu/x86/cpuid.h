@@ -58,6 +58,7 @@ enum cpu_feature {
     F_SHA,
     F_UMIP,
     F_RDPID,
+    F_PKS,
     F_FSRM,
     F_PCID,
     F_X2APIC,

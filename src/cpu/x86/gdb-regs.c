@@ -211,7 +211,7 @@ static const struct flag cr4[] = {
     {"PCE", 8, 8},     {"OSFXSR", 9, 9},    {"OSXMMEXCPT", 10, 10}, {"UMIP", 11, 11},
     {"LA57", 12, 12},  {"VMXE", 13, 13},    {"SMXE", 14, 14},       {"FSGSBASE", 16, 16},
     {"PCIDE", 17, 17}, {"OSXSAVE", 18, 18}, {"SMEP", 20, 20},       {"SMAP", 21, 21},
-    {"PKE", 22, 22},
+    {"PKE", 22, 22},   {"PKS", 24, 24},
 };
 
 static const struct flag efer[] = {

@@ -140,6 +140,7 @@ struct cpu_state {
 #define CR4_SMEP       (1u << 20)
 #define CR4_SMAP       (1u << 21)
 #define CR4_PKE        (1u << 22)
+#define CR4_PKS        (1u << 24)
 
 #define EFER_SCE       (1u << 0)
 #define EFER_LME       (1u << 8)

@@ -2,22 +2,24 @@
  * The walk of the page tables: Intel SDM volume 3, chapter 4. It sets accessed and dirty bits by
  * compare-exchange in the guest's tables, only after all checks have passed.
  *
- * Left out: LA57, protection keys, SMM. Accessed bits that the CPU itself sets inside
+ * Left out: LA57, protection keys of user pages, SMM. Accessed bits that the CPU itself sets inside
  * a page that holds decoded code do not count as a store into that code.
  */
 #include "cpu/x86/soft/mmu-priv.h"
 
-#define PTE_P   (1ull << 0)
-#define PTE_W   (1ull << 1)
-#define PTE_U   (1ull << 2)
-#define PTE_A   (1ull << 5)
-#define PTE_D   (1ull << 6)
-#define PTE_PS  (1ull << 7)
-#define PTE_G   (1ull << 8)
-#define PTE_NX  (1ull << 63)
-#define PTE_GPA 0x000ffffffffff000ull
+#define PTE_P         (1ull << 0)
+#define PTE_W         (1ull << 1)
+#define PTE_U         (1ull << 2)
+#define PTE_A         (1ull << 5)
+#define PTE_D         (1ull << 6)
+#define PTE_PS        (1ull << 7)
+#define PTE_G         (1ull << 8)
+#define PTE_NX        (1ull << 63)
+#define PTE_GPA       0x000ffffffffff000ull
 
-enum { PF_P = 1, PF_W = 2, PF_U = 4, PF_RSVD = 8, PF_I = 16 };
+#define PTE_KEY_SHIFT 59
+
+enum { PF_P = 1, PF_W = 2, PF_U = 4, PF_RSVD = 8, PF_I = 16, PF_PK = 32 };
 
 /* ---------------------------------------------------------------- the walk */
 
@@ -174,12 +176,26 @@ static bool walk_tables(struct cpu *c, uint64_t lin, const struct near_table *ne
     if ((pte & PTE_G) && (c->cr4 & CR4_PGE)) {
         w->rights |= XL_GLOBAL;
     }
+    if ((c->efer & EFER_LMA) && !(w->rights & XL_USER)) {
+        w->rights |= (pte >> PTE_KEY_SHIFT & 15) * (XL_KEY & -XL_KEY);
+    }
     if (w->shift >= 30) {
         w->rights |= XL_GIANT;
     } else if (w->shift > 12) {
         w->rights |= XL_HUGE;
     }
     return true;
+}
+
+/* Whether a protection key forbids it: SDM volume 3, 4.6.2. */
+static bool key_forbids(const struct cpu *c, uint32_t rights, enum access how, unsigned mode)
+{
+    uint32_t key = rights / (XL_KEY & -XL_KEY) & 15;
+    uint32_t bits = (uint32_t)c->pkrs >> (2 * key); /* 0: no access; 1: no writes */
+    if (!(c->cr4 & CR4_PKS) || (rights & XL_USER) || mode == TLB_USER || how == ACCESS_FETCH) {
+        return false;
+    }
+    return (bits & 1) || (how == ACCESS_WRITE && (bits & 2) && (c->cr0 & CR0_WP));
 }
 
 static bool allowed(const struct cpu *c, uint32_t rights, enum access how, unsigned mode)
@@ -193,6 +209,9 @@ static bool allowed(const struct cpu *c, uint32_t rights, enum access how, unsig
         return !(rights & XL_NX) && !(user_page && (c->cr4 & CR4_SMEP));
     }
     if (user_page && mode == TLB_KERNEL && (c->cr4 & CR4_SMAP)) {
+        return false;
+    }
+    if (key_forbids(c, rights, how, mode)) {
         return false;
     }
     return how == ACCESS_READ || (rights & XL_WRITE) || !(c->cr0 & CR0_WP);
@@ -278,7 +297,8 @@ bool translate_try(struct cpu *c, uint64_t lin, enum access how, unsigned mode, 
             return false;
         }
         if (!allowed(c, w.rights, how, mode)) {
-            *error = fault_code(c, PF_P, how, mode);
+            *error =
+                fault_code(c, PF_P | (key_forbids(c, w.rights, how, mode) ? PF_PK : 0), how, mode);
             return false;
         }
     } while (!walk_set_bits(c, &w, how));

@@ -44,6 +44,7 @@ enum {
     MSR_MC0_CTL = 0x400, /* CTL, STATUS, ADDR, MISC of each bank */
     MSR_MC_LAST = MSR_MC0_CTL + MCE_BANKS * 4 - 1,
     MSR_TSC_DEADLINE = 0x6e0,
+    MSR_PKRS = 0x6e1,
     MSR_X2APIC_FIRST = 0x800,
     MSR_X2APIC_LAST = 0x8ff,
 };
@@ -86,6 +87,7 @@ const uint32_t msr_saved[] = {
     MSR_TSC_ADJUST,
     MSR_FEAT_CTL,
     MSR_SPEC_CTRL,
+    MSR_PKRS,
     MSR_SYSENTER_CS,
     MSR_SYSENTER_ESP,
     MSR_SYSENTER_EIP,
@@ -192,6 +194,8 @@ static uint64_t *plain_register(struct cpu *c, uint32_t index)
         return cpu_has(c, F_SEP) ? &c->sysenter_eip : NULL;
     case MSR_SPEC_CTRL:
         return cpu_has(c, F_SPEC_CTRL) ? &c->spec_ctrl : NULL;
+    case MSR_PKRS:
+        return cpu_has(c, F_PKS) ? &c->pkrs : NULL;
     case MSR_MCG_STATUS:
         return cpu_has(c, F_MCE) ? &c->mcg_status : NULL;
     case MSR_MCG_CTL:
@@ -333,6 +337,7 @@ static bool plain_value_ok(const struct cpu *c, uint32_t index, uint64_t value)
     case MSR_KERNEL_GS_BASE:
         return is_canonical(value);
     case MSR_TSC_AUX:
+    case MSR_PKRS:
         return value >> 32 == 0;
     case MSR_SPEC_CTRL:
         return value <= 7;
@@ -369,6 +374,9 @@ static void plain_write(struct cpu *c, uint32_t index, uint64_t *plain, uint64_t
         value = (c->misc_enable & ~MISC_ENABLE_MASK) | (value & MISC_ENABLE_MASK);
     }
     *plain = value;
+    if (index == MSR_PKRS) {
+        tlb_flush_all(c); /* entries say what it allows */
+    }
 }
 
 static bool efer_write(struct cpu *c, uint64_t value)

@@ -361,7 +361,7 @@ struct cpu {
     /* MSRs that are plain registers, and others: sys.c */
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
-    uint64_t pat, misc_enable, spec_ctrl, tsc_adjust, tsc_offset, mtrr_def_type;
+    uint64_t pat, misc_enable, spec_ctrl, pkrs, tsc_adjust, tsc_offset, mtrr_def_type;
     uint64_t mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
     uint64_t mcg_status, mcg_ctl, feat_ctl;
     uint64_t mce_bank[MCE_BANKS][4]; /* CTL, STATUS, ADDR, MISC */

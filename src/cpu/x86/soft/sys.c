@@ -112,6 +112,7 @@ static uint64_t cr4_known(const struct cpu *c)
     known |= cpu_has(c, F_XSAVE) ? CR4_OSXSAVE : 0;
     known |= cpu_has(c, F_SMEP) ? CR4_SMEP : 0;
     known |= cpu_has(c, F_SMAP) ? CR4_SMAP : 0;
+    known |= cpu_has(c, F_PKS) ? CR4_PKS : 0;
     return known;
 }
 
@@ -130,7 +131,7 @@ void cr4_set(struct cpu *c, const struct op *o, uint64_t value)
         raise_internal(c, o, "CR4.VME or CR4.PVI is offered by the CPU model but not implemented");
     }
     c->cr4 = value;
-    if (changed & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP)) {
+    if (changed & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKS)) {
         tlb_flush_all(c);
     }
 }
