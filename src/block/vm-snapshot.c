@@ -50,7 +50,7 @@ static bool may_keep(struct block_node *node, GError **error)
     const struct qcow2 *q = image_of(node);
     g_autofree char *device = block_node_device(node);
 
-    if (!q || q->refcount_bits == 1 || block_is_inactive(node->graph)) {
+    if (!q || node->read_only || q->refcount_bits == 1 || block_is_inactive(node->graph)) {
         g_set_error(error, BLOCK_ERROR, 0, "Device '%s' is writable but does not support snapshots",
                     device ? device : block_node_name(node));
         return false;
@@ -88,7 +88,7 @@ static GPtrArray *named_nodes(struct block_graph *graph, const struct str_list *
             g_set_error(error, BLOCK_ERROR, 0, "No block device node '%s'", names->v[i]);
             return NULL;
         }
-        if (!node->read_only && !g_ptr_array_find(nodes, node, NULL)) {
+        if (!g_ptr_array_find(nodes, node, NULL)) {
             g_ptr_array_add(nodes, node);
         }
     }

@@ -144,10 +144,13 @@ class Guests(Case):
         self.check("a", "b")
 
     def test_what_is_refused(self):
-        m = self.start("-blockdev", "driver=null-co,node-name=n,read-zeroes=on")
+        image(self.path("ro"), "1M")
+        m = self.start("-blockdev", "driver=null-co,node-name=n,read-zeroes=on",
+                       *node("ro", self.path("ro") + ",read-only=on"))
         for disks, error in ((["a", "nope"], "No block device node 'nope'"),
                              (["b"], "vmstate block device 'a' does not exist"),
-                             (["a", "n"], "Device 'n' is writable but does not support snapshots")):
+                             (["a", "n"], "Device 'n' is writable but does not support snapshots"),
+                             (["a", "ro"], "Device 'ro' is writable but does not support snapshots")):
             self.assertEqual(self.job(m.qmp, "snapshot-save", tag="x", vmstate="a", devices=disks),
                              (error, ["created", "running"], FAILED))
         self.assertEqual(self.job(m.qmp, "snapshot-save", tag="x", **self.both())[0], None)
