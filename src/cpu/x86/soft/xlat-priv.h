@@ -130,8 +130,8 @@ struct unit {
     struct unit_exit *exits; /* list through next_of */
 };
 
-#define COPY_MISSES      64
-#define COPY_INTERVAL_NS 500 /* between two misses, on average, at least */
+#define COPY_MISSES      512
+#define COPY_INTERVAL_NS 250 /* between two misses, on average, at least */
 
 /* A lookup that tries a copy of its entry first, as long as that seldom fails. */
 struct copy_site {
