@@ -291,17 +291,23 @@ bool channel_wait_broken(struct channel *c, int64_t ns)
     return ppoll(&p, 1, &t, NULL) > 0;
 }
 
-/* false: the channel was broken. */
-static bool wait_for(struct channel *c, int fd, short events, GError **error)
+/* Waits as poll(2); false: it failed, or the channel was broken, which p[0] is for. */
+static bool wait_for_any(struct pollfd *p, nfds_t n, GError **error)
 {
-    struct pollfd p[2] = {{.fd = c->broken, .events = POLLIN}, {.fd = fd, .events = events}};
-
-    while (poll(p, 2, -1) < 0) {
+    while (poll(p, n, -1) < 0) {
         if (errno != EINTR && errno != EAGAIN) {
             return migration_refuse(error, "poll: %s", g_strerror(errno));
         }
     }
     return !p[0].revents || migration_refuse(error, "the migration was broken off");
+}
+
+/* false: the channel was broken. */
+static bool wait_for(struct channel *c, int fd, short events, GError **error)
+{
+    struct pollfd p[2] = {{.fd = c->broken, .events = POLLIN}, {.fd = fd, .events = events}};
+
+    return wait_for_any(p, 2, error);
 }
 
 /* ---- connecting */
@@ -380,12 +386,33 @@ static bool connect_tcp(struct channel *c, GError **error)
     return true;
 }
 
+/* Waits for somebody to connect. Who has connected already and is gone, with nothing left to be
+ * read, connects no more. */
+static bool wait_for_connection(struct channel *c, GError **error)
+{
+    struct pollfd p[3] = {{.fd = c->broken, .events = POLLIN},
+                          {.fd = c->listen_fd, .events = POLLIN},
+                          {.fd = c->read_fd, .events = POLLRDHUP}};
+    int unread = 0;
+
+    if (!wait_for_any(p, 3, error)) {
+        return false;
+    }
+    if (!p[1].revents && p[2].revents) {
+        if (ioctl(c->read_fd, FIONREAD, &unread) < 0 || unread == 0) {
+            return migration_refuse(error, "the source is gone before all its channels were there");
+        }
+        return wait_for(c, c->listen_fd, POLLIN, error);
+    }
+    return true;
+}
+
 static int accept_fd(struct channel *c, GError **error)
 {
     int fd = -1;
 
     while (fd < 0) {
-        if (!wait_for(c, c->listen_fd, POLLIN, error)) {
+        if (!wait_for_connection(c, error)) {
             return -1;
         }
         fd = accept4(c->listen_fd, NULL, NULL, SOCK_CLOEXEC);

@@ -345,6 +345,23 @@ class Breaks(Multi):
                     sock.close()
                 to.close()
 
+    def test_source_goes(self):
+        """Before all of its connections are there."""
+        head, ident = self.recorded()
+        for connected in (1, 2):
+            to = self.target()
+            socks = [socket.socket(socket.AF_UNIX) for _ in range(connected)]
+            for sock in socks:
+                sock.connect(self.path(f"d{self.number}"))
+            socks[0].sendall(head)
+            to.until_status("inmigrate")
+            socks[0].shutdown(socket.SHUT_WR)
+            self.assertEqual(to.wait(), 1)
+            self.assertIn(b"the source is gone before all its channels were there", to.errors)
+            for sock in socks:
+                sock.close()
+            to.close()
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)
