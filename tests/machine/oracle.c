@@ -19,7 +19,7 @@
  *     processes, and for the case's own pages, which Linux may not have filled in yet
  *   - at which of its bytes an operand that is moved in pieces faults (as by FSAVE)
  *   - which fault comes first: a call's bad target or bad stack; a vector's alignment or the stack
- *     segment's limit; how far an undefined opcode is fetched
+ *     segment's limit; how far an undefined opcode is fetched; which operand of CMPS
  *   - operands that go past 4 GiB in compatibility mode (SDM vol. 3, 5.3)
  *   - FS and GS: whether the offset alone must be canonical, too (AMD); AMD's MXCSR.MM
  *
@@ -536,6 +536,40 @@ static bool host_is_unsteady(const struct oracle_case *k, const struct template 
     return agrees;
 }
 
+/* The fault of a CMPS may be that of either operand. Where the host has the other one's, which LODS
+ * or SCAS in its place tells, the software CPU is taken to have it, too. */
+static void take_fault_of_other_operand(const struct oracle_case *k, const struct template *t,
+                                        const struct outcome *native, struct outcome *soft)
+{
+    g_autofree struct oracle_case *one = g_memdup2(k, sizeof(*k));
+    g_autofree struct outcome *other = g_new0(struct outcome, 1);
+    uint64_t at = soft->rip - (k->segmented ? 0 : CODE_BASE) - k->code_at;
+    struct parsed p;
+    if (native->rip != soft->rip || at >= k->code_bytes) {
+        return;
+    }
+    insn_parse(&p, k->code + at, CODE_MAX - (unsigned)at, k->mode);
+    if (!p.ok || p.map != M1 || (p.opcode & 0xfe) != 0xa6) {
+        return;
+    }
+    memmove(one->code, k->code + at, k->code_bytes - at);
+    one->code_at += (uint32_t)at;
+    one->code_bytes -= (uint8_t)at;
+    memcpy(one->r, soft->r, sizeof(one->r));
+    for (unsigned opcode = 0xac; opcode <= 0xae; opcode += 2) {
+        struct difference d = {0};
+        one->code[p.opcode_at] = (uint8_t)(opcode | (p.opcode & 1));
+        soft_case(one, native->rflags_at_start, t, other);
+        compare_exception(&d, k, native, other);
+        if (other->done && other->rip == soft->rip && d.n == 0) {
+            soft->vector = other->vector;
+            soft->has_error = other->has_error;
+            soft->error = other->error;
+            soft->cr2 = other->cr2;
+        }
+    }
+}
+
 /* Runs cases first..first+n-1, all of one batch. Returns false to stop. */
 static bool run_batch(struct oracle_case *cases, uint64_t first, unsigned n, struct totals *total)
 {
@@ -556,6 +590,9 @@ static bool run_batch(struct oracle_case *cases, uint64_t first, unsigned n, str
         soft_case(&cases[i], native[i].rflags_at_start, t, soft);
         ignore_memory(&cases[i], &native[i], soft);
         total->by_vector[native[i].vector & 31]++;
+        if (compare(&cases[i], &native[i], soft, NULL) > 0) {
+            take_fault_of_other_operand(&cases[i], t, &native[i], soft);
+        }
         if (compare(&cases[i], &native[i], soft, NULL) > 0) {
             if (host_is_unsteady(&cases[i], t, native[i].rflags_at_start, soft)) {
                 total->unsteady++;
