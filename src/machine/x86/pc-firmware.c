@@ -313,6 +313,39 @@ static bool smbios_add(const struct machine *m, struct pc *q, GError **error)
            fw_cfg_add_file(q->fw_cfg, SMBIOS_FILE_ANCHOR, anchor->data, anchor->len, error);
 }
 
+/* Those that come when all devices are there, or with a device that is plugged in later. */
+static bool file_comes_later(const struct machine *m, const char *name)
+{
+    static const char *const always[] = {"bootorder", "bios-geometry", NULL};
+    static const char *const acpi[] = {ACPI_FILE_TABLES, ACPI_FILE_RSDP, ACPI_FILE_LOADER, NULL};
+
+    return g_strv_contains(always, name) ||
+           (pc_has_firmware(m) && !m->config->no_acpi && g_strv_contains(acpi, name));
+}
+
+static bool user_file_check(const struct machine *m, const struct pc *q, const char *name,
+                            GError **error)
+{
+    if (fw_cfg_has_file(q->fw_cfg, name) || file_comes_later(m, name)) {
+        g_set_error(error, MACHINE_ERROR, 0, "-fw_cfg: file '%s' is the machine's own", name);
+        return false;
+    }
+    return true;
+}
+
+/* Mistakes of -fw_cfg show before devices are made. */
+static bool user_files_check(const struct machine *m, const struct pc *q, GError **error)
+{
+    for (guint i = 0; i < m->config->fw_files->len; i++) {
+        const struct fw_file *file = m->config->fw_files->pdata[i];
+
+        if (!user_file_check(m, q, file->name, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool pc_firmware_init(struct machine *m, GError **error)
 {
     struct pc *q = m->board_data;
@@ -334,7 +367,8 @@ bool pc_firmware_init(struct machine *m, GError **error)
     };
     cmos_init(m, q);
     return fw_cfg_add_file(fw, "etc/system-states", sleep, sizeof(sleep), error) &&
-           e820_add(q, error) && smbios_add(m, q, error) && boot_init(m, q, error);
+           e820_add(q, error) && smbios_add(m, q, error) && boot_init(m, q, error) &&
+           user_files_check(m, q, error);
 }
 
 /* ---------------------------------------------------------------- when all devices are there */
@@ -648,8 +682,8 @@ static bool user_files_add(struct machine *m, const struct pc *q, GError **error
         gsize length;
         const void *data = g_bytes_get_data(file->content, &length);
 
-        if (fw_cfg_has_file(q->fw_cfg, file->name)) {
-            g_set_error(error, MACHINE_ERROR, 0, "-fw_cfg: there is a file '%s' already",
+        if (fw_cfg_has_file(q->fw_cfg, file->name)) { /* a device's */
+            g_set_error(error, MACHINE_ERROR, 0, "-fw_cfg: file '%s' is the machine's own",
                         file->name);
             return false;
         }
