@@ -1,4 +1,4 @@
-/* -fw_cfg: files for the guest's software, by the firmware configuration interface. */
+/* -fw_cfg, -option-rom: files for the guest's software, by the firmware configuration interface. */
 #include "base/log.h"
 #include "cli/options-priv.h"
 #include "devices/fw-cfg.h"
@@ -36,15 +36,8 @@ static bool content_read(const char *path, GBytes **content, GError **error)
     return true;
 }
 
-static bool file_add(struct options *o, const char *name, const char *path, const char *text,
-                     GError **error)
+static bool name_check(const struct options *o, const char *name, GError **error)
 {
-    GBytes *content;
-
-    if (!name || !*name || !path == !text) {
-        g_set_error(error, CLI_ERROR, 0, "name and one of file and string are wanted");
-        return false;
-    }
     if (strlen(name) > FW_CFG_NAME_MAX) {
         g_set_error(error, CLI_ERROR, 0, "name '%s' is too long (at most %d characters)", name,
                     FW_CFG_NAME_MAX);
@@ -57,6 +50,21 @@ static bool file_add(struct options *o, const char *name, const char *path, cons
             g_set_error(error, CLI_ERROR, 0, "there is a file '%s' already", name);
             return false;
         }
+    }
+    return true;
+}
+
+static bool file_add(struct options *o, const char *name, const char *path, const char *text,
+                     GError **error)
+{
+    GBytes *content;
+
+    if (!name || !*name || !path == !text) {
+        g_set_error(error, CLI_ERROR, 0, "name and one of file and string are wanted");
+        return false;
+    }
+    if (!name_check(o, name, error)) {
+        return false;
     }
     if (!g_str_has_prefix(name, "opt/")) {
         log_warn("-fw_cfg name=%s: names that begin with 'opt/' are the user's, others are the "
@@ -83,6 +91,33 @@ bool opt_fw_cfg(struct options *o, const char *arg, GError **error)
         const char *text = params_take(p, "string");
 
         ok = params_end(p, error) && file_add(o, name, path, text, error);
+    }
+    params_free(p);
+    return ok;
+}
+
+/* Firmware runs what is in genroms/. */
+bool opt_option_rom(struct options *o, const char *arg, GError **error)
+{
+    struct params *p = params_parse(arg, "romfile", error);
+    const char *path = p ? params_take(p, "romfile") : NULL;
+    bool ok = p && params_end(p, error);
+    GBytes *content = NULL;
+
+    if (ok && !path) {
+        g_set_error(error, CLI_ERROR, 0, "Option ROM file is not specified");
+        ok = false;
+    }
+    ok = ok && content_read(path, &content, error);
+    if (ok) {
+        g_autofree char *base = g_path_get_basename(path);
+        g_autofree char *name = g_strconcat("genroms/", base, NULL);
+
+        ok = name_check(o, name, error);
+        if (ok) {
+            machine_config_add_fw_file(o->config, name, content);
+        }
+        g_bytes_unref(content);
     }
     params_free(p);
     return ok;

@@ -72,6 +72,10 @@ bool opt_smbios(struct options *o, const char *arg, GError **error);
 
 /* opt-fw-cfg.c */
 bool opt_fw_cfg(struct options *o, const char *arg, GError **error);
+bool opt_option_rom(struct options *o, const char *arg, GError **error);
+
+/* opt-acpitable.c */
+bool opt_acpitable(struct options *o, const char *arg, GError **error);
 
 /* "help" or "?", or a list that ends with it. */
 bool asks_for_help(const char *arg);

@@ -154,6 +154,25 @@ static void add_disk(struct options *o, const char *option, const char *file, un
     option_text_add(o->drives, option, text);
 }
 
+static bool opt_pflash(struct options *o, const char *arg, GError **error)
+{
+    g_auto(GStrv) part = g_strsplit(arg, ",", -1);
+    g_autofree char *escaped = g_strjoinv(",,", part);
+    g_autofree char *text = g_strdup_printf("file=%s,if=pflash", escaped);
+
+    option_text_add(o->drives, "pflash", text);
+    return true;
+}
+
+static bool opt_parallel(struct options *o, const char *arg, GError **error)
+{
+    if (strcmp(arg, "none") != 0) {
+        g_set_error(error, CLI_ERROR, 0, "there is no parallel port: only 'none' is possible");
+        return false;
+    }
+    return true;
+}
+
 static bool opt_snapshot(struct options *o, const char *arg, GError **error)
 {
     o->snapshot_drives = true;
@@ -580,6 +599,7 @@ static const struct option options[] = {
     {"nodefaults", NULL, opt_nodefaults, "no serial port unless asked for"},
     {"no-user-config", NULL, opt_no_user_config, "accepted: there is none"},
     {"serial", "DEV", opt_serial, "stdio, mon:stdio, null, none, file:, unix:, tcp:, chardev:ID"},
+    {"parallel", "none", opt_parallel, "accepted: there is no parallel port"},
     {"debugcon", "DEV", opt_debugcon, "where writes to port 0xe9 go"},
     {"monitor", "none|stdio|mon:stdio", opt_monitor, "the human monitor"},
     {"qmp", "DEV", opt_qmp,
@@ -590,6 +610,7 @@ static const struct option options[] = {
     {"blockdev", "driver=DRIVER,node-name=NAME[,...]", opt_blockdev, "a block node"},
     {"drive", "file=FILE[,if=IF][,format=FORMAT][,...]", opt_drive, "a disk, or a drive for one"},
     {"snapshot", NULL, opt_snapshot, "snapshot=on for all drives that do not say"},
+    {"pflash", "FILE", opt_pflash, "firmware in flash memory: -drive if=pflash,file=FILE"},
     {"cdrom", "FILE", opt_cdrom, "a CD: -drive file=FILE,index=2,media=cdrom"},
     {"hda", "FILE", opt_hda, "a disk: -drive file=FILE,index=0,media=disk"},
     {"hdb", "FILE", opt_hdb, "the same with index=1"},
@@ -613,8 +634,11 @@ static const struct option options[] = {
     {"smbios", "type=N[,FIELD=VALUE]", opt_smbios,
      "what SMBIOS says of the firmware (0), system (1), board (2), chassis (3), processors (4), "
      "strings (11), memory (17)"},
+    {"acpitable", "sig=SIG,data=FILE[:FILE]...|file=FILE[,oem_id=][,rev=]...", opt_acpitable,
+     "one more ACPI table"},
     {"fw_cfg", "[name=]NAME,file=FILE|string=TEXT", opt_fw_cfg,
      "a file for the guest's software, by fw_cfg"},
+    {"option-rom", "FILE", opt_option_rom, "code that firmware runs before it boots"},
     {"uuid", "UUID", opt_uuid, "a UUID for query-uuid"},
     {"event-log", "FILE", opt_event_log, "append every event to a file, one JSON object a line"},
     {"loadvm", "TAG", opt_loadvm, "start in a snapshot of the machine that its disks keep"},

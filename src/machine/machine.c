@@ -93,6 +93,7 @@ struct machine_config *machine_config_new(void)
     config->globals = g_ptr_array_new_with_free_func(global_free);
     config->smbios = g_ptr_array_new_with_free_func(smbios_field_free);
     config->fw_files = g_ptr_array_new_with_free_func(fw_file_free);
+    config->acpi_tables = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
     config->data_dirs = g_ptr_array_new_with_free_func(g_free);
     config->boot.reboot_timeout_ms = -1;
     config->accel = ACCEL_CONFIG_DEFAULT;
@@ -133,6 +134,7 @@ void machine_config_free(struct machine_config *config)
     g_ptr_array_unref(config->globals);
     g_ptr_array_unref(config->smbios);
     g_ptr_array_unref(config->fw_files);
+    g_ptr_array_unref(config->acpi_tables);
     g_free(config);
 }
 

@@ -100,6 +100,7 @@ struct machine_config { /* what the command line said; strings owned */
     GPtrArray *globals;                     /* struct device_global */
     GPtrArray *smbios;                      /* struct smbios_field (smbios-field.h) */
     GPtrArray *fw_files;                    /* struct fw_file */
+    GPtrArray *acpi_tables;                 /* GBytes: whole tables of the user's */
     char *black_box_dir, *symbols;          /* see blackbox_new() */
     /* Makes what devices stand on (block nodes): before the board's own devices. Machine lock held.
      * NULL: none. */

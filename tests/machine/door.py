@@ -1,4 +1,5 @@
 """Devices of the q35 board through the register door, on the clock that the test steps."""
+import os
 import signal
 import socket
 import subprocess
@@ -306,6 +307,22 @@ class Devices(unittest.TestCase):
             if entry[3].rstrip(b"\0") == name.encode():
                 return door.fw_cfg(entry[1], entry[0])
         return None
+
+    def test_option_rom_and_acpi_table(self):
+        with tempfile.TemporaryDirectory(prefix="godwit-door-") as folder:
+            rom, body, bios = (os.path.join(folder, name) for name in ("hello.bin", "body", "bios"))
+            for path, content in ((rom, b"\x55\xaa\x01..."), (body, b"body"),
+                                  (bios, bytes(0x10000))):
+                with open(path, "wb") as file:
+                    file.write(content)
+            with Door("-option-rom", rom, "-bios", bios, "-acpitable",
+                      f"sig=ABCD,data={body}:{body},oem_id=me,rev=3,asl_compiler_rev=9") as d:
+                self.assertEqual(self.fw_cfg_file(d, "genroms/hello.bin"), b"\x55\xaa\x01...")
+                tables = self.fw_cfg_file(d, "etc/acpi/tables")
+                table = tables[tables.index(b"ABCD"):][:44]
+                self.assertEqual(table[:9] + table[10:16], b"ABCD\x2c\0\0\0\x03me\0\0\0\0")
+                self.assertEqual(table[32:], b"\x09\0\0\0bodybody")
+                self.assertEqual(sum(table) & 0xff, 0)
 
     def test_disk_geometry(self):
         """What the user wants the firmware to see of disks, by their boot paths."""

@@ -261,6 +261,32 @@ static void test_madt_counts_cpus(void)
 }
 
 /* iasl must disassemble every table, and assemble the DSDT and SSDT that it wrote. */
+static void test_user_tables(void)
+{
+    static const uint8_t slic[40] = {'S', 'L', 'I', 'C', 40, [10] = 'M', 'A', 'K', 'E', 'R', '1',
+                                     'T', 'A', 'B', 'L', 'E', ' ', ' ', '1'};
+    struct acpi_config config = *config_of(2);
+    g_autoptr(GPtrArray) tables = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
+    g_autoptr(GByteArray) without = acpi_build(&config, Q35_TABLES);
+
+    g_assert_null(find(without, "SLIC"));
+    g_assert_cmpint(memcmp(find(without, "FACP") + 10, "GODWIT", 6), ==, 0);
+    for (unsigned i = 0; i < ACPI_USER_TABLES; i++) {
+        g_ptr_array_add(tables, g_bytes_new_static(slic, sizeof(slic)));
+    }
+    config.user_tables = tables;
+    g_autoptr(GByteArray) with = acpi_build(&config, Q35_TABLES);
+    const uint8_t *rsdt = table(with, le32(with->data + 16));
+
+    g_assert_cmpint(memcmp(find(with, "SLIC"), slic, sizeof(slic)), ==, 0);
+    g_assert_cmpuint(le32(rsdt + 4), ==,
+                     le32(table(without, le32(without->data + 16)) + 4) + 4 * ACPI_USER_TABLES);
+    g_assert_cmpint(memcmp(rsdt + 10, slic + 10, 14), ==, 0);
+    g_assert_cmpint(memcmp(find(with, "FACP") + 10, slic + 10, 14), ==, 0);
+    g_assert_cmpint(memcmp(find(with, "APIC") + 10, "GODWIT", 6), ==, 0);
+    g_assert_cmpuint(sum(rsdt, le32(rsdt + 4)), ==, 0);
+}
+
 static void test_iasl(void)
 {
     const char *iasl = g_getenv("IASL");
@@ -270,7 +296,7 @@ static void test_iasl(void)
     }
     g_autoptr(GByteArray) all = build(255);
     g_autofree char *dir = g_dir_make_tmp("godwit-acpi-XXXXXX", NULL);
-    const char *names[] = {"FACP", "APIC", "MCFG", "HPET", "SSDT", "DSDT"};
+    const char *names[] = {"FACP", "APIC", "MCFG", "HPET", "WAET", "SSDT", "DSDT"};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
         bool aml = strstr(names[i], "SDT") != NULL;
@@ -311,6 +337,7 @@ int main(int argc, char **argv)
     g_test_add_func("/acpi/iasl", test_iasl);
     g_test_add_func("/acpi/loader", test_loader);
     g_test_add_func("/acpi/i440fx", test_i440fx);
+    g_test_add_func("/acpi/user-tables", test_user_tables);
     g_test_add_func("/smbios", test_smbios);
     return g_test_run();
 }

@@ -34,11 +34,13 @@
 #define CREATOR_ID   "GDWT"
 
 #define HEADER_BYTES 36
+#define OEM_AT       10 /* OEM ID and OEM table ID */
+#define OEM_BYTES    14
 #define FADT_BYTES   244 /* revision 3 */
 #define FACS_BYTES   64
 #define RSDP_BYTES   36
 
-#define MAX_TABLES   24
+#define MAX_TABLES   (24 + ACPI_USER_TABLES)
 
 #define PORT92       0x92
 #define PORT92_RESET 0x01
@@ -61,6 +63,7 @@ struct builder {
     gpa_t table[MAX_TABLES]; /* what RSDT and XSDT list */
     GArray *links;           /* struct link */
     GArray *linked;          /* struct linked_table */
+    const uint8_t *slic;     /* the user's table SLIC, or NULL */
 };
 
 static void checksum_set(uint8_t *p, size_t length, size_t at)
@@ -131,6 +134,14 @@ static GByteArray *table_new(const char *signature, uint8_t revision)
     g_byte_array_append(t, (const guint8 *)CREATOR_ID, 4);
     add32(t, 1);
     return t;
+}
+
+/* Windows takes a licence (SLIC) only where FADT, RSDT and XSDT are of the same maker. */
+static void maker_set(const struct builder *b, GByteArray *t)
+{
+    if (b->slic) {
+        memcpy(t->data + OEM_AT, b->slic + OEM_AT, OEM_BYTES);
+    }
 }
 
 /* Finishes t, appends it to the output and frees it; returns where it is. */
@@ -245,6 +256,7 @@ enum { /* FADT flags (5.2.9, table 5-35) */
        FADT_PROC_C1 = 1u << 2,
        FADT_SLP_BUTTON = 1u << 5, /* set: no fixed sleep button; the power button is fixed */
        FADT_RESET_REG = 1u << 10,
+       FADT_PLATFORM_CLOCK = 1u << 15, /* time by PM timer or HPET, not by the processors */
 };
 
 enum { /* IA-PC boot architecture flags (5.2.9.3) */
@@ -294,7 +306,7 @@ static void fadt_place(struct builder *b, const struct acpi_config *config, gpa_
     add16(t, IAPC_LEGACY_DEVICES | (config->vga ? 0 : IAPC_NO_VGA) |
                  (config->i8042 ? IAPC_8042 : 0) | (config->no_rtc ? IAPC_NO_RTC : 0));
     add8(t, 0);
-    add32(t, FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_RESET_REG);
+    add32(t, FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_RESET_REG | FADT_PLATFORM_CLOCK);
     if (config->chipset == ACPI_MICROVM) {
         add_gas_io(t, PORT92, 8, 1);
         add8(t, PORT92_RESET);
@@ -314,6 +326,7 @@ static void fadt_place(struct builder *b, const struct acpi_config *config, gpa_
     add_gas_io(t, (uint16_t)(base + 0x20), 128, 1);
     add_gas_io(t, 0, 0, 0);
     g_assert(t->len == FADT_BYTES);
+    maker_set(b, t);
     gpa_t addr = table_place(b, t, true);
     links_add(b, addr, 36, 2, 4);
     links_add(b, addr, 132, 2, 8);
@@ -392,6 +405,15 @@ static void hpet_place(struct builder *b)
     table_place(b, t, true);
 }
 
+/* Windows ACPI Emulated Devices Table: one read of the PM timer is enough. */
+static void waet_place(struct builder *b)
+{
+    GByteArray *t = table_new("WAET", 1);
+
+    add32(t, 1u << 1);
+    table_place(b, t, true);
+}
+
 static void ssdt_place(struct builder *b, const struct acpi_config *config,
                        void (*fill)(GByteArray *, const struct acpi_config *))
 {
@@ -467,6 +489,8 @@ static void root_place(struct builder *b)
         add32(rsdt, (uint32_t)b->table[i]);
         add64(xsdt, b->table[i]);
     }
+    maker_set(b, rsdt);
+    maker_set(b, xsdt);
     gpa_t rsdt_addr = table_place(b, rsdt, false);
     gpa_t xsdt_addr = table_place(b, xsdt, false);
     links_add(b, rsdt_addr, HEADER_BYTES, b->n, 4);
@@ -497,8 +521,28 @@ static gpa_t dsdt_place(struct builder *b, enum acpi_chipset chipset)
     }
 }
 
+static void user_tables_find_slic(struct builder *b, const GPtrArray *tables)
+{
+    for (guint i = 0; tables && i < tables->len && !b->slic; i++) {
+        const uint8_t *table = g_bytes_get_data(tables->pdata[i], NULL);
+
+        b->slic = memcmp(table, "SLIC", 4) == 0 ? table : NULL;
+    }
+}
+
+static void user_tables_place(struct builder *b, const GPtrArray *tables)
+{
+    for (guint i = 0; tables && i < tables->len; i++) {
+        gsize length;
+        const uint8_t *table = g_bytes_get_data(tables->pdata[i], &length);
+
+        aml_place(b, table, length, true);
+    }
+}
+
 static void tables_place(struct builder *b, const struct acpi_config *config)
 {
+    user_tables_find_slic(b, config->user_tables);
     add_zeroes(b->out, RSDP_BYTES);
     gpa_t facs = facs_place(b);
     gpa_t dsdt = dsdt_place(b, config->chipset);
@@ -516,6 +560,9 @@ static void tables_place(struct builder *b, const struct acpi_config *config)
     if (config->hpet) {
         hpet_place(b);
         aml_place(b, ssdt_hpet_aml_code, sizeof(ssdt_hpet_aml_code), true);
+    }
+    if (config->chipset != ACPI_MICROVM) {
+        waet_place(b);
     }
     hotplug_place(b, config);
     if (config->n_ranges) {
@@ -536,6 +583,7 @@ static void tables_place(struct builder *b, const struct acpi_config *config)
     if (config->generation) {
         generation_place(b, config);
     }
+    user_tables_place(b, config->user_tables);
     root_place(b);
 }
 

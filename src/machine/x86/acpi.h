@@ -10,7 +10,8 @@
 #include <glib.h>
 #include <stdbool.h>
 
-#define ACPI_MAX_CPUS 255u /* local APIC ids 0..254: what the MADT's 8-bit entries hold */
+#define ACPI_USER_TABLES 32u  /* there may be no more */
+#define ACPI_MAX_CPUS    255u /* local APIC ids 0..254: what the MADT's 8-bit entries hold */
 
 enum acpi_chipset { ACPI_Q35, ACPI_I440FX, ACPI_MICROVM };
 
@@ -47,6 +48,7 @@ struct acpi_config {
      * behind base is put into *generation_at. */
     const uint8_t *generation;
     uint32_t *generation_at;
+    const GPtrArray *user_tables; /* NULL, or GBytes, each a table with its sum right */
 };
 
 /* Where the firmware ACPI control structure (FACS) is behind base, and the 32-bit waking vector in

@@ -440,6 +440,7 @@ static void with_acpi_config(struct machine *m,
         .s4 = q->chipset->offers_s4(q),
         .generation = generation ? vmgenid_bytes(generation) : NULL,
         .generation_at = &q->generation_at,
+        .user_tables = m->config->acpi_tables,
         .pci_hotplug_port = q->pcihp ? ACPI_PCIHP_BASE : 0,
         .pci_slots = q->pcihp ? acpi_pcihp_slots(q->pcihp) : 0,
         .memory_hotplug_port = ACPI_MEMHP_BASE,
@@ -472,12 +473,18 @@ static void build_files(const struct acpi_config *config, void *opaque)
     acpi_build_files(config, opaque);
 }
 
-GByteArray *pc_tables_make(struct machine *m)
+GByteArray *pc_tables_make(struct machine *m, GError **error)
 {
     GByteArray *tables;
 
     with_acpi_config(m, build_tables, &tables);
-    g_assert(tables->len <= Q35_SMBIOS - Q35_TABLES);
+    if (tables->len > Q35_SMBIOS - Q35_TABLES) {
+        g_set_error(error, MACHINE_ERROR, 0,
+                    "ACPI tables of %u bytes do not fit in %u: -acpitable has too many, but for "
+                    "-machine kernel-boot=firmware",
+                    tables->len, Q35_SMBIOS - Q35_TABLES);
+        g_clear_pointer(&tables, g_byte_array_unref);
+    }
     return tables;
 }
 

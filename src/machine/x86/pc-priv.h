@@ -75,6 +75,6 @@ void pc_gsi_set(void *opaque, int n, bool level);
 bool pc_firmware_init(struct machine *m, GError **error);
 bool pc_firmware_finish(struct machine *m, GError **error);
 bool pc_boot_again(struct machine *m, GError **error);
-GByteArray *pc_tables_make(struct machine *m);
+GByteArray *pc_tables_make(struct machine *m, GError **error); /* NULL: they do not fit */
 
 #endif

@@ -374,7 +374,10 @@ bool pc_reset(struct machine *m, GError **error)
     }
     if ((fresh || q->cpu_hotplug) && !m->config->no_acpi) {
         g_clear_pointer(&q->tables, g_byte_array_unref);
-        q->tables = pc_tables_make(m);
+        q->tables = pc_tables_make(m, error);
+        if (!q->tables) {
+            return false;
+        }
     }
     bios_data_write(m);
     address_space_write(m->mem, Q35_SMBIOS, q->smbios->data, q->smbios->len);
