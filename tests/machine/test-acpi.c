@@ -263,8 +263,8 @@ static void test_madt_counts_cpus(void)
 /* iasl must disassemble every table, and assemble the DSDT and SSDT that it wrote. */
 static void test_user_tables(void)
 {
-    static const uint8_t slic[40] = {'S', 'L', 'I', 'C', 40, [10] = 'M', 'A', 'K', 'E', 'R', '1',
-                                     'T', 'A', 'B', 'L', 'E', ' ', ' ', '1'};
+    static const uint8_t slic[40] = {'S', 'L', 'I', 'C', 40,  [10] = 'M', 'A', 'K', 'E', 'R',
+                                     '1', 'T', 'A', 'B', 'L', 'E',        ' ', ' ', '1'};
     struct acpi_config config = *config_of(2);
     g_autoptr(GPtrArray) tables = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
     g_autoptr(GByteArray) without = acpi_build(&config, Q35_TABLES);
