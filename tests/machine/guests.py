@@ -54,8 +54,8 @@ class Translator(unittest.TestCase):
                 self.assertEqual(info["regions"], 0)
                 self.assertIn("not translated", text)
                 return
-            self.assertEqual(info["regions"], 0)  # this guest has no 64-bit code
-            self.assertRegex(text, r"regions translated +0\r?\n")
+            self.assertGreater(info["regions"], 0)  # 32-bit code with flat segments
+            self.assertRegex(text, r"regions translated +[1-9]")
 
 
 class Hot(unittest.TestCase):

@@ -62,7 +62,7 @@ static const GOptionEntry entries[] = {
     {"no-random", 0, 0, G_OPTION_ARG_NONE, &opt.no_random, "No random bytes", NULL},
     {"self-test", 0, 0, G_OPTION_ARG_NONE, &opt.self_test, "Check that differences are noticed",
      NULL},
-    {"translate", 't', 0, G_OPTION_ARG_NONE, &opt.translate, "Run 64-bit code translated", NULL},
+    {"translate", 't', 0, G_OPTION_ARG_NONE, &opt.translate, "Run code translated", NULL},
     {NULL},
 };
 

@@ -177,8 +177,7 @@ void native_run(const struct oracle_case *cases, unsigned n, const struct templa
 struct outcome *native_outcomes(void); /* BATCH of them, shared with the child */
 
 void soft_init(void);
-void soft_translate(
-    void); /* from now on 64-bit code runs translated, from its first execution on */
+void soft_translate(void); /* from now on code runs translated, from its first execution on */
 /* rflags_at_start comes from the native outcome. */
 void soft_case(const struct oracle_case *k, uint64_t rflags_at_start, const struct template *t,
                struct outcome *outcome);

@@ -1,7 +1,8 @@
 /*
  * The translator against the interpreter: the same program from the same state on both; registers,
  * flags and memory must agree. Random loops with branches, flags that live across memory operands,
- * faults in the middle, code that patches itself; remapped code pages; a cache that is too small.
+ * faults in the middle, code that patches itself; 32-bit code; remapped code pages; a cache that is
+ * too small.
  */
 #include "../lib/soft-machine.h"
 #include "cpu/x86/soft/flags.h"
@@ -21,7 +22,10 @@ struct result {
     struct translation_stats stats;
 };
 
+enum mode { WIDE, COMPATIBLE, LEGACY }; /* 64-bit code; 32-bit code in long mode, or not */
+
 struct program {
+    enum mode mode;
     uint8_t bytes[2048];
     unsigned n;
     unsigned near;   /* around this displacement many operands lie: they share lookups */
@@ -41,16 +45,25 @@ static void p32(struct program *p, uint32_t v)
     p->n += 4;
 }
 
+/* REX, which 32-bit code has not. */
+static void rex(struct program *p, unsigned v)
+{
+    if (p->mode == WIDE) {
+        p8(p, 0x40 | v);
+    }
+}
+
 static unsigned pick(struct program *p, unsigned n)
 {
     return (unsigned)g_rand_int_range(p->rand, 0, (int)n);
 }
 
-/* A register that programs may change: not RSP, RBX (data) or R15 (the loop's count). */
+/* A register that programs may change: not RSP, RBX (data) or R15 (the loop's count; EDI in 32-bit
+ * code). */
 static unsigned some_register(struct program *p)
 {
     static const uint8_t registers[] = {0, 1, 2, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
-    return registers[pick(p, sizeof(registers))];
+    return registers[pick(p, p->mode == WIDE ? sizeof(registers) : 5)];
 }
 
 static void modrm_reg(struct program *p, unsigned reg, unsigned rm)
@@ -69,11 +82,55 @@ static void modrm_data(struct program *p, unsigned reg)
                        : pick(p, 0x3f00));
 }
 
+/* mov rcx, -n; mov reg, [rbx + rcx * 4 + disp] or back: a sum that goes past the end of 32 bits */
+static void random_indexed(struct program *p)
+{
+    unsigned reg = some_register(p), n = pick(p, 64);
+    rex(p, 8);
+    p8(p, 0xc7);
+    p8(p, 0xc1);
+    p32(p, -n);
+    rex(p, 8 | reg >> 3 << 2);
+    p8(p, pick(p, 2) ? 0x89 : 0x8b);
+    p8(p, 0x84 | (reg & 7) << 3);
+    p8(p, 0x8b);
+    p32(p, p->near + 4 * n);
+}
+
+/* What only 32-bit code has: an address alone, short INC and DEC, FS and GS with limits. */
+static void random_narrow(struct program *p)
+{
+    unsigned reg = some_register(p);
+    switch (pick(p, 5)) {
+    case 0: /* mov eax, [address] or back */
+        p8(p, 0xa0 | pick(p, 4));
+        p32(p, DATA + p->near + pick(p, 64));
+        break;
+    case 1: /* mov reg, [address] or back */
+        p8(p, 0x88 | pick(p, 4));
+        p8(p, 0x05 | reg << 3);
+        p32(p, DATA + p->near + pick(p, 64));
+        break;
+    case 2: /* inc or dec reg */
+        p8(p, 0x40 | pick(p, 2) << 3 | reg);
+        break;
+    case 3: /* arpl [data], reg */
+        p8(p, 0x63);
+        modrm_data(p, reg);
+        break;
+    default: /* add reg, fs:[data] or gs:[data], or back */
+        p8(p, 0x64 | pick(p, 2));
+        p8(p, 0x01 | pick(p, 2) << 1);
+        modrm_data(p, reg);
+        break;
+    }
+}
+
 /* RBX moves by a constant for some instructions. */
 static void bump(struct program *p, bool back)
 {
     p->bumped = back ? 0 : 1 + pick(p, 3);
-    p8(p, 0x48);
+    rex(p, 8);
     if (pick(p, 2)) { /* add or sub rbx, 24 */
         p8(p, 0x83);
         p8(p, back ? 0xeb : 0xc3);
@@ -102,7 +159,7 @@ static void random_alu(struct program *p)
 {
     unsigned reg = some_register(p), rm = some_register(p), op = pick(p, 8) << 3;
     bool wide = pick(p, 2), memory = pick(p, 2);
-    p8(p, 0x40 | wide << 3 | reg >> 3 << 2 | (memory ? 0 : rm >> 3));
+    rex(p, wide << 3 | reg >> 3 << 2 | (memory ? 0 : rm >> 3));
     p8(p, op | (pick(p, 2) ? 1 : 3));
     if (memory) {
         modrm_data(p, reg);
@@ -115,7 +172,7 @@ static void random_mov(struct program *p)
 {
     unsigned reg = some_register(p);
     static const uint8_t opcode[] = {0x88, 0x89, 0x8a, 0x8b};
-    p8(p, 0x40 | pick(p, 2) << 3 | reg >> 3 << 2);
+    rex(p, pick(p, 2) << 3 | reg >> 3 << 2);
     p8(p, opcode[pick(p, 4)]);
     modrm_data(p, reg);
 }
@@ -125,7 +182,7 @@ static void random_other(struct program *p)
     unsigned reg = some_register(p), cc = pick(p, 16);
     switch (pick(p, 9)) {
     case 0: /* cmovcc reg, [data] */
-        p8(p, 0x48 | reg >> 3 << 2);
+        rex(p, 8 | reg >> 3 << 2);
         p8(p, 0x0f);
         p8(p, 0x40 | cc);
         modrm_data(p, reg);
@@ -136,33 +193,33 @@ static void random_other(struct program *p)
         modrm_data(p, 0);
         break;
     case 2: /* push, pop */
-        p8(p, 0x40 | reg >> 3);
+        rex(p, reg >> 3);
         p8(p, 0x50 | (reg & 7));
         reg = some_register(p);
-        p8(p, 0x40 | reg >> 3);
+        rex(p, reg >> 3);
         p8(p, 0x58 | (reg & 7));
         break;
     case 3: /* inc or dec [data] */
-        p8(p, 0x48);
+        rex(p, 8);
         p8(p, 0xff);
         modrm_data(p, pick(p, 2));
         break;
     case 4: /* shl or shr reg, 1 */
-        p8(p, 0x48 | reg >> 3);
+        rex(p, 8 | reg >> 3);
         p8(p, 0xd1);
         modrm_reg(p, 4 + pick(p, 2), reg);
         break;
     case 5: /* pushf; pop reg; and reg, ~AF */
         p8(p, 0x9c);
-        p8(p, 0x40 | reg >> 3);
+        rex(p, reg >> 3);
         p8(p, 0x58 | (reg & 7));
-        p8(p, 0x48 | reg >> 3);
+        rex(p, 8 | reg >> 3);
         p8(p, 0x83);
         modrm_reg(p, 4, reg);
         p8(p, 0xef);
         break;
     case 6: /* lea reg, [rbx + rcx * 2 + disp] */
-        p8(p, 0x48 | reg >> 3 << 2);
+        rex(p, 8 | reg >> 3 << 2);
         p8(p, 0x8d);
         p8(p, 0x84 | (reg & 7) << 3);
         p8(p, 0x4b);
@@ -185,23 +242,25 @@ static void random_other(struct program *p)
     default: /* call of the next instruction, and its return address away */
         p8(p, 0xe8);
         p32(p, 0);
-        p8(p, 0x48);
+        rex(p, 8);
         p8(p, 0x8d);
         p8(p, 0x64);
         p8(p, 0x24);
-        p8(p, 8);
+        p8(p, p->mode == WIDE ? 8 : 4);
         break;
     }
 }
 
 static void random_insn(struct program *p)
 {
-    unsigned kind = pick(p, 11);
-    if (kind == 10) {
+    unsigned kind = pick(p, p->mode == WIDE ? 12 : 14);
+    if (kind >= 12) {
+        random_narrow(p);
+    } else if (kind == 11) {
+        random_indexed(p);
+    } else if (kind == 10) {
         random_aligned(p);
-        return;
-    }
-    if (kind < 4) {
+    } else if (kind < 4) {
         random_alu(p);
     } else if (kind < 6) {
         random_mov(p);
@@ -216,7 +275,7 @@ static void random_program(struct program *p, bool patches)
 {
     p->n = p->bumped = 0;
     p->near = pick(p, 2) ? pick(p, 0x3e00) : 0x1000 - pick(p, 200);
-    p8(p, 0x41); /* mov r15d, count */
+    rex(p, 1); /* mov r15d, count; or edi */
     p8(p, 0xbf);
     p32(p, 20 + pick(p, 60));
     unsigned top = p->n, patched = 0;
@@ -246,18 +305,50 @@ static void random_program(struct program *p, bool patches)
         bump(p, true);
     }
     if (patches) {
-        p8(p, 0x44); /* mov [rip + ...], r15b */
-        p8(p, 0x88);
+        rex(p, 4); /* mov [rip + ...], r15b; or mov [...], edi */
+        p8(p, p->mode == WIDE ? 0x88 : 0x89);
         p8(p, 0x3d);
-        p32(p, (int)patched - (int)p->n - 4);
+        p32(p, p->mode == WIDE ? (int)patched - (int)p->n - 4 : PROGRAM + (int)patched);
     }
-    p8(p, 0x41); /* dec r15d; jne top */
+    rex(p, 1); /* dec r15d; jne top */
     p8(p, 0xff);
     p8(p, 0xcf);
     p8(p, 0x0f);
     p8(p, 0x85);
     p32(p, (int)top - (int)p->n - 4);
     p8(p, 0xf4);
+}
+
+/* Other memory 4 GiB above the data, in the TLB: 32-bit code must not see it. */
+static void shadow_data(struct cpu *c)
+{
+    enum { SHADOW_PD = 0x9000, SHADOW = 0x400000 };
+    struct op op = {.base = R_ZERO, .index = R_ZERO};
+    uint8_t byte;
+    put64(PDPT + 8 * 4, SHADOW_PD | 3);
+    put64(SHADOW_PD, SHADOW | 0x83);
+    for (uint64_t at = DATA; at < DATA + DATA_BYTES; at += GUEST_PAGE_SIZE) {
+        mem_read_slow(c, &op, 0x100000000 + at, &byte, 1);
+    }
+}
+
+/* hole: addresses by GS are to fault, too, where the hole is. */
+static void enter_mode(struct cpu *c, enum mode mode, bool hole)
+{
+    if (mode == WIDE) {
+        return;
+    }
+    c->seg[SEG_CS].l = 0;
+    c->seg[SEG_CS].db = 1;
+    c->seg[SEG_FS].base = 16;
+    c->seg[SEG_GS].base = 8;
+    c->seg[SEG_GS].limit = hole ? DATA + 0x1fff : 0x3ffff;
+    if (mode == LEGACY) {
+        c->efer = 0;
+        c->cr0 &= ~(uint64_t)CR0_PG;
+        tlb_flush_all(c);
+    }
+    mode_update(c);
 }
 
 static void run_program(const struct program *p, const struct xlat_config *config, bool lockstep,
@@ -282,6 +373,11 @@ static void run_program(const struct program *p, const struct xlat_config *confi
     }
     c->r[RBX] = DATA;
     c->r[RSP] = STACK;
+    enter_mode(c, p->mode, hole);
+    if (p->mode == COMPATIBLE) {
+        shadow_data(c);
+        c->r[RBX] |= 1ull << 32; /* does not count */
+    }
     if (hole) {
         set_page(DATA + 0x2000, 0);
     }
@@ -325,9 +421,10 @@ static void compare(const struct program *p, bool hole)
     }
 }
 
-static void random_programs(unsigned n, bool patches, bool hole)
+static void random_programs(unsigned n, enum mode mode, bool patches, bool hole)
 {
     g_autofree struct program *p = g_new0(struct program, 1);
+    p->mode = mode;
     p->rand = g_rand_new_with_seed(7 + patches + 2 * hole);
     p->faults = hole;
     for (unsigned i = 0; i < n; i++) {
@@ -339,17 +436,34 @@ static void random_programs(unsigned n, bool patches, bool hole)
 
 static void test_loops(void)
 {
-    random_programs(150, false, false);
+    random_programs(150, WIDE, false, false);
 }
 
 static void test_faults(void)
 {
-    random_programs(80, false, true);
+    random_programs(80, WIDE, false, true);
 }
 
 static void test_patching(void)
 {
-    random_programs(40, true, false);
+    random_programs(40, WIDE, true, false);
+}
+
+static void test_loops_32(void)
+{
+    random_programs(150, LEGACY, false, false);
+    random_programs(150, COMPATIBLE, false, false);
+}
+
+static void test_faults_32(void)
+{
+    random_programs(80, COMPATIBLE, false, true);
+}
+
+static void test_patching_32(void)
+{
+    random_programs(20, LEGACY, true, false);
+    random_programs(20, COMPATIBLE, true, false);
 }
 
 /* ---------------------------------------------------------------- code that moves */
@@ -733,6 +847,9 @@ int main(int argc, char **argv)
     g_test_add_func("/xlat/loops", test_loops);
     g_test_add_func("/xlat/faults", test_faults);
     g_test_add_func("/xlat/patching", test_patching);
+    g_test_add_func("/xlat/loops-32", test_loops_32);
+    g_test_add_func("/xlat/faults-32", test_faults_32);
+    g_test_add_func("/xlat/patching-32", test_patching_32);
     g_test_add_func("/xlat/invlpg", test_invlpg);
     g_test_add_func("/xlat/cr3", test_cr3);
     g_test_add_func("/xlat/list", test_list);

@@ -332,8 +332,9 @@ struct cpu {
     uint64_t pdptr[4]; /* PAE paging: the page-directory pointers, loaded with CR3 */
     uint64_t dr[8];
     uint8_t cpl;
-    bool shadow;    /* STI or MOV SS: the next instruction runs before any interrupt */
-    bool shadow_ss; /* ... by MOV SS: holds NMI and debug traps too */
+    bool seg_open[2]; /* FS and GS allow every offset (mode_update) */
+    bool shadow;      /* STI or MOV SS: the next instruction runs before any interrupt */
+    bool shadow_ss;   /* ... by MOV SS: holds NMI and debug traps too */
     bool nmi_masked;
     uint8_t nmi_pending; /* at most two: one to be taken, one latched behind it */
     bool halted;

@@ -11,10 +11,16 @@
 
 /* ---------------------------------------------------------------- mode */
 
+/* Whether every offset may be read and written. */
+static bool is_open(const struct seg *s)
+{
+    return !s->unusable && s->limit == UINT32_MAX && !(s->type & 8) && (s->type & 2) &&
+           !(s->type & 4);
+}
+
 static bool is_flat(const struct seg *s)
 {
-    return !s->unusable && s->base == 0 && s->limit == UINT32_MAX && !(s->type & 8) &&
-           (s->type & 2) && !(s->type & 4);
+    return s->base == 0 && is_open(s);
 }
 
 void mode_update(struct cpu *c)
@@ -62,6 +68,8 @@ void mode_update(struct cpu *c)
         (c->host_breaks && !(key & (KEY_LONG64 | KEY_CS_FLAT)))) {
         key |= KEY_STEP;
     }
+    c->seg_open[0] = is_open(&c->seg[SEG_FS]);
+    c->seg_open[1] = is_open(&c->seg[SEG_GS]);
     if (c->cpl == 3 && (c->cr0 & CR0_AM) && (c->sysflags & RFLAGS_AC)) {
         key |= KEY_ALIGN;
     }

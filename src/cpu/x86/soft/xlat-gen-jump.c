@@ -112,11 +112,11 @@ void gen_ret(struct gen *k)
 {
     struct emitter *e = &k->e;
     park_for_exit(k);
-    struct host_operand at = register_lookup(k, RSP, 0, 8, false);
+    struct host_operand at = register_lookup(k, RSP, 0, k->x->size, false);
     fault_point(k);
-    e_operand(e, 1, 0x8b, T0, &at);
+    e_operand(e, is_wide(k), 0x8b, T0, &at);
     jump_lookup(k);
-    e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, 8 + (uint16_t)k->x->op.imm);
+    rsp_add(k, k->x->size + (uint16_t)k->x->op.imm);
     jump_entry(k);
 }
 
@@ -129,11 +129,11 @@ static void indirect_target(struct gen *k)
     if (x->mem) {
         struct host_operand at = operand_lookup(k);
         fault_point(k);
-        e_operand(e, 1, 0x8b, T0, &at);
+        e_operand(e, is_wide(k), 0x8b, T0, &at);
     } else if (xlat_host_reg[x->rm] == XLAT_IN_ENV) {
-        e_load_env(e, T0, ENV_REG(x->rm));
+        e_load_env(e, T0, ENV_REG(x->rm)); /* 64-bit code */
     } else {
-        e_mov(e, T0, xlat_host_reg[x->rm]);
+        e_rr(e, is_wide(k), 0x89, xlat_host_reg[x->rm], T0);
     }
 }
 
@@ -147,11 +147,12 @@ void gen_jmp_ind(struct gen *k)
 static void push_return(struct gen *k)
 {
     struct emitter *e = &k->e;
-    struct host_operand at = register_lookup(k, RSP, -8, 8, true);
-    e_mov_imm(e, T1, rip_of(k, k->x) + k->x->len);
+    int32_t size = k->x->size;
+    struct host_operand at = register_lookup(k, RSP, -size, size, true);
+    e_mov_imm(e, T1, rip_behind(k, k->x));
     fault_point(k);
-    e_operand(e, 1, 0x89, T1, &at);
-    e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, -8);
+    e_operand(e, is_wide(k), 0x89, T1, &at);
+    rsp_add(k, -size);
 }
 
 void gen_call_ind(struct gen *k)
@@ -168,7 +169,7 @@ void gen_call_ind(struct gen *k)
 
 void gen_call(struct gen *k)
 {
-    uint64_t rip = k->g->page_rip + k->x->op.imm;
+    uint64_t rip = region_rip(k->g, k->x->op.imm);
     park_for_exit(k);
     push_return(k);
     if (same_page(k, rip)) {
@@ -181,7 +182,7 @@ void gen_call(struct gen *k)
 /* jrcxz over a jump; the code behind that is for RCX being 0. */
 static uint8_t *unless_rcx_zero(struct gen *k)
 {
-    e_mov(&k->e, T1, GUEST_RCX);
+    e_rr(&k->e, is_wide(k), 0x89, GUEST_RCX, T1);
     e8(&k->e, 0xe3);
     e8(&k->e, 5);
     return e_jmp(&k->e);
@@ -191,7 +192,7 @@ void gen_branch(struct gen *k)
 {
     struct emitter *e = &k->e;
     const struct xinsn *x = k->x;
-    uint64_t rip = k->g->page_rip + x->op.imm;
+    uint64_t rip = region_rip(k->g, x->op.imm);
     switch (x->class) {
     case XC_JCC:
         jump_to(k, e_jcc(e, x->opcode & 15), x->target, rip);
@@ -202,7 +203,7 @@ void gen_branch(struct gen *k)
         }
         break;
     case XC_LOOP:
-        e_lea(e, GUEST_RCX, GUEST_RCX, 4, 0, -1);
+        e_lea_sized(e, is_wide(k), GUEST_RCX, GUEST_RCX, NO_INDEX, 0, -1);
         jump_to(k, unless_rcx_zero(k), x->target, rip);
         break;
     default: { /* XC_JCXZ */

@@ -17,7 +17,8 @@ static bool offset_is_constant(const struct address *a)
 static uint64_t offset_constant(const struct gen *k, const struct address *a)
 {
     uint64_t page = a->base == R_BLOCK ? k->g->page_rip : 0;
-    return page + (int64_t)a->disp + (a->index == R_4K ? GUEST_PAGE_SIZE : 0);
+    uint64_t v = page + (int64_t)a->disp + (a->index == R_4K ? GUEST_PAGE_SIZE : 0);
+    return is_wide(k) ? v : (uint32_t)v;
 }
 
 static bool address_is_constant(const struct address *a)
@@ -53,7 +54,7 @@ static void address_load(struct gen *k, const struct address *a, unsigned to, bo
     }
     if (a->seg != SEG_COUNT) {
         e_load_env(e, T1, (int32_t)(ENV(seg) + a->seg * sizeof(struct seg)));
-        e_lea(e, to, to, T1, 0, 0);
+        e_lea_sized(e, w, to, to, T1, 0, 0);
     }
 }
 
@@ -64,7 +65,7 @@ static struct address operand_address(const struct gen *k, int32_t disp)
         .base = o->base,
         .index = o->index,
         .scale = o->scale,
-        .seg = o->mflags & MF_SEG64 ? o->seg : SEG_COUNT,
+        .seg = operand_segment(k->x),
         .disp = disp,
     };
 }
@@ -119,13 +120,24 @@ static bool table_is_fixed(const struct gen *k)
     return !(k->g->key & KEY_SMAP);
 }
 
+#define DISP_NEAR 0x10000
+
+/* Whether a sum that goes past 4 GiB need not be truncated: the TLB has nothing there, and the
+ * interpreter does it right. Long mode has; and it is to happen seldom. */
+static bool may_exceed_4g(const struct gen *k, const struct address *a)
+{
+    return is_wide(k) ||
+           (!(k->g->key & KEY_LMA) && a->base < 16 && a->disp < DISP_NEAR && a->disp > -DISP_NEAR);
+}
+
 /* Whether a single register and a displacement make the address, which then stay apart from the
  * addend: the host's instruction adds them. Others are computed in T0. */
-static bool is_one_register(const struct address *a, unsigned *host, unsigned *scale)
+static bool is_one_register(const struct gen *k, const struct address *a, unsigned *host,
+                            unsigned *scale)
 {
     bool by_base = a->base < 16 && a->index == R_ZERO, by_index = a->base == R_ZERO;
     unsigned n = by_base ? a->base : a->index;
-    bool one = (by_base || by_index) && n < 16 && a->seg == SEG_COUNT;
+    bool one = (by_base || by_index) && n < 16 && a->seg == SEG_COUNT && may_exceed_4g(k, a);
     if (!one || xlat_host_reg[n] == XLAT_IN_ENV) {
         return false;
     }
@@ -145,8 +157,8 @@ static bool is_displacement(const struct gen *k, const struct address *a)
 static void address_begin(struct gen *k, const struct address *a)
 {
     unsigned host, scale;
-    if (!is_one_register(a, &host, &scale) && !is_displacement(k, a)) {
-        address_load(k, a, T0, true);
+    if (!is_one_register(k, a, &host, &scale) && !is_displacement(k, a)) {
+        address_load(k, a, T0, is_wide(k));
     }
 }
 
@@ -155,7 +167,7 @@ static void entry_by_address(struct gen *k, const struct address *a)
 {
     struct emitter *e = &k->e;
     unsigned host, scale;
-    if (!is_one_register(a, &host, &scale)) {
+    if (!is_one_register(k, a, &host, &scale)) {
         e_rr(e, 0, 0x89, T0, T1);
     } else if (scale > 0) {
         e_lea_index(e, 0, T1, host, scale, a->disp);
@@ -211,7 +223,7 @@ static unsigned entry_use(struct gen *k, const struct address *a, struct entry e
     if (!table_is_fixed(k) && entry.kind != ENTRY_COPY) {
         e_env(e, 1, entry.kind == ENTRY_KNOWN ? 0x8b : 0x03, T1, ENV(tlb));
     }
-    if (is_one_register(a, &host, &scale) || is_displacement(k, a)) {
+    if (is_one_register(k, a, &host, &scale) || is_displacement(k, a)) {
         int32_t disp = host != NO_INDEX ? a->disp : (int32_t)offset_constant(k, a);
         entry_field(k, 0x8b, T0, entry, offsetof(struct tlbe, addend));
         entry_field(k, 0x8b, T1, entry, check);
@@ -345,6 +357,15 @@ static struct host_operand lookup_by_address(struct gen *k, const struct address
     return at;
 }
 
+/* In 32-bit code FS and GS may forbid some addresses, or all. */
+static void segment_check(struct gen *k, const struct address *a)
+{
+    if (a->seg != SEG_COUNT && !is_wide(k)) {
+        e_test_env_byte(&k->e, ENV(seg_open) + a->seg - SEG_FS);
+        to_handler(k, e_jcc(&k->e, CC_E));
+    }
+}
+
 /* Finds where the host has what `a` is, or control goes to where the lookup has failed. Where a
  * loop follows a list, one address waits for the other; and the stack mostly stays in its page.
  * Everywhere else addresses are known early, but change their pages too often for a guess. */
@@ -353,6 +374,7 @@ static struct host_operand lookup(struct gen *k, const struct address *a, unsign
 {
     struct host_operand at;
     bool chain = a->base < 16 && k->g->chains >> a->base & 1;
+    segment_check(k, a);
     const uint8_t *begin = k->e.p;
     address_begin(k, a);
     if (wants_copy(k, a)) {
@@ -528,12 +550,16 @@ struct host_operand operand_lookup(struct gen *k)
 struct host_operand stack_lookup(struct gen *k, int32_t disp, bool write)
 {
     struct host_operand at;
-    return grouped(k, &at) ? at : register_lookup(k, RSP, disp, 8, write);
+    return grouped(k, &at) ? at : register_lookup(k, RSP, disp, k->x->size, write);
 }
 
 struct host_operand register_lookup(struct gen *k, unsigned reg, int32_t disp, unsigned size,
                                     bool write)
 {
     struct address a = register_address(reg, disp);
-    return lookup(k, &a, size, write, false);
+    struct host_operand at = lookup(k, &a, size, write, false);
+    if (at.index == T1) {
+        operand_flatten(k, &at);
+    }
+    return at;
 }

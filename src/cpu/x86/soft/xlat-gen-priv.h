@@ -96,14 +96,26 @@ struct cold *to_handler(struct gen *k, uint8_t *place);
 /* Leaves at rip if something is requested. T0 and T1 are lost, and the flags unless some are live.
  */
 void gen_poll(struct gen *k, uint64_t rip, uint8_t live);
+/* Moves the stack pointer, not the flags. */
+void rsp_add(struct gen *k, int32_t n);
 /* Code behind the main line, which a jump at `place` leads to. */
 struct cold *cold_add(struct gen *k, enum cold_kind kind, uint8_t *place);
 
 /* Space in the table for a unit's ops and exits. It was made sure of. */
 void *table_take(struct gen *k, size_t bytes);
+static inline bool is_wide(const struct gen *k) /* 64-bit code */
+{
+    return k->g->word == 8;
+}
+
 static inline uint64_t rip_of(const struct gen *k, const struct xinsn *x)
 {
-    return k->g->page_rip + x->op.ip;
+    return region_rip(k->g, x->op.ip);
+}
+
+static inline uint64_t rip_behind(const struct gen *k, const struct xinsn *x)
+{
+    return region_rip(k->g, x->op.ip + x->len);
 }
 
 /* xlat-gen-jump.c */
@@ -129,7 +141,7 @@ void address_of_lea(struct gen *k, unsigned to, bool w);
 /* Looks up the memory operand. It is where is returned, or the handler is called. Flags and T1 are
  * lost; T1 may have a part in the place. */
 struct host_operand operand_lookup(struct gen *k);
-/* The same of eight bytes on the stack. T1 has no part in the place. */
+/* The same of a word on the stack. T1 has no part in the place. */
 struct host_operand stack_lookup(struct gen *k, int32_t disp, bool write);
 /* The same of what a guest register, which does not live in memory, and disp point to. */
 struct host_operand register_lookup(struct gen *k, unsigned reg, int32_t disp, unsigned size,

@@ -86,5 +86,5 @@ void gen_cpuid(struct gen *k)
     e_env_base(e, 0, 0x8b, HOST_RDX, T1, PLAIN(edx));
     e_env_base(e, 0, 0x8b, GUEST_RCX, T1, PLAIN(ecx));
     flags_end(k);
-    gen_poll(k, k->g->page_rip + x->op.ip + x->len, x->live_out);
+    gen_poll(k, rip_behind(k, x), x->live_out);
 }

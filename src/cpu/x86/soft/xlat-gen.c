@@ -400,6 +400,11 @@ static void gen_div(struct gen *k)
 
 /* ---------------------------------------------------------------- the stack */
 
+void rsp_add(struct gen *k, int32_t n)
+{
+    e_lea_sized(&k->e, is_wide(k), GUEST_RSP, GUEST_RSP, NO_INDEX, 0, n);
+}
+
 static void gen_push(struct gen *k)
 {
     struct emitter *e = &k->e;
@@ -408,14 +413,14 @@ static void gen_push(struct gen *k)
     if (x->mem) {
         struct host_operand from = operand_lookup(k);
         fault_point(k);
-        e_operand(e, 1, 0x8b, T0, &from);
+        e_operand(e, is_wide(k), 0x8b, T0, &from);
         e_store_env(e, T0, ENV(xl_scratch));
     }
-    struct host_operand at = stack_lookup(k, -8, true);
+    struct host_operand at = stack_lookup(k, -x->size, true);
     flags_end(k);
     if (x->class == XC_PUSH_IMM) {
         fault_point(k);
-        e_operand(e, 1, 0xc7, 0, &at);
+        e_operand(e, is_wide(k), 0xc7, 0, &at);
         e32(e, x->op.imm);
     } else {
         unsigned from = T1;
@@ -425,9 +430,9 @@ static void gen_push(struct gen *k)
             from = host_register(k, x->rm, false, T1);
         }
         fault_point(k);
-        e_operand(e, 1, 0x89, from, &at);
+        e_operand(e, is_wide(k), 0x89, from, &at);
     }
-    e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, -8);
+    rsp_add(k, -x->size);
 }
 
 static void gen_pop(struct gen *k)
@@ -438,9 +443,9 @@ static void gen_pop(struct gen *k)
     struct host_operand at = stack_lookup(k, 0, false);
     flags_end(k);
     fault_point(k);
-    e_operand(e, 1, 0x8b, to, &at);
+    e_operand(e, is_wide(k), 0x8b, to, &at);
     if (n != RSP) {
-        e_lea(e, GUEST_RSP, GUEST_RSP, 4, 0, 8);
+        rsp_add(k, k->x->size);
     }
     store_back(k, n, false, T1);
 }
@@ -449,11 +454,12 @@ static void gen_leave(struct gen *k)
 {
     struct emitter *e = &k->e;
     flags_begin(k);
-    struct host_operand at = register_lookup(k, RBP, 0, 8, false);
+    unsigned size = k->x->size;
+    struct host_operand at = register_lookup(k, RBP, 0, size, false);
     flags_end(k);
     fault_point(k);
-    e_operand(e, 1, 0x8b, T0, &at);
-    e_lea(e, GUEST_RSP, HOST_RBP, 4, 0, 8);
+    e_operand(e, is_wide(k), 0x8b, T0, &at);
+    e_lea_sized(e, is_wide(k), GUEST_RSP, HOST_RBP, NO_INDEX, 0, (int32_t)size);
     e_mov(e, HOST_RBP, T0);
 }
 
@@ -563,7 +569,7 @@ static void gen_next(struct gen *k, unsigned i)
 {
     const struct xinsn *x = &k->g->insn[i];
     if (x->falls && x->next != (int)i + 1) {
-        jump_to(k, e_jmp(&k->e), x->next, rip_of(k, x) + x->len);
+        jump_to(k, e_jmp(&k->e), x->next, rip_behind(k, x));
     }
 }
 

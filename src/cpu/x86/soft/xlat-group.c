@@ -28,14 +28,14 @@ static bool in_env(unsigned reg)
 
 static bool place_of(const struct xinsn *x, struct place *p)
 {
-    *p = (struct place){.base = RSP, .index = R_ZERO, .seg = SEG_COUNT, .size = 8};
+    *p = (struct place){.base = RSP, .index = R_ZERO, .seg = SEG_COUNT, .size = x->size};
     switch (x->class) {
     case XC_PUSH:
-        p->disp = -8;
+        p->disp = -x->size;
         p->write = true;
         return !x->mem;
     case XC_PUSH_IMM:
-        p->disp = -8;
+        p->disp = -x->size;
         p->write = true;
         return true;
     case XC_POP:
@@ -44,12 +44,12 @@ static bool place_of(const struct xinsn *x, struct place *p)
         p->base = x->op.base;
         p->index = x->op.index;
         p->scale = x->op.scale;
-        p->seg = x->op.mflags & MF_SEG64 ? x->op.seg : SEG_COUNT;
+        p->seg = operand_segment(x);
         p->disp = x->op.disp;
         p->size = x->mem_size;
         p->write = x->mem_write;
         p->align = x->mem_align;
-        return x->mem && p->index != R_4K;
+        return x->mem && p->index != R_4K && !(x->op.mflags & MF_SEGCHK);
     default:
         return false;
     }
@@ -107,7 +107,7 @@ uint32_t insn_written(const struct xinsn *x)
 }
 
 /* Whether its code, as it stands between members, leaves T0 as it was. */
-static bool leaves_t0(const struct xinsn *x)
+static bool leaves_t0(const struct code_region *r, const struct xinsn *x)
 {
     switch (x->class) {
     case XC_NOP:
@@ -115,7 +115,7 @@ static bool leaves_t0(const struct xinsn *x)
     case XC_VERBATIM:
         return true;
     case XC_LEA:
-        return x->size == 8 && !in_env(x->reg) && !in_env(x->op.base);
+        return x->size == r->word && !in_env(x->reg) && !in_env(x->op.base);
     case XC_MOV_IMM:
     case XC_BSWAP:
     case XC_XCHG_RAX:
@@ -128,24 +128,25 @@ static bool leaves_t0(const struct xinsn *x)
 }
 
 /* Whether the instruction adds a constant to a register and does nothing else to it. */
-static bool adds(const struct xinsn *x, unsigned reg, int32_t *n)
+static bool adds(const struct code_region *r, const struct xinsn *x, unsigned reg, int32_t *n)
 {
     switch (x->class) {
     case XC_PUSH:
     case XC_PUSH_IMM:
-        *n = -8;
+        *n = -x->size;
         return reg == RSP;
     case XC_POP:
-        *n = 8;
+        *n = x->size;
         return reg == RSP && x->rm != RSP;
     case XC_LEA:
         *n = x->op.disp;
-        return x->size == 8 && x->reg == reg && x->op.base == reg && x->op.index == R_ZERO;
+        return x->size == r->word && x->reg == reg && x->op.base == reg && x->op.index == R_ZERO;
     case XC_MODRM: {
         unsigned digit = x->modrm >> 3 & 7;
         bool group1 = x->map == M1 && (x->opcode == 0x81 || x->opcode == 0x83);
         *n = digit == 5 ? -(int32_t)x->op.imm : (int32_t)x->op.imm;
-        return group1 && (digit == 0 || digit == 5) && !x->mem && x->size == 8 && x->rm == reg;
+        return group1 && (digit == 0 || digit == 5) && !x->mem && x->size == r->word &&
+               x->rm == reg;
     }
     default:
         return false;
@@ -192,7 +193,7 @@ static bool group_take(struct group *g, const struct place *p, struct xinsn *x)
 }
 
 /* Follows what the instruction does to the group's registers. false: it ends here. */
-static bool group_follow(struct group *g, const struct xinsn *x)
+static bool group_follow(const struct code_region *r, struct group *g, const struct xinsn *x)
 {
     uint32_t set = insn_written(x);
     bool base = g->first.base < 16 && (set >> g->first.base & 1);
@@ -202,7 +203,7 @@ static bool group_follow(struct group *g, const struct xinsn *x)
         return false;
     }
     if (base) {
-        if (!adds(x, g->first.base, &n) || !small(n) || !small(g->moved + n)) {
+        if (!adds(r, x, g->first.base, &n) || !small(n) || !small(g->moved + n)) {
             return false;
         }
         g->moved += n;
@@ -230,10 +231,10 @@ static unsigned group_collect(struct code_region *r, unsigned i, struct group *g
                 break;
             }
             last = k;
-        } else if (!leaves_t0(x)) {
+        } else if (!leaves_t0(r, x)) {
             break;
         }
-        if (!group_follow(g, x) || !x->falls || x->next != (int)k + 1) {
+        if (!group_follow(r, g, x) || !x->falls || x->next != (int)k + 1) {
             break;
         }
     }

@@ -8,6 +8,7 @@ enum { PREFIX_REX_W = 8, PREFIX_REX_R = 4, PREFIX_REX_B = 1 };
 
 /* Legacy prefixes and opcode of x->bytes. */
 struct prefixes {
+    bool long64; /* 64-bit code */
     bool opsize, repe, repne, lock;
     unsigned at; /* of what follows the opcode */
 };

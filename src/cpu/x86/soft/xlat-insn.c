@@ -7,19 +7,20 @@
  * only sometimes (a shift by CL may be a shift by 0) and may leave out more. "Reads" must be
  * complete.
  *
- * Left to the interpreter: MMX, x87, VEX, strings, everything privileged, 32-bit addresses, and
- * forms that need a high-byte register together with one that only REX can name.
+ * Left to the interpreter: MMX, x87, VEX, strings, everything privileged, addresses of another size
+ * than the code's, and forms that need a high-byte register together with one that only REX can
+ * name.
  */
 #include "cpu/x86/soft/xlat-insn-priv.h"
 
-static struct prefixes parse_prefixes(struct xinsn *x)
+static struct prefixes parse_prefixes(struct xinsn *x, bool long64)
 {
-    struct prefixes p = {0};
+    struct prefixes p = {.long64 = long64};
     unsigned i = 0;
     x->rex = 0;
     for (;; i++) {
         uint8_t b = x->bytes[i];
-        if (b >= 0x40 && b <= 0x4f) {
+        if (long64 && b >= 0x40 && b <= 0x4f) {
             x->rex = b;
             continue;
         }
@@ -76,6 +77,17 @@ static const uint8_t condition_reads[8] = {
 };
 
 /* ---------------------------------------------------------------- one-byte opcodes */
+
+static unsigned word_of(const struct prefixes *p)
+{
+    return p->long64 ? 8 : 4;
+}
+
+/* Whether a near branch truncates RIP to 16 bits. */
+static bool branch_is_short(const struct prefixes *p)
+{
+    return !p->long64 && p->opsize;
+}
 
 static void alu_flags(struct xinsn *x, unsigned n)
 {
@@ -154,14 +166,16 @@ static void classify_ff(struct xinsn *x, const struct prefixes *p)
         break;
     case 2:
     case 4:
-        x->size = 8;
+        x->size = word_of(p);
         unary(x, false, false);
-        x->class = (x->modrm >> 3 & 7) == 2 ? XC_CALL_IND : XC_JMP_IND;
+        x->class = branch_is_short(p)         ? XC_HANDLER_END
+                   : (x->modrm >> 3 & 7) == 2 ? XC_CALL_IND
+                                              : XC_JMP_IND;
         break;
     case 6:
-        x->size = p->opsize ? 2 : 8;
+        x->size = p->opsize ? 2 : word_of(p);
         unary(x, false, false);
-        x->class = x->size == 8 ? XC_PUSH : XC_HANDLER;
+        x->class = p->opsize ? XC_HANDLER : XC_PUSH;
         break;
     default:
         x->class = XC_HANDLER_END;
@@ -206,14 +220,20 @@ static void classify_m1_mov(struct xinsn *x, const struct prefixes *p)
     }
 }
 
-static void classify_direct(struct xinsn *x)
+static void classify_direct(struct xinsn *x, const struct prefixes *p)
 {
+    bool short_count = x->op.bits & (p->long64 ? OB_ASZ32 : OB_ASZ16);
+    x->size = word_of(p);
+    if (branch_is_short(p)) {
+        x->class = XC_STOP;
+        return;
+    }
     switch (x->opcode) {
     case 0xe2:
-        x->class = x->op.bits & OB_ASZ32 ? XC_STOP : XC_LOOP;
+        x->class = short_count ? XC_STOP : XC_LOOP;
         break;
     case 0xe3:
-        x->class = x->op.bits & OB_ASZ32 ? XC_STOP : XC_JCXZ;
+        x->class = short_count ? XC_STOP : XC_JCXZ;
         break;
     case 0xe8:
         x->class = XC_CALL;
@@ -234,9 +254,38 @@ static void classify_direct(struct xinsn *x)
     }
 }
 
+/* What 64-bit code has not, or has as something else. false: neither. */
+static bool classify_m1_32(struct xinsn *x, const struct prefixes *p)
+{
+    uint8_t b = x->opcode;
+    switch (b) {
+    case 0x40 ... 0x4f: /* INC, DEC: as FF with ModRM */
+        x->opcode = 0xff;
+        x->modrm = 0xc0 | (b & 15);
+        x->rm = b & 7;
+        unary(x, false, true);
+        flags(x, 0, FL_ALL & ~FL_C);
+        return true;
+    case 0x63: /* ARPL */
+        return true;
+    case 0xa0 ... 0xa3: /* MOV with an address instead of ModRM: as 88 to 8B */
+        x->opcode = (b < 0xa2 ? 0x8a : 0x88) | (b & 1);
+        x->modrm = 0x05;
+        x->mem = true;
+        x->size = b & 1 ? x->size : 1;
+        general(x, !(b & 1), b < 0xa2 ? REG_OUT : RM_OUT);
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void classify_m1(struct xinsn *x, const struct prefixes *p)
 {
     uint8_t b = x->opcode;
+    if (!p->long64 && classify_m1_32(x, p)) {
+        return;
+    }
     if (b < 0x40 && (b & 7) < 6) {
         x->size = b & 1 ? x->size : 1;
         classify_alu(x, p);
@@ -255,11 +304,13 @@ static void classify_m1(struct xinsn *x, const struct prefixes *p)
     switch (b) {
     case 0x50 ... 0x5f:
         x->class = p->opsize ? XC_HANDLER : b < 0x58 ? XC_PUSH : XC_POP;
+        x->size = word_of(p);
         x->rm = (b & 7) | (x->rex & PREFIX_REX_B ? 8 : 0);
         break;
     case 0x68:
     case 0x6a:
         x->class = p->opsize ? XC_HANDLER : XC_PUSH_IMM;
+        x->size = word_of(p);
         break;
     case 0x69:
     case 0x6b:
@@ -337,10 +388,12 @@ static void classify_m1(struct xinsn *x, const struct prefixes *p)
         break;
     case 0xc2:
     case 0xc3:
-        x->class = XC_RET;
+        x->class = branch_is_short(p) ? XC_HANDLER_END : XC_RET;
+        x->size = word_of(p);
         break;
     case 0xc9:
         x->class = p->opsize ? XC_HANDLER : XC_LEAVE;
+        x->size = word_of(p);
         break;
     case 0xe4 ... 0xe7:
     case 0xec ... 0xef: /* IN, OUT: go on by themselves unless something is requested */
@@ -576,6 +629,16 @@ static bool bytes_encodable(struct xinsn *x)
     return true;
 }
 
+/* Whether an address is computed in a way that only the interpreter knows. */
+static bool address_is_odd(const struct xinsn *x, bool long64)
+{
+    uint8_t mflags = x->op.mflags;
+    if (long64) {
+        return mflags & (MF_ADDR32 | MF_ADDR16 | MF_SEGCHK);
+    }
+    return (mflags & MF_ADDR16) || ((mflags & MF_SEGCHK) && x->op.seg < SEG_FS);
+}
+
 void xinsn_classify(const struct cpu *c, struct xinsn *x, bool ends)
 {
     const struct xlat *xl = c->xlat;
@@ -588,8 +651,11 @@ void xinsn_classify(const struct cpu *c, struct xinsn *x, bool ends)
         x->class = XC_HANDLER_END;
         return;
     }
-    struct prefixes p = parse_prefixes(x);
+    struct prefixes p = parse_prefixes(x, is_long64(c));
     if (x->map == M1 && (x->opcode == 0xc4 || x->opcode == 0xc5 || x->opcode == 0x62)) {
+        if (!p.long64 && x->bytes[p.at] < 0xc0) {
+            return; /* LES, LDS, BOUND */
+        }
         x->keeps_flags = vex_keeps_flags(x, p.at);
         x->f_read = x->keeps_flags ? 0 : FL_ALL;
         return;
@@ -599,7 +665,7 @@ void xinsn_classify(const struct cpu *c, struct xinsn *x, bool ends)
     enum xclass handler = x->class;
     if (x->op.bits & OB_DIRECT) {
         x->f_read = 0;
-        classify_direct(x);
+        classify_direct(x, &p);
         return;
     }
     x->f_read = 0;
@@ -639,8 +705,7 @@ void xinsn_classify(const struct cpu *c, struct xinsn *x, bool ends)
         }
     }
     bool uses_address = x->mem || x->class == XC_LEA;
-    bool odd = (uses_address && (x->op.mflags & (MF_ADDR32 | MF_ADDR16 | MF_SEGCHK))) ||
-               !bytes_encodable(x);
+    bool odd = (uses_address && address_is_odd(x, p.long64)) || !bytes_encodable(x);
     if (odd &&
         (x->class == XC_MODRM || x->class == XC_LEA || x->class == XC_DIV || x->class == XC_PUSH ||
          x->class == XC_JMP_IND || x->class == XC_CALL_IND || x->class == XC_MOV_IMM)) {

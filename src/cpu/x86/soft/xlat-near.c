@@ -100,7 +100,7 @@ static bool keeps_walking(const struct code_region *g, unsigned i, uint32_t set)
         return walks(set, from);
     }
     if (x->class == XC_LEA) {
-        return x->size == 8 && walks(set, x->op.base) && walks(set, x->op.index);
+        return x->size == g->word && walks(set, x->op.base) && walks(set, x->op.index);
     }
     return is_step(x) || is_offset(g, i) || is_zeroing(x) ||
            (x->class == XC_MOV_IMM && x->size >= 4);

@@ -73,7 +73,7 @@ struct xinsn {
     bool mem_write;         /* ... needs the right to write */
     bool mem_align;         /* ... at a multiple of its size, which is 16 */
     uint8_t mem_size;
-    uint8_t size; /* operand size in bytes */
+    uint8_t size; /* operand size in bytes; of stack operations and branches that of an address */
     bool vec;     /* uses XMM registers natively */
     uint8_t f_read, f_write;
     uint8_t live_in, live_out;
@@ -96,6 +96,7 @@ struct xinsn {
 struct code_region {
     uint64_t page_rip;
     uint32_t key;
+    uint8_t word; /* bytes of an address and of what is pushed: 8, or 4 */
     unsigned n;
     unsigned max;
     bool vec;        /* some instruction uses XMM registers natively */
@@ -186,6 +187,25 @@ struct xlat {
     uint8_t *stub_note; /* lockstep: a store to the host address in T0 is about to happen */
     void (*enter)(struct cpu *, const uint8_t *code);
 };
+
+/* Code that can be translated: 64-bit, or 32-bit where CS, SS, DS and ES are flat. */
+#define KEY_FLAT32 ((uint32_t)(KEY_PE | KEY_CS_D | KEY_SS_B | KEY_FLAT | KEY_CS_FLAT))
+static inline bool key_translatable(uint32_t key)
+{
+    return (key & KEY_LONG64) || (key & (KEY_FLAT32 | KEY_VM86)) == KEY_FLAT32;
+}
+
+static inline uint64_t region_rip(const struct code_region *g, int64_t offset)
+{
+    uint64_t rip = g->page_rip + (uint64_t)offset;
+    return g->word == 8 ? rip : (uint32_t)rip;
+}
+
+/* The segment whose base counts in the operand's address, or SEG_COUNT. */
+static inline unsigned operand_segment(const struct xinsn *x)
+{
+    return x->op.mflags & (MF_SEG64 | MF_SEGCHK) ? x->op.seg : SEG_COUNT;
+}
 
 /* Host register of a guest register, or XLAT_IN_ENV. */
 #define XLAT_IN_ENV 0xff

@@ -195,17 +195,17 @@ static void find_live_flags(struct code_region *g)
 }
 
 /* mov reg, [reg + ...]: the next one of a list. */
-static bool is_chase(const struct xinsn *x)
+static bool is_chase(const struct code_region *g, const struct xinsn *x)
 {
-    return x->class == XC_MODRM && x->map == M1 && x->opcode == 0x8b && x->mem && x->size == 8 &&
-           x->op.base == x->reg;
+    return x->class == XC_MODRM && x->map == M1 && x->opcode == 0x8b && x->mem &&
+           x->size == g->word && x->op.base == x->reg;
 }
 
 static void find_chains(struct code_region *g)
 {
     g->chains = 0;
     for (unsigned i = 0; i < g->n; i++) {
-        int end = is_chase(&g->insn[i]) ? (int)g->n : 0;
+        int end = is_chase(g, &g->insn[i]) ? (int)g->n : 0;
         for (int k = i; k < end; k++) {
             const struct xinsn *x = &g->insn[k];
             if ((x->target >= 0 && x->target <= (int)i) || (x->next >= 0 && x->next <= (int)i)) {
@@ -222,6 +222,7 @@ bool region_collect(struct cpu *c, struct code_region *g, uint64_t page_rip, uns
     struct collector k = {.c = c, .g = g, .read = read, .ctx = ctx};
     g->page_rip = page_rip;
     g->key = c->key;
+    g->word = is_long64(c) ? 8 : 4;
     g->n = 0;
     g->vec = false;
     memset(g->at, 0xff, sizeof(g->at));

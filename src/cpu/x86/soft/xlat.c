@@ -327,7 +327,7 @@ static struct unit *unit_make(struct cpu *c, struct block *b)
 
 static bool translatable(const struct cpu *c, const struct block *b)
 {
-    return (b->key & KEY_LONG64) && !(b->key & (KEY_STEP | KEY_ALIGN | KEY_FPEXC)) &&
+    return key_translatable(b->key) && !(b->key & (KEY_STEP | KEY_ALIGN | KEY_FPEXC)) &&
            !c->host_breaks && !c->host_watches && b->host != NULL && b->gpa2 == NO_GPA &&
            b->n_insns > 0;
 }
@@ -465,7 +465,7 @@ static const void *code_ready(struct cpu *c)
         xl->stats.leaves_req++;
         return NULL;
     }
-    if (unlikely((c->key & (KEY_STEP | KEY_LONG64)) != KEY_LONG64)) {
+    if (unlikely((c->key & KEY_STEP) || !key_translatable(c->key))) {
         return NULL;
     }
     const struct jump_entry *e = &c->jump_cache[jump_index(c->rip)];
@@ -533,7 +533,7 @@ const uint8_t *xlat_op(struct cpu *c, const struct op *o)
         return go_on(c);
     }
     if (unlikely(u->dead)) {
-        c->rip = c->r[R_BLOCK] + o->ip + o->len;
+        c->rip = OP_NEXT_RIP(c, o);
         return go_on(c);
     }
     if (XOP_FLAGS_KEPT(o)) {

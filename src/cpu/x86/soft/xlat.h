@@ -1,5 +1,6 @@
 /*
- * The same-ISA translator of the software CPU: hot 64-bit guest code as host code.
+ * The same-ISA translator of the software CPU: hot guest code, 64-bit or 32-bit
+ * with flat segments, as host code.
  *
  * A *unit* is the translation of a region: the code reached from one entry by direct branches
  * within its page. Units belong to one vCPU, as blocks do: nothing here is shared between threads.
