@@ -428,6 +428,74 @@ static void test_multiboot_kludge(void)
     }
 }
 
+/* An ELF file that is linked to run elsewhere than where it is loaded, with a Multiboot header. */
+struct high_kernel {
+    Elf32_Ehdr eh;
+    Elf32_Phdr ph;
+    uint32_t header[3];
+    uint8_t code[256];
+};
+
+static struct high_kernel high_kernel(void)
+{
+    struct high_kernel f = {
+        .eh = {.e_type = ET_EXEC,
+               .e_machine = EM_386,
+               .e_version = 1,
+               .e_entry = 0xc1000010,
+               .e_phoff = offsetof(struct high_kernel, ph),
+               .e_ehsize = sizeof(Elf32_Ehdr),
+               .e_phentsize = sizeof(Elf32_Phdr),
+               .e_phnum = 1},
+        .ph = {.p_type = PT_LOAD,
+               .p_offset = offsetof(struct high_kernel, code),
+               .p_paddr = 0x200000,
+               .p_vaddr = 0xc1000000,
+               .p_filesz = 256,
+               .p_memsz = 4096},
+        .header = {0x1badb002, 0, -0x1badb002u},
+    };
+    memcpy(f.eh.e_ident, ELFMAG "\1\1\1", 7);
+    return f;
+}
+
+static void test_multiboot_modules(void)
+{
+    struct high_kernel f = high_kernel();
+    g_autofree char *kernel = write_file("high", &f, sizeof(f));
+    g_autofree char *first = write_file("first", "hello", 5);
+    g_autofree char *second = write_file("with,comma", "there", 6);
+    g_autofree char *wanted = g_strconcat(second, " c", NULL);
+    g_autofree char *list = g_strconcat(first, " a,,b,", tmp_dir, "/with,,comma c", NULL);
+    g_autofree char *string = g_strconcat(first, " a,b", NULL);
+    struct boot_request r = request_for(kernel, 16 * MIB);
+    r.initrd = list;
+    struct boot_image *image = boot_image_new(&r, NULL);
+    g_assert_nonnull(image);
+    g_autofree uint8_t *ram = lay_out(image, 16 * MIB);
+    uint32_t mbi[16], module[2][4];
+
+    g_assert_cmphex(image->regs.rip, ==, 0x200010);
+    memcpy(mbi, ram + image->regs.rbx, sizeof(mbi));
+    g_assert_cmpuint(mbi[5], ==, 2);
+    memcpy(module, ram + mbi[6], sizeof(module));
+    g_assert_cmphex(module[0][0], ==, 0x201000);
+    g_assert_cmphex(module[0][1], ==, 0x201005);
+    g_assert_cmphex(module[1][0], ==, 0x202000);
+    g_assert_cmpint(memcmp(ram + 0x201000, "hello", 5), ==, 0);
+    g_assert_cmpint(memcmp(ram + 0x202000, "there", 6), ==, 0);
+    g_assert_cmpstr((char *)ram + module[0][2], ==, string);
+    g_assert_cmpstr((char *)ram + module[1][2], ==, wanted);
+    boot_image_free(image);
+
+    g_autofree char *missing = g_strconcat(first, ",/nowhere x", NULL);
+    r.initrd = missing;
+    assert_refused(&r, "initrd '/nowhere': No such file");
+    g_autofree char *trailing = g_strconcat(first, ",", NULL);
+    r.initrd = trailing;
+    assert_refused(&r, "initrd '': No such file");
+}
+
 /* ---------------------------------------------------------------- into RAM */
 
 static void test_load(void)
@@ -480,6 +548,7 @@ int main(int argc, char **argv)
     g_test_add_func("/boot/pvh/plan", test_pvh);
     g_test_add_func("/boot/pvh/mutations", test_pvh_mutations);
     g_test_add_func("/boot/multiboot/kludge", test_multiboot_kludge);
+    g_test_add_func("/boot/multiboot/modules", test_multiboot_modules);
     g_test_add_func("/boot/load", test_load);
     int status = g_test_run();
     remove_tmp();

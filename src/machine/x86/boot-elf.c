@@ -96,6 +96,18 @@ void elf_close(struct elf *elf)
     elf->n = 0;
 }
 
+uint64_t elf_entry(const struct elf *elf)
+{
+    for (unsigned i = 0; i < elf->n; i++) {
+        const struct elf_segment *seg = &elf->segment[i];
+        if (seg->type == ELF_PT_LOAD && elf->entry >= seg->vaddr &&
+            elf->entry - seg->vaddr < seg->file_bytes) {
+            return elf->entry - seg->vaddr + seg->paddr;
+        }
+    }
+    return elf->entry;
+}
+
 bool elf_add_segments(struct boot_image *image, const struct boot_request *request,
                       const struct elf *elf, gpa_t *low, gpa_t *high, GError **error)
 {

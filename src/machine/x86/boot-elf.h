@@ -14,7 +14,7 @@ struct elf_segment {
 
 struct elf {
     bool is64;
-    uint64_t entry;
+    uint64_t entry; /* as the header has it: a virtual address */
     unsigned n;
     struct elf_segment *segment; /* owned */
 };
@@ -23,6 +23,9 @@ struct elf {
  * machine, table bounds. Segments themselves are not checked against the file. */
 bool elf_open(struct elf *elf, const struct boot_file *file, GError **error);
 void elf_close(struct elf *elf);
+
+/* The physical address of the entry, by the segment that it lies in. */
+uint64_t elf_entry(const struct elf *elf);
 
 /* Makes a piece of every PT_LOAD segment with memory, at its physical address, which must be RAM.
  * *low and *high become the lowest address and the end of all of them. */

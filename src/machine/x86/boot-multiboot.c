@@ -3,9 +3,9 @@
  * gives the load addresses itself (bit 16, the "a.out kludge").
  *
  * The guest gets memory sizes, boot loader name, memory map, the command line ("FILE ARGS"), and
- * the -initrd as the one module, whose string is the initrd's path. No drives, no APM, no VBE, no
- * symbols. A kernel that requires a feature of bits 2 (video) or 3..15 is refused, as the
- * specification wants.
+ * modules: -initrd is a list of them, "FILE ARGS,FILE ARGS", in which a comma of a name is doubled.
+ * What is between commas is the module's string. No drives, no APM, no VBE, no symbols. A kernel
+ * that requires a feature of bits 2 (video) or 3..15 is refused, as the specification wants.
  */
 #include "machine/x86/boot-priv.h"
 
@@ -42,11 +42,17 @@
 #define MBI_MMAP           24 /* bytes of one memory map entry, size field included */
 #define MBI_MMAP_ROOM      32 /* entries: as many as firmware may put there */
 
-#define MBI_HAS_MEMORY     (1u << 0)
-#define MBI_HAS_CMDLINE    (1u << 2)
-#define MBI_HAS_MODULES    (1u << 3)
-#define MBI_HAS_MMAP       (1u << 6)
-#define MBI_HAS_LOADER     (1u << 9)
+struct module {
+    struct boot_file file;
+    char *string; /* path and arguments */
+    gpa_t addr;
+};
+
+#define MBI_HAS_MEMORY  (1u << 0)
+#define MBI_HAS_CMDLINE (1u << 2)
+#define MBI_HAS_MODULES (1u << 3)
+#define MBI_HAS_MMAP    (1u << 6)
+#define MBI_HAS_LOADER  (1u << 9)
 
 int boot_find_multiboot(const uint8_t *head, size_t head_bytes)
 {
@@ -112,26 +118,72 @@ static bool load_by_elf(struct boot_image *image, const struct boot_request *req
         ok = false;
     }
     ok = ok && elf_add_segments(image, request, &elf, &low, high, error);
-    image->regs.rip = elf.entry;
+    image->regs.rip = (uint32_t)elf_entry(&elf);
     elf_close(&elf);
     return ok;
 }
 
-static bool module_place(struct boot_image *image, const struct boot_request *request, gpa_t high,
-                         gpa_t *addr, GError **error)
-{
-    const struct boot_file *file = &image->initrd;
+/* ---------------------------------------------------------------- modules */
 
-    *addr = MAX((high + 4095) & GUEST_PAGE_MASK, HIGH_RAM);
-    if (file->size > request->low_top || *addr > request->low_top - file->size) {
+void boot_module_free(gpointer module)
+{
+    struct module *m = module;
+    boot_file_close(&m->file);
+    g_free(m->string);
+    g_free(m);
+}
+
+/* Takes what stands before the next single comma off *list, which becomes NULL behind the last. */
+static char *module_string(const char **list)
+{
+    GString *text = g_string_new(NULL);
+    const char *p = *list;
+
+    for (; *p && (*p != ',' || p[1] == ','); p++) {
+        p += *p == ',';
+        g_string_append_c(text, *p);
+    }
+    *list = *p ? p + 1 : NULL;
+    return g_string_free(text, FALSE);
+}
+
+/* Behind the kernel or the module before; *high becomes its end. */
+static bool module_place(struct boot_image *image, const struct boot_request *request,
+                         struct module *m, gpa_t *high, GError **error)
+{
+    const struct boot_file *file = &m->file;
+
+    m->addr = MAX((*high + 4095) & GUEST_PAGE_MASK, HIGH_RAM);
+    if (file->size > request->low_top || m->addr > request->low_top - file->size) {
         g_set_error(error, BOOT_ERROR, BOOT_ERROR_SPACE,
                     "initrd '%s': %" G_GUINT64_FORMAT " bytes do not fit between the kernel's end "
                     "at 0x%" G_GINT64_MODIFIER "x and 0x%" G_GINT64_MODIFIER "x",
-                    file->path, file->size, *addr, request->low_top);
+                    file->path, file->size, m->addr, request->low_top);
         return false;
     }
-    return boot_add_file(image, request, "initrd", file, 0, file->size, *addr, file->size, error);
+    *high = m->addr + file->size;
+    return boot_add_file(image, request, "initrd", file, 0, file->size, m->addr, file->size, error);
 }
+
+static bool modules_place(struct boot_image *image, const struct boot_request *request, gpa_t high,
+                          GError **error)
+{
+    for (const char *list = request->initrd; list;) {
+        struct module *m = g_new0(struct module, 1);
+
+        m->file.fd = -1;
+        m->string = module_string(&list);
+        g_ptr_array_add(image->modules, m);
+        g_autofree char *path = g_strndup(m->string, strcspn(m->string, " "));
+        if (!boot_file_open(&m->file, "initrd", path, error) ||
+            !module_place(image, request, m, &high, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---------------------------------------------------------------- the information structure */
 
 static uint32_t append_string(GByteArray *info, gpa_t base, const char *text)
 {
@@ -140,16 +192,16 @@ static uint32_t append_string(GByteArray *info, gpa_t base, const char *text)
     return addr;
 }
 
-/* The information structure, memory map, module entry and strings for address base. */
+/* The information structure, memory map, module entries and strings for address base. */
 static GByteArray *info_build(const struct boot_image *image, const struct boot_request *request,
-                              gpa_t base, gpa_t module)
+                              gpa_t base)
 {
     GByteArray *info = g_byte_array_new();
     size_t mmap_at = MBI_BYTES;
     size_t module_at = mmap_at + MBI_MMAP * MBI_MMAP_ROOM;
     uint32_t flags = MBI_HAS_MEMORY | MBI_HAS_CMDLINE | MBI_HAS_MMAP | MBI_HAS_LOADER;
 
-    g_byte_array_set_size(info, (guint)(module_at + MBI_MODULE));
+    g_byte_array_set_size(info, (guint)(module_at + MBI_MODULE * image->modules->len));
     memset(info->data, 0, info->len);
     for (unsigned i = 0; i < request->n_e820; i++) {
         uint8_t *entry = info->data + mmap_at + MBI_MMAP * i;
@@ -163,7 +215,15 @@ static GByteArray *info_build(const struct boot_image *image, const struct boot_
                                    : g_strdup(image->kernel.path);
     uint32_t cmdline_addr = append_string(info, base, cmdline);
     uint32_t loader_addr = append_string(info, base, "godwit");
-    uint32_t module_name = module ? append_string(info, base, image->initrd.path) : 0;
+    for (guint i = 0; i < image->modules->len; i++) {
+        const struct module *m = g_ptr_array_index(image->modules, i);
+        uint32_t string = append_string(info, base, m->string);
+        uint8_t *entry = info->data + module_at + MBI_MODULE * i;
+
+        put_le32(entry, (uint32_t)m->addr);
+        put_le32(entry + 4, (uint32_t)(m->addr + m->file.size));
+        put_le32(entry + 8, string);
+    }
 
     uint8_t *p = info->data; /* stable from here on */
     put_le32(p + MBI_MEM_LOWER, 639);
@@ -172,28 +232,24 @@ static GByteArray *info_build(const struct boot_image *image, const struct boot_
     put_le32(p + MBI_MMAP_LENGTH, MBI_MMAP * request->n_e820);
     put_le32(p + MBI_MMAP_ADDR, (uint32_t)(base + mmap_at));
     put_le32(p + MBI_LOADER_NAME, loader_addr);
-    if (module) {
+    if (image->modules->len > 0) {
         flags |= MBI_HAS_MODULES;
-        put_le32(p + MBI_MODS_COUNT, 1);
+        put_le32(p + MBI_MODS_COUNT, image->modules->len);
         put_le32(p + MBI_MODS_ADDR, (uint32_t)(base + module_at));
-        put_le32(p + module_at, (uint32_t)module);
-        put_le32(p + module_at + 4, (uint32_t)(module + image->initrd.size));
-        put_le32(p + module_at + 8, module_name);
     }
     put_le32(p + MBI_FLAGS, flags);
     return info;
 }
 
-static bool info_place(struct boot_image *image, const struct boot_request *request, gpa_t module,
-                       GError **error)
+static bool info_place(struct boot_image *image, const struct boot_request *request, GError **error)
 {
-    g_autoptr(GByteArray) sized = info_build(image, request, 0, module);
+    g_autoptr(GByteArray) sized = info_build(image, request, 0);
     gpa_t addr;
 
     if (!boot_place_table(image, "the Multiboot information", sized->len, 16, &addr, error)) {
         return false;
     }
-    g_autoptr(GByteArray) info = info_build(image, request, addr, module);
+    g_autoptr(GByteArray) info = info_build(image, request, addr);
     boot_add_bytes(image, addr, info->data, info->len);
     image->regs.rbx = addr;
     return true;
@@ -204,7 +260,7 @@ bool boot_multiboot(struct boot_image *image, const struct boot_request *request
 {
     int at = boot_find_multiboot(head, head_bytes);
     uint32_t flags = get_le32(head + at + MBH_FLAGS);
-    gpa_t high = 0, module = 0;
+    gpa_t high = 0;
 
     image->protocol = "multiboot";
     image->mode = BOOT_FLAT32;
@@ -217,14 +273,11 @@ bool boot_multiboot(struct boot_image *image, const struct boot_request *request
     bool ok = flags & MBH_FLAG_ADDRESSES
                   ? load_by_header(image, request, head, head_bytes, at, &high, error)
                   : load_by_elf(image, request, &high, error);
-    if (!ok) {
-        return false;
-    }
-    if (request->initrd && !module_place(image, request, high, &module, error)) {
+    if (!ok || !modules_place(image, request, high, error)) {
         return false;
     }
     image->regs.rax = MB_ENTRY_MAGIC;
-    return boot_add_gdt(image, error) && info_place(image, request, module, error);
+    return boot_add_gdt(image, error) && info_place(image, request, error);
 }
 
 /* ---------------------------------------------------------------- by firmware */

@@ -51,6 +51,8 @@ static inline void put_le64(uint8_t *p, uint64_t v)
 /* what: "kernel", "initrd", for messages. file->fd is -1 before; closed in any case. */
 bool boot_file_open(struct boot_file *file, const char *what, const char *path, GError **error);
 void boot_file_close(struct boot_file *file);
+/* -initrd as a single file, if there is one. */
+bool boot_initrd_open(struct boot_image *image, const struct boot_request *request, GError **error);
 
 /* All length bytes at offset, or false and *error ("truncated"). */
 bool boot_file_read(const struct boot_file *file, uint64_t offset, void *buf, size_t length,
@@ -79,11 +81,12 @@ gpa_t boot_place_high(const struct boot_image *image, uint64_t length, gpa_t flo
 /* Puts the start-up GDT into low memory and sets image->gdt. */
 bool boot_add_gdt(struct boot_image *image, GError **error);
 
-/* Each fills image, whose kernel and initrd files are open. head has head_bytes bytes. */
+/* Each fills image, whose kernel file is open. head has head_bytes bytes. */
 bool boot_linux(struct boot_image *image, const struct boot_request *request, const uint8_t *head,
                 size_t head_bytes, GError **error);
 bool boot_multiboot(struct boot_image *image, const struct boot_request *request,
                     const uint8_t *head, size_t head_bytes, GError **error);
+void boot_module_free(gpointer module); /* of image->modules */
 bool boot_pvh(struct boot_image *image, const struct boot_request *request, const uint8_t *head,
               size_t head_bytes, GError **error);
 

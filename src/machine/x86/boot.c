@@ -218,6 +218,11 @@ bool boot_is_elf(const uint8_t *head, size_t head_bytes)
     return head_bytes >= 4 && memcmp(head, "\177ELF", 4) == 0;
 }
 
+bool boot_initrd_open(struct boot_image *image, const struct boot_request *request, GError **error)
+{
+    return !request->initrd || boot_file_open(&image->initrd, "initrd", request->initrd, error);
+}
+
 static bool boot_image_plan(struct boot_image *image, const struct boot_request *request,
                             GError **error)
 {
@@ -229,13 +234,14 @@ static bool boot_image_plan(struct boot_image *image, const struct boot_request 
         return false;
     }
     if (boot_is_linux(head, n)) {
-        return boot_linux(image, request, head, n, error);
+        return boot_initrd_open(image, request, error) &&
+               boot_linux(image, request, head, n, error);
     }
     if (boot_find_multiboot(head, n) >= 0) {
         return boot_multiboot(image, request, head, n, error);
     }
     if (boot_is_elf(head, n)) {
-        return boot_pvh(image, request, head, n, error);
+        return boot_initrd_open(image, request, error) && boot_pvh(image, request, head, n, error);
     }
     g_set_error(error, BOOT_ERROR, BOOT_ERROR_FORMAT,
                 "kernel '%s': not a kernel (%" G_GUINT64_FORMAT " bytes, neither a Linux bzImage "
@@ -251,11 +257,11 @@ struct boot_image *boot_image_new(const struct boot_request *request, GError **e
     image->kernel.fd = -1;
     image->initrd.fd = -1;
     image->regs.rflags = RFLAGS_1;
+    image->modules = g_ptr_array_new_with_free_func(boot_module_free);
     image->pieces = g_array_new(FALSE, FALSE, sizeof(struct boot_piece));
     g_array_set_clear_func(image->pieces, piece_clear);
 
     if (!boot_file_open(&image->kernel, "kernel", request->kernel, error) ||
-        (request->initrd && !boot_file_open(&image->initrd, "initrd", request->initrd, error)) ||
         !boot_image_plan(image, request, error)) {
         boot_image_free(image);
         return NULL;
@@ -271,6 +277,7 @@ void boot_image_free(struct boot_image *image)
     boot_file_close(&image->kernel);
     boot_file_close(&image->initrd);
     g_array_unref(image->pieces);
+    g_ptr_array_unref(image->modules);
     g_free(image);
 }
 

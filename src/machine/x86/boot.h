@@ -34,7 +34,7 @@ struct e820_entry {
 /* What the board knows when it asks for a plan. */
 struct boot_request {
     const char *kernel; /* path; never NULL */
-    const char *initrd; /* path, or NULL */
+    const char *initrd; /* path, or NULL; of Multiboot images: boot-multiboot.c */
     const char *append; /* command line, or NULL */
     gpa_t low_top;      /* end of RAM below 4 GiB; RAM is [0, 0xa0000) and [0x100000, low_top) */
     gpa_t rsdp;         /* of the ACPI tables; 0: none */
@@ -69,7 +69,8 @@ struct boot_image {
     struct x_regs regs; /* at entry; rflags is 2 */
     gpa_t gdt, cr3;     /* cr3 only in BOOT_LONG64 */
     struct boot_file kernel, initrd;
-    GArray *pieces; /* struct boot_piece */
+    GPtrArray *modules; /* of Multiboot images, instead of initrd */
+    GArray *pieces;     /* struct boot_piece */
 };
 
 /* NULL and *error (domain G_FILE_ERROR or BOOT_ERROR) naming file and numbers. */
