@@ -109,7 +109,7 @@ static bool blkdebug_open(struct block_node *node, const struct blockdev_options
     for (size_t i = 0; i < d->n_rules; i++) {
         const struct blkdebug_inject_error_options *r = opt->inject_error->v[i];
 
-        if (r->has_q_errno && (r->q_errno < 1 || r->q_errno > 4095)) {
+        if (r->has_q_errno && (r->q_errno < 0 || r->q_errno > 4095)) {
             g_set_error(error, BLOCK_ERROR, 0, "errno %" G_GINT64_FORMAT " is none", r->q_errno);
             return false;
         }
@@ -178,7 +178,7 @@ static bool rule_fits(const struct rule *rule, const struct block_request *r)
            (!o->has_sector || o->sector == -1 || (o->sector >= first && o->sector < end));
 }
 
-/* The request's error, 0: none. */
+/* The request's error, 0: none, as a rule with errno 0 has it: later ones do not count then. */
 static int judge(struct blkdebug *d, const struct block_request *r)
 {
     for (size_t i = 0; i < d->n_rules; i++) {

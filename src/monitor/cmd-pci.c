@@ -63,9 +63,9 @@ static void add_regions(struct pci_device_info *info, const struct pci_device *d
                        pci_bar_address(dev, i, &addr) ? addr : UNMAPPED, dev->bar[i].region->size);
         }
     }
-    if (dev->rom.region) {
+    if (dev->rom.ram) {
         add_region(info, 6, false, 0, pci_rom_address(dev, &addr) ? addr : UNMAPPED,
-                   dev->rom.region->size);
+                   dev->rom.region.size);
     }
 }
 

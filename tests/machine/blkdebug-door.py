@@ -143,6 +143,11 @@ class Events(unittest.TestCase):
         with door:
             self.assertEqual([write(disk) for _ in range(5)], [0, 0, 1, 0, 0])
             self.assertEqual(door.qmp.event("BLOCK_IO_ERROR")["data"]["reason"], "File too large")
+        none = self.rule("pwritev", errno=0) + self.rule("pwritev", 1, errno=27)
+        self.check(self.create(), "cluster_alloc", [write], 1, backing=none)
+        door, disk = self.start(self.create(), none.replace("once=on", "once=off"))
+        with door:  # a rule without an error hides those after it
+            self.assertEqual([write(disk), write(disk)], [0, 0])
 
 
 if __name__ == "__main__":

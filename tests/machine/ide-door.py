@@ -170,6 +170,23 @@ class Ide(unittest.TestCase):
             self.assertEqual((words[87] & 0x100, words[108:112], words[217], words[85] & 0x20), told)
             self.assertEqual(words[84] & 0x100, words[87] & 0x100)
 
+    def test_lengths(self):
+        """Physical blocks of 8 sectors; what is not to be discarded."""
+        self.start("-drive", "if=none,id=d,file=null-co://,format=raw", "-device",
+                   "ide-hd,drive=d,unit=1,bus=ide.0,physical_block_size=4096,discard_granularity=0")
+        for unit, told in ((0, (0x6000, 1)), (1, (0x6003, 0))):
+            self.command(IDENTIFY, device=0x40 | unit << 4)
+            self.until(lambda: self.register(7) & DRQ)
+            words = [self.door.inw(PORTS) for _ in range(256)]
+            self.assertEqual((words[106], words[169]), told)
+        for option, part in (("logical_block_size=4096,physical_block_size=4096", "must be 512 for IDE"),
+                             ("discard_granularity=4096", "must be 512 for IDE"),
+                             ("physical_block_size=3", "powers of two")):
+            result = run("-accel", "qtest", "-display", "none", "-blockdev", "null-co,node-name=d",
+                         "-device", f"ide-hd,drive=d,{option}")
+            self.assertEqual(result.returncode, 1)
+            self.assertIn(part, result.stderr)
+
     def test_errors_of_the_medium(self):
         """Reads are uncorrectable, writes are aborted: for them there is no such bit."""
         self.start("-drive", "file.driver=blkdebug,file.image.driver=null-co,driver=raw,if=ide,index=1,"

@@ -257,6 +257,88 @@ class Storage(unittest.TestCase):
             disk.put(0x18, size, 2)
             self.assertEqual(disk.get(0x18, 2), taken)
 
+    def test_lengths(self):
+        """Of blocks, up to QEMU's most; and what can't be."""
+        door, disk = self.door("logical_block_size=1M", "physical_block_size=2M", "opt_io_size=4M",
+                               "scsi=off")
+        config = door.read(disk.bar + CONFIG, 32)
+        self.assertEqual(config[20:], struct.pack("<IBBHI", 1 << 20, 1, 0, 0, 4))
+        self.assertEqual(disk.read(0, 1)[0], 1)
+        door.close()
+        for option, part in (("logical_block_size=4M", "from 512 to 2097152"),
+                             ("logical_block_size=1024", "not less than the first"),
+                             ("opt_io_size=100", "must be a multiple of logical_block_size 512"),
+                             ("scsi=on", "no SCSI passthrough")):
+            result = run("-accel", "qtest", "-display", "none", "-blockdev", "null-co,node-name=d",
+                         "-device", f"virtio-blk-pci,drive=d,{option}")
+            self.assertEqual(result.returncode, 1)
+            self.assertIn(part, result.stderr)
+
+    def notify(self, door):
+        """Where notifications go: offset and length in BAR 4, bytes from one queue to the next."""
+        at = door.config(SLOT << 3, 0x34) & 0xff
+        while door.config(SLOT << 3, at) & 0xff0000ff != 0x02000009:
+            at = door.config(SLOT << 3, at) >> 8 & 0xff
+        return [door.config(SLOT << 3, at + n) for n in (8, 12, 16)]
+
+    def test_page_for_each_queue(self):
+        door, disk = self.door("num-queues=3")
+        self.assertEqual(self.notify(door), [0x3000, 0x1000, 4])
+        door.close()
+        door, disk = self.door("page-per-vq=on", "num-queues=3")
+        self.assertEqual(self.notify(door), [0x3000, 0x3000, 0x1000])
+        disk.set_config(0x20, 0xffffffff)
+        self.assertEqual(door.config(SLOT << 3, 0x20), 0xffff800c)
+        disk.set_config(0x20, disk.bar)
+        disk.start(features=1 << 9 | 1 << 12, queues=3)
+        queue = disk.queues[2]
+        queue.ring = lambda: disk.put(0x3000 + 2 * 0x1000, 2, 2)
+        (data, status), _ = queue.request([disk.header(0, 0)], [512, 1])
+        self.assertEqual((data, status), (bytes(512), b"\0"))
+
+    def test_without_eventfds(self):
+        _, disk = self.door("ioeventfd=off")
+        self.assertEqual(disk.write(3, b"e" * 512), 0)
+
+    def test_access_platform(self):
+        """There is no IOMMU: addresses are what they are, and a driver may say that it would mind one."""
+        door, disk = self.door("iommu_platform=on", "disable-legacy=on")
+        disk.put(0, 1, 4)
+        self.assertTrue(disk.get(4, 4) & 2)
+        disk.start(features=1 << 9 | 1 << 33)
+        self.assertEqual(disk.write(0, b"p" * 512), 0)
+        door.close()
+        result = run("-M", "pc", "-accel", "qtest", "-display", "none", "-blockdev",
+                     "null-co,node-name=d", "-device", "virtio-blk-pci,drive=d,iommu_platform=on")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("needs disable-legacy=on", result.stderr)
+
+    def test_option_rom(self):
+        """As large as the next power of two, where the guest puts it; or none."""
+        def size(door, disk):
+            disk.set_config(0x30, 0xfffffffe)
+            return door.config(SLOT << 3, 0x30)
+
+        rom = self.image + ".rom"
+        with open(rom, "wb") as file:
+            file.write(b"\x55\xaa" + bytes(range(256)) * 20)
+        self.addCleanup(os.unlink, rom)
+        door, disk = self.door(f"romfile={rom}")
+        self.assertEqual(size(door, disk), 0xffffe000)
+        disk.set_config(0x30, 0xe1000001)
+        self.assertEqual(door.read(0xe1000000, 5), b"\x55\xaa\0\1\2")
+        self.assertEqual(door.read(0xe1001402, 1), b"\0")
+        self.assertEqual(disk.read(0, 1)[0], 0)
+        door.close()
+        for options in ([f"romfile={rom}", "rombar=0"], ["romfile="], ["rombar=1"]):
+            door, disk = self.door(*options)
+            self.assertEqual(size(door, disk), 0, options)
+            door.close()
+        result = run("-accel", "qtest", "-display", "none", "-device",
+                     "virtio-rng-pci,romfile=/does/not/exist")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("property 'romfile'", result.stderr)
+
     def test_driver_that_takes_everything(self):
         """By the legacy interface bit 30 says of a driver that it knows none of what it takes."""
         door = Door("-blockdev", f"file,node-name=d0,filename={self.image}", "-device",

@@ -9,8 +9,6 @@
  */
 #include "devices/display/pci-display.h"
 
-#include "base/data-file.h"
-#include "base/log.h"
 #include "devices/display/display.h"
 #include "devices/display/vga.h"
 #include "devices/pci/pci.h"
@@ -39,13 +37,12 @@ static const struct state_field display_fields[] = {
 struct pci_display {
     struct pci_device pci;
     struct {
-        char *romfile;
         uint32_t vgamem_mb; /* of VGA */
         uint64_t vgamem;    /* of bochs-display, in bytes */
     } cfg;
     struct display_state s;
-    struct ram_block *vram, *rom;
-    struct region memory, registers, rom_region;
+    struct ram_block *vram;
+    struct region memory, registers;
     struct vga vga;
     struct vbe *vbe; /* the VGA's, or own_vbe */
     struct vbe own_vbe;
@@ -143,32 +140,6 @@ static bool memory_init(struct pci_display *d, GError **error)
     return true;
 }
 
-/* Systems that were started without firmware do without the BIOS. */
-static bool rom_init(struct pci_display *d, GError **error)
-{
-    const char *name = d->cfg.romfile ? d->cfg.romfile : is_vga(d) ? VGA_BIOS : "";
-    g_autoptr(GError) why = NULL;
-    g_autofree char *path = NULL;
-
-    if (!*name) {
-        return true;
-    }
-    path = data_file_find(d->pci.dev.env->data_dirs, name, &why);
-    if (!path && !d->cfg.romfile) {
-        log_warn("VGA: no BIOS: %s", why->message);
-        return true;
-    }
-    if (!path) {
-        g_propagate_error(error, g_steal_pointer(&why));
-        return false;
-    }
-    d->rom = pci_add_rom(&d->pci, &d->rom_region, path, error);
-    if (d->rom) {
-        device_add_ram(&d->pci.dev, d->rom);
-    }
-    return d->rom != NULL;
-}
-
 static bool another_vga(struct pci_display *d, GError **error)
 {
     if (is_vga(d) && devices_find_class(d->pci.dev.env, &vga_class)) {
@@ -191,7 +162,7 @@ static bool pci_display_realize(struct device *dev, GError **error)
                                 .revision = 2};
 
     if (another_vga(d, error) || !pci_init(&d->pci, &d->s.pci, NULL, &ids, 0, error) ||
-        !memory_init(d, error) || !rom_init(d, error)) {
+        !memory_init(d, error) || (is_vga(d) && !pci_standard_rom(&d->pci, VGA_BIOS, error))) {
         return false;
     }
     pci_add_bar(&d->pci, 0, PCI_BAR_PREFETCHABLE, &d->memory);
@@ -211,9 +182,7 @@ static void pci_display_unrealize(struct device *dev)
     vga_finish(&d->vga);
     pci_finish(&d->pci);
     device_remove_ram(dev, d->vram);
-    device_remove_ram(dev, d->rom);
     ram_block_free(d->vram);
-    ram_block_free(d->rom);
 }
 
 static void pci_display_reset(struct device *dev, enum reset_kind kind)
@@ -239,8 +208,6 @@ static bool pci_display_post_load(struct device *dev, GError **error)
 static const struct property vga_props[] = {
     {"vgamem_mb", PROP_U32, offsetof(struct pci_display, cfg.vgamem_mb), .def = 16, .min = 1,
      .max = 256, .help = "MiB of memory, a power of two"},
-    {"romfile", PROP_STRING, offsetof(struct pci_display, cfg.romfile),
-     .help = "its BIOS (vgabios-stdvga.bin); empty: none"},
     {NULL},
 };
 

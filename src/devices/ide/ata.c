@@ -344,9 +344,11 @@ static void identify_disk(struct ata_op *op)
     for (unsigned i = 0; i < 4; i++) {
         put16(w, 100 + i, (uint16_t)(total >> (16 * i)));
     }
-    put16(w, 105, ATA_TRIM_BLOCKS);
-    put16(w, 106, 0x6000);
-    put16(w, 169, 1); /* TRIM */
+    put16(w, 106, (uint16_t)(0x6000 | disk_sizes_exponent(&d->cfg.sizes)));
+    if (d->cfg.sizes.discard) {
+        put16(w, 105, ATA_TRIM_BLOCKS);
+        put16(w, 169, 1); /* TRIM */
+    }
     put16(w, 217, d->cfg.rotation_rate);
     identify_wwn(d, w);
     op->pio = true;
@@ -684,6 +686,26 @@ static void text_default(char **field, const char *text)
     }
 }
 
+static bool sizes_fit(const struct ata_drive *d, GError **error)
+{
+    const struct disk_sizes *s = &d->cfg.sizes;
+    const char *class = d->dev.class->name;
+
+    if (!disk_sizes_check(s, class, error)) {
+        return false;
+    }
+    if (s->logical != SECTOR) {
+        g_set_error(error, DEVICE_ERROR, 0, "%s: logical_block_size must be 512 for IDE", class);
+        return false;
+    }
+    if (s->discard && s->discard != DISK_DISCARD_ANY && s->discard != SECTOR) {
+        g_set_error(error, DEVICE_ERROR, 0, "%s: discard_granularity must be 512 for IDE, or 0",
+                    class);
+        return false;
+    }
+    return true;
+}
+
 static bool drive_realize(struct device *dev, GError **error)
 {
     struct ata_drive *d = (struct ata_drive *)dev;
@@ -691,7 +713,7 @@ static bool drive_realize(struct device *dev, GError **error)
 
     d->kind = dev->class == &ide_cd_class ? ATA_CD : ATA_DISK;
     g_queue_init(&d->held);
-    if (!bus_attach(d, error) || !backend_attach(d, error)) {
+    if (!sizes_fit(d, error) || !bus_attach(d, error) || !backend_attach(d, error)) {
         return false;
     }
     if (d->kind == ATA_DISK && !ata_geometry_choose(d, error)) {
@@ -767,6 +789,7 @@ static void drive_resume(struct device *dev)
     {"write-cache", PROP_ENUM, offsetof(struct ata_drive, cfg.write_cache), \
      .def = ON_OFF_AUTO_AUTO, .values = &on_off_auto_type, \
      .help = "whether writes are done before they are stable"}, \
+    DISK_SIZE_PROPERTIES(struct ata_drive, cfg.sizes), \
     {"model", PROP_STRING, offsetof(struct ata_drive, cfg.model), .help = "model"}, \
     {"ver", PROP_STRING, offsetof(struct ata_drive, cfg.version), .help = "firmware revision"}
 /* clang-format on */

@@ -11,6 +11,7 @@
 
 #include "block/block.h"
 #include "devices/core/device.h"
+#include "devices/core/disk-sizes.h"
 
 #define ATA_ERR             0x01
 #define ATA_DRQ             0x08
@@ -87,7 +88,8 @@ struct ata_drive {
         uint32_t rerror, werror; /* enum blockdev_on_error */
         uint32_t write_cache;    /* enum on_off_auto */
         uint64_t wwn;            /* 0: none */
-        uint16_t rotation_rate;  /* as in word 217 of IDENTIFY */
+        struct disk_sizes sizes;
+        uint16_t rotation_rate; /* as in word 217 of IDENTIFY */
         bool share_rw;
         uint32_t cyls, heads, secs; /* all 0: guessed */
         struct bios_geometry bios;

@@ -20,6 +20,10 @@ const struct property pci_properties[] = {
      .help = "pcie.0 or pci.0, the default, or the id of a bridge or port"},
     {"multifunction", PROP_BOOL, offsetof(struct pci_device, at.multifunction),
      .help = "the slot's other functions may be looked for"},
+    {"rombar", PROP_U32, offsetof(struct pci_device, at.rombar), .def = 1, .max = 1,
+     .help = "0: no option ROM"},
+    {"romfile", PROP_STRING, offsetof(struct pci_device, at.romfile),
+     .help = "file of the option ROM; empty: none"},
     {NULL},
 };
 

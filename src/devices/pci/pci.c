@@ -11,6 +11,8 @@
  * space are pci-bus.c's, bridges bridge.c's.
  */
 #include "base/bytes.h"
+#include "base/data-file.h"
+#include "base/log.h"
 #include "devices/pci/pci-priv.h"
 #include <string.h>
 
@@ -133,15 +135,15 @@ static void rom_update(struct pci_device *dev)
 {
     struct address_space *mem = dev->dev.env->mem;
     gpa_t addr;
-    bool decoded = dev->rom.region && pci_rom_address(dev, &addr) &&
-                   pci_bus_decodes(dev->bus, false, addr, dev->rom.region->size);
+    bool decoded = dev->rom.ram && pci_rom_address(dev, &addr) &&
+                   pci_bus_decodes(dev->bus, false, addr, dev->rom.region.size);
 
     if (dev->rom.mapped && (!decoded || addr != dev->rom.addr)) {
-        address_space_unmap(mem, dev->rom.region);
+        address_space_unmap(mem, &dev->rom.region);
         dev->rom.mapped = false;
     }
     if (decoded && !dev->rom.mapped) {
-        address_space_map(mem, addr, dev->rom.region, BAR_PRIORITY);
+        address_space_map(mem, addr, &dev->rom.region, BAR_PRIORITY);
         dev->rom.mapped = true;
         dev->rom.addr = addr;
     }
@@ -197,33 +199,65 @@ void pci_add_bar(struct pci_device *dev, unsigned number, unsigned type, struct 
     }
 }
 
-struct ram_block *pci_add_rom(struct pci_device *dev, struct region *region, const char *path,
-                              GError **error)
+static bool rom_load(struct pci_device *dev, const char *path, GError **error)
 {
     g_autofree char *data = NULL;
-    struct ram_block *rom;
     uint64_t size = ROM_MIN_BYTES;
     gsize length;
 
     if (!g_file_get_contents(path, &data, &length, error)) {
-        return NULL;
+        return false;
     }
     if (length == 0 || length > ROM_MAX_BYTES) {
-        g_set_error(error, DEVICE_ERROR, 0, "%s: option ROM '%s': %zu bytes, it must have 1 to %u",
-                    dev->dev.class->name, path, length, ROM_MAX_BYTES);
-        return NULL;
+        g_set_error(error, DEVICE_ERROR, 0, "option ROM '%s': %zu bytes, it must have 1 to %u",
+                    path, length, ROM_MAX_BYTES);
+        return false;
     }
     while (size < length) {
         size *= 2;
     }
-    rom = ram_block_new("pci-rom", size, error);
-    if (rom) {
-        memcpy(rom->host, data, length);
-        *region = (struct region){.name = "pci-rom", .kind = REGION_ROM, .size = size, .ram = rom};
-        dev->rom.region = region;
-        bytes_put_le(dev->writable + PCI_ROM, ~(size - 1) | PCI_ROM_ENABLE, 4);
+    dev->rom.ram = ram_block_new("pci-rom", size, error);
+    if (!dev->rom.ram) {
+        return false;
     }
-    return rom;
+    memcpy(dev->rom.ram->host, data, length);
+    dev->rom.region =
+        (struct region){.name = "pci-rom", .kind = REGION_ROM, .size = size, .ram = dev->rom.ram};
+    bytes_put_le(dev->writable + PCI_ROM, ~(size - 1) | PCI_ROM_ENABLE, 4);
+    device_add_ram(&dev->dev, dev->rom.ram);
+    return true;
+}
+
+/* The one that the user wants. */
+static bool rom_init(struct pci_device *dev, GError **error)
+{
+    g_autofree char *path = NULL;
+
+    if (!dev->at.romfile || !*dev->at.romfile || !dev->at.rombar) {
+        return true;
+    }
+    path = data_file_find(dev->dev.env->data_dirs, dev->at.romfile, error);
+    if (!path || !rom_load(dev, path, error)) {
+        g_prefix_error(error, "%s: property 'romfile': ", dev->dev.class->name);
+        return false;
+    }
+    return true;
+}
+
+bool pci_standard_rom(struct pci_device *dev, const char *name, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+    g_autofree char *path = NULL;
+
+    if (dev->at.romfile || !dev->at.rombar) {
+        return true;
+    }
+    path = data_file_find(dev->dev.env->data_dirs, name, &why);
+    if (!path) {
+        log_warn("%s: no BIOS: %s", dev->dev.class->name, why->message);
+        return true;
+    }
+    return rom_load(dev, path, error);
 }
 
 /* ---- capabilities */
@@ -349,7 +383,7 @@ bool pci_init(struct pci_device *dev, struct pci_state *state, const char *addr,
     bus->device[devfn] = dev;
     config_init(dev, ids, pin);
     mark_multifunction(dev);
-    return true;
+    return rom_init(dev, error);
 }
 
 void pci_finish(struct pci_device *dev)
@@ -367,8 +401,10 @@ void pci_finish(struct pci_device *dev)
         }
     }
     if (dev->rom.mapped) {
-        address_space_unmap(env->mem, dev->rom.region);
+        address_space_unmap(env->mem, &dev->rom.region);
     }
+    device_remove_ram(&dev->dev, dev->rom.ram);
+    ram_block_free(g_steal_pointer(&dev->rom.ram));
     dev->bus->device[dev->devfn] = NULL;
     mark_multifunction(dev);
     dev->bus = NULL;

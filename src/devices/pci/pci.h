@@ -97,6 +97,8 @@ struct pci_device {
     struct device dev; /* first */
     struct {
         char *bus, *addr; /* NULL: the host bridge's; the first free slot */
+        char *romfile;    /* NULL: the class's own */
+        uint32_t rombar;
         bool multifunction;
     } at;
     struct pci_bus *bus; /* NULL before pci_init() */
@@ -112,7 +114,8 @@ struct pci_device {
         gpa_t addr;
     } bar[PCI_BARS];
     struct {
-        struct region *region; /* NULL: none */
+        struct ram_block *ram; /* NULL: none */
+        struct region region;
         bool mapped;
         gpa_t addr;
     } rom;
@@ -227,10 +230,9 @@ bool pci_post_load(struct pci_device *dev, GError **error);
  * next number too. */
 void pci_add_bar(struct pci_device *dev, unsigned number, unsigned type, struct region *region);
 
-/* An expansion ROM with the file's content, at most 16 MiB, in a region that the call fills in. The
- * device owns both and frees the block after pci_finish(). NULL and *error: it cannot be read. */
-struct ram_block *pci_add_rom(struct pci_device *dev, struct region *region, const char *path,
-                              GError **error);
+/* The expansion ROM of a class that has one, from a file that comes with the system, unless the
+ * user wants another (which pci_init() loads) or none. Without the file: a warning. */
+bool pci_standard_rom(struct pci_device *dev, const char *name, GError **error);
 
 /* A capability of `length` bytes (header included); returns its offset. Contents are zero and
  * read-only until the caller says otherwise in config[] and writable[]. */

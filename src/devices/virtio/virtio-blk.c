@@ -11,6 +11,7 @@
  */
 #include "devices/virtio/virtio-blk.h"
 
+#include "devices/core/disk-sizes.h"
 #include "devices/core/iothread.h"
 #include "devices/core/object.h"
 #include "devices/virtio/virtio-pci.h"
@@ -64,7 +65,6 @@
 /* So many rounds through a queue, then others of the I/O thread have their turn. */
 #define MAX_ROUNDS       8
 #define MAX_ZERO_SECTORS 0x3fffffu /* QEMU's: INT_MAX bytes */
-#define DISCARD_ANY      UINT32_MAX
 
 struct virtio_blk_state {
     struct virtio_pci_state proxy;
@@ -93,12 +93,11 @@ struct virtio_blk {
         char *drive, *serial, *iothread;
         uint32_t queues; /* UINT32_MAX: one for each vCPU */
         uint16_t queue_size;
-        uint64_t logical_bytes, physical_bytes, opt_io_bytes, min_io_bytes;
-        uint64_t discard_granularity; /* DISCARD_ANY: a logical block */
+        struct disk_sizes sizes;
         uint32_t max_discard_sectors, max_zero_sectors;
         uint32_t rerror, werror; /* enum blockdev_on_error */
         uint32_t write_cache;    /* enum on_off_auto */
-        bool share_rw, config_wce, discard, write_zeroes;
+        bool share_rw, config_wce, discard, write_zeroes, scsi;
         struct bios_geometry bios;
     } cfg;
     struct virtio_blk_state s;
@@ -202,7 +201,7 @@ static bool range_is_sane(struct virtio_blk *d, const struct wanted *w)
     uint64_t sectors = block_backend_bytes(d->backend) / BLOCK_SECTOR_BYTES;
     uint64_t n = w->bytes / BLOCK_SECTOR_BYTES;
 
-    if (w->bytes % d->cfg.logical_bytes || w->sector % (d->cfg.logical_bytes / 512) ||
+    if (w->bytes % d->cfg.sizes.logical || w->sector % (d->cfg.sizes.logical / 512) ||
         w->sector > sectors || n > sectors - w->sector ||
         ((w->op == BLOCK_READ || w->op == BLOCK_WRITE) && w->bytes > BLOCK_MAX_BYTES)) {
         block_backend_account_invalid(d->backend, w->op);
@@ -461,23 +460,19 @@ static void blk_get_config(struct virtio *v, uint8_t *config)
 {
     const struct virtio_blk *d = (const struct virtio_blk *)v->dev;
     uint64_t bytes = block_backend_bytes(d->backend), sectors = bytes / BLOCK_SECTOR_BYTES;
-    uint32_t logical = (uint32_t)d->cfg.logical_bytes;
-    uint64_t granularity =
-        d->cfg.discard_granularity == DISCARD_ANY ? logical : d->cfg.discard_granularity;
-    unsigned exponent = 0;
+    const struct disk_sizes *sizes = &d->cfg.sizes;
+    uint32_t logical = (uint32_t)sizes->logical;
+    uint64_t granularity = sizes->discard == DISK_DISCARD_ANY ? logical : sizes->discard;
 
-    while (logical << exponent < d->cfg.physical_bytes) {
-        exponent++;
-    }
     put(config + CONFIG_CAPACITY, sectors, 8);
     put(config + CONFIG_SEG_MAX, d->cfg.queue_size - 2u, 4);
     put(config + CONFIG_CYLINDERS, MIN(sectors / (16 * 63), 16383), 2);
     config[CONFIG_HEADS] = 16;
     config[CONFIG_SECTORS] = (uint8_t)(bytes / 16 / 63 % logical ? 63 & ~(logical / 512 - 1) : 63);
     put(config + CONFIG_BLK_SIZE, logical, 4);
-    config[CONFIG_PHYSICAL] = (uint8_t)exponent;
-    put(config + CONFIG_MIN_IO, d->cfg.min_io_bytes / logical, 2);
-    put(config + CONFIG_OPT_IO, d->cfg.opt_io_bytes / logical, 4);
+    config[CONFIG_PHYSICAL] = (uint8_t)disk_sizes_exponent(sizes);
+    put(config + CONFIG_MIN_IO, sizes->min_io / logical, 2);
+    put(config + CONFIG_OPT_IO, sizes->opt_io / logical, 4);
     config[CONFIG_WRITEBACK] = block_backend_write_cache(d->backend);
     put(config + CONFIG_QUEUES, v->n_queues, 2);
     if (d->cfg.discard) {
@@ -554,37 +549,6 @@ static const struct block_dev_ops blk_dev_ops = {.resized = blk_resized};
 
 /* ---- the device */
 
-static bool is_block_size(uint64_t bytes)
-{
-    return bytes >= 512 && bytes <= 32768 && (bytes & (bytes - 1)) == 0;
-}
-
-static bool check_multiple(const struct virtio_blk *d, const char *name, uint64_t bytes,
-                           GError **error)
-{
-    if (bytes % d->cfg.logical_bytes) {
-        g_set_error(error, DEVICE_ERROR, 0,
-                    "%s: %s %" PRIu64 " must be a multiple of logical_block_size %" PRIu64,
-                    d->proxy.pci.dev.class->name, name, bytes, d->cfg.logical_bytes);
-        return false;
-    }
-    return true;
-}
-
-/* Lengths that the driver is only told. */
-static bool check_hints(const struct virtio_blk *d, GError **error)
-{
-    if (d->cfg.min_io_bytes / d->cfg.logical_bytes > UINT16_MAX) {
-        g_set_error(error, DEVICE_ERROR, 0, "%s: min_io_size must not exceed %u logical blocks",
-                    d->proxy.pci.dev.class->name, UINT16_MAX);
-        return false;
-    }
-    return check_multiple(d, "min_io_size", d->cfg.min_io_bytes, error) &&
-           check_multiple(d, "opt_io_size", d->cfg.opt_io_bytes, error) &&
-           (d->cfg.discard_granularity == DISCARD_ANY ||
-            check_multiple(d, "discard_granularity", d->cfg.discard_granularity, error));
-}
-
 static bool check_config(struct virtio_blk *d, GError **error)
 {
     if (!d->cfg.drive) {
@@ -592,13 +556,9 @@ static bool check_config(struct virtio_blk *d, GError **error)
                     d->proxy.pci.dev.class->name);
         return false;
     }
-    if (!is_block_size(d->cfg.logical_bytes) || !is_block_size(d->cfg.physical_bytes) ||
-        d->cfg.logical_bytes > d->cfg.physical_bytes) {
-        g_set_error(error, DEVICE_ERROR, 0,
-                    "%s: logical_block_size %" G_GUINT64_FORMAT
-                    ", physical_block_size %" G_GUINT64_FORMAT
-                    ": powers of two from 512 to 32768, the second not less than the first",
-                    d->proxy.pci.dev.class->name, d->cfg.logical_bytes, d->cfg.physical_bytes);
+    if (d->cfg.scsi) {
+        g_set_error(error, DEVICE_ERROR, 0, "%s: there is no SCSI passthrough: set scsi=off",
+                    d->proxy.pci.dev.class->name);
         return false;
     }
     if (d->cfg.queue_size < 4 || d->cfg.queue_size > VIRTIO_QUEUE_MAX_SIZE ||
@@ -607,7 +567,7 @@ static bool check_config(struct virtio_blk *d, GError **error)
                     d->proxy.pci.dev.class->name, d->cfg.queue_size, VIRTIO_QUEUE_MAX_SIZE);
         return false;
     }
-    return check_hints(d, error);
+    return disk_sizes_check(&d->cfg.sizes, d->proxy.pci.dev.class->name, error);
 }
 
 static struct loop *blk_home(const struct virtio_blk *d)
@@ -712,20 +672,7 @@ static void blk_unrealize(struct device *dev)
          .max = UINT32_MAX,                                                                        \
          .help = "request queues; else one for each vCPU"},                                        \
         {"queue-size", PROP_U16, CFG(queue_size), .def = 256, .help = "descriptors in a queue"},   \
-        {"logical_block_size", PROP_SIZE, CFG(logical_bytes), .def = 512,                          \
-         .help = "the least that the guest reads or writes, in bytes"},                            \
-        {"physical_block_size", PROP_SIZE, CFG(physical_bytes), .def = 512,                        \
-         .help = "what the guest is told of the storage's blocks"},                                \
-        {"min_io_size", PROP_SIZE, CFG(min_io_bytes),                                              \
-         .help = "the least good request, 0: not told"},                                           \
-        {"opt_io_size", PROP_SIZE, CFG(opt_io_bytes), .max = UINT32_MAX,                           \
-         .help = "the best request, 0: not told"},                                                 \
-        {"discard_granularity",                                                                    \
-         PROP_SIZE,                                                                                \
-         CFG(discard_granularity),                                                                 \
-         .def = DISCARD_ANY,                                                                       \
-         .max = UINT32_MAX,                                                                        \
-         .help = "the least that is worth discarding, in bytes; else a logical block"},            \
+        DISK_SIZE_PROPERTIES(struct virtio_blk, cfg.sizes),                                        \
         {"max-discard-sectors",                                                                    \
          PROP_U32,                                                                                 \
          CFG(max_discard_sectors),                                                                 \
@@ -761,6 +708,7 @@ static void blk_unrealize(struct device *dev)
         {"share-rw", PROP_BOOL, CFG(share_rw), .help = "others may write to the drive too"},       \
         {"config-wce", PROP_BOOL, CFG(config_wce), .def = 1,                                       \
          .help = "the guest may turn the write cache off"},                                        \
+        {"scsi", PROP_BOOL, CFG(scsi), .help = "SCSI passthrough, which is not there: off"},       \
         BIOS_GEOMETRY_PROPERTIES(struct virtio_blk, cfg.bios),                                     \
         {"discard", PROP_BOOL, CFG(discard), .def = 1, .help = "offer discard requests"},          \
     {                                                                                              \

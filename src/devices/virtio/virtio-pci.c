@@ -25,11 +25,11 @@
 #define CAP_BYTES            16
 
 #define MODERN_BAR           4
-#define MODERN_BYTES         0x4000
 #define PAGE_COMMON          0x0000
 #define PAGE_ISR             0x1000
 #define PAGE_DEVICE          0x2000
 #define PAGE_NOTIFY          0x3000
+#define NOTIFY_PAGE          0x1000
 #define NOTIFY_STRIDE        4
 
 /* common configuration (4.1.4.3) */
@@ -311,10 +311,20 @@ static void ring(struct virtio_pci *p, uint64_t n)
     }
 }
 
+/* 4.1.4.4: where a queue is notified. */
+static uint32_t notify_stride(const struct virtio_pci *p)
+{
+    return p->cfg.page_per_vq ? NOTIFY_PAGE : NOTIFY_STRIDE;
+}
+
 static void modern_write(void *opaque, gpa_t offset, uint64_t value, unsigned size)
 {
     struct virtio_pci *p = opaque;
 
+    if (offset >= PAGE_NOTIFY) {
+        ring(p, (offset - PAGE_NOTIFY) / notify_stride(p));
+        return;
+    }
     switch (offset & ~0xfffull) {
     case PAGE_COMMON:
         if (offset < COMMON_END) {
@@ -323,9 +333,6 @@ static void modern_write(void *opaque, gpa_t offset, uint64_t value, unsigned si
         break;
     case PAGE_DEVICE:
         virtio_config_write(&p->virtio, offset - PAGE_DEVICE, value, size);
-        break;
-    case PAGE_NOTIFY:
-        ring(p, (offset - PAGE_NOTIFY) / NOTIFY_STRIDE);
         break;
     default:
         break;
@@ -338,7 +345,7 @@ static bool modern_write_unlocked(void *opaque, gpa_t offset, uint64_t value, un
     if (offset < PAGE_NOTIFY) {
         return false;
     }
-    ring(opaque, (offset - PAGE_NOTIFY) / NOTIFY_STRIDE);
+    ring(opaque, (offset - PAGE_NOTIFY) / notify_stride(opaque));
     return true;
 }
 
@@ -353,7 +360,7 @@ static bool window_region(struct virtio_pci *p, uint32_t *offset, uint32_t *leng
     *length = pci_get32(&p->pci, p->window + 12);
     return p->pci.s->config[p->window + 4] == MODERN_BAR &&
            (*length == 1 || *length == 2 || *length == 4) && *offset % *length == 0 &&
-           *offset < MODERN_BYTES;
+           *offset < p->modern.size;
 }
 
 static bool touches_window(const struct virtio_pci *p, unsigned offset, unsigned size)
@@ -530,9 +537,12 @@ static void doorbell(struct virtio *v, struct virtqueue *vq, bool opened)
         address_space_remove_doorbell(env->io, &p->legacy, vq->fd);
         return;
     }
+    if (!p->cfg.ioeventfd) {
+        return;
+    }
     if (p->modern.size) {
         const struct doorbell d = {.region = &p->modern,
-                                   .offset = PAGE_NOTIFY + (uint64_t)vq->index * NOTIFY_STRIDE,
+                                   .offset = PAGE_NOTIFY + (uint64_t)vq->index * notify_stride(p),
                                    .fd = vq->fd};
 
         address_space_add_doorbell(env->mem, &d);
@@ -582,25 +592,6 @@ static uint8_t add_capability(struct virtio_pci *p, uint8_t type, uint32_t offse
     return at;
 }
 
-static void modern_init(struct virtio_pci *p)
-{
-    uint8_t at;
-
-    p->modern = (struct region){
-        .name = "virtio", .kind = REGION_IO, .size = MODERN_BYTES, .ops = &modern_ops, .opaque = p};
-    pci_add_bar(&p->pci, MODERN_BAR, PCI_BAR_MEM64 | PCI_BAR_PREFETCHABLE, &p->modern);
-    add_capability(p, CFG_COMMON, PAGE_COMMON, 0x1000, 0);
-    add_capability(p, CFG_ISR, PAGE_ISR, 0x1000, 0);
-    add_capability(p, CFG_DEVICE, PAGE_DEVICE, 0x1000, 0);
-    at = add_capability(p, CFG_NOTIFY, PAGE_NOTIFY, 0x1000, 4);
-    pci_put32(&p->pci, at + CAP_BYTES, NOTIFY_STRIDE);
-    p->window = add_capability(p, CFG_PCI, 0, 0, 4);
-    p->pci.s->config[p->window + 4] = 0;
-    p->pci.writable[p->window + 4] = 0xff;
-    memset(p->pci.writable + p->window + 8, 0xff, 12);
-    p->pci.config_reading = config_space_reading;
-}
-
 static uint64_t power_of_two(uint64_t n)
 {
     uint64_t size = 32;
@@ -609,6 +600,29 @@ static uint64_t power_of_two(uint64_t n)
         size *= 2;
     }
     return size;
+}
+
+static void modern_init(struct virtio_pci *p)
+{
+    uint32_t notify_bytes = p->cfg.page_per_vq ? p->virtio.n_queues * NOTIFY_PAGE : NOTIFY_PAGE;
+    uint8_t at;
+
+    p->modern = (struct region){.name = "virtio",
+                                .kind = REGION_IO,
+                                .size = power_of_two(PAGE_NOTIFY + notify_bytes),
+                                .ops = &modern_ops,
+                                .opaque = p};
+    pci_add_bar(&p->pci, MODERN_BAR, PCI_BAR_MEM64 | PCI_BAR_PREFETCHABLE, &p->modern);
+    add_capability(p, CFG_COMMON, PAGE_COMMON, 0x1000, 0);
+    add_capability(p, CFG_ISR, PAGE_ISR, 0x1000, 0);
+    add_capability(p, CFG_DEVICE, PAGE_DEVICE, 0x1000, 0);
+    at = add_capability(p, CFG_NOTIFY, PAGE_NOTIFY, notify_bytes, 4);
+    pci_put32(&p->pci, at + CAP_BYTES, notify_stride(p));
+    p->window = add_capability(p, CFG_PCI, 0, 0, 4);
+    p->pci.s->config[p->window + 4] = 0;
+    p->pci.writable[p->window + 4] = 0xff;
+    memset(p->pci.writable + p->window + 8, 0xff, 12);
+    p->pci.config_reading = config_space_reading;
 }
 
 static void legacy_init(struct virtio_pci *p)
@@ -651,6 +665,13 @@ static bool choose_interfaces(struct virtio_pci *p, bool *modern, GError **error
                     p->virtio.dev->class->name);
         return false;
     }
+    if (p->cfg.iommu_platform && p->transitional) {
+        g_set_error(
+            error, DEVICE_ERROR, 0,
+            "%s: iommu_platform=on needs disable-legacy=on: older drivers know nothing of it",
+            p->virtio.dev->class->name);
+        return false;
+    }
     return true;
 }
 
@@ -663,6 +684,7 @@ void virtio_offer_core_features(struct virtio_pci *p, bool modern)
                    {p->cfg.event_idx, VIRTIO_F_EVENT_IDX},
                    {p->cfg.indirect, VIRTIO_F_INDIRECT_DESC},
                    {p->cfg.queue_reset && modern, VIRTIO_F_RING_RESET},
+                   {p->cfg.iommu_platform && modern, VIRTIO_F_ACCESS_PLATFORM},
                    {p->cfg.packed && modern, VIRTIO_F_RING_PACKED}};
 
     p->virtio.offered = 0;

@@ -26,7 +26,8 @@ struct virtio_pci {
     struct pci_device pci; /* first */
     struct virtio virtio;
     struct {
-        bool disable_modern, event_idx, indirect, packed, queue_reset;
+        bool disable_modern, event_idx, indirect, packed, queue_reset, iommu_platform;
+        bool page_per_vq, ioeventfd;
         uint32_t disable_legacy; /* enum on_off_auto */
         uint32_t vectors;        /* UINT32_MAX: as many as there are queues, and one */
     } cfg;
@@ -41,6 +42,8 @@ struct virtio_pci {
 #define VIRTIO_PROPERTIES(type)                                                                    \
     {"event_idx", PROP_BOOL, offsetof(type, proxy.cfg.event_idx), .def = 1,                        \
      .help = "offer VIRTIO_F_EVENT_IDX"},                                                          \
+        {"iommu_platform", PROP_BOOL, offsetof(type, proxy.cfg.iommu_platform),                    \
+         .help = "offer VIRTIO_F_ACCESS_PLATFORM"},                                                \
         {"indirect_desc", PROP_BOOL, offsetof(type, proxy.cfg.indirect), .def = 1,                 \
          .help = "offer VIRTIO_F_INDIRECT_DESC"},                                                  \
     {                                                                                              \
@@ -60,6 +63,10 @@ struct virtio_pci {
          .help = "only that interface"},                                                           \
         {"queue_reset", PROP_BOOL, offsetof(type, proxy.cfg.queue_reset), .def = 1,                \
          .help = "offer VIRTIO_F_RING_RESET"},                                                     \
+        {"page-per-vq", PROP_BOOL, offsetof(type, proxy.cfg.page_per_vq),                          \
+         .help = "a page of its own for each queue's notifications"},                              \
+        {"ioeventfd", PROP_BOOL, offsetof(type, proxy.cfg.ioeventfd), .def = 1,                    \
+         .help = "the host's kernel may take notifications"},                                      \
         VIRTIO_PROPERTIES(type),                                                                   \
     {                                                                                              \
         "vectors", PROP_U32, offsetof(type, proxy.cfg.vectors),                                    \
