@@ -179,6 +179,69 @@ static void test_kvm_features(void)
     cpu_model_free(m);
 }
 
+/* Hyper-V's interface: what KVM says it supports, with what goes along; else an error. */
+static void test_hyperv(void)
+{
+    static const struct {
+        const char *spec, *error; /* NULL: it is taken */
+        uint32_t eax, ebx, edx, hints, retries;
+    } cases[] = {
+        {"max,hv-relaxed", NULL, 0x20, 0, 8, 0x20, UINT32_MAX},
+        {"Haswell,hv_vapic=on,hv_spinlocks=0x1fff", NULL, 0x30, 0, 8, 8, 0x1fff},
+        {"max,hv-spinlocks=4095", NULL, 0x20, 0, 8, 0, 4095},
+        {"max,hv-time,hv-runtime,hv-frequencies", NULL, 0xa23, 0, 0x108, 0, UINT32_MAX},
+        {"max,hv-vpindex,hv-ipi", NULL, 0x60, 0, 8, 0xc00, UINT32_MAX},
+        {"max,hv-vpindex,hv-synic,hv-stimer,hv-time", NULL, 0x26e, 0x30, 8, 0, UINT32_MAX},
+        {"max,hv-crash", NULL, 0x20, 0, 0x408, 0, UINT32_MAX},
+        {"max,hv-tlbflush,hv-vpindex", "hv-tlbflush: this host's KVM does not support it"},
+        {"max,hv-ipi", "hv-ipi requires hv-vpindex"},
+        {"max,hv-synic,hv-vpindex=off", "hv-synic requires hv-vpindex"},
+        {"max,hv-stimer,hv-synic,hv-vpindex", "hv-stimer requires hv-time"},
+    };
+    struct cpu_support support = {.name = "host", .is_host = true, .vendor = "GenuineIntel"};
+
+    cpu_support_table(&support, FEATURE_KVM);
+    support.word[W_HV_HINTS] &= ~4u;
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        struct cpu_model *m = model(cases[i].spec, &one);
+        g_autoptr(GError) error = NULL;
+
+        g_assert_cmpint(cpu_model_filter(m, &support, &error), ==, !cases[i].error);
+        if (cases[i].error) {
+            g_assert_nonnull(strstr(error->message, cases[i].error));
+        } else {
+            struct cpuid_leaf first = cpu_model_cpuid(m, 0, 0x40000000, 0);
+            struct cpuid_leaf features = cpu_model_cpuid(m, 0, 0x40000003, 0);
+            struct cpuid_leaf hints = cpu_model_cpuid(m, 0, 0x40000004, 0);
+
+            g_assert_cmphex(first.eax, ==, 0x40000005);
+            g_assert_cmphex(first.ebx, ==, 0x7263694d);
+            g_assert_cmphex(cpu_model_cpuid(m, 0, 0x40000001, 0).eax, ==, 0x31237648);
+            g_assert_cmphex(features.eax, ==, cases[i].eax);
+            g_assert_cmphex(features.ebx, ==, cases[i].ebx);
+            g_assert_cmphex(features.edx, ==, cases[i].edx);
+            g_assert_cmphex(hints.eax, ==, cases[i].hints);
+            g_assert_cmphex(hints.ebx, ==, cases[i].retries);
+            g_assert_cmphex(cpu_model_cpuid(m, 0, 0x40000100, 0).ebx, ==, 0x4b4d564b);
+        }
+        cpu_model_free(m);
+    }
+    /* KVM's name can be hidden, and Hyper-V's be another. */
+    struct cpu_model *m = model("host,kvm=off,hv-vendor-id=abc,hv-relaxed", &one);
+    g_assert_true(cpu_model_filter(m, &support, NULL));
+    g_assert_cmphex(cpu_model_cpuid(m, 0, 0x40000000, 0).ebx, ==, 0x636261);
+    g_assert_cmphex(cpu_model_cpuid(m, 0, 0x40000003, 0).eax, ==, 0x20);
+    g_assert_cmphex(cpu_model_cpuid(m, 0, 0x40000100, 0).ebx, ==, 0);
+    cpu_model_free(m);
+    /* The software CPU has nothing of it but the crash registers. */
+    struct cpu_support soft = {.name = "TCG"};
+    cpu_support_table(&soft, FEATURE_SOFT);
+    m = model("max,hv-relaxed,hv-time,hv-spinlocks=0x1fff,check=off", &one);
+    g_assert_true(cpu_model_filter(m, &soft, NULL));
+    g_assert_false(cpu_model_has_hyperv(m));
+    cpu_model_free(m);
+}
+
 /* Physical address bits: the host's with host-phys-bits=on, which `host` has by itself, and never
  * more than those. */
 static void test_phys_bits(void)
@@ -260,6 +323,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/cpu-model/precedence", test_precedence);
+    g_test_add_func("/cpu-model/hyperv", test_hyperv);
     g_test_add_func("/cpu-model/table", test_table);
     g_test_add_func("/cpu-model/identity", test_identity);
     g_test_add_func("/cpu-model/filter", test_filter);

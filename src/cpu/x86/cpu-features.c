@@ -228,6 +228,19 @@ const struct cpu_feature_desc cpu_features[] = {
     {"kvm-hint-dedicated", F_ALWAYS, W_KVM_EDX, 0, K},
     /* 40000003H, EDX: anything in it brings the leaves of Hyper-V's interface */
     {"hv-crash", F_HV_CRASH, W_HV_EDX, 10, FEATURE_SOFT | K},
+    /* EAX; what else a feature needs there follows from it (cpuid-hyperv.c) */
+    {"hv-runtime", F_ALWAYS, W_HV_EAX, 0, K},
+    {"hv-time", F_ALWAYS, W_HV_EAX, 1, K},
+    {"hv-time", F_ALWAYS, W_HV_EAX, 9, K},
+    {"hv-synic", F_ALWAYS, W_HV_EAX, 2, K},
+    {"hv-stimer", F_ALWAYS, W_HV_EAX, 3, K},
+    {"hv-vapic", F_ALWAYS, W_HV_EAX, 4, K},
+    {"hv-vpindex", F_ALWAYS, W_HV_EAX, 6, K},
+    {"hv-frequencies", F_ALWAYS, W_HV_EAX, 11, K},
+    /* 40000004H, EAX: what the guest had better do */
+    {"hv-tlbflush", F_ALWAYS, W_HV_HINTS, 2, K},
+    {"hv-relaxed", F_ALWAYS, W_HV_HINTS, 5, K},
+    {"hv-ipi", F_ALWAYS, W_HV_HINTS, 10, K},
 };
 const unsigned cpu_features_n = G_N_ELEMENTS(cpu_features);
 
@@ -251,6 +264,8 @@ const struct cpuid_word_desc cpuid_words[W__MAX] = {
     [W_KVM_EAX] = {0x40000001, 0, 0, "CPUID.40000001H:EAX"},
     [W_HV_EDX] = {0x40000003, 0, 3, "CPUID.40000003H:EDX"},
     [W_KVM_EDX] = {0x40000001, 0, 3, "CPUID.40000001H:EDX"},
+    [W_HV_EAX] = {0x40000003, 0, 0, "CPUID.40000003H:EAX"},
+    [W_HV_HINTS] = {0x40000004, 0, 0, "CPUID.40000004H:EAX"},
 };
 
 /* Feature names are compared with '-', '_' and '.' taken as the same. */

@@ -168,34 +168,27 @@ static void add_basic_leaves(struct leaf_list *list)
     }
 }
 
-static void add_hyperv_leaves(struct leaf_list *list)
-{
-    add_leaf(list, 0x40000000, 0, 0x40000005, text_word("Micr"), text_word("osof"),
-             text_word("t Hv"));
-    add_leaf(list, 0x40000001, 0, text_word("Hv#1"), 0, 0, 0);
-    add_leaf(list, 0x40000002, 0, 14393, 10 << 16, 0, 0); /* build, version 10.0 */
-    add_leaf(list, 0x40000003, 0, 0, 0, 0, list->model->word[W_HV_EDX]);
-    add_leaf(list, 0x40000005, 0, 255, 255, 0, 0); /* most virtual and logical processors */
-}
-
 /* Who the hypervisor is. With a feature of Hyper-V's it has Hyper-V's name, as guests look for its
- * interface by that; it is the least version of it: no hypercalls, no synthetic timers. With one of
- * KVM's, and under KVM always, it has KVM's name, behind Hyper-V's leaves where there are both. */
+ * interface by that. With one of KVM's, and under KVM always, it has KVM's name, behind Hyper-V's
+ * leaves where there are both; kvm=off takes that away. */
 static void add_hypervisor_leaves(struct leaf_list *list)
 {
     const uint32_t *word = list->model->word;
-    uint32_t kvm = word[W_HV_EDX] ? 0x40000100 : 0x40000000;
+    bool hyperv = cpu_model_has_hyperv(list->model);
+    uint32_t kvm = hyperv ? 0x40000100 : 0x40000000;
 
+    if (hyperv) {
+        struct cpuid_leaf leaf[CPU_HYPERV_LEAVES];
+
+        g_array_append_vals(list->array, leaf, cpu_hyperv_leaves(list->model, leaf));
+    }
     if (list->model->no_signature) {
         return;
-    }
-    if (word[W_HV_EDX]) {
-        add_hyperv_leaves(list);
     }
     if (word[W_KVM_EAX] || list->model->support.is_host) {
         add_leaf(list, kvm, 0, kvm + 1, text_word("KVMK"), text_word("VMKV"), text_word("M\0\0\0"));
         add_leaf(list, kvm + 1, 0, word[W_KVM_EAX], 0, 0, word[W_KVM_EDX]);
-    } else if (!word[W_HV_EDX]) {
+    } else if (!hyperv) {
         add_leaf(list, 0x40000000, 0, 0x40000000, text_word("Godw"), text_word("itGo"),
                  text_word("dwit"));
     }

@@ -341,6 +341,12 @@ static bool set_property(const struct item *i, struct cpu_model *m, bool *known,
         m->no_signature = ok && !on;
         return ok;
     }
+    if (strcmp(key, "hv-spinlocks") == 0 || strcmp(key, "hv_spinlocks") == 0) {
+        return set_level(i, 0xfff, UINT32_MAX, &m->hv_retries, error);
+    }
+    if (strcmp(key, "hv-vendor-id") == 0 || strcmp(key, "hv_vendor_id") == 0) {
+        return set_text(i, m->hv_vendor, 0, 12, error);
+    }
     if (strcmp(key, "pmu") == 0) {
         return set_bool(i, &on, error) &&
                (!on || bad_value(i, error, "there are no performance counters"));
@@ -354,7 +360,7 @@ static bool no_property(const struct item *i, GError **error)
     bool hyperv = g_str_has_prefix(i->key, "hv-") || g_str_has_prefix(i->key, "hv_");
     g_autofree char *why =
         g_strdup_printf("Property '%s-x86_64-cpu.%s' not found%s", i->model, i->key,
-                        hyperv ? " (of Hyper-V's interface there is hv-crash alone)" : "");
+                        hyperv ? " (there is no such part of Hyper-V's interface)" : "");
 
     return bad_value(i, error, why);
 }
@@ -520,7 +526,8 @@ static uint32_t paravirtual_default(const struct cpu_model *m, const struct cpu_
 
 static bool is_paravirtual(unsigned word)
 {
-    return word == W_KVM_EAX || word == W_KVM_EDX || word == W_HV_EDX;
+    return word == W_KVM_EAX || word == W_KVM_EDX || word == W_HV_EDX || word == W_HV_EAX ||
+           word == W_HV_HINTS;
 }
 
 /* All that is asked for, of an accelerator with this support. The software CPU has VME in name only
@@ -551,6 +558,7 @@ struct cpu_model *cpu_model_new(const char *spec, const struct cpu_topology *top
     GError *err = NULL;
 
     m->topology = *topology;
+    m->hv_retries = UINT32_MAX;
     if (!model_start(m, items[0], error)) {
         cpu_model_free(m);
         return NULL;
@@ -674,7 +682,7 @@ bool cpu_model_filter(struct cpu_model *m, const struct cpu_support *support, GE
         m->lost[w] = word[w] & ~support->word[w];
         word[w] &= support->word[w];
     }
-    if (!report_lost(m, m->lost, error)) {
+    if (!report_lost(m, m->lost, error) || !cpu_hyperv_check(m, support, error)) {
         return false;
     }
     model_build(m, word);

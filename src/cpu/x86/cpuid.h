@@ -104,6 +104,8 @@ enum cpuid_word {
     W_KVM_EAX,
     W_HV_EDX,
     W_KVM_EDX,
+    W_HV_EAX,
+    W_HV_HINTS,
     W__MAX
 };
 
@@ -143,6 +145,8 @@ struct cpu_model {
     unsigned host_phys_limit;   /* host-phys-bits-limit=; 0: none */
     unsigned asked_phys_bits;   /* before the accelerator's limits */
     bool host_caches;           /* host-cache-info=on */
+    uint32_t hv_retries;        /* hv-spinlocks=; UINT32_MAX: not told */
+    char hv_vendor[13];         /* hv-vendor-id= */
     struct cpu_support support; /* of the accelerator, since cpu_model_filter() */
 };
 
@@ -161,6 +165,9 @@ struct cpu_model *cpu_model_new(const char *spec, const struct cpu_topology *top
  * Accelerators call it from init(), before vCPUs exist. */
 bool cpu_model_filter(struct cpu_model *model, const struct cpu_support *support, GError **error);
 void cpu_model_free(struct cpu_model *model);
+
+/* Whether CPUID has the leaves of Hyper-V's interface. */
+bool cpu_model_has_hyperv(const struct cpu_model *model);
 
 /* What CPUID answers on this vCPU. CR4-dependent bits (OSXSAVE, ...) are the accelerator's to add.
  */

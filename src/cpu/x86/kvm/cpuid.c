@@ -90,6 +90,9 @@ void kvm_support_fill(const struct kvm *k, struct cpu_support *support)
         if (w == W_HV_EDX) {
             reg[3] = k->has_hyperv ? UINT32_MAX : 0;
         }
+        if (w == W_HV_EAX || w == W_HV_HINTS) {
+            reg[0] = kvm_hyperv_leaf(k, d->leaf);
+        }
         if (w == W_KVM_EAX) {
             reg[0] = host_leaf(k, KVM_CPUID_FEATURES).eax;
         }

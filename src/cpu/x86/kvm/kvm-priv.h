@@ -151,6 +151,11 @@ bool kvm_debug_failed_at_break(struct kvm_vcpu *v);
 /* cpuid.c */
 struct kvm_cpuid2 *kvm_cpuid_supported(int kvm_fd, GError **error);
 /* What the host gives of CPU features. */
+/* hyperv.c: EAX of one of Hyper-V's leaves as this host's kernel supports it. */
+uint32_t kvm_hyperv_leaf(const struct kvm *k, uint32_t leaf);
+/* What a vCPU with the model needs enabled. */
+bool kvm_hyperv_enable(const struct kvm_vcpu *v, GError **error);
+void kvm_hyperv_exit(struct kvm_vcpu *v);
 void kvm_support_fill(const struct kvm *k, struct cpu_support *support);
 /* Takes from the CPU model what the host cannot give. */
 bool kvm_filter_model(struct kvm *k, GError **error);

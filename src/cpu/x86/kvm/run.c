@@ -285,6 +285,9 @@ static enum run_exit handle_exit(struct kvm_vcpu *v)
             return RUN_KICKED;
         }
         return run_failed(v, "KVM: system event of unknown type %u", run->system_event.type);
+    case KVM_EXIT_HYPERV:
+        kvm_hyperv_exit(v);
+        return RUN_KICKED;
     case KVM_EXIT_SHUTDOWN:
         return RUN_SHUTDOWN;
     case KVM_EXIT_DEBUG:
@@ -548,7 +551,7 @@ static bool kvm_create(struct vcpu *vcpu, GError **error)
     if (!kvm_ring_map(v)) {
         return create_failed(v, "mmap of its dirty ring", errno, error);
     }
-    if (!tsc_find(v, error) || !kvm_vcpu_set_cpuid(v, error)) {
+    if (!tsc_find(v, error) || !kvm_hyperv_enable(v, error) || !kvm_vcpu_set_cpuid(v, error)) {
         return false;
     }
     setup_machine_checks(v);

@@ -79,7 +79,22 @@ static const struct {
     {MSR_KVM_POLL_CONTROL, "kvm-poll-control"},
 };
 #define MSR_MC0_CTL 0x400
-_Static_assert(G_N_ELEMENTS(saved_msrs) + G_N_ELEMENTS(kvm_msrs) + 4 * KVM_MCE_BANKS <= X_MSRS_MAX,
+
+/* Hyper-V's, where its interface is there: guest's name, hypercall page, index, reference TSC, APIC
+ * assist page; then the synthetic interrupt controller's and its timers'. */
+static const uint32_t hyperv_msrs[] = {
+    0x40000000, 0x40000001, 0x40000002, 0x40000021, 0x40000073,
+};
+static const uint32_t synic_msrs[] = {
+    0x40000080, 0x40000082, 0x40000083, 0x40000090, 0x40000091, 0x40000092, 0x40000093,
+    0x40000094, 0x40000095, 0x40000096, 0x40000097, 0x40000098, 0x40000099, 0x4000009a,
+    0x4000009b, 0x4000009c, 0x4000009d, 0x4000009e, 0x4000009f, 0x400000b0, 0x400000b1,
+    0x400000b2, 0x400000b3, 0x400000b4, 0x400000b5, 0x400000b6, 0x400000b7,
+};
+#define HV_EAX_SYNIC (1u << 2)
+_Static_assert(G_N_ELEMENTS(saved_msrs) + G_N_ELEMENTS(kvm_msrs) + G_N_ELEMENTS(hyperv_msrs) +
+                       G_N_ELEMENTS(synic_msrs) + 4 * KVM_MCE_BANKS <=
+                   X_MSRS_MAX,
                "room for the MSRs");
 
 /* struct kvm_msrs with room for one. */
@@ -116,8 +131,17 @@ static void msr_add(struct kvm_vcpu *v, uint32_t index)
     }
 }
 
+static void msrs_add(struct kvm_vcpu *v, const uint32_t *index, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        msr_add(v, index[i]);
+    }
+}
+
 void kvm_state_init(struct kvm_vcpu *v)
 {
+    const struct cpu_model *model = v->vcpu->cpus->model;
+
     v->msrs = g_malloc0(sizeof(*v->msrs) + X_MSRS_MAX * sizeof(struct kvm_msr_entry));
     for (uint32_t i = 0; i < 4 * KVM_MCE_BANKS; i++) {
         msr_add(v, MSR_MC0_CTL + i);
@@ -125,13 +149,17 @@ void kvm_state_init(struct kvm_vcpu *v)
     for (size_t i = 0; i < G_N_ELEMENTS(kvm_msrs); i++) {
         const struct cpu_feature_desc *f = cpu_feature_find(kvm_msrs[i].feature);
 
-        if (v->vcpu->cpus->model->word[f->word] & cpu_feature_bits(f)) {
+        if (model->word[f->word] & cpu_feature_bits(f)) {
             msr_add(v, kvm_msrs[i].index);
         }
     }
-    for (size_t i = 0; i < G_N_ELEMENTS(saved_msrs); i++) {
-        msr_add(v, saved_msrs[i]);
+    if (cpu_model_has_hyperv(model)) {
+        msrs_add(v, hyperv_msrs, G_N_ELEMENTS(hyperv_msrs));
     }
+    if (model->word[W_HV_EAX] & HV_EAX_SYNIC) {
+        msrs_add(v, synic_msrs, G_N_ELEMENTS(synic_msrs));
+    }
+    msrs_add(v, saved_msrs, G_N_ELEMENTS(saved_msrs));
 }
 
 /* ---------------------------------------------------------------- time */
