@@ -87,6 +87,11 @@ static bool add_socket(struct chardev_options *o, const struct chardev_socket *s
                     "'reconnect' option is incompatible with socket in server listen mode");
         return false;
     }
+    if (!server && s->has_wait) {
+        g_set_error(error, CHARDEV_ERROR, 0,
+                    "'wait' option is incompatible with socket in client connect mode");
+        return false;
+    }
     add_bool(o, "server", server);
     if (server) {
         add_bool(o, "wait", s->has_wait && s->wait);

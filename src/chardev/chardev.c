@@ -4,6 +4,7 @@
 #include "chardev/chardev-priv.h"
 
 #include "base/fdset.h"
+#include "qapi/keyval.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -78,6 +79,7 @@ void chardev_detach(struct chardev *chr, const struct chardev_frontend *frontend
 bool chardev_move_frontend(struct chardev *from, struct chardev *to)
 {
     const struct chardev_frontend *frontend = from->frontend;
+    bool open = from->frontend_open;
 
     if (frontend && !frontend->changed) {
         return false;
@@ -86,6 +88,10 @@ bool chardev_move_frontend(struct chardev *from, struct chardev *to)
         chardev_detach(from, frontend);
         frontend->changed(frontend->opaque, to);
         chardev_attach(to, frontend);
+        to->frontend_open = open;
+        if (frontend->writable) {
+            frontend->writable(frontend->opaque);
+        }
     }
     return true;
 }
@@ -276,6 +282,9 @@ struct chardev *chardev_new_options(const char *options, struct loop *loop, GErr
     if (!o->type || !o->id || !*o->id) {
         g_set_error(error, CHARDEV_ERROR, 0, "chardev '%s': %s", options,
                     o->type ? "an id=NAME is missing" : "the back end's name is missing");
+    } else if (!qapi_id_is_valid(o->id)) {
+        g_set_error(error, CHARDEV_ERROR, 0, "Parameter 'id' expects an identifier, not '%s'",
+                    o->id);
     } else {
         chr = chardev_make_text(o, options, loop, error);
     }

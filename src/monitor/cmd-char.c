@@ -232,34 +232,51 @@ struct chardev_return *qmp_chardev_add(struct qmp_call *call, const struct qmp_c
     return describe_new(chr);
 }
 
+bool monitor_chardev_can_change(struct machine *m, const char *id, bool to_mux, GError **error)
+{
+    const struct chardev *old = machine_chardev(m, id);
+
+    if (!old) {
+        g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC, "Chardev '%s' does not exist", id);
+        return false;
+    }
+    if (chardev_is_mux(old) || to_mux) {
+        g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC, "Mux device hotswap not supported yet");
+        return false;
+    }
+    if (old->frontend && !old->frontend->changed) {
+        g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC,
+                    "Chardev user does not support chardev hotswap");
+        return false;
+    }
+    return true;
+}
+
+void monitor_chardev_change(struct machine *m, struct chardev *chr)
+{
+    struct chardev *old = machine_chardev(m, chr->id);
+    guint at;
+
+    chardev_move_frontend(old, chr);
+    g_ptr_array_find(m->chardevs, old, &at);
+    m->chardevs->pdata[at] = chr;
+    chardev_free(old);
+}
+
 struct chardev_return *qmp_chardev_change(struct qmp_call *call,
                                           const struct qmp_chardev_change_arg *arg, GError **errp)
 {
-    struct chardev *old = machine_chardev(call->machine, arg->id), *chr;
-    GPtrArray *chardevs = call->machine->chardevs;
-    guint at;
+    struct chardev *chr;
 
-    if (!old) {
-        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Chardev '%s' does not exist", arg->id);
-        return NULL;
-    }
-    if (chardev_is_mux(old) || arg->backend->type == CHARDEV_BACKEND_KIND_MUX) {
-        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC, "Mux device hotswap not supported yet");
-        return NULL;
-    }
-    if (old->frontend && !old->frontend->changed) {
-        g_set_error(errp, QMP_ERROR, QMP_ERROR_GENERIC,
-                    "Chardev user does not support chardev hotswap");
+    if (!monitor_chardev_can_change(call->machine, arg->id,
+                                    arg->backend->type == CHARDEV_BACKEND_KIND_MUX, errp)) {
         return NULL;
     }
     chr = make_chardev(call, arg->id, arg->backend, errp);
     if (!chr) {
         return NULL;
     }
-    chardev_move_frontend(old, chr);
-    g_ptr_array_find(chardevs, old, &at);
-    chardevs->pdata[at] = chr;
-    chardev_free(old);
+    monitor_chardev_change(call->machine, chr);
     return describe_new(chr);
 }
 

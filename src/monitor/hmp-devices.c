@@ -39,19 +39,49 @@ static void run_object_add(struct hmp *h, struct json_object *args)
 /* ---- chardevs */
 
 /* A listening socket would wait for its first client, and the machine with it. */
-static void run_chardev_add(struct hmp *h, struct json_object *args)
+static struct chardev *make_chardev(struct hmp *h, const char *options, GError **error)
 {
-    const char *options = hmp_string(args, "options");
     bool listens = g_str_has_prefix(options, "socket") && strstr(options, ",server");
     g_autofree char *text = g_strconcat(options, listens ? ",wait=off" : "", NULL);
+
+    return chardev_new_options(text, h->m->loop, error);
+}
+
+static void run_chardev_add(struct hmp *h, struct json_object *args)
+{
     g_autoptr(GError) error = NULL;
-    struct chardev *chr = chardev_new_options(text, h->m->loop, &error);
+    struct chardev *chr = make_chardev(h, hmp_string(args, "options"), &error);
 
     if (chr && machine_chardev(h->m, chr->id)) {
         hmp_print(h, "Error: Chardev with id '%s' already exists\n", chr->id);
         chardev_free(chr);
     } else if (chr) {
         machine_add_chardev(h->m, chr);
+    }
+    hmp_print_error(h, error);
+}
+
+static void run_chardev_change(struct hmp *h, struct json_object *args)
+{
+    const char *id = hmp_string(args, "id");
+    const char *options = hmp_string(args, "options");
+    size_t backend = strcspn(options, ",");
+    /* An id among the options comes after this one and holds. */
+    g_autofree char *text =
+        g_strdup_printf("%.*s,id=%s%s", (int)backend, options, id, options + backend);
+    g_autoptr(GError) error = NULL;
+    struct chardev *chr = NULL;
+
+    if (monitor_chardev_can_change(h->m, id, false, &error)) {
+        chr = make_chardev(h, text, &error);
+    }
+    if (chr && (strcmp(chr->id, id) != 0 || chardev_is_mux(chr))) {
+        hmp_print(h, "Error: %s\n",
+                  chardev_is_mux(chr) ? "Mux device hotswap not supported yet"
+                                      : "Unexpected 'id' parameter");
+        chardev_free(chr);
+    } else if (chr) {
+        monitor_chardev_change(h->m, chr);
     }
     hmp_print_error(h, error);
 }
@@ -131,6 +161,8 @@ const struct hmp_command hmp_device_commands[] = {
     {"balloon", NULL, "target", "ask the guest to make do with so many MiB", "value:M", "balloon"},
     {"chardev-add", NULL, "backend,id=str[,prop=value][,...]", "add a chardev", "options:s",
      .run = run_chardev_add},
+    {"chardev-change", NULL, "id backend[,prop=value][,...]", "give a chardev another back end",
+     "id:s options:s", .run = run_chardev_change},
     {"chardev-remove", NULL, "id", "remove a chardev", "id:s", "chardev-remove"},
     {"chardev-send-break", NULL, "id", "send a break on a chardev's line", "id:s",
      "chardev-send-break"},

@@ -92,6 +92,12 @@ void qmp_append_pretty(GString *out, const char *text);
  * command gives. */
 bool qmp_state_permits(struct machine *m, const char *command, GError **error);
 
+/* Whether the chardev with this id can have another in its place, a mux being none; then that is
+ * done with one of the same id, which becomes the machine's. cmd-char.c */
+struct chardev;
+bool monitor_chardev_can_change(struct machine *m, const char *id, bool to_mux, GError **error);
+void monitor_chardev_change(struct machine *m, struct chardev *chr);
+
 /* ---- sessions (session.c) */
 
 /* ---- descriptors that clients pass (fds.c) */

@@ -127,6 +127,12 @@ class Hmp(unittest.TestCase):
             ("object_del m2", ""), ("object_del m2", "Error: object 'm2' not found\n"),
             ("chardev-add null,id=nn", ""), ("chardev-remove nn", ""),
             ("chardev-remove nn", "Error: Chardev 'nn' not found\n"),
+            ("chardev-change nn null", "Error: Chardev 'nn' does not exist\n"),
+            ("chardev-change n0 ringbuf,size=64", ""), ("ringbuf_write n0 abc", ""),
+            ("ringbuf_read n0 10", "abc\n"), ("chardev-change n0 null", ""),
+            ("chardev-change n0", "chardev-change: string expected\n"
+                                  'Try "help chardev-change" for more information\n'),
+            ("chardev-change n0 null,mux=on", "Error: Mux device hotswap not supported yet\n"),
             ("chardev-send-break n0", ""),
             ("ringbuf_write r0 \"a \\\\ \\n b\"", ""), ("ringbuf_read r0 100", "a \\\\ \n b\n"),
             ("ringbuf_read n0 10", "Error: n0 is not a ringbuf device\n"),
@@ -139,6 +145,9 @@ class Hmp(unittest.TestCase):
             ("qom-set /machine foo 1",
              "Error: Property 'pc-q35-7.2-machine.foo' not found\n"))
         self.assertIn("r0: filename=ringbuf\n", self.run_line("info chardev"))
+        self.assertIn("there is no back end 'bogus'", self.run_line("chardev-change n0 bogus"))
+        self.assertIn("Error: ", self.run_line("chardev-change n0 null,id=n1"))
+        self.assertNotIn("n1", self.run_line("info chardev"))
         self.assertIn("io0 (child<iothread>)\n", self.run_line("qom-list /objects"))
         self.assertIn("io0:\n  thread_id=", self.run_line("info iothreads"))
         self.assertIn('vcpus_count: "1"\n', self.run_line("info hotpluggable-cpus"))

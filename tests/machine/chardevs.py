@@ -9,7 +9,7 @@ import tempfile
 import time
 import unittest
 
-from godwit import TIME_FACTOR
+from godwit import TIME_FACTOR, run
 from qtest import Door
 
 COM1 = 0x3f8
@@ -108,6 +108,11 @@ class Rings(Chardevs):
         self.assertEqual(self.refused("x", backend("ringbuf", size=15)),
                          "Failed to add chardev 'x': size of ringbuf chardev must be power of two")
         self.assertIn("at most", self.refused("x", backend("ringbuf", size=1 << 40)))
+        self.assertIn("'wait' option is incompatible with socket in client connect mode",
+                      self.refused("x", unix("/nonexistent", server=False, wait=False)))
+        result = run("-chardev", "null,id=1", "-accel", "qtest", "-display", "none")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("Parameter 'id' expects an identifier, not '1'", result.stderr)
         self.assertEqual({k: v[0] for k, v in self.chardevs().items() if k in "rmn"},
                          {"r": "ringbuf", "m": "memory", "n": "null"})
 

@@ -89,6 +89,42 @@ class Serial(unittest.TestCase):
                          {"id": "channel0", "open": False})
         self.assertFalse(self.frontend_open())
 
+    def test_change(self):
+        """A port goes on with another chardev, and what waited for the old one goes there."""
+        self.start("-device", "virtserialport,bus=vs.0,chardev=ch0,id=channel0")
+        for event in (0, READY), (1, PORT_READY), (1, OPEN):
+            self.tell(*event, 1)
+        self.assertEqual(self.heard()[1], ADD)
+
+        def change(backend):
+            self.qmp.command("chardev-change", id="ch0", backend=backend)
+            return {c["label"]: c for c in self.qmp.command("query-chardev")}["ch0"]
+
+        self.assertEqual(change({"type": "ringbuf", "data": {}}),
+                         {"label": "ch0", "filename": "ringbuf", "frontend-open": True})
+        self.assertEqual(self.heard(), (1, OPEN, 1, b""))
+        self.vs.queues[5].request([b"to the ring"], [])
+        self.assertEqual(self.qmp.command("ringbuf-read", device="ch0", size=99), "to the ring")
+        listener = {"addr": {"type": "unix", "data": {"path": self.path}}, "wait": False}
+        change({"type": "socket", "data": listener})
+        self.assertEqual(self.heard(), (1, OPEN, 0, b""))
+        client = self.connect()
+        self.assertEqual(self.heard(), (1, OPEN, 1, b""))
+        head = self.vs.queues[4].offer([], [8])
+        client.sendall(b"in")
+        self.assertEqual(self.vs.queues[4].take(), (head, 2))
+        full = 0
+        while True:  # nobody reads
+            self.vs.queues[5].offer([bytes(8000)])
+            time.sleep(0.01)
+            if not self.vs.queues[5].done():
+                break
+            self.vs.queues[5].take()
+            full += 1
+            self.assertLess(full, 10000)
+        change({"type": "null", "data": {}})
+        self.vs.queues[5].take()
+
     def test_reset_closes(self):
         self.start("-device", "virtserialport,chardev=ch0,id=channel0")
         self.tell(0, READY, 1)

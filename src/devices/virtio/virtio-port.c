@@ -99,7 +99,12 @@ static void front_writable(void *opaque)
 
 static void front_changed(void *opaque, struct chardev *chr)
 {
-    ((struct port_device *)opaque)->cfg.chardev = chr;
+    struct port_device *d = opaque;
+
+    d->cfg.chardev = chr;
+    if (d->serial && !is_console(d)) {
+        virtio_port_set_connected(d->serial, d->number, chr->connected);
+    }
 }
 
 /* ---- the device */
@@ -112,7 +117,7 @@ static bool port_attach(struct port_device *d, GError **error)
                                             .receive = front_receive,
                                             .event = front_event,
                                             .writable = front_writable,
-                                            .changed = is_console(d) ? front_changed : NULL,
+                                            .changed = front_changed,
                                             .opaque = d};
     if (!chardev_attach(chr, &d->frontend)) {
         g_set_error(error, DEVICE_ERROR, 0, "%s: property 'chardev': '%s' is in use",
