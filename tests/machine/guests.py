@@ -183,6 +183,13 @@ class Start(unittest.TestCase):
             m.expect(r"hello by pvh \[x\]\n")
             self.assertEqual(m.wait(), 0)
 
+    @needs_iret
+    def test_no_bios(self):
+        with Machine("-kernel", guest("bios"), "-smp", "2") as m:
+            for name in "returns", "service", "irq", "exception":
+                m.expect(rf"ok {name}\n")
+            self.assertEqual(m.wait(), 0)
+
     def test_shutdown_pauses_with_no_shutdown(self):
         with Machine("-kernel", guest("hello"), "-no-shutdown", "-S") as m:
             m.qmp.command("cont")

@@ -29,6 +29,7 @@
 #include "devices/isa/pvpanic.h"
 #include "devices/pflash.h"
 #include "devices/vmgenid.h"
+#include "machine/x86/bios-data.h"
 #include "machine/x86/boot-priv.h"
 #include "machine/x86/q35-map.h"
 #include <fcntl.h>
@@ -341,19 +342,6 @@ static bool start_vcpu(struct machine *m, const struct boot_image *image, GError
     return ok;
 }
 
-/* BIOS data that systems look at whatever started them: COM1, base memory, EBDA. */
-static void bios_data_write(struct machine *m)
-{
-    uint8_t word[2];
-
-    put_le16(word, 0x3f8);
-    address_space_write(m->mem, 0x400, word, 2);
-    put_le16(word, Q35_EBDA >> 4);
-    address_space_write(m->mem, 0x40e, word, 2);
-    put_le16(word, Q35_EBDA >> 10);
-    address_space_write(m->mem, 0x413, word, 2);
-}
-
 bool pc_reset(struct machine *m, GError **error)
 {
     struct pc *q = m->board_data;
@@ -379,7 +367,7 @@ bool pc_reset(struct machine *m, GError **error)
             return false;
         }
     }
-    bios_data_write(m);
+    bios_data_write(m->mem);
     address_space_write(m->mem, Q35_SMBIOS, q->smbios->data, q->smbios->len);
     if (q->tables) {
         address_space_write(m->mem, Q35_TABLES, q->tables->data, q->tables->len);
