@@ -16,14 +16,12 @@
 
 #include "devices/acpi-pm.h"
 
-#define REG_UP       0
-#define REG_DOWN     4
-#define REG_EJECT    8
-#define REG_SLOTS    12
-#define REG_BUS      16
-#define REG_BYTES    24
-
-#define ASK_AGAIN_NS (5 * NS_PER_SEC)
+#define REG_UP    0
+#define REG_DOWN  4
+#define REG_EJECT 8
+#define REG_SLOTS 12
+#define REG_BUS   16
+#define REG_BYTES 24
 
 struct acpi_pcihp_state {
     uint32_t up, down, bus;
@@ -90,7 +88,8 @@ static bool unplug_request(void *opaque, struct pci_device *dev, GError **error)
         return false;
     }
     dev->dev.unplug_asked = true;
-    dev->dev.unplug_busy_ns = vclock_now(dev->dev.env->clock) + ASK_AGAIN_NS;
+    /* A guest that boots forgets the event: it may be asked again at any time. */
+    dev->dev.unplug_busy_ns = 0;
     d->s.down |= 1u << (dev->devfn >> 3);
     acpi_pm_set_gpe(d->pm, ACPI_PCIHP_GPE);
     return true;
