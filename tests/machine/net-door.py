@@ -5,9 +5,11 @@ import os
 import shutil
 import socket
 import struct
+import subprocess
 import tempfile
 import time
 import unittest
+from unittest import mock
 
 from godwit import TIME_FACTOR, run
 from qtest import Door
@@ -771,6 +773,40 @@ class Commands(Card):
         self.assertIn("macaddr=52:54:00:00:00:77\r\n \\ u0: index=0,type=user", text)
         self.assertIn("virtio-net-pci.1: index=0,type=nic,model=virtio-net-pci,"
                       "macaddr=52:54:00:12:34:56\r\n", text)
+
+
+class Vhost(Card):
+    def test_does_not_start(self):
+        """Where the kernel does not take the queues, the card works without."""
+        name = f"gwt{os.getpid()}"
+        made = subprocess.run(["ip", "tuntap", "add", "dev", name, "mode", "tap"], capture_output=True,
+                              check=False) if shutil.which("ip") else None
+        if not made or made.returncode:
+            self.skipTest("no tap interface can be made here")
+        self.addCleanup(subprocess.run, ["ip", "link", "del", name], check=True)
+        subprocess.run(["ip", "link", "set", name, "up"], check=True)
+        with mock.patch.dict(os.environ, LD_PRELOAD=os.environ["VHOST_FAILS_PRELOAD"]):
+            self.card = self.open_door(
+                netdev=f"tap,id=n0,ifname={name},script=no,downscript=no,vhost=on")
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88b5))
+        self.addCleanup(wire.close)
+        wire.bind((name, 0x88b5))
+        wire.settimeout(20 * TIME_FACTOR)
+        for _ in range(2):  # the next driver is served, too
+            self.up()
+            self.assertEqual(self.card.status, 15)
+            self.send(bytes(12) + frame(BROADCAST, by=MAC))
+            while (got := wire.recv(2000)) != frame(BROADCAST, by=MAC):
+                pass
+            self.assertEqual(got, frame(BROADCAST, by=MAC))
+            self.offer()
+            wire.send(frame())
+            while (got := self.receive()[1]) != frame():
+                self.offer()  # the host's own
+            self.card.put(0x14, 0, 1)
+        self.door.process.kill()
+        errors = self.door.process.communicate()[1].decode()
+        self.assertEqual(errors.count("godwit moves the frames itself"), 1)
 
 
 if __name__ == "__main__":

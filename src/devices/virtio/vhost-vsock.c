@@ -74,10 +74,14 @@ static bool vsock_run(struct vhost *h, bool on, void *opaque, GError **error)
 static void vsock_lend(struct virtio *v)
 {
     struct vhost_vsock *d = vsock_of(v);
+    g_autoptr(GError) why = NULL;
 
-    if (d->vhost && virtio_may_lend(v)) {
-        vhost_start(d->vhost, v->s->driver_features & vhost_features(d->vhost) &
-                                  (VHOST_CORE_FEATURES | VIRTIO_BIT(F_SEQPACKET)));
+    if (d->vhost && virtio_may_lend(v) &&
+        !vhost_start(d->vhost,
+                     v->s->driver_features & vhost_features(d->vhost) &
+                         (VHOST_CORE_FEATURES | VIRTIO_BIT(F_SEQPACKET)),
+                     &why)) {
+        virtio_break(v, "%s", why->message);
     }
 }
 

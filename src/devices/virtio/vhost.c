@@ -423,13 +423,12 @@ static bool all_enabled(const struct vhost *h)
     return true;
 }
 
-void vhost_start(struct vhost *h, uint64_t features)
+bool vhost_start(struct vhost *h, uint64_t features, GError **error)
 {
     struct virtio *v = h->v;
-    g_autoptr(GError) why = NULL;
 
     if (h->lent || !all_enabled(h)) {
-        return;
+        return true;
     }
     for (unsigned i = 0; i < h->n_queues; i++) {
         struct vhost_queue *q = &h->queue[i];
@@ -439,16 +438,16 @@ void vhost_start(struct vhost *h, uint64_t features)
     }
     h->lent = true;
     h->accepted = features;
-    h->running = kernel_start(h, &why);
+    h->running = kernel_start(h, error);
     if (!h->running) {
         h->run(h, false, h->opaque, NULL);
         vhost_stop(h);
-        virtio_break(v, "%s", why->message);
-        return;
+        return false;
     }
     for (unsigned i = 0; i < h->n_queues; i++) {
         virtqueue_ring(h->queue[i].vq); /* what home has not looked at */
     }
+    return true;
 }
 
 void vhost_stop(struct vhost *h)

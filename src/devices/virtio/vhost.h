@@ -49,8 +49,9 @@ uint64_t vhost_offer(const struct vhost *h, uint64_t offered, uint64_t own);
 int vhost_call(const struct vhost *h, unsigned long request, const void *arg);
 
 /* Lends the queues. features: the kernel's, of those that the guest accepted and others. Nothing
- * when it runs already, or a queue is not enabled. What fails breaks the virtio device. */
-void vhost_start(struct vhost *h, uint64_t features);
+ * when it runs already, or a queue is not enabled. false: the queues are back already, and *error
+ * says what the kernel would not do. */
+bool vhost_start(struct vhost *h, uint64_t features, GError **error);
 /* All is as if the queues had been served here; nothing when it does not run. */
 void vhost_stop(struct vhost *h);
 bool vhost_is_running(const struct vhost *h);

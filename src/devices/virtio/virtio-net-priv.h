@@ -79,6 +79,7 @@ struct virtio_net {
     struct net_pair pair[NET_MAX_QUEUES];
     unsigned n_pairs;
     bool lent;              /* the host's kernel moves the frames */
+    bool vhost_warned;      /* that it would not */
     uint8_t mac[MAC_BYTES]; /* after a reset */
     bool full_duplex;
     /* While the driver is up: */

@@ -2,9 +2,9 @@
  * vhost-net for virtio-net: the host's kernel moves frames between pairs of queues and a tap
  * interface (vhost.h; Linux drivers/vhost/net.c). Each pair in use has a device of the kernel's.
  *
- * While the driver is up, the machine runs and the link is up, the kernel has the queues; else they
- * are served by virtio-net.c, which loses what it may lose. The guest's filter of addresses is not
- * the kernel's: it gets all that comes to the tap.
+ * While the driver is up, the machine runs and the link is up, the kernel has the queues, if it
+ * takes them; else they are served by virtio-net.c, which loses what it may lose. The guest's
+ * filter of addresses is not the kernel's: it gets all that comes to the tap.
  */
 #include "base/log.h"
 #include "devices/virtio/virtio-net-priv.h"
@@ -80,6 +80,7 @@ static uint64_t kernel_features(struct virtio_net *d, const struct vhost *h)
 void virtio_net_lend(struct virtio *v)
 {
     struct virtio_net *d = (struct virtio_net *)v->dev;
+    g_autoptr(GError) why = NULL;
 
     if (!d->pair[0].vhost || d->lent || !virtio_may_lend(v) || !net_is_connected(&d->card)) {
         return;
@@ -90,8 +91,17 @@ void virtio_net_lend(struct virtio *v)
 
         if (p->vhost && p->rx->s->enabled && p->tx->s->enabled) {
             net_run(d->net, hand_over, p);
-            vhost_start(p->vhost, kernel_features(d, p->vhost));
+            if (!vhost_start(p->vhost, kernel_features(d, p->vhost), &why)) {
+                break;
+            }
         }
+    }
+    if (why) { /* the next start tries again */
+        if (!d->vhost_warned) {
+            log_warn("netdev vhost: %s; godwit moves the frames itself", why->message);
+        }
+        d->vhost_warned = true;
+        virtio_net_recall(v);
     }
 }
 
