@@ -28,13 +28,18 @@ def read_list(directory):
     return [(name, dict(config[name])) for name in config.sections()]
 
 
+def kind_of(accel):
+    """'tcg' of 'tcg,x-translate=off'."""
+    return accel.split(',')[0]
+
+
 def unwanted(name, test, accel):
     """The reason why a test is not run, or None."""
     if NESTED.match(name) or NESTED.match(test['file']):
         return 'needs nesting or an interface that the machine does not have'
     if 'nodefault' in test.get('groups', ''):
         return 'takes too long for a routine run'
-    if test.get('accel', accel) not in (accel, 'any'):
+    if test.get('accel', kind_of(accel)) not in (kind_of(accel), 'any'):
         return 'for accelerator ' + test['accel'] + ' only'
     return None
 
@@ -45,8 +50,10 @@ BY_FIRMWARE = ('realmode',)
 # They measure time in milliseconds, which a busy host takes away now and then: a second try counts.
 TIMED = re.compile(r'^(apic|vmexit|tsc|tsc_adjust|tscdeadline_latency|hpet_read_test)\.flat$')
 
-# They make KVM's hypercalls without asking CPUID; Godwit's software CPU has them by request.
-HYPERCALLS = re.compile(r'^(apic|hypercall|vmexit)\.flat$')
+# What Godwit's software CPU has by request: KVM's hypercalls, which these make without asking CPUID,
+# and protection keys of user pages.
+BY_REQUEST = ((re.compile(r'^(apic|hypercall|vmexit)\.flat$'), ',kvm-pv-ipi=on,kvm-pv-sched-yield=on'),
+              (re.compile(r'^pku\.flat$'), ',pku=on'))
 
 
 def command(emulator, directory, name, test, accel):
@@ -55,12 +62,13 @@ def command(emulator, directory, name, test, accel):
     machine = 'q35'
     if name in BY_FIRMWARE and 'qemu' not in emulator[0]:
         machine += ',kernel-boot=firmware'
-    if accel == 'tcg' and 'qemu' not in emulator[0] and HYPERCALLS.match(test['file']):
+    features = ''.join(text for files, text in BY_REQUEST if files.match(test['file']))
+    if features and kind_of(accel) == 'tcg' and 'qemu' not in emulator[0]:
         at = options.index('-cpu') + 1 if '-cpu' in options else None
         if at is None:
             options += ['-cpu', 'max']
             at = len(options) - 1
-        options[at] += ',kvm-pv-ipi=on,kvm-pv-sched-yield=on'
+        options[at] += features
     argv = [*emulator, '-nodefaults', '-display', 'none', '-machine', machine, '-accel', accel,
             '-device', 'isa-debug-exit,iobase=0xf4,iosize=4', '-device', 'pc-testdev',
             '-serial', 'stdio', '-m', '256', '-smp', test.get('smp', '1'),

@@ -247,6 +247,7 @@ static bool offered(const ZydisDecodedInstruction *z)
     case ZYDIS_ISA_EXT_BMI1: /* TZCNT among them */
         return true;
     case ZYDIS_ISA_EXT_ADOX_ADCX:
+    case ZYDIS_ISA_EXT_PKU:
     case ZYDIS_ISA_EXT_XSAVE:
     case ZYDIS_ISA_EXT_XSAVEC:
     case ZYDIS_ISA_EXT_XSAVEOPT:

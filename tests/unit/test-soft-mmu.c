@@ -171,6 +171,34 @@ static void test_supervisor_keys(void)
     machine_end();
 }
 
+/* The same of user pages, from user and kernel mode. */
+static void test_user_keys(void)
+{
+    machine_start();
+    struct cpu *c = present->c;
+    put64(PML4, PDPT | P | W | U);
+    put64(PDPT, PD | P | W | U);
+    put64(PD, PT | P | W | U);
+    for (unsigned i = 0; i < 4 * 2 * 2; i++) {
+        unsigned bits = i & 3, cpl = i & 4 ? 3 : 0;
+        bool wp = i & 8, write = !(bits & 1) && (!(bits & 2) || (!wp && !cpl));
+        int user = cpl ? E_U : 0;
+        for (unsigned key = 0; key < 16; key += 5) {
+            put64(PTE_AT, (4ull << 20) | P | W | U | (uint64_t)key << 59);
+            c->pkru = (uint64_t)bits << (2 * key);
+            c->pkrs = ~(uint64_t)0 >> 32; /* is of other pages */
+            set_mode(cpl, CR4_PKE | CR4_PKS, wp, true, false);
+            g_assert_cmpint(touch(AT, ACCESS_READ), ==, bits & 1 ? (E_P | E_PK | user) : -1);
+            g_assert_cmpint(touch(AT, ACCESS_WRITE), ==, write ? -1 : (E_P | E_W | E_PK | user));
+            g_assert_cmpint(touch(AT, ACCESS_FETCH), ==, -1);
+            set_mode(cpl, 0, wp, true, false);
+            g_assert_cmpint(touch(AT, ACCESS_WRITE), ==, -1);
+        }
+    }
+    c->pkrs = c->pkru = 0;
+    machine_end();
+}
+
 static void test_upper_levels(void)
 {
     static const uint64_t entry[] = {PML4, PDPT, PD, PTE_AT};
@@ -591,6 +619,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/soft-mmu/rights", test_rights);
     g_test_add_func("/soft-mmu/supervisor-keys", test_supervisor_keys);
+    g_test_add_func("/soft-mmu/user-keys", test_user_keys);
     g_test_add_func("/soft-mmu/upper-levels", test_upper_levels);
     g_test_add_func("/soft-mmu/reserved", test_reserved);
     g_test_add_func("/soft-mmu/32-bit", test_32_bit);

@@ -47,6 +47,8 @@ static struct cpu *start(void)
 #define XSAVEC   0x0f, 0xc7, 0x23
 #define XGETBV   0x0f, 0x01, 0xd0
 #define XSETBV   0x0f, 0x01, 0xd1
+#define RDPKRU   0x0f, 0x01, 0xee
+#define WRPKRU   0x0f, 0x01, 0xef
 
 static void test_initial(void)
 {
@@ -167,7 +169,7 @@ static void test_xcr0(void)
     c->r[RCX] = 2;
     FAULTED(RUN(XGETBV), EXC_GP);
     c->r[RCX] = 0;
-    static const uint64_t bad[] = {0, 2, 5, 9, 0x207};
+    static const uint64_t bad[] = {0, 2, 5, 9, 0x407};
     for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
         c->r[RAX] = bad[i];
         FAULTED(RUN(XSETBV), EXC_GP);
@@ -210,6 +212,53 @@ static void test_state(void)
     machine_end();
 }
 
+/* PKRU: by its instructions, and as a component of both formats. */
+static void test_pkru(void)
+{
+    struct cpu *c = start();
+    c->r[RCX] = 0;
+    c->r[RAX] = 0x5554;
+    FAULTED(RUN(WRPKRU), EXC_UD);
+    c->cr4 |= CR4_PKE;
+    mode_update(c);
+    RUN(WRPKRU);
+    g_assert_cmphex(c->pkru, ==, 0x5554);
+    c->r[RDX] = 1;
+    FAULTED(RUN(WRPKRU), EXC_GP);
+    RUN(RDPKRU);
+    g_assert_cmphex(c->r[RAX], ==, 0x5554);
+    g_assert_cmphex(c->r[RDX], ==, 0);
+    c->r[RCX] = 1;
+    FAULTED(RUN(RDPKRU), EXC_GP);
+    c->r[RCX] = 0;
+    c->r[RAX] = 0x207;
+    RUN(XSETBV);
+    for (unsigned compact = 0; compact < 2; compact++) {
+        uint64_t at = compact ? YMM + 256 : AREA + 2688;
+
+        memset(present->ram->host + HEADER, 0, 64);
+        put64(at, 0);
+        c->pkru = 0x5554;
+        compact ? RUN(XSAVEC) : RUN(XSAVE);
+        g_assert_cmphex(get64(HEADER), ==, 0x200);
+        g_assert_cmphex(get64(HEADER + 8), ==, compact ? COMPACTED | 0x207 : 0);
+        g_assert_cmphex(get64(at), ==, 0x5554);
+        put64(at, 0x1234);
+        RUN(XRSTOR);
+        g_assert_cmphex(c->pkru, ==, 0x1234);
+        put64(HEADER, 0); /* its initial state */
+        RUN(XRSTOR);
+        g_assert_cmphex(c->pkru, ==, 0);
+    }
+    g_autofree uint8_t *image = g_malloc0(XSAVE_BYTES);
+    c->pkru = 0xabcd;
+    xsave_store(c, image);
+    c->pkru = 0;
+    xsave_load(c, image);
+    g_assert_cmphex(c->pkru, ==, 0xabcd);
+    machine_end();
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -217,6 +266,7 @@ int main(int argc, char **argv)
     g_test_add_func("/xsave/round-trip", test_round_trip);
     g_test_add_func("/xsave/faults", test_faults);
     g_test_add_func("/xsave/xcr0", test_xcr0);
+    g_test_add_func("/xsave/pkru", test_pkru);
     g_test_add_func("/xsave/state", test_state);
     return g_test_run();
 }

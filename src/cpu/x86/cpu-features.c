@@ -104,7 +104,7 @@ const struct cpu_feature_desc cpu_features[] = {
     /* ECX */
     {"avx512vbmi", F_ALWAYS, W_7_ECX, 1, 0},
     {"umip", F_UMIP, W_7_ECX, 2, S | K},
-    {"pku", F_ALWAYS, W_7_ECX, 3, 0},
+    {"pku", F_PKU, W_7_ECX, 3, S},
     {"waitpkg", F_ALWAYS, W_7_ECX, 5, 0},
     {"avx512vbmi2", F_ALWAYS, W_7_ECX, 6, 0},
     {"gfni", F_ALWAYS, W_7_ECX, 8, K},

@@ -124,16 +124,20 @@ static void add_caches(struct leaf_list *list, uint32_t leaf)
 /* XSAVE: x87 and SSE, and AVX. What depends on XCR0 (EBX) is the accelerator's to correct. */
 static void add_xsave_leaves(struct leaf_list *list)
 {
-    bool avx = cpu_model_has(list->model, F_AVX);
-    uint32_t bytes = avx ? 832 : 576;
+    bool avx = cpu_model_has(list->model, F_AVX), pku = cpu_model_has(list->model, F_PKU);
+    uint32_t compact = (avx ? 832 : 576) + (pku ? 8 : 0);
+    uint32_t bytes = pku ? 2696 : compact;
 
     if (!cpu_model_has(list->model, F_XSAVE)) {
         return;
     }
-    add_leaf(list, 0xd, 0, avx ? 7 : 3, 576, bytes, 0);
-    add_leaf(list, 0xd, 1, list->model->word[W_D1_EAX], bytes, 0, 0);
+    add_leaf(list, 0xd, 0, (avx ? 7 : 3) | (pku ? 0x200 : 0), 576, bytes, 0);
+    add_leaf(list, 0xd, 1, list->model->word[W_D1_EAX], compact, 0, 0);
     if (avx) {
         add_leaf(list, 0xd, 2, 256, 576, 0, 0);
+    }
+    if (pku) {
+        add_leaf(list, 0xd, 9, 8, 2688, 0, 0);
     }
 }
 

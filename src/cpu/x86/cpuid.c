@@ -496,7 +496,8 @@ static void model_build(struct cpu_model *m, const uint32_t word[W__MAX])
 }
 
 /* What max and host have by request only: bits that say how the topology is to be read, and (on the
- * software CPU, which needs no defence against speculation) the MSRs for such defences. */
+ * software CPU, which needs no defence against speculation) the MSRs for such defences. Protection
+ * keys of user pages, too: each change of PKRU costs the software CPU its TLB. */
 static uint32_t not_in_max(const struct cpu_model *m, unsigned word)
 {
     bool amd = cpu_vendor_is_amd(m);
@@ -504,6 +505,8 @@ static uint32_t not_in_max(const struct cpu_model *m, unsigned word)
     switch (word) {
     case W_1_EDX:
         return 1u << 27 | 1u << 28; /* SS, HT */
+    case W_7_ECX:
+        return m->support.is_host ? 0 : 1u << 3; /* PKU */
     case W_7_EDX:
         return m->support.is_host ? 0 : 1u << 26; /* SPEC_CTRL */
     case W_81_ECX:

@@ -59,6 +59,7 @@ enum cpu_feature {
     F_UMIP,
     F_RDPID,
     F_PKS,
+    F_PKU,
     F_FSRM,
     F_PCID,
     F_X2APIC,

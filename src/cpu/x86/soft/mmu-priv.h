@@ -15,7 +15,7 @@ enum { /* rights of a translation */
        XL_GLOBAL = 16,
        XL_HUGE = 32,   /* from a 2M or 4M page */
        XL_GIANT = 64,  /* from a 1G page */
-       XL_KEY = 0xf00, /* protection key of a supervisor's page in long mode */
+       XL_KEY = 0xf00, /* protection key, in long mode */
 };
 
 #define NO_PAGE UINT64_MAX

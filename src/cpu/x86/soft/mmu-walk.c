@@ -2,7 +2,7 @@
  * The walk of the page tables: Intel SDM volume 3, chapter 4. It sets accessed and dirty bits by
  * compare-exchange in the guest's tables, only after all checks have passed.
  *
- * Left out: LA57, protection keys of user pages, SMM. Accessed bits that the CPU itself sets inside
+ * Left out: LA57, SMM. Accessed bits that the CPU itself sets inside
  * a page that holds decoded code do not count as a store into that code.
  */
 #include "cpu/x86/soft/mmu-priv.h"
@@ -176,7 +176,7 @@ static bool walk_tables(struct cpu *c, uint64_t lin, const struct near_table *ne
     if ((pte & PTE_G) && (c->cr4 & CR4_PGE)) {
         w->rights |= XL_GLOBAL;
     }
-    if ((c->efer & EFER_LMA) && !(w->rights & XL_USER)) {
+    if (c->efer & EFER_LMA) {
         w->rights |= (pte >> PTE_KEY_SHIFT & 15) * (XL_KEY & -XL_KEY);
     }
     if (w->shift >= 30) {
@@ -191,19 +191,23 @@ static bool walk_tables(struct cpu *c, uint64_t lin, const struct near_table *ne
 static bool key_forbids(const struct cpu *c, uint32_t rights, enum access how, unsigned mode)
 {
     uint32_t key = rights / (XL_KEY & -XL_KEY) & 15;
-    uint32_t bits = (uint32_t)c->pkrs >> (2 * key); /* 0: no access; 1: no writes */
-    if (!(c->cr4 & CR4_PKS) || (rights & XL_USER) || mode == TLB_USER || how == ACCESS_FETCH) {
+    bool user_page = rights & XL_USER;
+    uint32_t bits = (uint32_t)(user_page ? c->pkru : c->pkrs) >> (2 * key);
+    if (!(c->cr4 & (user_page ? CR4_PKE : CR4_PKS)) || how == ACCESS_FETCH) {
         return false;
     }
-    return (bits & 1) || (how == ACCESS_WRITE && (bits & 2) && (c->cr0 & CR0_WP));
+    /* 0: no access; 1: no writes */
+    return (bits & 1) ||
+           (how == ACCESS_WRITE && (bits & 2) && (mode == TLB_USER || (c->cr0 & CR0_WP)));
 }
 
 static bool allowed(const struct cpu *c, uint32_t rights, enum access how, unsigned mode)
 {
     bool user_page = rights & XL_USER;
     if (mode == TLB_USER) {
-        return user_page && (how == ACCESS_READ || (how == ACCESS_WRITE && (rights & XL_WRITE)) ||
-                             (how == ACCESS_FETCH && !(rights & XL_NX)));
+        return user_page && !key_forbids(c, rights, how, mode) &&
+               (how == ACCESS_READ || (how == ACCESS_WRITE && (rights & XL_WRITE)) ||
+                (how == ACCESS_FETCH && !(rights & XL_NX)));
     }
     if (how == ACCESS_FETCH) {
         return !(rights & XL_NX) && !(user_page && (c->cr4 & CR4_SMEP));

@@ -362,7 +362,7 @@ struct cpu {
     /* MSRs that are plain registers, and others: sys.c */
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
-    uint64_t pat, misc_enable, spec_ctrl, pkrs, tsc_adjust, tsc_offset, mtrr_def_type;
+    uint64_t pat, misc_enable, spec_ctrl, pkrs, pkru, tsc_adjust, tsc_offset, mtrr_def_type;
     uint64_t mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
     uint64_t mcg_status, mcg_ctl, feat_ctl;
     uint64_t mce_bank[MCE_BANKS][4]; /* CTL, STATUS, ADDR, MISC */
@@ -750,7 +750,9 @@ void fxsave_load_x87(struct cpu *c, const uint8_t image[512], bool rex_w); /* th
 
 /* The standard XSAVE image of all components that the model has, for state get and set. Components
  * that XSTATE_BV says are in their initial state become so. (xsave.c) */
-#define XSAVE_BYTES 832
+#define XSAVE_BYTES 2696
+/* Bytes of an area with what XCR0 enables. */
+uint32_t xsave_enabled_bytes(const struct cpu *c, bool compacted);
 void xsave_store(const struct cpu *c, uint8_t image[XSAVE_BYTES]);
 void xsave_load(struct cpu *c, const uint8_t image[XSAVE_BYTES]);
 /* May XCR0 have this value? */

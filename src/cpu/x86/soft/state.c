@@ -98,6 +98,7 @@ static void power_on(struct cpu *c)
     c->misc_enable = 0x1801; /* fast strings; no branch trace, no PEBS */
     c->spec_ctrl = 0;
     c->pkrs = 0;
+    c->pkru = 0;
     c->tsc_adjust = 0;
     c->mtrr_def_type = 0;
     memset(c->mtrr_fixed, 0, sizeof(c->mtrr_fixed));

@@ -113,6 +113,7 @@ static uint64_t cr4_known(const struct cpu *c)
     known |= cpu_has(c, F_SMEP) ? CR4_SMEP : 0;
     known |= cpu_has(c, F_SMAP) ? CR4_SMAP : 0;
     known |= cpu_has(c, F_PKS) ? CR4_PKS : 0;
+    known |= cpu_has(c, F_PKU) ? CR4_PKE : 0;
     return known;
 }
 
@@ -131,7 +132,8 @@ void cr4_set(struct cpu *c, const struct op *o, uint64_t value)
         raise_internal(c, o, "CR4.VME or CR4.PVI is offered by the CPU model but not implemented");
     }
     c->cr4 = value;
-    if (changed & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKS)) {
+    if (changed &
+        (CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKS | CR4_PKE)) {
         tlb_flush_all(c);
     }
 }
@@ -327,9 +329,11 @@ OP(op_cpuid)
             if (c->lapic != NULL && !(lapic_get_base(c->lapic) & APIC_BASE_ENABLE)) {
                 leaf.edx &= ~(1u << 9);
             }
+        } else if (number == 7 && (c->cr4 & CR4_PKE)) {
+            leaf.ecx |= sub == 0 ? 1u << 4 : 0;
         } else if (number == 0xd) {
             if (sub < 2 && leaf.ebx) {
-                leaf.ebx = c->xcr0 & 4 ? XSAVE_BYTES : XSAVE_BYTES - 256; /* of what is enabled */
+                leaf.ebx = xsave_enabled_bytes(c, sub == 1);
             }
         } else {
             *plain = (struct cpuid_plain){key, leaf.eax, leaf.ebx, leaf.ecx, leaf.edx, 0};

@@ -1,10 +1,10 @@
 /*
  * XSAVE, XSAVEOPT, XSAVEC, XRSTOR, XGETBV, XSETBV (SDM vol. 1, chapter 13; vol. 2).
  *
- * Components: x87, SSE, AVX. A component is in use when it is not in its initial state, which is
- * found out by looking. XSAVEOPT and XSAVEC leave components out that are not in use; XSAVEOPT does
- * not remember what it saved before (the "modified" optimization, which software cannot rely on).
- * Supervisor components, XSAVES and XRSTORS are left out.
+ * Components: x87, SSE, AVX, PKRU. A component is in use when it is not in its initial state, which
+ * is found out by looking. XSAVEOPT and XSAVEC leave components out that are not in use; XSAVEOPT
+ * does not remember what it saved before (the "modified" optimization, which software cannot rely
+ * on). Supervisor components, XSAVES and XRSTORS are left out.
  */
 #include "cpu/x86/soft/avx-priv.h"
 #include "cpu/x86/soft/sys-priv.h"
@@ -14,6 +14,7 @@ enum {
     X_X87 = 1,
     X_SSE = 2,
     X_AVX = 4,
+    X_PKRU = 0x200,
 };
 
 enum {
@@ -22,6 +23,7 @@ enum {
     AT_XMM = 160,
     AT_HEADER = 512, /* XSTATE_BV, XCOMP_BV, 48 bytes of zero */
     AT_YMM = 576,    /* also in the compacted format: there is no component before it */
+    AT_PKRU = 2688,  /* not compacted: behind what other processors have */
     AREA_BYTES = XSAVE_BYTES,
 };
 
@@ -30,7 +32,31 @@ enum {
 /* Components that XCR0 may enable. */
 static uint64_t components(const struct cpu *c)
 {
-    return X_X87 | X_SSE | (cpu_has(c, F_AVX) ? X_AVX : 0);
+    return X_X87 | X_SSE | (cpu_has(c, F_AVX) ? X_AVX : 0) | (cpu_has(c, F_PKU) ? X_PKRU : 0);
+}
+
+/* Where AVX, or PKRU behind it, ends in an area with these components. */
+static unsigned area_end(uint64_t with, bool compacted)
+{
+    unsigned end = with & X_AVX ? AT_YMM + 256 : AT_YMM;
+
+    if (!(with & X_PKRU)) {
+        return end;
+    }
+    return (compacted ? end : AT_PKRU) + 8;
+}
+
+uint32_t xsave_enabled_bytes(const struct cpu *c, bool compacted)
+{
+    return area_end(c->xcr0, compacted);
+}
+
+static void pkru_set(struct cpu *c, uint32_t value)
+{
+    if (c->pkru != value) {
+        c->pkru = value;
+        tlb_flush_all(c); /* entries say what it allows */
+    }
 }
 
 static bool all_zero(const union vec *v)
@@ -56,7 +82,7 @@ static bool x87_in_use(const struct cpu *c)
 static uint64_t in_use(const struct cpu *c)
 {
     return (x87_in_use(c) ? X_X87 : 0) | (all_zero(c->xmm) ? 0 : X_SSE) |
-           (all_zero(c->ymm_hi) ? 0 : X_AVX);
+           (all_zero(c->ymm_hi) ? 0 : X_AVX) | (c->pkru ? X_PKRU : 0);
 }
 
 static void check_enabled(struct cpu *c, const struct op *o)
@@ -115,7 +141,8 @@ static void save(struct cpu *c, const struct op *o, enum kind kind)
     uint8_t image[512];
     uint64_t rfbm = requested(c), used = in_use(c);
     unsigned registers = is_long64(c) ? 16 : 8;
-    uint64_t lin = area(c, o, rfbm & X_AVX ? AREA_BYTES : AT_YMM, ACCESS_WRITE);
+    unsigned end = area_end(rfbm, kind == KIND_XSAVEC);
+    uint64_t lin = area(c, o, end, ACCESS_WRITE);
     bool with_mxcsr = rfbm & (X_SSE | X_AVX);
 
     if (kind == KIND_XSAVEC) {
@@ -137,6 +164,9 @@ static void save(struct cpu *c, const struct op *o, enum kind kind)
     }
     if (saved & X_AVX) {
         put(c, o, lin + AT_YMM, (const uint8_t *)c->ymm_hi, 0, 16 * registers);
+    }
+    if (saved & X_PKRU) {
+        mem_st64(c, o, lin + end - 8, c->pkru);
     }
     mem_st64(c, o, lin + AT_HEADER, (old & ~rfbm) | (used & rfbm));
     if (kind == KIND_XSAVEC) {
@@ -180,6 +210,7 @@ static void restore(struct cpu *c, const struct op *o)
     uint8_t image[512] = {0}, ymm[256] = {0};
     uint64_t header[8], rfbm = requested(c);
     uint32_t mxcsr;
+    uint64_t pkru = 0;
     unsigned registers = is_long64(c) ? 16 : 8;
     uint64_t lin = area(c, o, AT_YMM, ACCESS_READ);
 
@@ -189,8 +220,12 @@ static void restore(struct cpu *c, const struct op *o)
     }
     get(c, o, lin, image, 0, AT_XMM + 256);
     if (rfbm & header[0] & X_AVX) {
-        mem_probe(c, o, lin, AREA_BYTES, ACCESS_READ);
+        mem_probe(c, o, lin, AT_YMM + sizeof(ymm), ACCESS_READ);
         get(c, o, lin + AT_YMM, ymm, 0, 16 * registers);
+    }
+    if (rfbm & header[0] & X_PKRU) {
+        bool compacted = header[1] & COMPACTED;
+        pkru = mem_ld64(c, o, lin + area_end(compacted ? header[1] : X_PKRU, compacted) - 8);
     }
     fp_leave(c);
     mxcsr = c->mxcsr;
@@ -215,6 +250,9 @@ static void restore(struct cpu *c, const struct op *o)
     }
     if (rfbm & X_AVX) {
         memcpy(c->ymm_hi, ymm, 16 * registers);
+    }
+    if (rfbm & X_PKRU) {
+        pkru_set(c, (uint32_t)pkru);
     }
 }
 
@@ -260,24 +298,58 @@ OP(op_xsetbv)
     END_BLOCK;
 }
 
+/* ---------------------------------------------------------------- PKRU */
+
+static void check_pkru(struct cpu *c, const struct op *o, uint32_t zero)
+{
+    if (!(c->cr4 & CR4_PKE)) {
+        raise_fault(c, o, EXC_UD);
+    }
+    if (zero) {
+        raise_error(c, o, EXC_GP, 0);
+    }
+}
+
+OP(op_rdpkru)
+{
+    check_pkru(c, o, (uint32_t)c->r[RCX]);
+    c->r[RAX] = c->pkru;
+    c->r[RDX] = 0;
+    NEXT;
+}
+
+OP(op_wrpkru)
+{
+    check_pkru(c, o, (uint32_t)c->r[RCX] | (uint32_t)c->r[RDX]);
+    pkru_set(c, (uint32_t)c->r[RAX]);
+    END_BLOCK;
+}
+
 /* ---------------------------------------------------------------- the state as a whole */
 
 void xsave_store(const struct cpu *c, uint8_t image[XSAVE_BYTES])
 {
-    uint64_t present = X_X87 | X_SSE | (cpu_has(c, F_AVX) ? X_AVX : 0);
+    uint64_t present = components(c), pkru = c->pkru;
     memset(image, 0, AREA_BYTES);
     fxsave_store(c, image, true);
     memcpy(image + AT_HEADER, &present, 8);
     memcpy(image + AT_YMM, c->ymm_hi, sizeof(c->ymm_hi));
+    memcpy(image + AT_PKRU, &pkru, 8);
 }
 
 void xsave_load(struct cpu *c, const uint8_t image[XSAVE_BYTES])
 {
     uint64_t present;
+    uint32_t pkru;
     memcpy(&present, image + AT_HEADER, 8);
     fxsave_load(c, image, true);
     memset(c->ymm_hi, 0, sizeof(c->ymm_hi));
     if (present & X_AVX) {
         memcpy(c->ymm_hi, image + AT_YMM, sizeof(c->ymm_hi));
     }
+    pkru = 0;
+    if (present & X_PKRU) {
+        memcpy(&pkru, image + AT_PKRU, 4);
+    }
+    pkru_set(c, pkru);
 }
