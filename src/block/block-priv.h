@@ -137,7 +137,7 @@ struct block_graph {
     unsigned in_flight;                            /* requests of back ends */
     unsigned drained;                              /* depth of drained sections */
     struct block_request *waiting, **waiting_tail; /* until the drained section ends */
-    GQueue reports;                                /* backend.c: errors to be told */
+    GQueue reports;                                /* backend-request.c: errors to be told */
 };
 
 extern const struct block_driver block_blkdebug, block_file, block_host_device, block_nbd,
