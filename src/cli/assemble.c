@@ -217,6 +217,17 @@ static bool add_serial(struct machine *m, struct assembly *a, unsigned index, co
     return chr && serial_create(&m->env, index, chr, error);
 }
 
+/* -nographic: the human monitor shares the terminal with COM1 unless -monitor puts it elsewhere. */
+static const char *default_serial(const struct options *o)
+{
+    bool other = o->human_monitor && strcmp(o->human_monitor, "mon:stdio") != 0;
+
+    if (!options_default_console(o)) {
+        return "null";
+    }
+    return other ? "stdio" : "mon:stdio";
+}
+
 static bool add_serials(struct machine *m, struct assembly *a, GError **error)
 {
     const struct options *o = a->options;
@@ -225,7 +236,7 @@ static bool add_serials(struct machine *m, struct assembly *a, GError **error)
         return true;
     }
     if (o->serials->len == 0 && !o->no_defaults) {
-        return add_serial(m, a, 0, options_default_console(o) ? "mon:stdio" : "null", error);
+        return add_serial(m, a, 0, default_serial(o), error);
     }
     for (guint i = 0; i < o->serials->len; i++) {
         const struct option_text *option = o->serials->pdata[i];

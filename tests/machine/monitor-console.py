@@ -104,6 +104,14 @@ class Nographic(unittest.TestCase):
             t.process.send_signal(signal.SIGABRT)
             self.assertEqual(t.wait(), -signal.SIGABRT)
 
+    def test_no_monitor(self):
+        """-monitor none: nothing but COM1 is on the terminal."""
+        for where in "none", "null":
+            with Terminal("-nographic", "-kernel", guest("hello"), "-monitor", where) as t:
+                self.assertEqual(t.wait(), 0)
+                before = t.expect(r"(?s)^(.*)hello by multiboot").group(1)
+                self.assertNotIn("monitor", before + t.output)
+
     def test_guest_ends(self):
         with Terminal("-nographic", "-kernel", guest("hello")) as t:
             self.assertEqual(t.wait(), 0)
