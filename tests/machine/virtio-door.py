@@ -6,9 +6,10 @@ import resource
 import struct
 import sys
 import tempfile
+import time
 import unittest
 
-from godwit import run
+from godwit import TIME_FACTOR, run
 from qtest import Door
 from virtio import USED, Disk, Queue
 
@@ -354,6 +355,35 @@ class Storage(unittest.TestCase):
         self.assertEqual(door.inl(0xc004), 0)
         door.outl(0xc004, offered & ~(1 << 30))
         self.assertEqual(door.inl(0xc004), offered & ~(1 << 30))
+
+    def test_legacy_driver(self):
+        """One that forgets to make the device bus master; and what it sees of a ring that is none."""
+        door = Door("-blockdev", f"file,node-name=d0,filename={self.image}", "-device",
+                    f"virtio-blk-pci,addr={SLOT:x},drive=d0", machine="pc")
+        self.addCleanup(door.close)
+        door.outl(0xcf8, 0x80000010 | SLOT << 11)
+        door.outl(0xcfc, 0xc001)
+        door.outl(0xcf8, 0x80000004 | SLOT << 11)
+        door.outl(0xcfc, 3)
+        for flags, used in ((0, 1), (2, 0)):  # the header for the device to read; to write
+            for status in 0, 1, 3:
+                door.outb(0xc012, status)
+            self.assertEqual(door.inl(0xcfc) & 7, 7)
+            door.write(0x10000, bytes(0x4000))
+            door.outl(0xc008, 0x10)
+            door.outb(0xc012, 7)
+            door.write(0x20000, struct.pack("<IIQ", 1, 0, 3) + b"L" * 512 + b"?")
+            door.write(0x10000, struct.pack("<QIHHQIHHQIHH", 0x20000, 16, 1 | flags, 1,
+                                            0x20010, 512, 1, 2, 0x20210, 1, 2, 0))
+            door.write(0x11000, struct.pack("<HHH", 0, 1, 0))
+            door.outw(0xc010, 0)
+            end = time.monotonic() + (20 if used else 0.1) * TIME_FACTOR
+            while not door.inb(0xc013) and time.monotonic() < end:
+                pass
+            self.assertEqual(door.read(0x12002, 1)[0], used)
+            self.assertEqual(door.inb(0xc012), 7)
+        with open(self.image, "rb") as file:
+            self.assertEqual(file.read()[3 * 512:4 * 512], b"L" * 512)
 
     def test_locked(self):
         """While the guest has the disk, nobody else gets it."""

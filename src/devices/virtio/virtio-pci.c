@@ -426,8 +426,8 @@ static uint64_t legacy_read(void *opaque, gpa_t offset, unsigned size)
         return vq ? vq->max_size : 0;
     case LEGACY_QUEUE_SELECT:
         return v->s->queue_select;
-    case LEGACY_STATUS:
-        return __atomic_load_n(&v->s->status, __ATOMIC_ACQUIRE);
+    case LEGACY_STATUS: /* which has no bit for a device that broke */
+        return __atomic_load_n(&v->s->status, __ATOMIC_ACQUIRE) & ~VIRTIO_STATUS_NEEDS_RESET;
     case LEGACY_ISR:
         return isr_read(p);
     case LEGACY_CONFIG_VECTOR:
@@ -461,6 +461,13 @@ static void legacy_set_pfn(struct virtio_pci *p, uint32_t pfn)
     s->driver = s->desc + 16ull * s->size;
     s->device = (s->driver + 4 + 2ull * s->size + 2 + 4095) & ~4095ull;
     virtio_queue_enable(&p->virtio, vq->index);
+}
+
+/* Linux before 2.6.34 forgets it. */
+static void legacy_be_master(struct virtio_pci *p)
+{
+    pci_put16(&p->pci, PCI_COMMAND, pci_get16(&p->pci, PCI_COMMAND) | PCI_COMMAND_MASTER);
+    virtio_set_master(&p->virtio, true);
 }
 
 /* A driver that writes here before it has accepted VERSION_1 is one of the old kind. */
@@ -500,6 +507,9 @@ static void legacy_write(void *opaque, gpa_t offset, uint64_t value, unsigned si
     case LEGACY_STATUS:
         if (value) {
             legacy_begin(p);
+        }
+        if (value == (VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER)) {
+            legacy_be_master(p);
         }
         virtio_set_status(v, (uint8_t)value);
         virtio_intx_update(p);
