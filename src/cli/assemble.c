@@ -128,7 +128,7 @@ static bool add_blockdev(struct machine *m, const char *text, GError **error)
 
 static bool add_object(struct machine *m, const char *text, GError **error)
 {
-    struct object_options *options = object_options_from_keyval(text, "qom-type", error);
+    struct object_options *options = object_options_parse(text, error);
     bool ok = options && object_add(&m->env, options, error);
 
     object_options_free(options);

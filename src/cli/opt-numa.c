@@ -213,6 +213,9 @@ static bool sum_memory(struct options *o, unsigned *n_plain, GError **error)
             ram->prealloc |= backing.prealloc;
             ram->no_merge |= backing.no_merge;
             ram->no_dump |= backing.no_dump;
+            ram->no_reserve |= backing.no_reserve;
+            ram->prealloc_threads = MAX(ram->prealloc_threads, backing.prealloc_threads);
+            numa->node[i].place = backing.place;
         }
     }
     return true;
@@ -274,14 +277,30 @@ static bool is_placed(const struct cpu_topology *t, const struct numa_cpu *cpu, 
            place_fits(cpu->die, die % t->dies) && place_fits(cpu->socket, socket);
 }
 
-static bool place_cpus(struct options *o, const struct numa_cpu *cpu, GError **error)
+/* A CPU may be given to its node twice, but not to two. */
+static bool set_node(struct numa_config *numa, bool *taken, unsigned cpu, unsigned node,
+                     GError **error)
+{
+    if (taken[cpu] && numa->of_cpu[cpu] != node) {
+        g_set_error(error, CLI_ERROR, 0, "CPU is already assigned to node-id: %u",
+                    numa->of_cpu[cpu]);
+        return false;
+    }
+    taken[cpu] = true;
+    numa->of_cpu[cpu] = (uint8_t)node;
+    return true;
+}
+
+static bool place_cpus(struct options *o, const struct numa_cpu *cpu, bool *taken, GError **error)
 {
     const struct cpu_topology *t = &o->config->topology;
     unsigned n = 0;
 
     for (unsigned i = 0; i < t->max_cpus; i++) {
         if (is_placed(t, cpu, i)) {
-            o->config->numa.of_cpu[i] = (uint8_t)cpu->node;
+            if (!set_node(&o->config->numa, taken, i, cpu->node, error)) {
+                return false;
+            }
             n++;
         }
     }
@@ -292,42 +311,47 @@ static bool place_cpus(struct options *o, const struct numa_cpu *cpu, GError **e
     return n > 0;
 }
 
-bool numa_finish(struct options *o, GError **error)
+static bool distance_is_missing(const struct numa_config *numa, unsigned i, unsigned k)
 {
-    struct numa_config *numa = &o->config->numa;
-    unsigned max = o->config->topology.max_cpus;
+    return !numa->distance[i][k] && !numa->distance[k][i];
+}
 
-    if (numa->n == 0 && o->config->max_ram_bytes > o->config->ram_bytes) {
-        /* Where memory may be plugged in, guests want to be told of nodes (an SRAT): there is one.
-         */
-        numa->n = 1;
-        numa->node[0].given = true;
-        numa->node[0].bytes = o->config->ram_bytes;
-    }
-    if (numa->n == 0) {
-        return true;
-    }
-    numa->of_cpu = g_malloc0(max);
-    for (unsigned i = 0; o->numa_cpus->len == 0 && i < max; i++) {
-        const struct cpu_topology *t = &o->config->topology;
+/* Who gives any distance gives one for each two nodes; once two ways differ, both ways of all. */
+static bool check_distances(const struct numa_config *numa, GError **error)
+{
+    bool differ = false;
 
-        numa->of_cpu[i] = (uint8_t)(i / (t->dies * t->cores * t->threads) % numa->n);
-    }
-    for (guint i = 0; i < o->numa_cpus->len; i++) {
-        const struct numa_cpu *cpu = &g_array_index(o->numa_cpus, struct numa_cpu, i);
+    for (unsigned i = 0; i < numa->n; i++) {
+        for (unsigned k = i + 1; k < numa->n; k++) {
+            uint8_t there = numa->distance[i][k], back = numa->distance[k][i];
 
-        if (cpu->by_place) {
-            if (!place_cpus(o, cpu, error)) {
+            if (distance_is_missing(numa, i, k)) {
+                g_set_error(error, CLI_ERROR, 0,
+                            "The distance between node %u and %u is missing, at least one distance "
+                            "value between each nodes should be provided.",
+                            i, k);
                 return false;
             }
-            continue;
+            differ |= there && back && there != back;
         }
-        if (cpu->index >= max) {
-            g_set_error(error, CLI_ERROR, 0, "CPU index (%u) should be smaller than maxcpus (%u)",
-                        cpu->index, max);
-            return false;
+    }
+    for (unsigned i = 0; differ && i < numa->n; i++) {
+        for (unsigned k = 0; k < numa->n; k++) {
+            if (i != k && !numa->distance[i][k]) {
+                g_set_error(error, CLI_ERROR, 0,
+                            "At least one asymmetrical pair of distances is given, please provide "
+                            "distances for both directions of all node pairs.");
+                return false;
+            }
         }
-        numa->of_cpu[cpu->index] = (uint8_t)cpu->node;
+    }
+    return true;
+}
+
+static bool fill_distances(struct numa_config *numa, GError **error)
+{
+    if (numa->has_distances && !check_distances(numa, error)) {
+        return false;
     }
     for (unsigned i = 0; i < numa->n; i++) {
         for (unsigned k = 0; k < numa->n; k++) {
@@ -341,4 +365,48 @@ bool numa_finish(struct options *o, GError **error)
         }
     }
     return true;
+}
+
+bool numa_finish(struct options *o, GError **error)
+{
+    struct numa_config *numa = &o->config->numa;
+    unsigned max = o->config->topology.max_cpus;
+    g_autofree bool *taken = NULL;
+
+    if (numa->n == 0 && o->config->max_ram_bytes > o->config->ram_bytes) {
+        /* Where memory may be plugged in, guests want to be told of nodes (an SRAT): there is one.
+         */
+        numa->n = 1;
+        numa->node[0].given = true;
+        numa->node[0].bytes = o->config->ram_bytes;
+    }
+    if (numa->n == 0) {
+        return true;
+    }
+    numa->of_cpu = g_malloc0(max);
+    taken = g_new0(bool, max);
+    for (unsigned i = 0; o->numa_cpus->len == 0 && i < max; i++) {
+        const struct cpu_topology *t = &o->config->topology;
+
+        numa->of_cpu[i] = (uint8_t)(i / (t->dies * t->cores * t->threads) % numa->n);
+    }
+    for (guint i = 0; i < o->numa_cpus->len; i++) {
+        const struct numa_cpu *cpu = &g_array_index(o->numa_cpus, struct numa_cpu, i);
+
+        if (cpu->by_place) {
+            if (!place_cpus(o, cpu, taken, error)) {
+                return false;
+            }
+            continue;
+        }
+        if (cpu->index >= max) {
+            g_set_error(error, CLI_ERROR, 0, "CPU index (%u) should be smaller than maxcpus (%u)",
+                        cpu->index, max);
+            return false;
+        }
+        if (!set_node(numa, taken, cpu->index, cpu->node, error)) {
+            return false;
+        }
+    }
+    return fill_distances(numa, error);
 }

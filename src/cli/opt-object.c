@@ -43,7 +43,10 @@ static bool add_memory(struct options *o, const char *arg, struct object_options
         g_set_error(error, CLI_ERROR, 0, "there is an object '%s' already", options->id);
         return false;
     }
-    if (bytes == 0 || bytes % 4096 != 0) {
+    if (!object_options_check_memory(options, error)) {
+        return false;
+    }
+    if (bytes % 4096 != 0) {
         g_set_error(error, CLI_ERROR, 0,
                     "size '%" PRIu64 "': whole pages of 4 KiB are wanted (a number of bytes, or "
                     "one with a suffix k, M, G, T)",
@@ -59,6 +62,10 @@ static bool add_memory(struct options *o, const char *arg, struct object_options
 
 static bool type_is_known(const char *arg, GError **error)
 {
+    if (*arg == '{') {
+        return true; /* its reader tells; lists are nothing for params_parse() */
+    }
+
     struct params *p = params_parse(arg, "qom-type", error);
     const char *type = p ? params_take(p, "qom-type") : NULL;
     bool ok = p != NULL;
@@ -86,7 +93,7 @@ bool opt_object(struct options *o, const char *arg, GError **error)
     if (!type_is_known(arg, error)) {
         return false;
     }
-    options = object_options_from_keyval(arg, "qom-type", &why);
+    options = object_options_parse(arg, &why);
     if (options && object_options_memory(options, &bytes, &backing)) {
         ok = add_memory(o, arg, options, bytes, error);
         object_options_free(options);

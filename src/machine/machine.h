@@ -45,6 +45,7 @@ struct numa_config {
         bool given;
         char *memdev;
         uint64_t bytes; /* of the machine's own RAM */
+        struct ram_place place;
     } node[NUMA_NODES];
     bool has_distances;
     uint8_t distance[NUMA_NODES][NUMA_NODES];

@@ -11,10 +11,12 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <linux/memfd.h>
+#include <linux/mempolicy.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -24,8 +26,11 @@
 
 /* Large pages of the host spare it page walks, and faults; but firmware and small guests scatter a
  * few bytes over low memory, and shall not cost that much. */
-#define HUGE_PAGE_SIZE (2u << 20)
-#define HUGE_PAGE_FROM (16u << 20) /* offset in the block */
+#define HUGE_PAGE_SIZE     (2u << 20)
+#define HUGE_PAGE_FROM     (16u << 20) /* offset in the block */
+
+#define PREALLOC_UNIT      (64ull << 20) /* a thread's piece consists of these */
+#define DIV_ROUND_UP(a, b) (((a) + (b)-1) / (b))
 
 static GQuark ram_error_quark(void)
 {
@@ -79,7 +84,8 @@ static void *reserve(uint64_t size, uint64_t align)
 /* -1 with errno. The size of a page is part of the flags (linux/memfd.h). */
 static int memfd_open(const char *name, const struct ram_backing *backing)
 {
-    unsigned flags = MFD_CLOEXEC | (backing->hugetlb ? MFD_HUGETLB : 0);
+    unsigned flags = MFD_CLOEXEC | (backing->hugetlb ? MFD_HUGETLB : 0) |
+                     (backing->seal ? MFD_ALLOW_SEALING : 0);
     uint64_t bytes = backing->hugetlb ? backing->hugetlb_bytes : 0;
 
     if (bytes & (bytes - 1)) {
@@ -127,6 +133,9 @@ static int file_open(const char *name, uint64_t size, const struct ram_backing *
                     "memory '%s': '%s' has %lld bytes, %" G_GUINT64_FORMAT
                     " are wanted (an empty or absent file is made as large)",
                     name, backing->path, (long long)st.st_size, size);
+    } else if (backing->memfd && backing->seal &&
+               fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0) {
+        fail(name, size, "seal: ", errno, error);
     } else {
         return fd;
     }
@@ -141,6 +150,76 @@ static bool populate(void *host, const char *name, uint64_t size, GError **error
     }
     /* Where a guest would get SIGBUS: the file system has no more room. */
     return fail(name, size, "prealloc: ", errno == EFAULT ? ENOSPC : errno, error);
+}
+
+struct share {
+    uint8_t *host;
+    uint64_t bytes;
+    const char *name;
+    GError *error;
+    GThread *thread;
+};
+
+static gpointer populate_share(gpointer data)
+{
+    struct share *share = data;
+
+    populate(share->host, share->name, share->bytes, &share->error);
+    return NULL;
+}
+
+/* By several threads, a piece each: the host clears pages on as many processors. */
+static bool populate_all(uint8_t *host, const char *name, uint64_t size, uint64_t threads,
+                         GError **error)
+{
+    uint64_t units = DIV_ROUND_UP(size, PREALLOC_UNIT), n = CLAMP(threads, 1, MIN(units, 1024));
+    g_autofree struct share *shares = g_new0(struct share, n);
+    GError *first = NULL;
+
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t from = MIN(units * i / n * PREALLOC_UNIT, size);
+        uint64_t to = MIN(units * (i + 1) / n * PREALLOC_UNIT, size);
+
+        shares[i] = (struct share){.host = host + from, .bytes = to - from, .name = name};
+        if (i + 1 < n) {
+            shares[i].thread = g_thread_try_new("prealloc", populate_share, &shares[i], NULL);
+        }
+        if (!shares[i].thread) {
+            populate_share(&shares[i]);
+        }
+    }
+    for (uint64_t i = 0; i < n; i++) {
+        if (shares[i].thread) {
+            g_thread_join(shares[i].thread);
+        }
+        if (first) {
+            g_clear_error(&shares[i].error);
+        } else {
+            first = shares[i].error;
+        }
+    }
+    if (first) {
+        g_propagate_error(error, first);
+    }
+    return !first;
+}
+
+/* mbind(2); the C library has none. Pages that are there already move. */
+static bool bind_memory(void *host, uint64_t length, const struct ram_place *place, GError **error)
+{
+    G_STATIC_ASSERT(sizeof(unsigned long) == sizeof(place->nodes[0]));
+
+    if (place->mode == MPOL_DEFAULT) {
+        return true;
+    }
+    /* The kernel takes one bit less than it is told. */
+    if (syscall(SYS_mbind, host, length, place->mode, place->nodes, RAM_HOST_NODES + 1ul,
+                MPOL_MF_STRICT | MPOL_MF_MOVE) == 0) {
+        return true;
+    }
+    g_set_error(error, ram_error_quark(), errno, "cannot bind memory to host NUMA nodes: %s",
+                g_strerror(errno));
+    return false;
 }
 
 /* What the host is to know of it. Commands that are started need none of it: a fork that copies its
@@ -158,14 +237,17 @@ static bool advise(void *host, const char *name, uint64_t size, const struct ram
     if (size > HUGE_PAGE_FROM) {
         madvise((uint8_t *)host + HUGE_PAGE_FROM, size - HUGE_PAGE_FROM, MADV_HUGEPAGE);
     }
-    return !backing || !backing->prealloc || populate(host, name, size, error);
+    return !backing || (bind_memory(host, size, &backing->place, error) &&
+                        (!backing->prealloc ||
+                         populate_all(host, name, size, backing->prealloc_threads, error)));
 }
 
 /* Fills the reserved space; fd -1: with anonymous memory. */
 static bool map(void *host, int fd, const char *name, uint64_t size,
                 const struct ram_backing *backing, GError **error)
 {
-    int flags = MAP_FIXED | (backing && backing->share ? MAP_SHARED : MAP_PRIVATE);
+    int flags = MAP_FIXED | (backing && backing->share ? MAP_SHARED : MAP_PRIVATE) |
+                (backing && backing->no_reserve ? MAP_NORESERVE : 0);
 
     if (mmap(host, size, PROT_READ | PROT_WRITE, flags | (fd < 0 ? MAP_ANONYMOUS : 0), fd, 0) ==
         MAP_FAILED) {
@@ -185,11 +267,12 @@ static void *map_new(int fd, const char *name, uint64_t size, const struct ram_b
 
     *huge = fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC;
     align = *huge ? (uint64_t)fs.f_bsize : align;
-    if (*huge && size % align != 0) {
+    align = backing ? MAX(align, backing->align) : align;
+    if (*huge && size % (uint64_t)fs.f_bsize != 0) {
         g_set_error(error, ram_error_quark(), EINVAL,
                     "memory '%s': size %" G_GUINT64_FORMAT
                     " is not a multiple of its large pages' %" G_GUINT64_FORMAT,
-                    name, size, align);
+                    name, size, (uint64_t)fs.f_bsize);
         return NULL;
     }
     host = reserve(size, align);
@@ -237,6 +320,7 @@ struct ram_block *ram_block_new_backed(const char *name, uint64_t size,
     block->host = host;
     block->size = size;
     block->shared = backing && backing->share;
+    block->discard_data = backing && backing->discard_data;
     block->anonymous = !backing || (!backing->path && !backing->memfd && !backing->share);
     block->forgets = !huge && (!backing || (backing->memfd ? backing->share : !backing->path));
     g_rw_lock_init(&block->logs_lock);
@@ -261,6 +345,9 @@ void ram_block_free(struct ram_block *block)
     host_fault_unregister(block->host);
     free(block->accel_pages);
     g_rw_lock_clear(&block->logs_lock);
+    if (block->discard_data) {
+        madvise(block->host, block->size, MADV_REMOVE);
+    }
     munmap(block->host, block->size + GUEST_PAGE_SIZE);
     g_free(block->name);
     g_free(block);
@@ -318,6 +405,12 @@ void ram_block_touched(const struct ram_block *block, uint64_t offset, uint64_t 
     if (fd >= 0) {
         close(fd);
     }
+}
+
+bool ram_block_bind(struct ram_block *block, uint64_t offset, uint64_t length,
+                    const struct ram_place *place, GError **error)
+{
+    return bind_memory(block->host + offset, length, place, error);
 }
 
 bool ram_block_populate(struct ram_block *block, uint64_t offset, uint64_t length, GError **error)

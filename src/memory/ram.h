@@ -27,6 +27,15 @@ struct ram_block {
     _Atomic unsigned n_logs;
     struct dirty_log *log[4];
     bool unwanted; /* the last log's end frees it */
+    bool discard_data;
+};
+
+#define RAM_HOST_NODES 128
+
+/* From which of the host's nodes it comes; all zero: from any. */
+struct ram_place {
+    unsigned mode;                       /* as mbind(2) has them: MPOL_DEFAULT (0)... */
+    uint64_t nodes[RAM_HOST_NODES / 64]; /* a bit each */
 };
 
 /* Where the memory is, for those who want it shared or kept. */
@@ -37,7 +46,13 @@ struct ram_backing {
     uint64_t hugetlb_bytes; /* of such a page; 0: the host's usual ones */
     bool share; /* what is written is seen by others who map the file; else it is the machine's own
                  */
-    bool prealloc;          /* the host gives all of it at once */
+    bool prealloc;             /* the host gives all of it at once */
+    uint32_t prealloc_threads; /* asked by so many; 0 is one */
+    bool no_reserve;           /* the host need not have promised it */
+    bool seal;                 /* of a memfd: nobody may change its size */
+    bool discard_data;         /* the file's content goes with the memory */
+    uint64_t align;            /* of its address in this process; 0: any */
+    struct ram_place place;
     bool no_merge, no_dump; /* not for the host's page merging, not in our core dumps */
 };
 
@@ -46,6 +61,10 @@ struct ram_backing {
 struct ram_block *ram_block_new_backed(const char *name, uint64_t size,
                                        const struct ram_backing *backing, GError **error);
 
+/* Part of the block is from there, also what it holds already; whole pages. false and *error: the
+ * host has no such nodes. */
+bool ram_block_bind(struct ram_block *block, uint64_t offset, uint64_t length,
+                    const struct ram_place *place, GError **error);
 /* NULL and *error when size is 0, not a multiple of 4096, or cannot be had. */
 struct ram_block *ram_block_new(const char *name, uint64_t size, GError **error);
 /* The bytes are zero again (in a file that is not shared: as in the file) and the host keeps

@@ -93,6 +93,20 @@ static struct memory_device_info *virtio_mem_new(const struct device *dev)
     return info;
 }
 
+static uint64_t device_addr(const struct memory_device_info *info)
+{
+    return info->type == MEMORY_DEVICE_INFO_KIND_DIMM ? (uint64_t)info->u.dimm.data->addr
+                                                      : info->u.virtio_mem.data->memaddr;
+}
+
+static int by_addr(const void *a, const void *b)
+{
+    uint64_t x = device_addr(*(struct memory_device_info *const *)a);
+    uint64_t y = device_addr(*(struct memory_device_info *const *)b);
+
+    return x < y ? -1 : x > y;
+}
+
 struct memory_device_info_list *qmp_query_memory_devices(struct qmp_call *call, GError **errp)
 {
     struct memory_device_info_list *list = memory_device_info_list_new();
@@ -108,6 +122,9 @@ struct memory_device_info_list *qmp_query_memory_devices(struct qmp_call *call, 
             memory_device_info_list_append(list, virtio_mem_new(slots->range[i]->dev));
         }
     }
+    if (list->n > 1) {
+        qsort(list->v, list->n, sizeof(list->v[0]), by_addr);
+    }
     return list;
 }
 
@@ -122,9 +139,15 @@ static void add_memdev(struct memdev_list *list, const char *id, uint64_t bytes,
     memdev->dump = !backing->no_dump;
     memdev->prealloc = backing->prealloc;
     memdev->share = backing->share;
-    memdev->has_reserve = memdev->reserve = true;
+    memdev->has_reserve = true;
+    memdev->reserve = !backing->no_reserve;
     memdev->host_nodes = uint16_list_new();
-    memdev->policy = HOST_MEM_POLICY_DEFAULT;
+    for (unsigned i = 0; i < RAM_HOST_NODES; i++) {
+        if (backing->place.nodes[i / 64] >> i % 64 & 1) {
+            uint16_list_append(memdev->host_nodes, (uint16_t)i);
+        }
+    }
+    memdev->policy = (enum host_mem_policy)backing->place.mode;
     memdev_list_append(list, memdev);
 }
 
@@ -136,8 +159,10 @@ static bool add_nodes(struct memdev_list *list, const struct machine_config *con
 
     for (unsigned i = 0; !config->ram_id && i < config->numa.n; i++) {
         if (config->numa.node[i].memdev) {
-            add_memdev(list, config->numa.node[i].memdev, config->numa.node[i].bytes,
-                       &config->ram_backing);
+            struct ram_backing backing = config->ram_backing;
+
+            backing.place = config->numa.node[i].place;
+            add_memdev(list, config->numa.node[i].memdev, config->numa.node[i].bytes, &backing);
             n++;
         }
     }

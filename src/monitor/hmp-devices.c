@@ -1,6 +1,7 @@
 /* The human monitor's commands about devices, objects and chardevs. */
 #include "monitor/hmp-priv.h"
 
+#include "devices/core/object.h"
 #include "machine/hotplug.h"
 #include "migration/migration.h"
 #include "monitor/monitor-priv.h"
@@ -26,8 +27,7 @@ static void run_object_add(struct hmp *h, struct json_object *args)
 {
     struct qmp_call call = hmp_call(h);
     g_autoptr(GError) error = NULL;
-    struct object_options *options =
-        object_options_from_keyval(hmp_string(args, "options"), "qom-type", &error);
+    struct object_options *options = object_options_parse(hmp_string(args, "options"), &error);
 
     if (options && qmp_state_permits(h->m, "object-add", &error)) {
         qmp_object_add(&call, options, &error);

@@ -135,6 +135,19 @@ static void info_memory_size(struct hmp *h, struct json_object *args)
     hmp_print_error(h, error);
 }
 
+/* "0-2,5"; the numbers are in order. */
+static void print_ranges(struct hmp *h, const struct uint16_list *list)
+{
+    for (size_t i = 0, to; i < list->n; i = to + 1) {
+        for (to = i; to + 1 < list->n && list->v[to + 1] == list->v[to] + 1; to++) {
+        }
+        hmp_print(h, "%s%u", i ? "," : "", list->v[i]);
+        if (to > i) {
+            hmp_print(h, "-%u", list->v[to]);
+        }
+    }
+}
+
 static void info_memdev(struct hmp *h, struct json_object *args)
 {
     struct qmp_call call = hmp_call(h);
@@ -151,7 +164,9 @@ static void info_memdev(struct hmp *h, struct json_object *args)
         if (d->has_reserve) {
             hmp_print(h, "  reserve: %s\n", true_or_false(d->reserve));
         }
-        hmp_print(h, "  policy: %s\n  host nodes: \n", host_mem_policy_str(d->policy));
+        hmp_print(h, "  policy: %s\n  host nodes: ", host_mem_policy_str(d->policy));
+        print_ranges(h, d->host_nodes);
+        hmp_print(h, "\n");
     }
     hmp_print(h, "\n");
     memdev_list_free(list);

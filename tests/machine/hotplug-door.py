@@ -403,6 +403,14 @@ class Memory(Case):
                 door.outl(port, 0xffffffff)
         self.assertEqual(len(door.qmp.command("query-memory-devices")), 1)
 
+    def test_order(self):
+        """The list is by address, not by slot."""
+        door = self.door()
+        self.add(door, "high", "m0", addr=0x104000000)
+        self.add(door, "low", "m1")
+        data = [d["data"] for d in door.qmp.command("query-memory-devices")]
+        self.assertEqual([(d["id"], d["slot"]) for d in data], [("low", 1), ("high", 0)])
+
     def test_errors(self):
         door = self.door("-device", "pc-dimm,id=d,memdev=m0", "-object",
                          "memory-backend-ram,id=odd,size=5M")
@@ -440,6 +448,16 @@ class Memory(Case):
                 (["-m", "16", "-numa", "node,memdev=r0", "-numa", "cpu,node-id=0,core-id=1", *ram],
                  "no CPU of this machine"),
                 (["-m", "16", "-numa", "dist,src=0,dst=1,val=20"], "missing"),
+                (["-m", "16", "-numa", "node,memdev=r0,cpus=0", "-numa", "node,cpus=0", *ram],
+                 "CPU is already assigned to node-id: 0"),
+                (["-m", "16", "-smp", "2", "-numa", "node,memdev=r0", "-numa", "node,cpus=0", "-numa",
+                  "cpu,node-id=0,socket-id=0", *ram], "CPU is already assigned to node-id: 1"),
+                (["-m", "16", "-numa", "node,memdev=r0", *["-numa", "node"] * 2, "-numa",
+                  "dist,src=0,dst=1,val=20", *ram], "The distance between node 0 and 2 is missing"),
+                (["-m", "16", "-numa", "node,memdev=r0", *["-numa", "node"] * 2,
+                  *[part for way in ("src=0,dst=1,val=20", "src=1,dst=0,val=30", "src=0,dst=2,val=20",
+                                     "src=1,dst=2,val=20") for part in ("-numa", f"dist,{way}")],
+                  *ram], "At least one asymmetrical pair of distances is given"),
                 (["-m", "16", "-numa", "node,memdev=r0", "-numa", "node,nodeid=0", *ram],
                  "Duplicate")):
             result = run("-M", "q35", "-accel", "qtest", "-display", "none", *args)

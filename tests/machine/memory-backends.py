@@ -91,15 +91,123 @@ class Prealloc(Case):
             time.sleep(0.01)
 
 
+RAM = {"qom-type": "memory-backend-ram"}
+
+
+class Properties(Case):
+    def mappings(self, door, size):
+        """Address and text of the process's mappings of that many bytes, as numa_maps has them."""
+        with open(f"/proc/{door.process.pid}/maps") as f:
+            sizes = {int(start, 16): int(end, 16) - int(start, 16)
+                     for start, end in re.findall(r"^([0-9a-f]+)-([0-9a-f]+)", f.read(), re.MULTILINE)}
+        with open(f"/proc/{door.process.pid}/numa_maps") as f:
+            return [(int(line.split()[0], 16), line) for line in f
+                    if sizes.get(int(line.split()[0], 16)) == size]
+
+    def memdev(self, door, name):
+        return next(m for m in door.qmp.command("query-memdev") if m["id"] == name)
+
+    def test_refused(self):
+        door = self.door()
+        far = {"policy": "bind", "host-nodes": [127]}
+        for text, properties in (
+                ("property 'size' of memory-backend-ram doesn't take value '0'", {"size": 0}),
+                ("host-nodes must be set for policy bind", {"policy": "bind"}),
+                ("host-nodes must be set for policy interleave", {"policy": "interleave", "host-nodes": []}),
+                ("host-nodes must be empty for policy default", {"host-nodes": [0]}),
+                ("does not accept value 'close'", {"policy": "close"}),
+                ("Invalid host-nodes value: 128", {"policy": "bind", "host-nodes": [0, 128]}),
+                ("cannot bind memory to host NUMA nodes: Invalid argument", far),
+                ("property 'prealloc-threads' of memory-backend-ram doesn't take value '0'",
+                 {"prealloc-threads": 0}),
+                ("'prealloc=on' and 'reserve=off' are incompatible", {"prealloc": True, "reserve": False})):
+            with self.subTest(text):
+                self.refused(door, text, **{"size": 4096, **RAM, **properties})
+        path = os.path.join(self.dir, "file")
+        for text, align in (("alignment 0x3 must be multiples of page size 0x1000", 3),
+                            ("alignment 0x3000 must be a power of two", 0x3000)):
+            self.refused(door, text, size=4096, align=align,
+                         **{"qom-type": "memory-backend-file", "mem-path": path})
+        self.assertEqual(os.listdir(self.dir), [])
+        ram = "memory-backend-ram,id=m,size=16M"
+        self.refused_at_start(f"{ram},policy=bind", "host-nodes must be set")
+        self.refused_at_start(f"{ram},policy=bind,host-nodes=x", "expects a uint64 value or range")
+        self.refused_at_start(f"{ram},policy=bind,host-nodes=1-0", "expects a uint64 value or range")
+        self.refused_at_start(f"{ram},policy=bind,host-nodes=0-", "expects a uint64 value or range")
+        self.refused_at_start(f"{ram},policy=bind,host-nodes=0,host-nodes=126-200",
+                              "Invalid host-nodes value: 128")
+        self.refused_at_start(f"{ram},policy=bind,host-nodes=127", "cannot bind memory to host NUMA nodes")
+
+    def test_policy(self):
+        """What the kernel is told of the memory of a machine, of a node of it, and of an object."""
+        text = {"bind": "bind:0", "interleave": "interleave:0", "preferred": "prefer:0"}
+        as_json = ('{"qom-type":"memory-backend-ram","id":"m","size":16777216,"policy":"bind",'
+                   '"host-nodes":[0],"prealloc":true,"prealloc-threads":3,'
+                   '"x-use-canonical-path-for-ramblock-id":false}')
+        for options in (as_json, "memory-backend-ram,id=m,size=16M,policy=bind,host-nodes=0-3,"
+                                 "prealloc=on,prealloc-threads=3"):
+            door = self.door("-object", options, "-machine", "memory-backend=m")
+            [(_, line)] = self.mappings(door, 16 << 20)
+            self.assertIn(" bind:0", line)
+            self.assertIn("anon=4096", line)
+            about = self.memdev(door, "m")
+            self.assertEqual((about["policy"], about["prealloc"], about["reserve"]), ("bind", True, True))
+            self.assertEqual(about["host-nodes"], [0] if options == as_json else [0, 1, 2, 3])
+        self.assertIn("policy: bind\r\n  host nodes: 0-3\r\n",
+                      door.qmp.command("human-monitor-command", **{"command-line": "info memdev"}))
+        for at, (policy, is_so) in enumerate(text.items()):
+            size = (5 + at) << 20
+            door.qmp.command("object-add", id=policy, size=size, policy=policy, reserve=False,
+                             **{"host-nodes": [0]}, **RAM)
+            self.assertIn(f" {is_so}", self.mappings(door, size)[0][1])
+            self.assertEqual(self.memdev(door, policy)["reserve"], False)
+        nodes = self.door(
+            "-m", "48", "-object", "memory-backend-ram,id=a,size=16M,policy=bind,host-nodes=0",
+            "-object", "memory-backend-ram,id=b,size=32M,policy=interleave,host-nodes=0", "-numa",
+            "node,memdev=a", "-numa", "node,memdev=b")
+        with open(f"/proc/{nodes.process.pid}/numa_maps") as f:
+            policies = [line.split()[1] for line in f]
+        self.assertLess(policies.index("bind:0"), policies.index("interleave:0"))
+        self.assertEqual([self.memdev(nodes, name)["policy"] for name in "ab"], ["bind", "interleave"])
+
+    def test_file(self):
+        door = self.door()
+        path = os.path.join(self.dir, "file")
+        for discard in (False, True):
+            door.qmp.command("object-add", id="x", size=3 << 20, share=True, prealloc=True,
+                             align=1 << 30, **{"qom-type": "memory-backend-file", "mem-path": path,
+                                               "discard-data": discard})
+            [(address, _)] = self.mappings(door, 3 << 20)
+            self.assertEqual(address % (1 << 30), 0)
+            door.qmp.command("object-del", id="x")
+            self.assertEqual(os.stat(path).st_blocks, 0 if discard else 6144)
+
+    def test_seal(self):
+        """Whoever has the file of a memfd can't make it smaller, unless that is wanted."""
+        door = self.door()
+        for at, seal in enumerate((True, False)):
+            size = (5 + at) << 20
+            door.qmp.command("object-add", id=f"x{at}", size=size, seal=seal,
+                             **{"qom-type": "memory-backend-memfd"})
+            [(address, _)] = self.mappings(door, size)
+            try:
+                with open(f"/proc/{door.process.pid}/map_files/{address:x}-{address + size:x}", "r+b") as f:
+                    if seal:
+                        self.assertRaises(PermissionError, f.truncate, size // 2)
+                    f.truncate(size if seal else size // 2)
+            except FileNotFoundError as error:
+                self.skipTest(f"the host does not let see files that are mapped: {error}")
+
+
 class LargePages(Case):
     def test_refused(self):
         door = self.door()
         memfd = {"qom-type": "memory-backend-memfd", "hugetlb": True}
-        self.refused(door, "Invalid argument", size=2 << 20, hugetlbsize=3 << 20, **memfd)
+        self.refused(door, "Hugepage size must be a power of 2", size=2 << 20, hugetlbsize=3 << 20, **memfd)
         self.refused(door, "memory 'x'", size=4096, **memfd)
         self.refused(door, "memory 'x'", size=1 << 50, **memfd)
         self.refused_at_start("memory-backend-memfd,id=m,size=16M,hugetlb=on,hugetlbsize=3M",
-                              "Invalid argument")
+                              "Hugepage size must be a power of 2")
 
     def set_pool(self, pages):
         with open(POOL, "w") as f:

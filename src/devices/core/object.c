@@ -113,47 +113,6 @@ static bool load_secret(struct object *o, GError **error)
     return true;
 }
 
-bool object_options_memory(const struct object_options *options, uint64_t *bytes,
-                           struct ram_backing *backing)
-{
-    const struct memory_backend_file_properties *file = &options->u.memory_backend_file;
-    const struct memory_backend_memfd_properties *memfd = &options->u.memory_backend_memfd;
-    const struct memory_backend_properties *p = &options->u.memory_backend_ram;
-    bool is_file = options->qom_type == OBJECT_TYPE_MEMORY_BACKEND_FILE;
-    bool is_memfd = options->qom_type == OBJECT_TYPE_MEMORY_BACKEND_MEMFD;
-
-    if (!is_file && !is_memfd && options->qom_type != OBJECT_TYPE_MEMORY_BACKEND_RAM) {
-        return false;
-    }
-    if (is_file) {
-        *bytes = file->size;
-        *backing = (struct ram_backing){.path = file->mem_path,
-                                        .share = file->has_share && file->share,
-                                        .prealloc = file->has_prealloc && file->prealloc,
-                                        .no_merge = file->has_merge && !file->merge,
-                                        .no_dump = file->has_dump && !file->dump};
-        return true;
-    }
-    if (is_memfd) {
-        *bytes = memfd->size;
-        *backing =
-            (struct ram_backing){.memfd = true,
-                                 .hugetlb = memfd->has_hugetlb && memfd->hugetlb,
-                                 .hugetlb_bytes = memfd->has_hugetlbsize ? memfd->hugetlbsize : 0,
-                                 .share = !memfd->has_share || memfd->share,
-                                 .prealloc = memfd->has_prealloc && memfd->prealloc,
-                                 .no_merge = memfd->has_merge && !memfd->merge,
-                                 .no_dump = memfd->has_dump && !memfd->dump};
-        return true;
-    }
-    *bytes = p->size;
-    *backing = (struct ram_backing){.share = p->has_share && p->share,
-                                    .prealloc = p->has_prealloc && p->prealloc,
-                                    .no_merge = p->has_merge && !p->merge,
-                                    .no_dump = p->has_dump && !p->dump};
-    return true;
-}
-
 static bool open_throttle(struct object *o, struct block_graph *block, GError **error)
 {
     if (!block) {
@@ -170,6 +129,9 @@ static bool object_open(struct device_env *env, struct object *o, GError **error
     uint64_t bytes;
 
     if (object_options_memory(o->options, &bytes, &backing)) {
+        if (!object_options_check_memory(o->options, error)) {
+            return false;
+        }
         o->ram = ram_block_new_backed(o->options->id, bytes, &backing, error);
         return o->ram != NULL;
     }

@@ -22,6 +22,10 @@ struct object {
  * the options'. */
 bool object_options_memory(const struct object_options *options, uint64_t *bytes,
                            struct ram_backing *backing);
+/* Whether a memory back end can be so at all. */
+bool object_options_check_memory(const struct object_options *options, GError **error);
+/* "KIND,id=ID,KEY=VALUE..." or JSON; of host-nodes= also ranges, and more than one. */
+struct object_options *object_options_parse(const char *text, GError **error);
 
 bool object_add(struct device_env *env, const struct object_options *options, GError **error);
 bool object_delete(struct device_env *env, const char *id, GError **error);

@@ -119,6 +119,20 @@ static const struct cpus_hooks pc_hooks = {
 
 /* ---------------------------------------------------------------- memory */
 
+/* Each node's part of the RAM is from where its back end is. */
+static bool numa_bind(const struct numa_config *numa, struct ram_block *ram, GError **error)
+{
+    uint64_t at = 0;
+
+    for (unsigned i = 0; i < numa->n; i++) {
+        if (!ram_block_bind(ram, at, numa->node[i].bytes, &numa->node[i].place, error)) {
+            return false;
+        }
+        at += numa->node[i].bytes;
+    }
+    return true;
+}
+
 static bool ram_init(struct machine *m, struct pc *q, GError **error)
 {
     uint64_t bytes = m->config->ram_bytes;
@@ -126,7 +140,7 @@ static bool ram_init(struct machine *m, struct pc *q, GError **error)
     q->low_bytes = bytes > q->chipset->ram_hole ? q->chipset->ram_split : bytes;
     q->high_bytes = bytes - q->low_bytes;
     q->ram = ram_block_new_backed("ram", bytes, &m->config->ram_backing, error);
-    if (!q->ram) {
+    if (!q->ram || !numa_bind(&m->config->numa, q->ram, error)) {
         return false;
     }
     q->low = (struct region){
