@@ -51,8 +51,15 @@ static bool machine_fixed(struct params *p, GError **error)
     static const struct {
         const char *key;
         bool value;
-    } fixed[] = {
-        {"usb", false}, {"dump-guest-core", true}, {"mem-merge", false}, {"x-option-roms", false}};
+    } fixed[] = {{"usb", false},
+                 {"dump-guest-core", true},
+                 {"mem-merge", false},
+                 {"x-option-roms", false},
+                 {"nvdimm", false},
+                 {"hmat", false},
+                 {"i8042", true},
+                 {"sata", true},
+                 {"default-bus-bypass-iommu", false}};
     static const char *const absent[] = {"vmport", "smm"}; /* on, off or auto */
 
     for (unsigned i = 0; i < G_N_ELEMENTS(fixed); i++) {
@@ -210,6 +217,26 @@ static bool machine_asks_help(const char *arg)
     return board != NULL;
 }
 
+/* As the options of these names say it. */
+static void take_boot_files(struct machine_config *config, struct params *p)
+{
+    const struct {
+        const char *key;
+        char **field;
+    } files[] = {{"kernel", &config->kernel},
+                 {"initrd", &config->initrd},
+                 {"append", &config->append},
+                 {"firmware", &config->firmware}};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(files); i++) {
+        const char *value = params_take(p, files[i].key);
+
+        if (value) {
+            replace(files[i].field, value);
+        }
+    }
+}
+
 bool opt_machine(struct options *o, const char *arg, GError **error)
 {
     if (machine_asks_help(arg)) {
@@ -236,6 +263,7 @@ bool opt_machine(struct options *o, const char *arg, GError **error)
         replace(&o->memory_backend, backend);
     }
 
+    take_boot_files(o->config, p);
     for (unsigned i = 0; i < MACHINE_FLASHES; i++) {
         g_autofree char *key = g_strdup_printf("pflash%u", i);
         const char *node = params_take(p, key);

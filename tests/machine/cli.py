@@ -94,6 +94,8 @@ BAD = [
     (["-boot", "splash="], "splash wants the name of a picture"),
     (["-fw_cfg", "opt/x,string=a", "-fw_cfg", "opt/x,string=b", "-display", "none"],
      "there is a file 'opt/x' already"),
+    (["-machine", "q35,i8042=off"], "machine property 'i8042' is always 'on'"),
+    (["-machine", "q35,firmware=/nonexistent/rom"], "firmware '/nonexistent/rom': No such file"),
     (["-acpitable", "sig=ABCD"], "one of data (without a header) and file is wanted"),
     (["-acpitable", "file=a,data=b"], "one of data (without a header) and file is wanted"),
     (["-acpitable", "data=/etc/hostname"], "data= is only with sig="),
@@ -388,6 +390,13 @@ class Good(unittest.TestCase):
                      "memory.max-size=64M,boot.menu=on", "-S") as m:
             self.assertEqual(len(m.qmp.command("query-cpus-fast")), 2)
             self.assertEqual(m.qmp.command("query-memory-size-summary")["base-memory"], 32 << 20)
+
+    def test_kernel_and_fixed_properties_of_the_machine(self):
+        result = run("-machine", f"q35,kernel={guest('hello')},append=word,nvdimm=off,hmat=off,"
+                     "i8042=on,sata=on,default_bus_bypass_iommu=off", "-display", "none",
+                     "-serial", "stdio")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("hello by multiboot [word]", result.stdout)
 
     def test_told_parameters_are_taken(self):
         """What query-command-line-options tells, the options take; a wrong name they do not."""
