@@ -6,11 +6,15 @@
 #include "migration/dump.h"
 #include "qapi/params.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <glib/gstdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #define PREFIX       "auto-dump-"
+#define PARTIAL      ".partial"
+#define ABANDONED_S  60 /* it takes less from a file's birth to its lock */
 #define KEEP_DEFAULT 4
 #define KEEP_MAX     10000
 
@@ -51,7 +55,7 @@ static GArray *list_files(const struct auto_dump *a)
         struct old_file file = {.path = g_build_filename(a->dir, name, NULL)};
         GStatBuf st;
 
-        if (g_str_has_prefix(name, PREFIX) && !g_str_has_suffix(name, ".partial") &&
+        if (g_str_has_prefix(name, PREFIX) && !g_str_has_suffix(name, PARTIAL) &&
             g_stat(file.path, &st) == 0 && S_ISREG(st.st_mode)) {
             file.time_ns = st.st_mtim.tv_sec * 1000000000LL + st.st_mtim.tv_nsec;
             g_array_append_val(files, file);
@@ -73,6 +77,41 @@ static void remove_old(void *opaque)
 
     for (guint i = (guint)MIN(a->keep, files->len); i < files->len; i++) {
         g_unlink(g_array_index(files, struct old_file, i).path);
+    }
+}
+
+/* Whoever writes such a file has it locked. */
+static void remove_if_abandoned(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    struct stat st;
+
+    if (fd < 0) {
+        return;
+    }
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+        st.st_mtim.tv_sec < g_get_real_time() / G_USEC_PER_SEC - ABANDONED_S &&
+        flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        g_unlink(path);
+    }
+    close(fd);
+}
+
+/* What processes have left behind that were killed meanwhile is as large as a dump. */
+static void remove_abandoned(const struct auto_dump *a)
+{
+    GDir *dir = g_dir_open(a->dir, 0, NULL);
+    const char *name;
+
+    while (dir && (name = g_dir_read_name(dir))) {
+        if (g_str_has_prefix(name, PREFIX) && g_str_has_suffix(name, PARTIAL)) {
+            g_autofree char *path = g_build_filename(a->dir, name, NULL);
+
+            remove_if_abandoned(path);
+        }
+    }
+    if (dir) {
+        g_dir_close(dir);
     }
 }
 
@@ -114,6 +153,7 @@ static void failed(void *opaque, enum godwit_black_box_trigger trigger)
     }
     thread_doing_begin(&outer, "auto-dump", NULL);
     machine_still_begin(m);
+    remove_abandoned(a);
     path = new_path(a);
     if (dump_to_file(m, &options, path, remove_old, a, &error)) {
         log_info("auto-dump: %s", path);

@@ -14,6 +14,7 @@
 #include "qapi/error.h"
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 struct dump {
@@ -246,6 +247,9 @@ bool dump_to_file(struct machine *m, const struct dump_options *options, const c
     job->out.sum = true;
     d->job = job;
     d->status = DUMP_STATUS_ACTIVE;
+    if (fd >= 0) {
+        flock(fd, LOCK_EX | LOCK_NB); /* somebody is at it, for who clears up */
+    }
     if (fd < 0) {
         dump_fail(&failure, "create the file");
     } else if (!dump_gather(m, job, &failure) || !write_file(job, partial, path, &failure)) {

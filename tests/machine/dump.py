@@ -1,6 +1,7 @@
 """Dumps of small guests: what is in the files, by a reader of its own and by gdb; pipes and passed files."""
 import array
 import contextlib
+import fcntl
 import os
 import shutil
 import socket
@@ -312,6 +313,21 @@ class AutoDump(Case):
             self.assertEqual(m.qmp.event("DUMP_COMPLETED")["data"]["result"]["status"], "completed")
             self.assertLessEqual(len([name for name in self.files(m) if name.endswith(".elf")]), 2)
             m.qmp.event("RESET")
+
+    def test_left_behind(self):
+        """What a process left that was killed is cleared up; what somebody still writes, or may, is not."""
+        names = [f"auto-dump-20200101-000000.00000{i}-1.elf.partial" for i in range(3)]
+        m = self.start("-S", "-append", "panic 1", "-action", "panic=pause", "-auto-dump", "DIR/dumps", "-device",
+                       "pvpanic", kernel="script", prepare=lambda folder: os.mkdir(os.path.join(folder, "dumps")))
+        paths = [os.path.join(m.dir, "dumps", name) for name in (*names, "mine.partial")]
+        with contextlib.ExitStack() as stack:
+            files = [stack.enter_context(open(path, "wb")) for path in paths]
+            fcntl.flock(files[1], fcntl.LOCK_EX)
+            for at in (0, 1, 3):
+                os.utime(paths[at], (0, 0))
+            m.qmp.command("cont")
+            m.qmp.event("DUMP_COMPLETED")
+            self.assertEqual([os.path.exists(path) for path in paths], [False, True, True, True])
 
     def test_in_the_background(self):
         """The folders are what they were where the program was started."""
