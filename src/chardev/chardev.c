@@ -252,7 +252,7 @@ struct chardev *chardev_make(struct chardev_options *o, struct loop *loop, GErro
     }
     g_set_error(
         error, CHARDEV_ERROR, 0,
-        "there is no back end '%s', use file, null, pipe, pty, ringbuf, socket, stdio or udp",
+        "'%s' is not a valid char driver name, use file, null, pipe, pty, ringbuf, socket, stdio or udp",
         o->type);
     return NULL;
 }

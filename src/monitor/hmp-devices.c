@@ -66,19 +66,17 @@ static void run_chardev_change(struct hmp *h, struct json_object *args)
     const char *id = hmp_string(args, "id");
     const char *options = hmp_string(args, "options");
     size_t backend = strcspn(options, ",");
-    /* An id among the options comes after this one and holds. */
+    /* An id among the options comes after this one and holds. A mux is not asked for here. */
     g_autofree char *text =
-        g_strdup_printf("%.*s,id=%s%s", (int)backend, options, id, options + backend);
+        g_strdup_printf("%.*s,id=%s%s,mux=off", (int)backend, options, id, options + backend);
     g_autoptr(GError) error = NULL;
     struct chardev *chr = NULL;
 
     if (monitor_chardev_can_change(h->m, id, false, &error)) {
         chr = make_chardev(h, text, &error);
     }
-    if (chr && (strcmp(chr->id, id) != 0 || chardev_is_mux(chr))) {
-        hmp_print(h, "Error: %s\n",
-                  chardev_is_mux(chr) ? "Mux device hotswap not supported yet"
-                                      : "Unexpected 'id' parameter");
+    if (chr && strcmp(chr->id, id) != 0) {
+        hmp_print(h, "Error: Unexpected 'id' parameter\n");
         chardev_free(chr);
     } else if (chr) {
         monitor_chardev_change(h->m, chr);

@@ -132,7 +132,8 @@ class Hmp(unittest.TestCase):
             ("ringbuf_read n0 10", "abc\n"), ("chardev-change n0 null", ""),
             ("chardev-change n0", "chardev-change: string expected\n"
                                   'Try "help chardev-change" for more information\n'),
-            ("chardev-change n0 null,mux=on", "Error: Mux device hotswap not supported yet\n"),
+            ("chardev-change n0 null,mux=on", ""), ("chardev-add null,id=mu,mux=on", ""),
+            ("chardev-change mu null", "Error: Mux device hotswap not supported yet\n"),
             ("chardev-send-break n0", ""),
             ("ringbuf_write r0 \"a \\\\ \\n b\"", ""), ("ringbuf_read r0 100", "a \\\\ \n b\n"),
             ("ringbuf_read n0 10", "Error: n0 is not a ringbuf device\n"),
@@ -145,7 +146,7 @@ class Hmp(unittest.TestCase):
             ("qom-set /machine foo 1",
              "Error: Property 'pc-q35-7.2-machine.foo' not found\n"))
         self.assertIn("r0: filename=ringbuf\n", self.run_line("info chardev"))
-        self.assertIn("there is no back end 'bogus'", self.run_line("chardev-change n0 bogus"))
+        self.assertIn("'bogus' is not a valid char driver name", self.run_line("chardev-change n0 bogus"))
         self.assertIn("Error: ", self.run_line("chardev-change n0 null,id=n1"))
         self.assertNotIn("n1", self.run_line("info chardev"))
         self.assertIn("io0 (child<iothread>)\n", self.run_line("qom-list /objects"))
