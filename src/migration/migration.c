@@ -25,6 +25,7 @@ void migration_end(struct machine *m)
     struct migration *mig = m ? m->migration : NULL;
 
     if (mig) {
+        migration_cancel(m);
         outgoing_end(mig->out);
         incoming_end(mig->in);
         g_free(mig->error);

@@ -287,6 +287,19 @@ class Order(Migrating):
         self.assertEqual(source.status(), "running")
         self.finish(source)
 
+    def test_quit(self):
+        """Who ends the source while memory is sent hears what becomes of the migration."""
+        source = self.side()
+        source.expect(r"r2\n")
+        source.capabilities(events=True)
+        source.qmp.command("migrate-set-parameters", max_bandwidth=4096)
+        source.qmp.command("migrate", uri="exec:cat >/dev/null")
+        source.until("MIGRATION active")
+        source.heard().clear()
+        source.qmp.request("quit")
+        self.assertEqual(source.qmp.event("MIGRATION")["data"], {"status": "cancelling"})
+        self.assertEqual(source.wait(), 0)
+
     def test_refused(self):
         source = self.side(guest=None)
         source.capabilities(events=True)
