@@ -221,6 +221,18 @@ static bool sum_memory(struct options *o, unsigned *n_plain, GError **error)
     return true;
 }
 
+bool numa_names_memory(const struct options *o)
+{
+    const struct numa_config *numa = &o->config->numa;
+
+    for (unsigned i = 0; i < numa->n; i++) {
+        if (numa->node[i].memdev) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool numa_choose_memory(struct options *o, const char **ram, GError **error)
 {
     struct numa_config *numa = &o->config->numa;

@@ -110,6 +110,19 @@ bool opt_object(struct options *o, const char *arg, GError **error)
 
 /* ---- the machine's own RAM */
 
+bool opt_memory_path(struct options *o, const char *arg, GError **error)
+{
+    g_free(o->memory_path);
+    o->memory_path = g_strdup(arg);
+    return true;
+}
+
+bool opt_memory_prealloc(struct options *o, const char *arg, GError **error)
+{
+    o->fill_memory = true;
+    return true;
+}
+
 static bool use_as_ram(struct options *o, struct memory_object *memory, GError **error)
 {
     struct machine_config *config = o->config;
@@ -137,9 +150,15 @@ bool memory_backend_choose(struct options *o, GError **error)
     const char *id = o->memory_backend;
     struct memory_object *memory;
 
+    if (o->memory_path && (id || numa_names_memory(o))) {
+        g_set_error(error, CLI_ERROR, 0, "'-mem-path' can't be used together with '%s'",
+                    id ? "-machine memory-backend" : "-numa memdev");
+        return false;
+    }
     if (!numa_choose_memory(o, &id, error)) {
         return false;
     }
+    o->config->ram_backing.path = g_strdup(o->memory_path);
     if (id) {
         memory = memory_object_find(o, id);
         if (!memory) {
@@ -150,6 +169,10 @@ bool memory_backend_choose(struct options *o, GError **error)
         if (!use_as_ram(o, memory, error)) {
             return false;
         }
+    }
+    if (o->fill_memory && !o->config->ram_backing.prealloc) {
+        o->config->ram_backing.prealloc = true;
+        o->config->ram_backing.prealloc_threads = o->config->topology.cpus;
     }
     for (guint i = 0; i < o->memories->len; i++) {
         memory = o->memories->pdata[i];

@@ -569,6 +569,9 @@ static const struct option options[] = {
     {"smp", "[cpus=]N[,sockets=][,dies=][,cores=][,threads=]", opt_smp, "how many vCPUs"},
     {"m", "[size=]SIZE[,slots=N,maxmem=SIZE]", opt_memory,
      "guest memory in MiB (128), slots for more and how much there can be"},
+    {"mem-path", "FILE|FOLDER", opt_memory_path,
+     "guest memory is that file, or one in that folder"},
+    {"mem-prealloc", NULL, opt_memory_prealloc, "the host gives all of the guest's memory at once"},
     {"numa", "node|dist[,...]", opt_numa, "which CPUs and memory are near to one another"},
     {"object", "TYPE,id=ID[,...]", opt_object,
      "memory for -machine memory-backend=ID: memory-backend-ram, -memfd or -file; a source of "
@@ -815,6 +818,7 @@ void options_free(struct options *o)
     g_ptr_array_unref(o->memories);
     g_array_unref(o->numa_cpus);
     g_free(o->memory_backend);
+    g_free(o->memory_path);
     g_free(o->human_monitor);
     g_free(o->vga);
     g_free(o->qtest);

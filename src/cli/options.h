@@ -43,6 +43,7 @@ struct options {
     GPtrArray *memories;       /* struct memory_object */
     GArray *numa_cpus;         /* struct numa_cpu: -numa node,cpus= */
     char *memory_backend;      /* -machine memory-backend=, or NULL */
+    char *memory_path;         /* -mem-path, or NULL */
     char *human_monitor;       /* -monitor: a chardev spec, "none", or NULL */
     char *vga;                 /* -vga: "std", "none"; NULL: not given */
     char *qtest, *qtest_log;
@@ -58,6 +59,7 @@ struct options {
     bool snapshot_drives; /* -snapshot */
     bool debug_threads;   /* -name debug-threads=on */
     bool lock_memory;     /* -overcommit mem-lock=on */
+    bool fill_memory;     /* -mem-prealloc */
     bool log_timestamp;   /* -msg timestamp=on */
     bool has_reboot, has_shutdown, has_panic, has_watchdog;
     struct machine_actions actions;

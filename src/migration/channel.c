@@ -283,7 +283,7 @@ void channel_break(struct channel *c)
     }
 }
 
-bool channel_wait_broken(struct channel *c, int64_t ns)
+static bool channel_wait_broken(struct channel *c, int64_t ns)
 {
     struct pollfd p = {.fd = c->broken, .events = POLLIN};
     struct timespec t = {ns / 1000000000, ns % 1000000000};
@@ -580,6 +580,22 @@ bool channel_write_pieces(struct channel *c, struct iovec *iov, int n, GError **
         }
     }
     return true;
+}
+
+/* Where the other side of a pipe or socket is gone, poll(2) says so unasked. */
+bool channel_rest(struct channel *c, int64_t ns, GError **error)
+{
+    struct pollfd p[2] = {{.fd = c->broken, .events = POLLIN}, {.fd = c->write_fd}};
+    struct timespec t = {ns / 1000000000, ns % 1000000000};
+
+    if (ppoll(p, 2, &t, NULL) <= 0) {
+        return true;
+    }
+    if (p[0].revents) {
+        return migration_refuse(error, "the migration was broken off");
+    }
+    errno = EPIPE;
+    return write_failed(c, error);
 }
 
 bool channel_write(struct channel *c, const void *data, size_t bytes, GError **error)

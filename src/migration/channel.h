@@ -80,8 +80,9 @@ void channel_leave(struct channel *c);
 
 /* Any thread. */
 void channel_break(struct channel *c);
-/* Waits for that, at most so long; whether it came. */
-bool channel_wait_broken(struct channel *c, int64_t ns);
+/* Lets so much time pass, of an outgoing one; false and *error: it was broken, or who reads has
+ * gone, which ends the wait. */
+bool channel_rest(struct channel *c, int64_t ns, GError **error);
 
 /* Where an incoming one listens. *port of tcp is the one that was chosen. false: it doesn't. */
 bool channel_listens_at(const struct channel *c, char **host, char **port, char **path);

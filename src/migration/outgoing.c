@@ -366,9 +366,10 @@ static bool keep_pace(struct outgoing *o, struct pace *p, size_t sent)
         if (p->tokens >= 0) {
             return true;
         }
-        if (channel_wait_broken(o->channel,
-                                (int64_t)MIN(-p->tokens / limit * 1e9 + 1e5, (double)WINDOW_NS))) {
-            return set_error(o, "cancelled");
+        if (!channel_rest(o->channel,
+                          (int64_t)MIN(-p->tokens / limit * 1e9 + 1e5, (double)WINDOW_NS),
+                          &o->error)) {
+            return false;
         }
     }
 }

@@ -170,6 +170,29 @@ class Properties(Case):
         self.assertLess(policies.index("bind:0"), policies.index("interleave:0"))
         self.assertEqual([self.memdev(nodes, name)["policy"] for name in "ab"], ["bind", "interleave"])
 
+    def test_of_the_machine(self):
+        """-mem-path and -mem-prealloc, for its RAM."""
+        path = os.path.join(self.dir, "file")
+        for where in (path, self.dir):
+            door = self.door("-m", "16", "-mem-path", where, "-mem-prealloc", "-smp", "2")
+            [(_, line)] = self.mappings(door, 16 << 20)
+            self.assertIn(f" file={self.dir}/", line)
+            self.assertIn("anon=4096", line)
+            self.assertEqual(self.memdev(door, "pc.ram")["prealloc"], True)
+            self.assertEqual(os.listdir(self.dir), ["file"])
+        self.assertEqual((os.stat(path).st_size, os.stat(path).st_blocks), (16 << 20, 0))
+        [(_, line)] = self.mappings(self.door("-m", "16", "-mem-prealloc"), 16 << 20)
+        self.assertIn("anon=4096", line)
+        for more, text in ((("-machine", "memory-backend=m"), "'-machine memory-backend'"),
+                           (("-numa", "node,memdev=m"), "'-numa memdev'"),
+                           (("-mem-path", os.path.join(self.dir, "no", "file")),
+                            "No such file or directory")):
+            done = subprocess.run([GODWIT, "-M", "q35", "-accel", "qtest", "-display", "none", "-m",
+                                   "16", "-object", "memory-backend-ram,id=m,size=16M", "-mem-path",
+                                   path, *more], capture_output=True, text=True, timeout=LIMIT)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(text, done.stderr)
+
     def test_file(self):
         door = self.door()
         path = os.path.join(self.dir, "file")

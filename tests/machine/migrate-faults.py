@@ -256,6 +256,18 @@ class Faults(Migrating):
         self.assertTrue(locked(self.image))
         self.finish(source)
 
+    def test_killed_between(self):
+        """A source that may send next to nothing sees it without sending."""
+        source = self.start()
+        source.qmp.command("migrate-set-parameters", max_bandwidth=1)
+        to = self.side("-incoming", f"unix:{self.path()}", *self.disk, append="40", ram="8")
+        source.qmp.command("migrate", uri=f"unix:{self.path()}")
+        to.until_migrated("active")
+        to.process.kill()
+        self.assertEqual(self.ended(source)["status"], "failed")
+        self.assertEqual(source.status(), "running")
+        self.finish(source)
+
     def test_hangs(self):
         """A destination that takes nothing more: cancelling does not wait for it."""
         source = self.start()
