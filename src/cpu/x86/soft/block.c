@@ -59,7 +59,7 @@ bool blocks_init(struct cpu *c)
     bc->decoder = decoder_new(c->features);
     g_mutex_init(&bc->mutex);
     c->blocks = bc;
-    jump_cache_clear(c);
+    c->jump_cache[0].rip = 1; /* what is new is zero, and is not touched before it is used */
     return true;
 }
 
