@@ -203,10 +203,12 @@ static unsigned page_hash(const uint8_t *host)
     return (page ^ page >> 13) & (BLOCK_PAGE_HASH_SIZE - 1);
 }
 
+/* Code that is near is looked up near: a page's blocks are in one page of the table. */
 static unsigned block_hash(gpa_t gpa, uint64_t rip, uint32_t key)
 {
-    uint64_t h = (gpa ^ rip << 7 ^ (uint64_t)key << 20) * 0x9e3779b97f4a7c15ull;
-    return h >> 47;
+    uint64_t page = gpa >> GUEST_PAGE_BITS ^ rip >> GUEST_PAGE_BITS << 20 ^ (uint64_t)key << 40;
+    unsigned h = page * 0x9e3779b97f4a7c15ull >> 47;
+    return h ^ (gpa & ~GUEST_PAGE_MASK) >> 3;
 }
 _Static_assert(BLOCK_HASH_SIZE == 1u << 17, "block_hash gives 17 bits");
 
