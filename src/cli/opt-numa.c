@@ -221,18 +221,6 @@ static bool sum_memory(struct options *o, unsigned *n_plain, GError **error)
     return true;
 }
 
-bool numa_names_memory(const struct options *o)
-{
-    const struct numa_config *numa = &o->config->numa;
-
-    for (unsigned i = 0; i < numa->n; i++) {
-        if (numa->node[i].memdev) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool numa_choose_memory(struct options *o, const char **ram, GError **error)
 {
     struct numa_config *numa = &o->config->numa;
@@ -255,6 +243,10 @@ bool numa_choose_memory(struct options *o, const char **ram, GError **error)
         sum += numa->node[i].bytes;
         n_memdevs += numa->node[i].memdev != NULL;
         *ram = numa->node[i].memdev ? numa->node[i].memdev : *ram;
+    }
+    if (o->memory_path && n_memdevs) {
+        g_set_error(error, CLI_ERROR, 0, "'-mem-path' can't be used together with '-numa memdev'");
+        return false;
     }
     if (sum != want) {
         g_set_error(error, CLI_ERROR, 0,

@@ -110,19 +110,6 @@ bool opt_object(struct options *o, const char *arg, GError **error)
 
 /* ---- the machine's own RAM */
 
-bool opt_memory_path(struct options *o, const char *arg, GError **error)
-{
-    g_free(o->memory_path);
-    o->memory_path = g_strdup(arg);
-    return true;
-}
-
-bool opt_memory_prealloc(struct options *o, const char *arg, GError **error)
-{
-    o->fill_memory = true;
-    return true;
-}
-
 static bool use_as_ram(struct options *o, struct memory_object *memory, GError **error)
 {
     struct machine_config *config = o->config;
@@ -150,9 +137,9 @@ bool memory_backend_choose(struct options *o, GError **error)
     const char *id = o->memory_backend;
     struct memory_object *memory;
 
-    if (o->memory_path && (id || numa_names_memory(o))) {
-        g_set_error(error, CLI_ERROR, 0, "'-mem-path' can't be used together with '%s'",
-                    id ? "-machine memory-backend" : "-numa memdev");
+    if (o->memory_path && id) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "'-mem-path' can't be used together with '-machine memory-backend'");
         return false;
     }
     if (!numa_choose_memory(o, &id, error)) {

@@ -28,8 +28,6 @@ bool opt_readconfig(struct options *o, const char *arg, GError **error);
 
 /* opt-object.c */
 bool opt_object(struct options *o, const char *arg, GError **error);
-bool opt_memory_path(struct options *o, const char *arg, GError **error);
-bool opt_memory_prealloc(struct options *o, const char *arg, GError **error);
 void memory_object_free(gpointer object);
 struct memory_object *memory_object_find(const struct options *o, const char *id); /* NULL: none */
 /* Gives the machine the memory that it or its nodes name; what is left become objects. */
@@ -43,7 +41,6 @@ struct numa_cpu {
     uint64_t socket, die, core, thread; /* ids, each within the one before */
 };
 bool opt_numa(struct options *o, const char *arg, GError **error);
-bool numa_names_memory(const struct options *o); /* by memdev= */
 /* Checks the nodes' memory against the machine's; *ram: the object that is all of it, or NULL. */
 bool numa_choose_memory(struct options *o, const char **ram, GError **error);
 /* Nodes of vCPUs and distances, when the topology is known. */

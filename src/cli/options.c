@@ -447,6 +447,18 @@ static bool opt_vga(struct options *o, const char *arg, GError **error)
     return true;
 }
 
+static bool opt_memory_path(struct options *o, const char *arg, GError **error)
+{
+    replace(&o->memory_path, arg);
+    return true;
+}
+
+static bool opt_memory_prealloc(struct options *o, const char *arg, GError **error)
+{
+    o->fill_memory = true;
+    return true;
+}
+
 static bool opt_pidfile(struct options *o, const char *arg, GError **error)
 {
     replace(&o->pidfile, arg);

@@ -283,12 +283,19 @@ void channel_break(struct channel *c)
     }
 }
 
+/* Whether one of them came, within so long. */
+static bool poll_for(struct pollfd *p, nfds_t n, int64_t ns)
+{
+    struct timespec t = {ns / 1000000000, ns % 1000000000};
+
+    return ppoll(p, n, &t, NULL) > 0;
+}
+
 static bool channel_wait_broken(struct channel *c, int64_t ns)
 {
     struct pollfd p = {.fd = c->broken, .events = POLLIN};
-    struct timespec t = {ns / 1000000000, ns % 1000000000};
 
-    return ppoll(&p, 1, &t, NULL) > 0;
+    return poll_for(&p, 1, ns);
 }
 
 /* Waits as poll(2); false: it failed, or the channel was broken, which p[0] is for. */
@@ -586,9 +593,8 @@ bool channel_write_pieces(struct channel *c, struct iovec *iov, int n, GError **
 bool channel_rest(struct channel *c, int64_t ns, GError **error)
 {
     struct pollfd p[2] = {{.fd = c->broken, .events = POLLIN}, {.fd = c->write_fd}};
-    struct timespec t = {ns / 1000000000, ns % 1000000000};
 
-    if (ppoll(p, 2, &t, NULL) <= 0) {
+    if (!poll_for(p, 2, ns)) {
         return true;
     }
     if (p[0].revents) {

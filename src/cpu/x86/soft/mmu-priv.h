@@ -51,7 +51,7 @@ struct near_table {
 #define L2_SIZE         (1u << L2_BITS)
 #define PCIDS           4096u
 
-#define BLOOM_BITS      16384u
+#define BLOOM_BITS      16384u /* a region taken for a large page's costs all links */
 #define CODE_PAGES_BITS 8192u
 
 /* Generations of the jump cache (c->tlb_gen): an entry counts while the code pages of its address
