@@ -250,7 +250,7 @@ static bool take_next(struct incoming *in, struct record *record)
     if (record_is(record, "ram ")) {
         return ram_in_receive(in->blocks, &in->stream, record, &in->error);
     }
-    return stream_in_rest(&in->stream, record, &in->error) && (fin || take_record(in, record));
+    return stream_in_rest(&in->stream, record, 0, &in->error) && (fin || take_record(in, record));
 }
 
 static bool take_all(struct incoming *in)

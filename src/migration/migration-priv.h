@@ -80,12 +80,19 @@ struct stream_out {
 /* Appends whole records to the channel. */
 bool stream_out_write(struct stream_out *s, const uint8_t *records, size_t bytes, GError **error);
 /* A record made of two pieces. */
-bool stream_out_record(struct stream_out *s, const char kind[4], const GByteArray *head,
-                       const uint8_t *tail, size_t tail_bytes, GError **error);
+bool stream_out_record(struct stream_out *s, const char kind[4], uint16_t version,
+                       const GByteArray *head, const uint8_t *tail, size_t tail_bytes,
+                       GError **error);
 bool stream_out_fin(struct stream_out *s, GError **error);
 
+/* Of "ram " records: see ram-out.c. Version 1 had no compressed pages. */
+#define RAM_VERSION        2u
+#define RAM_RUN_ZERO       0u
+#define RAM_RUN_DATA       1u
+#define RAM_RUN_COMPRESSED 2u
+
 /* What the processor's cache holds: a page is copied, summed up and sent. */
-#define RAM_BATCH_PAGES 48u
+#define RAM_BATCH_PAGES    96u
 /* Sends a record of at most that many pages, and of zeroes; *bytes is what went out, 0 when there
  * are none to be sent. */
 bool ram_out_send(struct ram_out *r, struct stream_out *s, unsigned pages, size_t *bytes,
@@ -101,9 +108,11 @@ struct ram_pick {
 };
 /* Takes at most that many pages out of the bitmap; false: there are none. */
 bool ram_out_pick(struct ram_out *r, unsigned pages, struct ram_pick *pick);
-/* Any thread: copies what is picked, to the head of a "ram " record and to room for RAM_PICK_PAGES
- * pages, and counts it. How many bytes of pages there are. */
-size_t ram_pick_copy(const struct ram_pick *pick, GByteArray *head, uint8_t *pages,
+/* Room for the data of so many pages; g_free(). */
+uint8_t *ram_pages_new(unsigned n);
+/* Any thread: copies what is picked, to the head of a "ram " record and to ram_pages_new() of
+ * RAM_PICK_PAGES, and counts it. How many bytes of pages there are. */
+size_t ram_pick_copy(const struct ram_pick *pick, bool compress, GByteArray *head, uint8_t *pages,
                      struct ram_numbers *numbers);
 
 /* ---- a stream being read */
@@ -117,9 +126,10 @@ struct stream_in {
 };
 /* The next record, valid until the next call. */
 bool stream_in_next(struct stream_in *s, struct record *record, GError **error);
-/* The same in two steps: its header, which is then in the buffer, and what follows it. */
+/* The same in two steps: its header, which is then in the buffer, and what follows it, of which so
+ * many bytes were had by stream_in_part(). */
 bool stream_in_begin(struct stream_in *s, struct record *record, GError **error);
-bool stream_in_rest(struct stream_in *s, struct record *record, GError **error);
+bool stream_in_rest(struct stream_in *s, struct record *record, size_t had, GError **error);
 /* For who reads what follows a header himself: the next so many bytes of the channel into the
  * buffer from there on, and that the record was whole. */
 bool stream_in_part(struct stream_in *s, size_t at, size_t bytes, GError **error);

@@ -127,7 +127,7 @@ static bool take_record(struct lane *l, bool *end, GError **error)
     if (record_is(&record, "ram ")) {
         return ram_in_receive(l->multi->blocks, &l->stream, &record, error);
     }
-    if (!stream_in_rest(&l->stream, &record, error)) {
+    if (!stream_in_rest(&l->stream, &record, 0, error)) {
         return false;
     }
     if (record_is(&record, "fin ")) {

@@ -45,10 +45,11 @@ struct multi_out {
 
 static bool send_pages(struct lane *l, GError **error)
 {
-    size_t bytes = ram_pick_copy(&l->pick, l->head, l->pages, l->multi->numbers);
+    size_t bytes = ram_pick_copy(&l->pick, !l->packer, l->head, l->pages, l->multi->numbers);
 
     return l->packer ? packer_send(l->packer, &l->stream, l->head, l->pages, bytes, error)
-                     : stream_out_record(&l->stream, "ram ", l->head, l->pages, bytes, error);
+                     : stream_out_record(&l->stream, "ram ", RAM_VERSION, l->head, l->pages, bytes,
+                                         error);
 }
 
 static bool send_sync(struct stream_out *stream, uint64_t pass, GError **error)
@@ -245,7 +246,7 @@ struct multi_out *multi_out_new(const struct channel *first, const struct multi_
         l->multi = m;
         l->index = i;
         l->head = g_byte_array_new();
-        l->pages = g_malloc((size_t)RAM_PICK_PAGES * GUEST_PAGE_SIZE);
+        l->pages = ram_pages_new(RAM_PICK_PAGES);
     }
     return m;
 }

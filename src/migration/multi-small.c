@@ -89,7 +89,7 @@ bool packer_send(struct packer *p, struct stream_out *stream, const GByteArray *
         return false;
     }
     state_put_number(first, raw, 4);
-    return stream_out_record(stream, p->zstd ? "ramz" : "ramd", first, p->small, n, error);
+    return stream_out_record(stream, p->zstd ? "ramz" : "ramd", 1, first, p->small, n, error);
 }
 
 /* ---- in */

@@ -15,8 +15,9 @@
 #include <signal.h>
 #include <string.h>
 
-#define WINDOW_NS  (100 * NS_PER_MS) /* over which speed is measured and limited */
-#define BATCH_PART 10 /* a record is at most this part of what may be sent in a window */
+#define WINDOW_NS    (100 * NS_PER_MS) /* over which speed is measured and limited */
+#define BATCH_PART   10  /* a record is at most this part of what may be sent in a window */
+#define JUDGED_PAGES 64u /* a pass with so many tells how far pages can be compressed */
 
 struct outgoing {
     struct migration *mig;
@@ -47,7 +48,9 @@ struct outgoing {
     _Atomic int64_t begun_ns, setup_ns, stopped_ns, ended_ns;
     _Atomic uint64_t bandwidth; /* bytes a second, of the last window; 0: not known */
     _Atomic uint64_t pages_per_second;
-    uint64_t sync_sent; /* bytes sent at the last sync */
+    /* the main thread's */
+    uint64_t sync_sent, sync_pages; /* bytes and pages with data sent at the last sync */
+    uint64_t page_bytes;            /* what such a page made of the stream in the last pass */
     unsigned busy_syncs;
 };
 
@@ -125,24 +128,31 @@ static uint64_t threshold(const struct outgoing *o)
     return (uint64_t)((double)speed(o) * (double)o->mig->downtime_limit_ms / 1000);
 }
 
-/* What that many pages make of the stream, judged by those of all passes so far. */
 static uint64_t stream_bytes(const struct outgoing *o, uint64_t pages)
 {
-    uint64_t sent = bytes_sent(o), plain = o->ram.numbers.pages * GUEST_PAGE_SIZE, bytes;
+    return pages * o->page_bytes;
+}
 
-    bytes = pages * GUEST_PAGE_SIZE;
-    return o->multi && sent < plain ? (uint64_t)((double)bytes * (double)sent / (double)plain)
-                                    : bytes;
+/* A pass is over. What it sent tells what the next one will: how far pages that are written to can
+ * be compressed. How many bytes it sent. */
+static uint64_t end_pass(struct outgoing *o)
+{
+    uint64_t sent = bytes_sent(o) - o->sync_sent, pages = o->ram.numbers.pages - o->sync_pages;
+
+    if (pages >= JUDGED_PAGES) {
+        o->page_bytes = CLAMP(sent / pages, 1, GUEST_PAGE_SIZE);
+    }
+    o->sync_sent += sent;
+    o->sync_pages += pages;
+    return sent;
 }
 
 /* The guest has written so much since the last look that it will not end: twice is once too often.
  */
-static void converge(struct outgoing *o, uint64_t pages)
+static void converge(struct outgoing *o, uint64_t sent, uint64_t pages)
 {
-    uint64_t sent = bytes_sent(o) - o->sync_sent;
     bool busy = stream_bytes(o, pages) > sent / 100 * o->mig->throttle_trigger;
 
-    o->sync_sent = bytes_sent(o);
     o->busy_syncs = busy ? o->busy_syncs + 1 : 0;
     if (!o->mig->capability[MIGRATION_CAPABILITY_AUTO_CONVERGE] || o->busy_syncs < 2) {
         return;
@@ -186,16 +196,17 @@ static bool same_parts(struct outgoing *o)
 static void sync_on_main(void *arg)
 {
     struct outgoing *o = arg;
-    uint64_t pages;
+    uint64_t sent, pages;
 
     if (o->cancelled || !same_parts(o)) {
         return;
     }
+    sent = end_pass(o);
     pages = ram_out_sync(&o->ram);
     o->switches = !runstate_is_running(o->machine->run) || stream_bytes(o, pages) <= threshold(o) ||
                   pages == 0;
     if (!o->switches) {
-        converge(o, pages);
+        converge(o, sent, pages);
         note_pass(o);
         return;
     }
@@ -584,6 +595,7 @@ bool outgoing_start(struct migration *mig, struct channel *channel, GError **err
     o->channel = channel;
     o->answers = mig->capability[MIGRATION_CAPABILITY_RETURN_PATH];
     o->records = g_byte_array_new();
+    o->page_bytes = GUEST_PAGE_SIZE;
     if (mig->capability[MIGRATION_CAPABILITY_MULTIFD]) {
         o->multi = multi_out_new(channel, &mig->multi, &o->ram.numbers);
     }

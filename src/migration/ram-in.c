@@ -2,12 +2,16 @@
  * Memory that comes: see ram-out.c for what a record is. Each number is checked against the block
  * and against the bytes that there are before anything is written. Pages are not: of a record that
  * turns out to be damaged some may be in their places, and the machine can't be used then anyway.
+ *
+ * Pages that are as they were go from the channel to their places; a record with compressed ones is
+ * read as a whole.
  */
 #include "migration/migration-priv.h"
 
 #include "base/bytes.h"
 #include "memory/types.h"
 #include "migration/crc32c.h"
+#include "migration/page-compress.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -45,7 +49,15 @@ static struct run next_run(struct state_input *runs)
     return run;
 }
 
-static bool check_run(const struct vmstate_ram *ram, const struct run *run, GError **error)
+/* What a record says before its pages. */
+struct heading {
+    const struct vmstate_ram *ram;
+    struct state_input runs;
+    bool compressed; /* some pages are */
+};
+
+static bool check_run(const struct vmstate_ram *ram, const struct run *run, unsigned version,
+                      GError **error)
 {
     uint64_t pages = ram->block->size / GUEST_PAGE_SIZE;
 
@@ -54,81 +66,132 @@ static bool check_run(const struct vmstate_ram *ram, const struct run *run, GErr
             error, "stream: memory '%s': pages %" PRIu64 " to %" PRIu64 ", it has %" PRIu64,
             ram->name, run->first, run->first + run->n, pages);
     }
-    if (run->kind > 1) {
-        return migration_refuse(error,
-                                "stream: memory '%s': pages of kind %" PRIu64 ", known are 0 and 1",
+    if (run->kind > (version == 1 ? RAM_RUN_DATA : RAM_RUN_COMPRESSED)) {
+        return migration_refuse(error, "stream: memory '%s': there are no pages of kind %" PRIu64,
                                 ram->name, run->kind);
     }
     return true;
 }
 
-/* Whether the runs are all of the block, and how many bytes of pages belong to them. */
-static bool check_runs(const struct vmstate_ram *ram, struct state_input runs, uint64_t pages_bytes,
-                       GError **error)
+static bool lacks_pages(const struct vmstate_ram *ram, GError **error)
 {
+    return migration_refuse(error, "stream: memory '%s': a record lacks pages", ram->name);
+}
+
+static bool has_too_many(const struct vmstate_ram *ram, uint64_t left, GError **error)
+{
+    return migration_refuse(error, "stream: memory '%s': %" PRIu64 " bytes too many", ram->name,
+                            left);
+}
+
+/* Whether the runs are all of the block, and whether the bytes of pages belong to them, as far as
+ * that is seen without looking at compressed ones. */
+static bool check_runs(struct heading *h, unsigned version, uint64_t pages_bytes, GError **error)
+{
+    struct state_input runs = h->runs;
     uint64_t left = pages_bytes;
 
+    h->compressed = false;
     while (runs.left) {
         struct run run = next_run(&runs);
 
-        if (!check_run(ram, &run, error)) {
+        if (!check_run(h->ram, &run, version, error)) {
             return false;
         }
-        if (run.kind && run.n * GUEST_PAGE_SIZE > left) {
-            return migration_refuse(error, "stream: memory '%s': a record lacks pages", ram->name);
+        h->compressed |= run.kind == RAM_RUN_COMPRESSED;
+        if (run.kind != RAM_RUN_DATA) {
+            continue;
         }
-        left -= run.kind ? run.n * GUEST_PAGE_SIZE : 0;
+        if (run.n * GUEST_PAGE_SIZE > left) {
+            return lacks_pages(h->ram, error);
+        }
+        left -= run.n * GUEST_PAGE_SIZE;
     }
-    return left == 0 || migration_refuse(error, "stream: memory '%s': %" PRIu64 " bytes too many",
-                                         ram->name, left);
+    return left == 0 || h->compressed || has_too_many(h->ram, left, error);
 }
 
 /* What a record begins with; the number of runs may be any that fits. */
-static bool take_head(const GPtrArray *blocks, struct state_input in, uint64_t bytes,
-                      const struct vmstate_ram **ram, uint64_t *runs, GError **error)
+static bool take_head(const GPtrArray *blocks, const uint8_t *payload, uint64_t bytes,
+                      struct heading *h, GError **error)
 {
-    uint64_t block;
+    struct state_input in = {payload, HEAD_BYTES};
+    uint64_t block, runs;
 
-    if (!state_take_number(&in, 4, &block) || !state_take_number(&in, 4, runs) ||
-        *runs > (bytes - HEAD_BYTES) / RUN_BYTES) {
+    if (bytes < HEAD_BYTES || !state_take_number(&in, 4, &block) ||
+        !state_take_number(&in, 4, &runs) || runs > (bytes - HEAD_BYTES) / RUN_BYTES) {
         return migration_refuse(error, "stream: a record of memory is cut short");
     }
     if (block >= blocks->len) {
         return migration_refuse(error, "stream: memory block %" PRIu64 ", there are %u", block,
                                 blocks->len);
     }
-    *ram = blocks->pdata[block];
+    *h = (struct heading){.ram = blocks->pdata[block], .runs.left = runs * RUN_BYTES};
     return true;
+}
+
+static bool check_version(const struct record *record, GError **error)
+{
+    return record->version == 1 || record_version(record, RAM_VERSION, error);
+}
+
+/* A compressed run's pages, from the front of in. */
+static bool expand(const struct vmstate_ram *ram, const struct run *run, struct state_input *in,
+                   GError **error)
+{
+    uint8_t *page = ram->block->host + run->first * GUEST_PAGE_SIZE;
+
+    for (uint64_t i = 0; i < run->n; i++) {
+        size_t bytes = page_expand(in->data, in->left, page + i * GUEST_PAGE_SIZE);
+
+        if (!bytes) {
+            return lacks_pages(ram, error);
+        }
+        in->data += bytes;
+        in->left -= bytes;
+    }
+    return true;
+}
+
+static bool place(const struct heading *h, struct state_input pages, GError **error)
+{
+    struct state_input runs = h->runs;
+    struct ram_block *block = h->ram->block;
+
+    while (runs.left) {
+        struct run run = next_run(&runs);
+        uint64_t bytes = run.n * GUEST_PAGE_SIZE;
+
+        if (run.kind == RAM_RUN_ZERO) {
+            clear(block, run.first, run.n);
+        } else if (run.kind == RAM_RUN_COMPRESSED) {
+            if (!expand(h->ram, &run, &pages, error)) {
+                return false;
+            }
+        } else if (bytes > pages.left) {
+            return lacks_pages(h->ram, error);
+        } else {
+            memcpy(block->host + run.first * GUEST_PAGE_SIZE, pages.data, bytes);
+            pages.data += bytes;
+            pages.left -= bytes;
+        }
+    }
+    return pages.left == 0 || has_too_many(h->ram, pages.left, error);
 }
 
 bool ram_in_take(const GPtrArray *blocks, const struct record *record, GError **error)
 {
-    struct state_input runs;
-    const struct vmstate_ram *ram;
-    const uint8_t *pages;
-    uint64_t n;
+    struct state_input pages = {record->payload, record->bytes};
+    struct heading h;
+    size_t before;
 
-    if (!record_version(record, 1, error) ||
-        !take_head(blocks, (struct state_input){record->payload, record->bytes}, record->bytes,
-                   &ram, &n, error)) {
+    if (!check_version(record, error) ||
+        !take_head(blocks, record->payload, record->bytes, &h, error)) {
         return false;
     }
-    runs = (struct state_input){record->payload + HEAD_BYTES, n * RUN_BYTES};
-    pages = runs.data + runs.left;
-    if (!check_runs(ram, runs, record->bytes - HEAD_BYTES - runs.left, error)) {
-        return false;
-    }
-    while (runs.left) {
-        struct run run = next_run(&runs);
-
-        if (run.kind == 0) {
-            clear(ram->block, run.first, run.n);
-            continue;
-        }
-        memcpy(ram->block->host + run.first * GUEST_PAGE_SIZE, pages, run.n * GUEST_PAGE_SIZE);
-        pages += run.n * GUEST_PAGE_SIZE;
-    }
-    return true;
+    h.runs.data = record->payload + HEAD_BYTES;
+    before = HEAD_BYTES + h.runs.left;
+    pages = (struct state_input){record->payload + before, record->bytes - before};
+    return check_runs(&h, record->version, pages.left, error) && place(&h, pages, error);
 }
 
 /* ---- from the channel to its place */
@@ -168,47 +231,55 @@ static bool within_record(bool ok, GError **error)
     return ok;
 }
 
-static bool receive(const GPtrArray *blocks, struct stream_in *s, const struct record *record,
-                    uint32_t *sum, GError **error)
+/* Runs without compressed pages. */
+static bool receive_direct(const struct heading *h, struct stream_in *s,
+                           const struct record *record, GError **error)
 {
-    struct state_input runs;
-    const struct vmstate_ram *ram;
-    uint64_t n;
+    struct state_input runs = h->runs;
+    uint8_t check[RECORD_CHECK_BYTES];
+    uint32_t sum = crc32c(0, s->buffer, RECORD_HEADER_BYTES + HEAD_BYTES + runs.left);
 
-    if (record->bytes < HEAD_BYTES) {
-        return migration_refuse(error, "stream: a record of memory is cut short");
-    }
-    if (!within_record(stream_in_part(s, RECORD_HEADER_BYTES, HEAD_BYTES, error), error) ||
-        !take_head(blocks, (struct state_input){s->buffer + RECORD_HEADER_BYTES, HEAD_BYTES},
-                   record->bytes, &ram, &n, error) ||
-        !within_record(stream_in_part(s, RECORD_HEADER_BYTES + HEAD_BYTES, n * RUN_BYTES, error),
-                       error)) {
-        return false;
-    }
-    runs = (struct state_input){s->buffer + RECORD_HEADER_BYTES + HEAD_BYTES, n * RUN_BYTES};
-    if (!check_runs(ram, runs, record->bytes - HEAD_BYTES - runs.left, error)) {
-        return false;
-    }
-    *sum = crc32c(0, s->buffer, RECORD_HEADER_BYTES + HEAD_BYTES + runs.left);
     while (runs.left) {
-        if (!within_record(receive_some(s->channel, ram->block, &runs, sum, error), error)) {
+        if (!within_record(receive_some(s->channel, h->ram->block, &runs, &sum, error), error)) {
             return false;
         }
     }
+    if (!within_record(channel_read(s->channel, check, sizeof(check), error), error) ||
+        !record_check_sum(record, sum, check, error)) {
+        return false;
+    }
+    stream_in_note(s, check);
     return true;
 }
 
 bool ram_in_receive(const GPtrArray *blocks, struct stream_in *s, struct record *record,
                     GError **error)
 {
-    uint8_t check[RECORD_CHECK_BYTES];
-    uint32_t sum;
+    size_t at = RECORD_HEADER_BYTES, before;
+    struct heading h;
 
-    if (!record_version(record, 1, error) || !receive(blocks, s, record, &sum, error) ||
-        !within_record(channel_read(s->channel, check, sizeof(check), error), error) ||
-        !record_check_sum(record, sum, check, error)) {
+    if (!check_version(record, error)) {
         return false;
     }
-    stream_in_note(s, check);
-    return true;
+    if (record->bytes < HEAD_BYTES) {
+        return migration_refuse(error, "stream: a record of memory is cut short");
+    }
+    if (!within_record(stream_in_part(s, at, HEAD_BYTES, error), error) ||
+        !take_head(blocks, s->buffer + at, record->bytes, &h, error) ||
+        !within_record(stream_in_part(s, at + HEAD_BYTES, h.runs.left, error), error)) {
+        return false;
+    }
+    before = HEAD_BYTES + h.runs.left;
+    h.runs.data = s->buffer + at + HEAD_BYTES;
+    if (!check_runs(&h, record->version, record->bytes - before, error)) {
+        return false;
+    }
+    if (!h.compressed) {
+        return receive_direct(&h, s, record, error);
+    }
+    if (!stream_in_rest(s, record, before, error)) {
+        return false;
+    }
+    h.runs.data = record->payload + HEAD_BYTES;
+    return place(&h, (struct state_input){record->payload + before, record->bytes - before}, error);
 }

@@ -3,7 +3,8 @@
  *
  *   "ram " := block (32 bits, its place in the description), number of runs (32 bits), run...,
  *             pages
- *   run    := first page (64 bits), how many (32 bits), 0: of zeroes, 1: their bytes follow (32)
+ *   run    := first page (64 bits), how many (32 bits), 0: of zeroes, 1: their bytes follow, 2: the
+ *             bytes of page-compress.h do (32 bits)
  *
  * Which pages are to be sent is in bitmaps, which the thread that sends works off. The main thread
  * adds to them from dirty logs while that thread waits. A page is taken out of the bitmap before it
@@ -16,12 +17,10 @@
 
 #include "base/bytes.h"
 #include "memory/dirty.h"
+#include "migration/page-compress.h"
 #include <string.h>
 
 #define ZERO_PAGES_MAX 65536u /* of zeroes, of one record */
-
-#define RUN_ZERO       0u
-#define RUN_DATA       1u
 
 /* ---- main thread */
 
@@ -58,7 +57,7 @@ bool ram_out_begin(struct ram_out *r, struct machine *m, GError **error)
     *r = (struct ram_out){.machine = m};
     r->block = g_new0(struct ram_out_block, blocks->len);
     r->head = g_byte_array_new();
-    r->pages = g_malloc((size_t)RAM_BATCH_PAGES * GUEST_PAGE_SIZE);
+    r->pages = ram_pages_new(RAM_BATCH_PAGES);
     r->synced_ns = g_get_monotonic_time() * 1000;
     for (guint i = 0; i < blocks->len; i++) {
         if (!block_begin(r, ((struct vmstate_ram *)blocks->pdata[i])->block, error)) {
@@ -136,6 +135,11 @@ static bool next_page(struct ram_out *r, uint64_t *page)
     return false;
 }
 
+uint8_t *ram_pages_new(unsigned n)
+{
+    return g_malloc((size_t)n * GUEST_PAGE_SIZE + PAGE_COMPRESS_ROOM);
+}
+
 struct run {
     uint64_t first;
     uint32_t n, kind;
@@ -146,8 +150,10 @@ struct batch {
     const struct ram_block *block;
     GByteArray *head;
     uint8_t *pages;
+    size_t bytes; /* of pages */
     struct run run;
     uint32_t runs, zero, data;
+    bool compress;
 };
 
 static void put_run(struct batch *b)
@@ -161,12 +167,12 @@ static void put_run(struct batch *b)
 }
 
 static struct batch batch_begin(const struct ram_block *block, unsigned index, GByteArray *head,
-                                uint8_t *pages)
+                                uint8_t *pages, bool compress)
 {
     g_byte_array_set_size(head, 0);
     state_put_number(head, index, 4);
     state_put_number(head, 0, 4); /* the number of runs, in batch_end() */
-    return (struct batch){.block = block, .head = head, .pages = pages};
+    return (struct batch){.block = block, .head = head, .pages = pages, .compress = compress};
 }
 
 static void batch_end(struct batch *b)
@@ -177,19 +183,31 @@ static void batch_end(struct batch *b)
     }
 }
 
+/* What of the page is to go out is behind what there is; its kind. */
+static uint32_t take_page(struct batch *b, const uint8_t *memory)
+{
+    uint8_t *copy = b->pages + b->bytes;
+    size_t bytes;
+
+    if (bytes_are_zero(memory, GUEST_PAGE_SIZE)) {
+        b->zero++;
+        return RAM_RUN_ZERO;
+    }
+    b->data++;
+    bytes = b->compress ? page_compress(memory, copy) : 0;
+    if (bytes) {
+        b->bytes += bytes;
+        return RAM_RUN_COMPRESSED;
+    }
+    memcpy(copy, memory, GUEST_PAGE_SIZE);
+    b->bytes += GUEST_PAGE_SIZE;
+    return RAM_RUN_DATA;
+}
+
 static void batch_add(struct batch *b, uint64_t page)
 {
-    uint8_t *copy = b->pages + (size_t)b->data * GUEST_PAGE_SIZE;
-    const uint8_t *memory = b->block->host + page * GUEST_PAGE_SIZE;
-    uint32_t kind = RUN_ZERO;
+    uint32_t kind = take_page(b, b->block->host + page * GUEST_PAGE_SIZE);
 
-    if (!bytes_are_zero(memory, GUEST_PAGE_SIZE)) {
-        memcpy(copy, memory, GUEST_PAGE_SIZE);
-        b->data++;
-        kind = RUN_DATA;
-    } else {
-        b->zero++;
-    }
     if (b->run.n && b->run.kind == kind && b->run.first + b->run.n == page) {
         b->run.n++;
         return;
@@ -227,12 +245,12 @@ bool ram_out_send(struct ram_out *r, struct stream_out *s, unsigned pages, size_
     if (!seek(r, &page)) {
         return true;
     }
-    b = batch_begin(r->block[r->at].block, r->at, r->head, r->pages);
+    b = batch_begin(r->block[r->at].block, r->at, r->head, r->pages, true);
     do {
         batch_add(&b, page);
     } while (b.data < pages && b.zero < ZERO_PAGES_MAX && next_page(r, &page));
     batch_end(&b);
-    ok = stream_out_record(s, "ram ", r->head, r->pages, (size_t)b.data * GUEST_PAGE_SIZE, error);
+    ok = stream_out_record(s, "ram ", RAM_VERSION, r->head, r->pages, b.bytes, error);
     *bytes = (size_t)(s->bytes - before);
     note_sent(&r->numbers, &b);
     r->numbers.transferred = s->bytes;
@@ -257,15 +275,15 @@ bool ram_out_pick(struct ram_out *r, unsigned pages, struct ram_pick *pick)
     return true;
 }
 
-size_t ram_pick_copy(const struct ram_pick *pick, GByteArray *head, uint8_t *pages,
+size_t ram_pick_copy(const struct ram_pick *pick, bool compress, GByteArray *head, uint8_t *pages,
                      struct ram_numbers *numbers)
 {
-    struct batch b = batch_begin(pick->block, pick->index, head, pages);
+    struct batch b = batch_begin(pick->block, pick->index, head, pages, compress);
 
     for (unsigned i = 0; i < pick->n; i++) {
         batch_add(&b, pick->page[i]);
     }
     batch_end(&b);
     note_sent(numbers, &b);
-    return (size_t)b.data * GUEST_PAGE_SIZE;
+    return b.bytes;
 }

@@ -32,12 +32,13 @@ bool stream_out_write(struct stream_out *s, const uint8_t *records, size_t bytes
     return channel_write(s->channel, records, bytes, error);
 }
 
-bool stream_out_record(struct stream_out *s, const char kind[4], const GByteArray *head,
-                       const uint8_t *tail, size_t tail_bytes, GError **error)
+bool stream_out_record(struct stream_out *s, const char kind[4], uint16_t version,
+                       const GByteArray *head, const uint8_t *tail, size_t tail_bytes,
+                       GError **error)
 {
     g_autoptr(GByteArray) first = g_byte_array_sized_new(head->len + RECORD_HEADER_BYTES);
     g_autoptr(GByteArray) check = g_byte_array_new();
-    size_t start = record_begin(first, kind, 1);
+    size_t start = record_begin(first, kind, version);
     uint32_t length = (uint32_t)(head->len + tail_bytes);
 
     g_byte_array_append(first, head->data, head->len);
@@ -111,9 +112,9 @@ void stream_in_note(struct stream_in *s, const uint8_t check[RECORD_CHECK_BYTES]
     note_record(&s->records, &s->sum, check);
 }
 
-bool stream_in_rest(struct stream_in *s, struct record *record, GError **error)
+bool stream_in_rest(struct stream_in *s, struct record *record, size_t had, GError **error)
 {
-    if (!stream_in_part(s, RECORD_HEADER_BYTES, (size_t)record->bytes + RECORD_CHECK_BYTES,
+    if (!stream_in_part(s, RECORD_HEADER_BYTES + had, record->bytes - had + RECORD_CHECK_BYTES,
                         error)) {
         g_prefix_error(error, "stream: within record '%s': ", record->kind);
         return false;
@@ -130,7 +131,7 @@ bool stream_in_rest(struct stream_in *s, struct record *record, GError **error)
 
 bool stream_in_next(struct stream_in *s, struct record *record, GError **error)
 {
-    return stream_in_begin(s, record, error) && stream_in_rest(s, record, error);
+    return stream_in_begin(s, record, error) && stream_in_rest(s, record, 0, error);
 }
 
 void stream_in_finish(struct stream_in *s)

@@ -8,6 +8,7 @@
  */
 #include "machine-input.h"
 #include "migration/migration-priv.h"
+#include "migration/page-compress.h"
 #include "migration/stream-print.h"
 #include "migration/vmstate.h"
 #include <string.h>
@@ -55,7 +56,7 @@ static void receive(struct machine *m, const uint8_t *data, size_t size)
     while (stream_in_begin(&in, &record, NULL)) {
         g_autoptr(GError) error = NULL;
         bool ok = record_is(&record, "ram ") ? ram_in_receive(blocks, &in, &record, &error)
-                                             : stream_in_rest(&in, &record, &error);
+                                             : stream_in_rest(&in, &record, 0, &error);
 
         g_assert(ok == !error);
         if (!ok) {
@@ -98,27 +99,35 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 #ifndef FUZZ
+static void put_run(GByteArray *out, uint64_t first, uint32_t n, uint32_t kind)
+{
+    state_put_number(out, first, 8);
+    state_put_number(out, n, 4);
+    state_put_number(out, kind, 4);
+}
+
 /* A record of memory, and a saved machine. */
 static GByteArray *good_stream(struct machine *m)
 {
     GByteArray *out = g_byte_array_new();
+    uint8_t page[GUEST_PAGE_SIZE], small[PAGE_COMPRESS_ROOM];
     size_t start;
 
+    memset(page, 7, sizeof(page));
     big_lock_acquire(&m->lock);
     vmstate_save(m, RUN_STATE_PAUSED, out);
     big_lock_release(&m->lock);
-    start = record_begin(out, "ram ", 1);
-    state_put_number(out, 0, 4);
-    state_put_number(out, 2, 4);
-    state_put_number(out, 3, 8);
-    state_put_number(out, 2, 4);
-    state_put_number(out, 0, 4);
-    state_put_number(out, 9, 8);
-    state_put_number(out, 1, 4);
-    state_put_number(out, 1, 4);
-    g_byte_array_set_size(out, out->len + GUEST_PAGE_SIZE);
-    memset(out->data + out->len - GUEST_PAGE_SIZE, 7, GUEST_PAGE_SIZE);
-    record_end(out, start);
+    for (unsigned compressed = 0; compressed < 2; compressed++) {
+        unsigned data = compressed ? (unsigned)page_compress(page, small) : GUEST_PAGE_SIZE;
+
+        start = record_begin(out, "ram ", RAM_VERSION);
+        state_put_number(out, 0, 4);
+        state_put_number(out, 2, 4);
+        put_run(out, 3, 2, RAM_RUN_ZERO);
+        put_run(out, 9, 1, compressed ? RAM_RUN_COMPRESSED : RAM_RUN_DATA);
+        g_byte_array_append(out, compressed ? small : page, data);
+        record_end(out, start);
+    }
     return out;
 }
 

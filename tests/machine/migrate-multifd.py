@@ -306,6 +306,7 @@ class Breaks(Multi):
         head, ident = self.recorded()
         chan = lambda n, i=ident: record("chan", i + struct.pack("<I", n))
         zeroes = struct.pack("<IIQII", 0, 1, 0, 1, 0)
+        pages = lambda kind, n, data: struct.pack("<IIQII", 0, 1, 0, n, kind) + data
         small = lambda n, data: record("ramd", struct.pack("<I", n) + data)
         for text, one, two in (
                 (b"channel of another migration", chan(0, bytes(ID)), b""),
@@ -327,7 +328,12 @@ class Breaks(Multi):
                 (b"'ram ' is damaged", chan(0) + record("ram ", zeroes)[:-1] + b"?", b""),
                 (b"version 7", chan(0) + small(24, zlib.compress(zeroes)) + record("ramd", b"", 7), b""),
                 (b"it has 2048", chan(0) + record("ram ", struct.pack("<IIQII", 0, 1, 2048, 1, 0)), b""),
-                (b"version 2", chan(0) + record("ram ", zeroes, 2), b""),
+                (b"version 3", chan(0) + record("ram ", zeroes, 3), b""),
+                (b"no pages of kind 3", chan(0) + record("ram ", pages(3, 1, b""), 2), b""),
+                (b"no pages of kind 2", chan(0) + record("ram ", pages(2, 1, bytes(128)), 1), b""),
+                (b"lacks pages", chan(0) + record("ram ", pages(2, 2, bytes(255)), 2), b""),
+                (b"lacks pages", chan(0) + record("ram ", pages(2, 1, b"\1" + bytes(130)), 2), b""),
+                (b"1 bytes too many", chan(0) + record("ram ", pages(2, 2, bytes(257)), 2), b""),
                 (b"should have 7 records", chan(0) + record("fin ", struct.pack("<QI", 7, 0)), b"")):
             with self.subTest(text=text):
                 to = self.target()
