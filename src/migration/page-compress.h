@@ -26,8 +26,13 @@ size_t page_compress(const uint8_t *page, uint8_t *out);
  */
 size_t page_expand(const uint8_t *in, size_t left, uint8_t *page);
 
-/* The same on any processor. */
-size_t page_compress_plain(const uint8_t *page, uint8_t *out);
-size_t page_expand_plain(const uint8_t *in, size_t left, uint8_t *page);
+/* Ways to do so, which all make the same of a page. */
+struct page_compressor {
+    const char *name;
+    size_t (*compress)(const uint8_t *page, uint8_t *out);
+    size_t (*expand)(const uint8_t *in, size_t left, uint8_t *page);
+};
+/* The nth that this processor can, the fastest first; NULL: there are no more. */
+const struct page_compressor *page_compressor(unsigned n);
 
 #endif
