@@ -206,7 +206,7 @@ static bool receive_some(struct channel *c, struct ram_block *block, struct stat
     while (runs->left && n < CHANNEL_PIECES_MAX) {
         struct run run = next_run(runs);
 
-        if (run.kind == 0) {
+        if (run.kind == RAM_RUN_ZERO) {
             clear(block, run.first, run.n);
         } else {
             iov[n++] =
