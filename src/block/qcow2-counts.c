@@ -313,10 +313,19 @@ int qcow2_alloc_run(struct qcow2 *q, uint64_t n, uint64_t *offset)
     ret = qcow2_write_check(q, QCOW2_KIND__MAX, first << q->cluster_bits, n << q->cluster_bits);
     for (uint64_t i = 0; i < n && ret == 0; i++) {
         ret = qcow2_count_change(q, first + i, 1);
+        if (ret < 0) {
+            while (i-- > 0) {
+                qcow2_count_change(q, first + i, -1);
+            }
+            break;
+        }
+    }
+    if (ret < 0) {
+        return ret;
     }
     q->end_clusters = MAX(q->end_clusters, first + n);
     *offset = first << q->cluster_bits;
-    return ret;
+    return 0;
 }
 
 int qcow2_count_get(struct qcow2 *q, uint64_t cluster, uint64_t *count)

@@ -184,7 +184,7 @@ static uint64_t table_bytes(struct qcow2 *q)
     return at - q->snapshots_offset;
 }
 
-/* In new clusters, stable. */
+/* In new clusters, stable. On failure *offset is 0, and nothing is taken. */
 static int store_bytes(struct qcow2 *q, const uint8_t *data, uint64_t bytes, uint64_t *offset)
 {
     uint64_t clusters = clusters_of(q, bytes);
@@ -200,6 +200,7 @@ static int store_bytes(struct qcow2 *q, const uint8_t *data, uint64_t bytes, uin
     ret = block_node_pwrite(q->file, *offset, whole, MAX(clusters, 1) << q->cluster_bits);
     if (ret < 0) {
         drop_clusters(q, *offset, MAX(bytes, 1));
+        *offset = 0;
     }
     return ret;
 }

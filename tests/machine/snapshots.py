@@ -224,6 +224,22 @@ class Guests(Case):
         m.close()
         self.check("a", "b")
 
+    def test_no_room_anywhere(self):
+        """Wherever the room ends, be it behind the machine's state: the images are written on, and lose nothing."""
+        m = self.start()
+        done, failed = 0, 0
+        for limit in range(6 << 16, 40 << 16, 1 << 16):
+            subprocess.run(["prlimit", f"--pid={m.process.pid}", f"--fsize={limit}:unlimited"], check=True)
+            for command in ("savevm one", "savevm two", "loadvm one", "savevm one", "loadvm two", "delvm one",
+                            "delvm two"):
+                answer = self.human(m, command)
+                self.assertRegex(answer, "^$|File too large\r\n$|does not exist in one or more devices\r\n$")
+                done, failed = done + (not answer), failed + ("File too large" in answer)
+        self.assertGreater(min(done, failed), 20)
+        self.assertNotIn("BLOCK_IMAGE_CORRUPTED", [e["event"] for e in m.qmp.events])
+        m.close()
+        self.check("a", "b")
+
 
 class Disks(Case):
     """What the guest has on its disks comes and goes with the snapshots."""
