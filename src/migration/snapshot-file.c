@@ -63,6 +63,18 @@ static bool write_file(struct machine *m, const char *path, int fd, GError **err
     return fsync(fd) == 0 || fail(error, path, "cannot write");
 }
 
+/* The file takes the place of an older one, not that of a device or a pipe. */
+static bool may_replace(const char *path, GError **error)
+{
+    struct stat st;
+
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+        errno = EINVAL;
+        return fail(error, path, "is no regular file");
+    }
+    return true;
+}
+
 static bool save(struct machine *m, const char *path, GError **error)
 {
     g_autofree char *partial = g_strdup_printf("%s.partial", path);
@@ -95,6 +107,9 @@ bool snapshot_file_save(struct machine *m, const char *path, GError **error)
 
     if (why) {
         g_set_error_literal(error, SNAPSHOT_ERROR, 0, why);
+        return false;
+    }
+    if (!may_replace(path, error)) {
         return false;
     }
     thread_doing_begin(&outer, "snapshot", "file");

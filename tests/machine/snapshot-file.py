@@ -2,6 +2,7 @@
 import os
 import re
 import shutil
+import stat
 import subprocess
 import tempfile
 import unittest
@@ -64,9 +65,9 @@ class Clones(Case):
     def test_is_sparse_and_mapped(self):
         """A machine with much memory has a small file, and a clone of it little memory of its own."""
         self.save(memory="512", until=3).close()
-        stat = os.stat(self.file)
-        self.assertGreater(stat.st_size, 512 << 20)
-        self.assertLess(stat.st_blocks * 512, 16 << 20)
+        status = os.stat(self.file)
+        self.assertGreater(status.st_size, 512 << 20)
+        self.assertLess(status.st_blocks * 512, 16 << 20)
         clone = self.start("-restore", self.file, memory="512")
         clone.expect(rb"\n")
         self.numbers(clone)
@@ -235,6 +236,18 @@ class Refused(Case):
         answer = m.qmp.request("godwit-snapshot-file", filename="/no/such/file")
         self.assertRegex(answer["error"]["desc"], "No such file")
         self.numbers(m)
+
+    def test_no_file(self):
+        """What is there and no file, a device say, stays what it is."""
+        m = self.start("-S")
+        fifo, link = os.path.join(self.dir, "fifo"), os.path.join(self.dir, "link")
+        os.mkfifo(fifo)
+        os.symlink("/dev/null", link)
+        for path in (fifo, link, self.dir):
+            answer = m.qmp.request("godwit-snapshot-file", filename=path)
+            self.assertEqual(answer["error"]["desc"], f"snapshot '{path}': is no regular file: Invalid argument")
+        self.assertEqual(sorted(os.listdir(self.dir)), ["fifo", "link"])
+        self.assertTrue(stat.S_ISFIFO(os.stat(fifo).st_mode) and os.path.islink(link))
 
 
 if __name__ == "__main__":
