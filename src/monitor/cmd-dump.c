@@ -3,6 +3,7 @@
  */
 #include "monitor/monitor-priv.h"
 
+#include "base/fdset.h"
 #include "migration/dump.h"
 #include "qapi-commands.h"
 #include "qapi/error.h"
@@ -26,7 +27,7 @@ static int open_protocol(struct session *session, const char *protocol, GError *
     }
     path = protocol + strlen("file:");
     /* A pipe that nobody reads is an error rather than a wait. */
-    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0600);
+    fd = fdset_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0600);
     if (fd < 0) {
         g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC, "Could not open '%s': %s", path,
                     g_strerror(errno));

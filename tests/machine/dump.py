@@ -146,6 +146,22 @@ class Destination(Case):
             answer = m.qmp.request("dump-guest-memory", paging=False, protocol="fd:dump")
             self.assertEqual(answer["error"]["desc"], "File descriptor named 'dump' has not been found")
 
+    def test_set_of_descriptors(self):
+        """A path that names a set is one of its descriptors, if that can be written."""
+        m = self.start("-S")
+        path = os.path.join(m.dir, "set")
+        for fdset, flags in ((7, os.O_WRONLY), (8, os.O_RDONLY)):
+            fd = os.open(path, flags | os.O_CREAT, 0o600)
+            m.qmp.sock.sendmsg([b'{"execute": "add-fd", "arguments": {"fdset-id": %d}}\n' % fdset],
+                               [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
+            self.assertEqual(m.qmp.read()["return"]["fdset-id"], fdset)
+            os.close(fd)
+        m.qmp.command("dump-guest-memory", 60, paging=False, protocol="file:/dev/fdset/7")
+        self.assertEqual(dumpfile.Elf(path).read(0x100000, 65536), self.memory(m, 0x100000, 65536))
+        for fdset, why in ((8, "Permission denied"), (9, "No such file or directory")):
+            answer = m.qmp.request("dump-guest-memory", paging=False, protocol=f"file:/dev/fdset/{fdset}")
+            self.assertEqual(answer["error"]["desc"], f"Could not open '/dev/fdset/{fdset}': {why}")
+
     def test_file_that_is_not_empty(self):
         """Holes in a file that was passed would show what was there before."""
         m = self.start("-S")
