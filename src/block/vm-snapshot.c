@@ -1,6 +1,7 @@
 /*
  * Internal snapshots of nodes: what the machine's room asks for, carried out by the driver qcow2,
- * the only one that keeps any.
+ * the only one that keeps any. A node that passes on what it is given (raw, throttle, blkdebug) has
+ * those of its child.
  */
 #include "block/vm-snapshot.h"
 
@@ -18,9 +19,45 @@ void vm_snapshot_free(struct vm_snapshot *snapshot)
     g_free(snapshot);
 }
 
+/* The child of a node that passes on what it is given, or NULL. */
+static struct block_node *passes_to(const struct block_node *node)
+{
+    switch (node->driver->id) {
+    case BLOCKDEV_DRIVER_RAW:
+    case BLOCKDEV_DRIVER_THROTTLE:
+    case BLOCKDEV_DRIVER_BLKDEBUG:
+        return ((const struct block_child *)node->children->pdata[0])->node;
+    default:
+        return NULL;
+    }
+}
+
+/* The node that keeps this one's snapshots, if that is an image. */
+static struct block_node *image_node(struct block_node *node)
+{
+    struct block_node *below;
+
+    while ((below = passes_to(node))) {
+        node = below;
+    }
+    return node;
+}
+
 static struct qcow2 *image_of(struct block_node *node)
 {
+    node = image_node(node);
     return node->driver == &block_qcow2 ? node->state : NULL;
+}
+
+/* The image has another length now. */
+static void take_length(struct block_node *node)
+{
+    if (passes_to(node)) {
+        take_length(passes_to(node));
+        node->driver->refresh(node);
+    } else {
+        atomic_store(&node->bytes, image_of(node)->bytes & ~511ull);
+    }
 }
 
 static bool fail(GError **error, int ret, const struct block_node *node, const char *what)
@@ -58,6 +95,17 @@ static bool may_keep(struct block_node *node, GError **error)
     return true;
 }
 
+/* An image takes part once, by whatever names it is reached. */
+static void add_node(GPtrArray *nodes, struct block_node *node)
+{
+    for (guint i = 0; i < nodes->len; i++) {
+        if (image_node(nodes->pdata[i]) == image_node(node)) {
+            return;
+        }
+    }
+    g_ptr_array_add(nodes, node);
+}
+
 static GPtrArray *default_nodes(struct block_graph *graph)
 {
     GPtrArray *nodes = g_ptr_array_new();
@@ -66,7 +114,7 @@ static GPtrArray *default_nodes(struct block_graph *graph)
         struct block_node *node = graph->nodes->pdata[i];
 
         if (!node->read_only && stands_alone(node)) {
-            g_ptr_array_add(nodes, node);
+            add_node(nodes, node);
         }
     }
     return nodes;
@@ -88,9 +136,7 @@ static GPtrArray *named_nodes(struct block_graph *graph, const struct str_list *
             g_set_error(error, BLOCK_ERROR, 0, "No block device node '%s'", names->v[i]);
             return NULL;
         }
-        if (!g_ptr_array_find(nodes, node, NULL)) {
-            g_ptr_array_add(nodes, node);
-        }
+        add_node(nodes, node);
     }
     return g_steal_pointer(&nodes);
 }
@@ -230,7 +276,7 @@ bool block_node_show_snapshot(struct block_node *node, const char *id, const cha
                     ret == -ENOENT ? "Can't find snapshot" : g_strerror(-ret));
         return false;
     }
-    atomic_store(&node->bytes, q->bytes & ~511ull);
+    take_length(node);
     return true;
 }
 
@@ -789,14 +835,13 @@ static int abort_call(struct qcow2 *q, void *arg)
 bool block_revert_commit(struct block_revert *r, GError **error)
 {
     struct block_node *node = r->node;
-    struct qcow2 *q = image_of(node);
     int ret = call_exact(node, commit_call, r);
 
     revert_free(r);
     if (ret < 0) {
         return fail(error, ret, node, "Error while activating snapshot");
     }
-    atomic_store(&node->bytes, q->bytes & ~511ull);
+    take_length(node);
     return true;
 }
 

@@ -326,6 +326,33 @@ class Disks(Case):
         self.check("d")
         self.assertIn("identical", qemu_img("compare", "-f", "raw", "-F", "qcow2", raw, self.path("d")))
 
+    def test_below_others(self):
+        """A node that passes on what it is given has the snapshots of the image below, its length too."""
+        image(self.path("d"), "1M")
+        with Door(*node("d", self.path("d")), "-object", "throttle-group,id=g", "-blockdev",
+                  "driver=throttle,node-name=t,throttle-group=g,file=d", "-blockdev", "driver=raw,node-name=r,file=t",
+                  "-device", "virtio-blk-pci,drive=r,addr=4", qmp=True) as door:
+            disk = Disk(door, 4)
+            disk.start()
+            self.assertEqual(disk.write(8, b"x" * 512), 0)
+            self.assertEqual(self.human(door, "savevm one"), "")
+            self.assertEqual(disk.write(8, b"y" * 512), 0)
+            door.qmp.command("block_resize", node_name="r", size=4 << 20)
+            self.assertEqual(self.job(door.qmp, "snapshot-save", tag="two", vmstate="r", devices=["r", "d"])[0], None)
+            for name, size, byte in (("one", 1, b"x"), ("two", 4, b"y")):
+                self.assertEqual(self.human(door, "loadvm " + name), "")
+                disk.put(0x14, 0, 1)
+                disk.start()
+                self.assertEqual(disk.read(8, 1), (0, byte * 512))
+                info, = door.qmp.command("query-block")
+                self.assertEqual(info["inserted"]["image"]["virtual-size"], size << 20)
+            for name in ("one", "two"):
+                self.assertEqual(self.human(door, "delvm " + name), "")
+            self.assertEqual(self.human(door, "info snapshots"), "There is no snapshot available.\r\n")
+            door.qmp.command("quit")
+            door.wait()
+        self.check("d")
+
     def test_narrow_counts(self):
         """An image whose reference counts can't count two users keeps no snapshots."""
         image(self.path("d"), "1M", "-o", "refcount_bits=1")
