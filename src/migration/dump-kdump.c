@@ -131,7 +131,8 @@ static bool write_header(struct kdump *k)
     head.timestamp[0] = now.tv_sec;
     head.timestamp[1] = now.tv_usec;
     memcpy(head.signature, "KDUMP   ", sizeof(head.signature));
-    g_strlcpy(head.utsname[4], k->job->is_long ? "x86_64" : "i686", sizeof(head.utsname[4]));
+    /* That is how this header is laid out, whatever mode the vCPUs are in. */
+    g_strlcpy(head.utsname[4], "x86_64", sizeof(head.utsname[4]));
     memcpy(block, &head, sizeof(head));
     return write_at(k, 0, block, sizeof(block));
 }

@@ -75,6 +75,7 @@ class Contents(Case):
                 self.assertLess(os.stat(path).st_blocks * 512, os.stat(path).st_size / 4)  # mostly zeros
             else:
                 self.assertEqual((dump.cpus, dump.status), (2, 1))
+                self.assertEqual(dump.data[272:279], b"x86_64\0")  # by the layout, not by the vCPUs' mode
                 self.assertEqual(len(dump.frames) * 4096, result["total"])
         self.assertIn("kdump-zlib", offered)
         for other in notes[1:]:
