@@ -167,8 +167,9 @@ class Guests(Case):
                          "Error: Device 'n' is writable but does not support snapshots\r\n")
 
     def test_dump_under_way(self):
-        """Nothing is saved or loaded while a dump reads the machine."""
+        """Nothing is saved or loaded while a dump reads the machine; what is on the disks may go."""
         m = self.start()
+        self.assertEqual(self.human(m, "savevm old"), "")
         fifo = os.path.join(m.dir, "fifo")
         os.mkfifo(fifo)
         reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
@@ -176,6 +177,8 @@ class Guests(Case):
         busy = "Live migration disabled: dump-guest-memory in progress"  # as QEMU says it
         self.assertEqual(self.job(m.qmp, "snapshot-save", tag="x", **self.both())[0], busy)
         self.assertEqual(self.human(m, "loadvm x"), f"Error: {busy}\r\n")
+        self.assertEqual(self.human(m, "delvm old"), "")
+        self.assertEqual(self.human(m, "info snapshots"), "There is no snapshot available.\r\n")
         os.close(reader)
         m.qmp.event("DUMP_COMPLETED")
 
