@@ -10,10 +10,6 @@
 #define MEMORY_SLOTS_MAX  256
 #define MEMORY_RANGES_MAX 512
 
-/* Alignment of what is plugged in, as clients of QEMU know it, and room that each slot has beside
- * its memory so that any alignment can be had. */
-#define MEMORY_SLOT_ALIGN 0x200000ull
-
 /* Addresses that a device has for its memory, part of the device. */
 struct memory_range {
     struct device *dev;

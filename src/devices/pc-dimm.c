@@ -78,7 +78,7 @@ static bool pc_dimm_realize(struct device *dev, GError **error)
                                      .bytes = d->memory->ram->size,
                                      .plugged = d->memory->ram->size};
     if (!choose_slot(d, slots, error) ||
-        !memory_place(slots, &d->range, MEMORY_SLOT_ALIGN, error)) {
+        !memory_place(slots, &d->range, d->memory->ram->align, error)) {
         return false;
     }
     d->cfg.addr = d->range.addr;

@@ -256,19 +256,20 @@ static bool map(void *host, int fd, const char *name, uint64_t size,
     return advise(host, name, size, backing, error);
 }
 
-/* The memory in its place, from the file if there is one; NULL and *error. *huge: it consists of
- * the host's large pages. */
+/* The memory in its place, from the file if there is one; NULL and *error. *page_bytes: of the
+ * host's pages that it consists of. */
 static void *map_new(int fd, const char *name, uint64_t size, const struct ram_backing *backing,
-                     bool *huge, GError **error)
+                     uint64_t *page_bytes, GError **error)
 {
     struct statfs fs;
     uint64_t align = size > HUGE_PAGE_FROM ? HUGE_PAGE_SIZE : GUEST_PAGE_SIZE;
+    bool huge = fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC;
     void *host;
 
-    *huge = fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC;
-    align = *huge ? (uint64_t)fs.f_bsize : align;
+    *page_bytes = huge ? (uint64_t)fs.f_bsize : GUEST_PAGE_SIZE;
+    align = huge ? *page_bytes : align;
     align = backing ? MAX(align, backing->align) : align;
-    if (*huge && size % (uint64_t)fs.f_bsize != 0) {
+    if (huge && size % (uint64_t)fs.f_bsize != 0) {
         g_set_error(error, ram_error_quark(), EINVAL,
                     "memory '%s': size %" G_GUINT64_FORMAT
                     " is not a multiple of its large pages' %" G_GUINT64_FORMAT,
@@ -290,7 +291,8 @@ static void *map_new(int fd, const char *name, uint64_t size, const struct ram_b
 struct ram_block *ram_block_new_backed(const char *name, uint64_t size,
                                        const struct ram_backing *backing, GError **error)
 {
-    bool in_file = backing && (backing->path || backing->memfd), huge;
+    bool in_file = backing && (backing->path || backing->memfd);
+    uint64_t page_bytes;
     struct ram_block *block;
     int fd = -1;
     void *host;
@@ -308,7 +310,7 @@ struct ram_block *ram_block_new_backed(const char *name, uint64_t size,
     if (in_file && (fd = file_open(name, size, backing, error)) < 0) {
         return NULL;
     }
-    host = map_new(fd, name, size, backing, &huge, error);
+    host = map_new(fd, name, size, backing, &page_bytes, error);
     if (fd >= 0) {
         close(fd);
     }
@@ -322,7 +324,9 @@ struct ram_block *ram_block_new_backed(const char *name, uint64_t size,
     block->shared = backing && backing->share;
     block->discard_data = backing && backing->discard_data;
     block->anonymous = !backing || (!backing->path && !backing->memfd && !backing->share);
-    block->forgets = !huge && (!backing || (backing->memfd ? backing->share : !backing->path));
+    block->align = in_file ? MAX(page_bytes, backing->align) : HUGE_PAGE_SIZE;
+    block->forgets = page_bytes == GUEST_PAGE_SIZE &&
+                     (!backing || (backing->memfd ? backing->share : !backing->path));
     g_rw_lock_init(&block->logs_lock);
     host_fault_register(host, size);
     return block;

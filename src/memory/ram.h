@@ -28,6 +28,7 @@ struct ram_block {
     struct dirty_log *log[4];
     bool unwanted; /* the last log's end frees it */
     bool discard_data;
+    uint64_t align; /* of a place in the guest's address space that suits it */
 };
 
 #define RAM_HOST_NODES 128

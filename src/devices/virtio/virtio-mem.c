@@ -431,7 +431,7 @@ static bool take_memory(struct virtio_mem *d, GError **error)
     d->range =
         (struct memory_range){.dev = dev, .addr = d->cfg.memaddr, .bytes = d->memory->ram->size};
     if (!check_blocks(d, error) || !check_requested(d, d->cfg.requested, error) ||
-        !memory_place(slots, &d->range, MAX(d->cfg.block_size, MEMORY_SLOT_ALIGN), error)) {
+        !memory_place(slots, &d->range, MAX(d->cfg.block_size, d->memory->ram->align), error)) {
         return false;
     }
     d->region = (struct region){
