@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define RAM_UNIT 8192u /* what -m is rounded up to */
+
 static void replace(char **field, const char *value)
 {
     g_free(*field);
@@ -171,6 +173,10 @@ static bool machine_nested(struct options *o, struct params *p, const char *pref
             for (const char *c = param->value; *c; c++) {
                 g_string_append(text, *c == ',' ? "," : "");
                 g_string_append_c(text, *c);
+            }
+            if (strcmp(param->key, "memory.size") == 0 &&
+                g_ascii_isdigit(text->str[text->len - 1])) {
+                g_string_append_c(text, 'B'); /* unlike -m's */
             }
         }
     }
@@ -494,66 +500,80 @@ bool opt_smp(struct options *o, const char *arg, GError **error)
     return ok;
 }
 
-/* Where memory can be plugged in later. */
+/* Where memory can be plugged in later. maxmem= is in bytes, whatever size= is in. */
 static bool take_slots(struct options *o, const char *slots, const char *maxmem, GError **error)
 {
     char *end;
-    uint64_t n = slots ? g_ascii_strtoull(slots, &end, 0) : 0;
+    uint64_t n = slots ? g_ascii_strtoull(slots, &end, 0) : o->config->ram_slots;
 
     if (slots && (end == slots || *end)) {
-        g_set_error(error, CLI_ERROR, 0, "slots=%s: not a number", slots);
+        g_set_error(error, CLI_ERROR, 0, "Parameter 'slots' expects a number");
         return false;
     }
     if (n > MEMORY_SLOTS_MAX) {
         g_set_error(error, CLI_ERROR, 0, "unsupported amount of memory slots: %" PRIu64, n);
         return false;
     }
-    if (slots && !maxmem) {
-        g_set_error(error, CLI_ERROR, 0, "slots specified but no max-size");
-        return false;
-    }
-    if (maxmem && (!parse_size(maxmem, 'M', &o->config->max_ram_bytes) ||
-                   o->config->max_ram_bytes % 4096 != 0 || !o->config->max_ram_bytes)) {
-        g_set_error(error, CLI_ERROR, 0, "maxmem=%s: not a memory size", maxmem);
+    if (maxmem && !parse_size(maxmem, 'B', &o->config->max_ram_bytes)) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "maxmem: '%s' is not a memory size (a number of bytes, or one with a suffix k, "
+                    "M, G, T)",
+                    maxmem);
         return false;
     }
     o->config->ram_slots = (unsigned)n;
+    o->slots_given |= slots != NULL;
+    o->max_memory_given |= maxmem != NULL;
     return true;
 }
 
+static bool take_size(struct options *o, const char *size, GError **error)
+{
+    uint64_t *bytes = &o->config->ram_bytes;
+
+    if (!parse_size(size, 'M', bytes)) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "'%s' is not a memory size (a number of MiB, or one with a suffix k, M, G, T)",
+                    size);
+        return false;
+    }
+    if (*bytes < 1u << 20 || *bytes > UINT64_MAX - RAM_UNIT) {
+        g_set_error(error, CLI_ERROR, 0,
+                    "memory of %" G_GUINT64_FORMAT " bytes: it must be 1 MiB at least", *bytes);
+        return false;
+    }
+    *bytes = (*bytes + RAM_UNIT - 1) / RAM_UNIT * RAM_UNIT;
+    return true;
+}
+
+/* What one -m leaves out is as an earlier one has it. */
 bool opt_memory(struct options *o, const char *arg, GError **error)
 {
     struct params *p = params_parse(arg, "size", error);
     if (!p) {
         return false;
     }
-    const char *size = params_take(p, "size");
+    const char *size = *arg ? params_take(p, "size") : arg;
     const char *slots = params_take(p, "slots");
     const char *maxmem = params_take(p, "maxmem");
-    bool ok = false;
+    bool ok = (!size || take_size(o, size, error)) && take_slots(o, slots, maxmem, error) &&
+              params_end(p, error);
 
-    if (!size || !parse_size(size, 'M', &o->config->ram_bytes)) {
-        g_set_error(error, CLI_ERROR, 0,
-                    "'%s' is not a memory size (a number of MiB, or one with a suffix k, M, G, T)",
-                    size ? size : "");
-    } else if (o->config->ram_bytes < 1u << 20 || o->config->ram_bytes % 4096 != 0) {
-        g_set_error(error, CLI_ERROR, 0,
-                    "memory of %" G_GUINT64_FORMAT
-                    " bytes: it must be 1 MiB at least, and whole pages of 4 KiB",
-                    o->config->ram_bytes);
-    } else {
-        ok = take_slots(o, slots, maxmem, error) && params_end(p, error);
-    }
     params_free(p);
     return ok;
 }
 
 /* maxmem= against the memory that there is. */
-static bool check_max_memory(const struct machine_config *config, GError **error)
+static bool check_max_memory(const struct options *o, GError **error)
 {
+    const struct machine_config *config = o->config;
     uint64_t max = config->max_ram_bytes, ram = config->ram_bytes;
 
-    if (max && max < ram) {
+    if (o->slots_given && !o->max_memory_given) {
+        g_set_error(error, CLI_ERROR, 0, "slots specified but no max-size");
+        return false;
+    }
+    if (o->max_memory_given && max < ram) {
         g_set_error(error, CLI_ERROR, 0,
                     "invalid value of maxmem: maximum memory size (0x%" PRIx64
                     ") must be at least the initial memory size (0x%" PRIx64 ")",
@@ -565,6 +585,11 @@ static bool check_max_memory(const struct machine_config *config, GError **error
                     "invalid value of maxmem: memory slots were specified but maximum memory size "
                     "(0x%" PRIx64 ") is equal to the initial memory size (0x%" PRIx64 ")",
                     max, ram);
+        return false;
+    }
+    if (max % GUEST_PAGE_SIZE) {
+        g_set_error(error, CLI_ERROR, 0, "maximum memory size must be whole pages of %u bytes",
+                    GUEST_PAGE_SIZE);
         return false;
     }
     return true;
@@ -887,13 +912,13 @@ bool opt_machine_finish(struct options *o, GError **error)
         g_set_error(error, CLI_ERROR, 0, "dies not supported by this machine's CPU topology");
         return false;
     }
-    if (!memory_backend_choose(o, error)) {
+    if (!numa_place_cpus(o, error) || !memory_backend_choose(o, error)) {
         return false;
     }
     if (config->ram_bytes == 0) {
         config->ram_bytes = DEFAULT_RAM_BYTES;
     }
-    if (!check_max_memory(config, error) || !numa_finish(o, error)) {
+    if (!check_max_memory(o, error) || !numa_finish(o, error)) {
         return false;
     }
     if (!config->ram_backing.path && config->ram_bytes > host_memory_bytes()) {

@@ -36,7 +36,7 @@ static bool add_cpus(struct options *o, const char *text, unsigned node, GError 
         end = end == from ? (char *)"?" : end;
     }
     if (end == text || *end || last < first || last >= 4096) {
-        g_set_error(error, CLI_ERROR, 0, "cpus=%s: not a number or a range of numbers", text);
+        g_set_error(error, CLI_ERROR, 0, "Parameter 'cpus' expects a uint64 value or range");
         return false;
     }
     for (uint64_t i = first; i <= last; i++) {
@@ -90,7 +90,7 @@ static bool add_node(struct options *o, struct params *p, GError **error)
 static bool add_distance(struct options *o, struct params *p, GError **error)
 {
     struct numa_config *numa = &o->config->numa;
-    uint64_t src, dst, value = 0;
+    uint64_t src, dst, value = UINT64_MAX;
     bool has_src, has_dst;
 
     if (!take_node(p, "src", &src, &has_src, error) ||
@@ -98,8 +98,14 @@ static bool add_distance(struct options *o, struct params *p, GError **error)
         !params_take_uint(p, "val", 0, 255, &value, error)) {
         return false;
     }
-    if (!has_src || !has_dst || src >= numa->n || dst >= numa->n || !numa->node[src].given ||
-        !numa->node[dst].given) {
+    if (!has_src || !has_dst || value == UINT64_MAX) {
+        g_set_error(error, CLI_ERROR, 0, "Parameter '%s' is missing",
+                    !has_src   ? "src"
+                    : !has_dst ? "dst"
+                               : "val");
+        return false;
+    }
+    if (src >= numa->n || dst >= numa->n || !numa->node[src].given || !numa->node[dst].given) {
         g_set_error(error, CLI_ERROR, 0,
                     "Source/Destination NUMA node is missing. Please use '-numa node' option to "
                     "declare it first.");
@@ -141,7 +147,7 @@ static bool add_cpu(struct options *o, struct params *p, GError **error)
         return false;
     }
     if (!given) {
-        g_set_error(error, CLI_ERROR, 0, "node-id needs to be set");
+        g_set_error(error, CLI_ERROR, 0, "Missing mandatory node-id property");
         return false;
     }
     if (node >= numa->n || !numa->node[node].given) {
@@ -165,15 +171,16 @@ bool opt_numa(struct options *o, const char *arg, GError **error)
     if (!p) {
         return false;
     }
-    if (g_strcmp0(type, "node") == 0) {
+    if (!type) {
+        g_set_error(error, CLI_ERROR, 0, "Parameter 'type' is missing");
+    } else if (strcmp(type, "node") == 0) {
         ok = add_node(o, p, error);
-    } else if (g_strcmp0(type, "dist") == 0) {
+    } else if (strcmp(type, "dist") == 0) {
         ok = add_distance(o, p, error);
-    } else if (g_strcmp0(type, "cpu") == 0) {
+    } else if (strcmp(type, "cpu") == 0) {
         ok = add_cpu(o, p, error);
     } else {
-        g_set_error(error, CLI_ERROR, 0, "Parameter 'type' does not accept value '%s'",
-                    type ? type : "");
+        g_set_error(error, CLI_ERROR, 0, "Parameter 'type' does not accept value '%s'", type);
     }
     ok = ok && params_end(p, error);
     params_free(p);
@@ -202,7 +209,7 @@ static bool sum_memory(struct options *o, unsigned *n_plain, GError **error)
             return false;
         }
         if (memory && memory->used) {
-            g_set_error(error, CLI_ERROR, 0, "memory backend %s is used multiple times", id);
+            g_set_error(error, CLI_ERROR, 0, "memory backend %s can't be used multiple times.", id);
             return false;
         }
         if (memory) {
@@ -261,8 +268,14 @@ bool numa_choose_memory(struct options *o, const char **ram, GError **error)
                     "without share=on");
         return false;
     }
-    if (n_memdevs > 1) {
-        *ram = NULL; /* the RAM is their sum */
+    for (unsigned i = 0; n_memdevs > 1 && i < numa->n; i++) { /* the RAM is their sum */
+        const char *id = numa->node[i].memdev;
+
+        *ram = NULL;
+        if (id) {
+            g_ptr_array_add(o->config->ram_objects,
+                            object_options_clone(memory_object_find(o, id)->options));
+        }
     }
     return true;
 }
@@ -295,11 +308,16 @@ static bool set_node(struct numa_config *numa, bool *taken, unsigned cpu, unsign
     return true;
 }
 
-static bool place_cpus(struct options *o, const struct numa_cpu *cpu, bool *taken, GError **error)
+static bool place_cpu(struct options *o, const struct numa_cpu *cpu, bool *taken, GError **error)
 {
     const struct cpu_topology *t = &o->config->topology;
     unsigned n = 0;
 
+    if (cpu->die != UINT64_MAX && t->dies == 1) {
+        g_set_error(error, CLI_ERROR, 0, "-numa cpu,node-id=%u: die-id is not supported",
+                    cpu->node);
+        return false;
+    }
     for (unsigned i = 0; i < t->max_cpus; i++) {
         if (is_placed(t, cpu, i)) {
             if (!set_node(&o->config->numa, taken, i, cpu->node, error)) {
@@ -309,10 +327,45 @@ static bool place_cpus(struct options *o, const struct numa_cpu *cpu, bool *take
         }
     }
     if (n == 0) {
-        g_set_error(error, CLI_ERROR, 0,
-                    "-numa cpu,node-id=%u: no CPU of this machine has these ids", cpu->node);
+        g_set_error(error, CLI_ERROR, 0, "-numa cpu,node-id=%u: no match found", cpu->node);
     }
     return n > 0;
+}
+
+static bool place_by_index(struct options *o, const struct numa_cpu *cpu, bool *taken,
+                           GError **error)
+{
+    unsigned max = o->config->topology.max_cpus;
+
+    if (cpu->index >= max) {
+        g_set_error(error, CLI_ERROR, 0, "CPU index (%u) should be smaller than maxcpus (%u)",
+                    cpu->index, max);
+        return false;
+    }
+    return set_node(&o->config->numa, taken, cpu->index, cpu->node, error);
+}
+
+bool numa_place_cpus(struct options *o, GError **error)
+{
+    struct numa_config *numa = &o->config->numa;
+    const struct cpu_topology *t = &o->config->topology;
+    g_autofree bool *taken = g_new0(bool, t->max_cpus);
+
+    if (numa->n == 0) {
+        return true;
+    }
+    numa->of_cpu = g_malloc0(t->max_cpus);
+    for (unsigned i = 0; o->numa_cpus->len == 0 && i < t->max_cpus; i++) {
+        numa->of_cpu[i] = (uint8_t)(i / (t->dies * t->cores * t->threads) % numa->n);
+    }
+    for (guint i = 0; i < o->numa_cpus->len; i++) {
+        const struct numa_cpu *cpu = &g_array_index(o->numa_cpus, struct numa_cpu, i);
+
+        if (!(cpu->by_place ? place_cpu : place_by_index)(o, cpu, taken, error)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool distance_is_missing(const struct numa_config *numa, unsigned i, unsigned k)
@@ -374,8 +427,6 @@ static bool fill_distances(struct numa_config *numa, GError **error)
 bool numa_finish(struct options *o, GError **error)
 {
     struct numa_config *numa = &o->config->numa;
-    unsigned max = o->config->topology.max_cpus;
-    g_autofree bool *taken = NULL;
 
     if (numa->n == 0 && o->config->max_ram_bytes > o->config->ram_bytes) {
         /* Where memory may be plugged in, guests want to be told of nodes (an SRAT): there is one.
@@ -383,34 +434,7 @@ bool numa_finish(struct options *o, GError **error)
         numa->n = 1;
         numa->node[0].given = true;
         numa->node[0].bytes = o->config->ram_bytes;
+        numa->of_cpu = g_malloc0(o->config->topology.max_cpus);
     }
-    if (numa->n == 0) {
-        return true;
-    }
-    numa->of_cpu = g_malloc0(max);
-    taken = g_new0(bool, max);
-    for (unsigned i = 0; o->numa_cpus->len == 0 && i < max; i++) {
-        const struct cpu_topology *t = &o->config->topology;
-
-        numa->of_cpu[i] = (uint8_t)(i / (t->dies * t->cores * t->threads) % numa->n);
-    }
-    for (guint i = 0; i < o->numa_cpus->len; i++) {
-        const struct numa_cpu *cpu = &g_array_index(o->numa_cpus, struct numa_cpu, i);
-
-        if (cpu->by_place) {
-            if (!place_cpus(o, cpu, taken, error)) {
-                return false;
-            }
-            continue;
-        }
-        if (cpu->index >= max) {
-            g_set_error(error, CLI_ERROR, 0, "CPU index (%u) should be smaller than maxcpus (%u)",
-                        cpu->index, max);
-            return false;
-        }
-        if (!set_node(numa, taken, cpu->index, cpu->node, error)) {
-            return false;
-        }
-    }
-    return fill_distances(numa, error);
+    return numa->n == 0 || fill_distances(numa, error);
 }

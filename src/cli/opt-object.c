@@ -128,7 +128,7 @@ static bool use_as_ram(struct options *o, struct memory_object *memory, GError *
     config->ram_bytes = bytes;
     config->ram_backing = backing;
     config->ram_backing.path = g_strdup(backing.path);
-    config->ram_id = g_strdup(memory->options->id);
+    g_ptr_array_add(config->ram_objects, object_options_clone(memory->options));
     return true;
 }
 

@@ -43,7 +43,9 @@ struct numa_cpu {
 bool opt_numa(struct options *o, const char *arg, GError **error);
 /* Checks the nodes' memory against the machine's; *ram: the object that is all of it, or NULL. */
 bool numa_choose_memory(struct options *o, const char **ram, GError **error);
-/* Nodes of vCPUs and distances, when the topology is known. */
+/* Nodes of vCPUs, when the topology is known. */
+bool numa_place_cpus(struct options *o, GError **error);
+/* Distances; and the one node that is there for memory to come. */
 bool numa_finish(struct options *o, GError **error);
 
 /* opt-machine.c */

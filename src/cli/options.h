@@ -56,11 +56,12 @@ struct options {
     char *auto_dump;     /* DIR[,...], or NULL */
     unsigned stall_ms;   /* 0: not watched */
     bool nographic, no_display, no_defaults, daemonize, log_guest;
-    bool snapshot_drives; /* -snapshot */
-    bool debug_threads;   /* -name debug-threads=on */
-    bool lock_memory;     /* -overcommit mem-lock=on */
-    bool fill_memory;     /* -mem-prealloc */
-    bool log_timestamp;   /* -msg timestamp=on */
+    bool snapshot_drives;               /* -snapshot */
+    bool debug_threads;                 /* -name debug-threads=on */
+    bool lock_memory;                   /* -overcommit mem-lock=on */
+    bool fill_memory;                   /* -mem-prealloc */
+    bool slots_given, max_memory_given; /* -m slots=, maxmem= */
+    bool log_timestamp;                 /* -msg timestamp=on */
     bool has_reboot, has_shutdown, has_panic, has_watchdog;
     struct machine_actions actions;
     enum options_action action;

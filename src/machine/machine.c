@@ -85,6 +85,11 @@ void machine_config_add_fw_file(struct machine_config *config, const char *name,
     g_ptr_array_add(config->fw_files, file);
 }
 
+static void ram_object_free(gpointer options)
+{
+    object_options_free(options);
+}
+
 struct machine_config *machine_config_new(void)
 {
     struct machine_config *config = g_new0(struct machine_config, 1);
@@ -93,6 +98,7 @@ struct machine_config *machine_config_new(void)
     config->globals = g_ptr_array_new_with_free_func(global_free);
     config->smbios = g_ptr_array_new_with_free_func(smbios_field_free);
     config->fw_files = g_ptr_array_new_with_free_func(fw_file_free);
+    config->ram_objects = g_ptr_array_new_with_free_func(ram_object_free);
     config->acpi_tables = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
     config->data_dirs = g_ptr_array_new_with_free_func(g_free);
     config->boot.reboot_timeout_ms = -1;
@@ -125,7 +131,7 @@ void machine_config_free(struct machine_config *config)
     g_free(config->rtc_clock);
     g_free(config->black_box_dir);
     g_free(config->ram_backing.path);
-    g_free(config->ram_id);
+    g_ptr_array_unref(config->ram_objects);
     for (unsigned i = 0; i < NUMA_NODES; i++) {
         g_free(config->numa.node[i].memdev);
     }
@@ -319,6 +325,33 @@ static void choose_disk_clock(struct machine *m)
     }
 }
 
+/* The RAM's back ends are objects as others are, which nobody else can have. */
+static void add_ram_objects(struct machine *m)
+{
+    const struct machine_config *config = m->config;
+    struct object_options ram = {.qom_type = OBJECT_TYPE_MEMORY_BACKEND_RAM,
+                                 .id = (char *)m->board->ram_id};
+
+    for (guint i = 0; i < config->ram_objects->len; i++) {
+        object_add_ram(&m->env, config->ram_objects->pdata[i]);
+    }
+    if (config->ram_objects->len || !m->board->ram_id) {
+        return;
+    }
+    if (config->ram_backing.path) {
+        ram.qom_type = OBJECT_TYPE_MEMORY_BACKEND_FILE;
+        ram.u.memory_backend_file.mem_path = config->ram_backing.path;
+        ram.u.memory_backend_file.size = config->ram_bytes;
+        ram.u.memory_backend_file.has_prealloc = true;
+        ram.u.memory_backend_file.prealloc = config->ram_backing.prealloc;
+    } else {
+        ram.u.memory_backend_ram.size = config->ram_bytes;
+        ram.u.memory_backend_ram.has_prealloc = true;
+        ram.u.memory_backend_ram.prealloc = config->ram_backing.prealloc;
+    }
+    object_add_ram(&m->env, &ram);
+}
+
 static bool build(struct machine *m, GError **error)
 {
     m->clock = vclock_new(m->loop, false);
@@ -327,6 +360,7 @@ static bool build(struct machine *m, GError **error)
     m->mem = address_space_new("memory", UINT64_MAX);
     m->io = address_space_new("I/O", 0xffff);
     env_init(m);
+    add_ram_objects(m);
     if (m->config->prepare && !m->config->prepare(m, m->config->populate_opaque, error)) {
         return false;
     }

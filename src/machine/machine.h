@@ -77,7 +77,7 @@ struct machine_config { /* what the command line said; strings owned */
     char *uuid;         /* canonical text, or NULL */
     uint64_t ram_bytes;
     struct ram_backing ram_backing; /* all zero: anonymous */
-    char *ram_id;                   /* of the object that it is; NULL: none */
+    GPtrArray *ram_objects;         /* struct object_options: what it is made of; none: pc.ram */
     uint64_t max_ram_bytes;         /* -m maxmem=; 0: no more can be plugged in */
     unsigned ram_slots;             /* -m slots= */
     struct numa_config numa;

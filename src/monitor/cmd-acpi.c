@@ -151,42 +151,25 @@ static void add_memdev(struct memdev_list *list, const char *id, uint64_t bytes,
     memdev_list_append(list, memdev);
 }
 
-/* Of several nodes each with a back end: the RAM is their sum, and they are as RAM is. false: there
- * are none. */
-static bool add_nodes(struct memdev_list *list, const struct machine_config *config)
+/* Of what can be plugged in, or of what the machine's own RAM consists of. */
+static void add_memdevs(struct memdev_list *list, const GPtrArray *objects, bool of_ram)
 {
-    unsigned n = 0;
-
-    for (unsigned i = 0; !config->ram_id && i < config->numa.n; i++) {
-        if (config->numa.node[i].memdev) {
-            struct ram_backing backing = config->ram_backing;
-
-            backing.place = config->numa.node[i].place;
-            add_memdev(list, config->numa.node[i].memdev, config->numa.node[i].bytes, &backing);
-            n++;
-        }
-    }
-    return n > 0;
-}
-
-struct memdev_list *qmp_query_memdev(struct qmp_call *call, GError **errp)
-{
-    struct memdev_list *list = memdev_list_new();
-    const struct machine_config *config = call->machine->config;
-    const GPtrArray *objects = call->machine->env.objects;
-
     for (guint i = 0; objects && i < objects->len; i++) {
         const struct object *object = objects->pdata[i];
         struct ram_backing backing;
         uint64_t bytes;
 
-        if (object_options_memory(object->options, &bytes, &backing)) {
+        if (object_options_memory(object->options, &bytes, &backing) && !object->ram == of_ram) {
             add_memdev(list, object->options->id, bytes, &backing);
         }
     }
-    if (call->machine->board->ram_id && !add_nodes(list, config)) {
-        add_memdev(list, config->ram_id ? config->ram_id : call->machine->board->ram_id,
-                   config->ram_bytes, &config->ram_backing);
-    }
+}
+
+struct memdev_list *qmp_query_memdev(struct qmp_call *call, GError **errp)
+{
+    struct memdev_list *list = memdev_list_new();
+
+    add_memdevs(list, call->machine->env.objects, false);
+    add_memdevs(list, call->machine->env.objects, true);
     return list;
 }

@@ -38,6 +38,7 @@ static struct json_object *get_limit(const struct object *o, const char *name)
 struct json_object *qom_user_get(const struct object *o, const char *name)
 {
     g_autoptr(GString) text = g_string_new(NULL);
+    struct object_options *options;
 
     if (o->throttle) {
         return get_limit(o, name);
@@ -46,7 +47,9 @@ struct json_object *qom_user_get(const struct object *o, const char *name)
         (o->secret && strcmp(name, "data") == 0)) {
         return NULL;
     }
-    object_options_to_json(o->options, text);
+    options = object_options_complete(o->options);
+    object_options_to_json(options, text);
+    object_options_free(options);
     return take_member(text, name);
 }
 

@@ -209,11 +209,16 @@ bool params_end(const struct params *params, GError **error)
 
 bool parse_size(const char *text, char default_unit, uint64_t *bytes)
 {
+    const char unit_text[] = {'1', default_unit, 0};
     size_t length = strlen(text);
+    uint64_t number, unit = 1;
 
-    if (length > 0 && g_ascii_isdigit(text[length - 1])) {
-        g_autofree char *with_unit = g_strdup_printf("%s%c", text, default_unit);
-        return qapi_parse_size(with_unit, bytes);
+    if (!qapi_parse_size(text, &number) || !qapi_parse_size(unit_text, &unit)) {
+        return false;
     }
-    return qapi_parse_size(text, bytes);
+    if (!g_ascii_isdigit(text[length - 1])) {
+        unit = 1;
+    }
+    *bytes = number * unit;
+    return number <= UINT64_MAX / unit;
 }

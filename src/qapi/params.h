@@ -50,7 +50,8 @@ bool params_take_uint(struct params *params, const char *key, uint64_t min, uint
 /* Error naming the first parameter that was not taken. */
 bool params_end(const struct params *params, GError **error);
 
-/* Bytes: a number, a fraction too, and one of B K M G T P E in either case, else default_unit. */
+/* Bytes: a number, with one of B K M G T P E in either case a fraction too, else of default_unit.
+ */
 bool parse_size(const char *text, char default_unit, uint64_t *bytes);
 
 #endif

@@ -79,7 +79,7 @@ class IoThread(unittest.TestCase):
             self.assertTrue(os.path.exists(f"/proc/{self.door.process.pid}/task/{tid}"))
         answer = self.door.qmp.request("device_add", driver="virtio-blk-pci", drive="f", id="x",
                                        iothread="none")
-        self.assertIn("there is no object 'none'", answer["error"]["desc"])
+        self.assertIn("Device 'none' not found", answer["error"]["desc"])
         self.disk.queues[0].offer([self.disk.header(0, 0)], [512, 1])
         self.door.qmp.command("quit")
         self.assertEqual(self.door.wait(), 0)

@@ -71,6 +71,54 @@ bool object_options_memory(const struct object_options *options, uint64_t *bytes
     }
 }
 
+#define COMPLETE(p, member, value)                                                                 \
+    do {                                                                                           \
+        (p)->has_##member = true;                                                                  \
+        (p)->member = (value);                                                                     \
+    } while (0)
+
+#define COMPLETE_COMMON(p, backing)                                                                \
+    do {                                                                                           \
+        COMPLETE(p, dump, !(backing)->no_dump);                                                    \
+        COMPLETE(p, merge, !(backing)->no_merge);                                                  \
+        COMPLETE(p, policy, (enum host_mem_policy)(backing)->place.mode);                          \
+        COMPLETE(p, prealloc, (backing)->prealloc);                                                \
+        COMPLETE(p, prealloc_threads, (backing)->prealloc_threads);                                \
+        COMPLETE(p, reserve, !(backing)->no_reserve);                                              \
+        COMPLETE(p, share, (backing)->share);                                                      \
+        COMPLETE(p, x_use_canonical_path_for_ramblock_id,                                          \
+                 (p)->has_x_use_canonical_path_for_ramblock_id &&                                  \
+                     (p)->x_use_canonical_path_for_ramblock_id);                                   \
+        (p)->host_nodes = (p)->host_nodes ? (p)->host_nodes : uint16_list_new();                   \
+    } while (0)
+
+struct object_options *object_options_complete(const struct object_options *options)
+{
+    struct object_options *o = object_options_clone(options);
+    struct memory_backend_file_properties *file = &o->u.memory_backend_file;
+    struct memory_backend_memfd_properties *memfd = &o->u.memory_backend_memfd;
+    struct memory_backend_properties *ram = &o->u.memory_backend_ram;
+    struct ram_backing b;
+    uint64_t bytes;
+
+    if (!object_options_memory(options, &bytes, &b)) {
+        return o;
+    }
+    if (o->qom_type == OBJECT_TYPE_MEMORY_BACKEND_FILE) {
+        COMPLETE_COMMON(file, &b);
+        COMPLETE(file, align, b.align);
+        COMPLETE(file, discard_data, b.discard_data);
+    } else if (o->qom_type == OBJECT_TYPE_MEMORY_BACKEND_MEMFD) {
+        COMPLETE_COMMON(memfd, &b);
+        COMPLETE(memfd, hugetlb, b.hugetlb);
+        COMPLETE(memfd, hugetlbsize, b.hugetlb_bytes);
+        COMPLETE(memfd, seal, b.seal);
+    } else {
+        COMPLETE_COMMON(ram, &b);
+    }
+    return o;
+}
+
 static const struct uint16_list *host_nodes(const struct object_options *options)
 {
     return options->qom_type == OBJECT_TYPE_MEMORY_BACKEND_FILE

@@ -3,6 +3,7 @@
 
 #include "block/throttle.h"
 #include "devices/core/iothread.h"
+#include "qapi/error.h"
 #include "qapi/keyval.h"
 
 #include <fcntl.h>
@@ -150,6 +151,23 @@ static bool object_open(struct device_env *env, struct object *o, GError **error
     }
 }
 
+static struct object *object_new(const struct object_options *options)
+{
+    struct object *o = g_new0(struct object, 1);
+
+    o->fd = -1;
+    o->options = object_options_clone(options);
+    return o;
+}
+
+static void list_add(struct device_env *env, struct object *o)
+{
+    if (!env->objects) {
+        env->objects = g_ptr_array_new();
+    }
+    g_ptr_array_add(env->objects, o);
+}
+
 bool object_add(struct device_env *env, const struct object_options *options, GError **error)
 {
     struct object *o;
@@ -163,18 +181,21 @@ bool object_add(struct device_env *env, const struct object_options *options, GE
         g_set_error(error, DEVICE_ERROR, 0, "attempt to add duplicate object '%s'", options->id);
         return false;
     }
-    o = g_new0(struct object, 1);
-    o->fd = -1;
-    o->options = object_options_clone(options);
+    o = object_new(options);
     if (!object_open(env, o, error)) {
         object_free(o);
         return false;
     }
-    if (!env->objects) {
-        env->objects = g_ptr_array_new();
-    }
-    g_ptr_array_add(env->objects, o);
+    list_add(env, o);
     return true;
+}
+
+void object_add_ram(struct device_env *env, const struct object_options *options)
+{
+    struct object *o = object_new(options);
+
+    o->users = 1;
+    list_add(env, o);
 }
 
 bool object_delete(struct device_env *env, const char *id, GError **error)
@@ -207,9 +228,13 @@ struct object *object_use(struct device_env *env, const char *id, unsigned types
 {
     struct object *o = object_find(env, id);
 
-    if (!o || !(types >> o->options->qom_type & 1)) {
-        g_set_error(error, DEVICE_ERROR, 0, "property '%s': there is no %sobject '%s'", property,
-                    o ? "fitting " : "", id);
+    if (!o) {
+        g_set_error(error, QMP_ERROR, QMP_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found", id);
+        return NULL;
+    }
+    if (!(types >> o->options->qom_type & 1)) {
+        g_set_error(error, DEVICE_ERROR, 0, "property '%s': there is no fitting object '%s'",
+                    property, id);
         return NULL;
     }
     o->users++;

@@ -24,10 +24,14 @@ bool object_options_memory(const struct object_options *options, uint64_t *bytes
                            struct ram_backing *backing);
 /* Whether a memory back end can be so at all. */
 bool object_options_check_memory(const struct object_options *options, GError **error);
+/* A copy in which no member of a memory back end is left to its default. */
+struct object_options *object_options_complete(const struct object_options *options);
 /* "KIND,id=ID,KEY=VALUE..." or JSON; of host-nodes= also ranges, and more than one. */
 struct object_options *object_options_parse(const char *text, GError **error);
 
 bool object_add(struct device_env *env, const struct object_options *options, GError **error);
+/* One that the machine's RAM is made of: it is in use for good, and the memory is not its own. */
+void object_add_ram(struct device_env *env, const struct object_options *options);
 bool object_delete(struct device_env *env, const char *id, GError **error);
 /* Frees all; the devices are gone. */
 void objects_free(struct device_env *env);
