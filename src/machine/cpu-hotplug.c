@@ -115,9 +115,8 @@ static bool check_machine(struct machine *m, const char *driver, GError **error)
 {
     g_autofree char *ours = m->cpus ? machine_cpu_driver(m) : NULL;
 
-    if (!m->cpus || m->cpus->max == 1 || !controller(m)) {
-        g_set_error(error, MACHINE_ERROR, 0,
-                    "there is no room for another CPU: -smp maxcpus= makes some");
+    if (!m->cpus) {
+        g_set_error(error, MACHINE_ERROR, 0, "this machine has no CPUs");
         return false;
     }
     if (strcmp(driver, ours) != 0) {
@@ -143,6 +142,10 @@ bool machine_plug_cpu(struct machine *m, const char *driver, struct params *p, b
     if (there) {
         g_set_error(error, MACHINE_ERROR, 0, "CPU[%u] with APIC ID %u exists", index,
                     there->apic_id);
+        return false;
+    }
+    if (hotplugged && !controller(m)) {
+        g_set_error(error, MACHINE_ERROR, 0, "CPU hot plug is not supported by this machine");
         return false;
     }
     vcpu = cpus_plug(m->cpus, index, runstate_is_running(m->run), error);

@@ -149,6 +149,16 @@ static bool may_hotplug(struct machine *m, const struct device_class *class, con
     return true;
 }
 
+bool machine_device_hotpluggable(const struct device *dev)
+{
+    const struct device_class *class = dev->class;
+
+    return class->bus == BUS_PCI
+               ? class->hotplug != HOTPLUG_NEVER && ((const struct pci_device *)dev)->bus->hotplug
+           : class->bus == BUS_NONE ? class->hotplug == HOTPLUG_ALWAYS
+                                    : false;
+}
+
 static void tell_guest(struct device *dev)
 {
     if (dev->class->bus == BUS_PCI) {

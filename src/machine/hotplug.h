@@ -20,6 +20,9 @@ bool machine_hotplug(struct machine *m, struct params *p, bool moves, GError **e
  * has (DEVICE_DELETED), or with the next reset. */
 bool machine_unplug(struct machine *m, const char *id, bool moves, GError **error);
 
+/* Whether device_del can take it out where it is. */
+bool machine_device_hotpluggable(const struct device *dev);
+
 /* For machine_system_ops. */
 void machine_device_unplugged(void *machine, struct device *dev);
 void machine_unplug_failed(void *machine, struct device *dev);

@@ -10,8 +10,10 @@
 #include "cpu/x86/cpu-features.h"
 #include "devices/core/object.h"
 #include "devices/isa/mc146818rtc.h"
+#include "devices/memory-slots.h"
 #include "devices/virtio/virtio-balloon.h"
 #include "devices/virtio/virtio-mem.h"
+#include "machine/hotplug.h"
 #include "machine/objects.h"
 #include "monitor/qom-types.h"
 #include "monitor/qom-user.h"
@@ -206,7 +208,51 @@ static bool is_balloon(struct machine *m, const struct qom_object *object)
     return object->device && device_is(object->device, &virtio_balloon_pci_class);
 }
 
+/* ---- of a dimm */
+
+static bool is_dimm(struct machine *m, const struct qom_object *object)
+{
+    return object->device && device_is(object->device, &pc_dimm_class);
+}
+
+static bool get_dimm_size(struct machine *m, const struct qom_object *object,
+                          struct json_object **value, GError **errp)
+{
+    struct dimm_info info;
+
+    pc_dimm_info(object->device, &info);
+    *value = json_object_new_uint64(info.bytes);
+    return true;
+}
+
+static struct json_object *object_path_new(const char *id)
+{
+    g_autofree char *path = g_strconcat("/objects/", id, NULL);
+
+    return json_object_new_string(path);
+}
+
+static bool get_dimm_memdev(struct machine *m, const struct qom_object *object,
+                            struct json_object **value, GError **errp)
+{
+    struct dimm_info info;
+
+    pc_dimm_info(object->device, &info);
+    *value = object_path_new(info.memdev);
+    return true;
+}
+
 /* ---- of virtio-mem */
+
+static bool get_mem_memdev(struct machine *m, const struct qom_object *object,
+                           struct json_object **value, GError **errp)
+{
+    struct virtio_mem_info info;
+
+    virtio_mem_info(object->device, &info);
+    *value = object_path_new(info.memdev);
+    return true;
+}
 
 static bool get_mem_size(struct machine *m, const struct qom_object *object,
                          struct json_object **value, GError **errp)
@@ -254,6 +300,27 @@ static bool is_virtio_mem(struct machine *m, const struct qom_object *object)
     return object->device && device_is(object->device, &virtio_mem_pci_class);
 }
 
+/* ---- of all devices */
+
+static bool is_device(struct machine *m, const struct qom_object *object)
+{
+    return object->device != NULL;
+}
+
+static bool get_hotplugged(struct machine *m, const struct qom_object *object,
+                           struct json_object **value, GError **errp)
+{
+    *value = json_object_new_boolean(object->device->hotplugged);
+    return true;
+}
+
+static bool get_hotpluggable(struct machine *m, const struct qom_object *object,
+                             struct json_object **value, GError **errp)
+{
+    *value = json_object_new_boolean(machine_device_hotpluggable(object->device));
+    return true;
+}
+
 static bool is_vcpu(struct machine *m, const struct qom_object *object)
 {
     return object->vcpu != NULL;
@@ -281,6 +348,11 @@ static const struct special {
     {"crash-information", "GuestPanicInformation", is_vcpu, get_crash},
     {"guest-stats", "guest statistics", is_balloon, get_stats},
     {"guest-stats-polling-interval", "int", is_balloon, get_stats_interval, set_stats_interval},
+    {"hotplugged", "bool", is_device, get_hotplugged},
+    {"hotpluggable", "bool", is_device, get_hotpluggable},
+    {"size", "uint64", is_dimm, get_dimm_size},
+    {"memdev", "link<memory-backend>", is_dimm, get_dimm_memdev},
+    {"memdev", "link<memory-backend>", is_virtio_mem, get_mem_memdev},
     {"size", "size", is_virtio_mem, get_mem_size},
     {"requested-size", "size", is_virtio_mem, get_mem_requested, set_mem_requested},
     {"memaddr", "uint64", is_virtio_mem, get_mem_addr},

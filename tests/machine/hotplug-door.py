@@ -403,6 +403,53 @@ class Memory(Case):
                 door.outl(port, 0xffffffff)
         self.assertEqual(len(door.qmp.command("query-memory-devices")), 1)
 
+    def test_size_in_parts(self):
+        """What one -m leaves out an earlier one may have said; maxmem= is in bytes."""
+        door = Door("-m", "16", "-m", f"slots=2,maxmem={48 << 20}", "-m", "size=0x20", qmp=True)
+        self.addCleanup(door.close)
+        for name, size in ("a", 17 << 20), ("b", 16 << 20):
+            door.qmp.command("object-add", **{"qom-type": "memory-backend-memfd", "id": name,
+                                              "size": size})
+        self.assertEqual(door.qmp.command("query-memory-size-summary")["base-memory"], 32 << 20)
+        self.refused(door, "device_add", "not enough space, currently 0x0 in use of total space for "
+                     "memory devices 0x1000000", driver="pc-dimm", memdev="a")
+        self.add(door, "d", "b")
+
+    def test_alignment(self):
+        """It is the back end's: pages for a file, the larger ones if it says so."""
+        door = Door("-m", "16,slots=5,maxmem=4G", qmp=True)
+        self.addCleanup(door.close)
+        memfd, file = "memory-backend-memfd", "memory-backend-file"
+        for name, kind, size, more in (
+                ("a", memfd, 3 << 20, {}), ("b", memfd, 4096, {}),
+                ("c", "memory-backend-ram", 2 << 20, {}),
+                ("d", file, 16 << 20, {"mem-path": "/dev/shm", "align": 16 << 20}),
+                ("e", file, 3 << 20, {"mem-path": "/dev/shm", "align": 2 << 20})):
+            door.qmp.command("object-add", **{"qom-type": kind, "id": name, "size": size}, **more)
+        for name in "abcd":
+            self.add(door, name, name)
+        self.refused(door, "device_add", "size must be multiple of 0x200000", driver="pc-dimm",
+                     memdev="e")
+        self.assertEqual([d["data"]["addr"] - (1 << 32)
+                          for d in door.qmp.command("query-memory-devices")],
+                         [0, 0x300000, 0x400000, 0x1000000])
+
+    def test_object_tree(self):
+        """The RAM's back end is an object that is in use; properties are told with their defaults."""
+        door = self.door("-device", "pc-dimm,id=d,memdev=m0")
+        get = lambda path, name: door.qmp.command("qom-get", path=path, property=name)
+        self.refused(door, "object-del", "object 'pc.ram' is in use", id="pc.ram")
+        self.refused(door, "object-add", "duplicate", id="pc.ram", size=4096,
+                     **{"qom-type": "memory-backend-ram"})
+        self.assertEqual(get("/objects/pc.ram", "size"), 16 << 20)
+        for name, value in (("share", False), ("merge", True), ("dump", True), ("prealloc", False),
+                            ("prealloc-threads", 1), ("reserve", True), ("policy", "default"),
+                            ("host-nodes", [])):
+            self.assertEqual(get("/objects/m1", name), value)
+        for name, value in (("size", 32 << 20), ("memdev", "/objects/m0"), ("hotplugged", False),
+                            ("hotpluggable", True)):
+            self.assertEqual(get("/machine/peripheral/d", name), value)
+
     def test_order(self):
         """The list is by address, not by slot."""
         door = self.door()
@@ -415,7 +462,7 @@ class Memory(Case):
         door = self.door("-device", "pc-dimm,id=d,memdev=m0", "-object",
                          "memory-backend-ram,id=odd,size=5M")
         for text, more in (
-                ("'memdev' property must be set", {}), ("no object 'x'", {"memdev": "x"}),
+                ("'memdev' property must be set", {}),
                 ("can't use already busy memdev: m0", {"memdev": "m0"}),
                 ("slot 0 is busy", {"memdev": "m1", "slot": 0}),
                 ("invalid slot number 2, valid range is [0-1]", {"memdev": "m1", "slot": 2}),
@@ -427,6 +474,8 @@ class Memory(Case):
             self.refused(door, "device_add", text, driver="pc-dimm", id="e", **more)
         self.add(door, "e", "m1")
         self.refused(door, "device_add", "no free slots", driver="pc-dimm", memdev="m2")
+        self.refused(door, "device_add", "Device 'x' not found", "DeviceNotFound",
+                     driver="pc-dimm", memdev="x")
         names = {m["id"]: m["size"] for m in door.qmp.command("query-memdev")}
         self.assertEqual(names, {"m0": 32 << 20, "m1": 32 << 20, "m2": 32 << 20, "odd": 5 << 20,
                                  "pc.ram": 16 << 20})
@@ -446,7 +495,16 @@ class Memory(Case):
                 (["-m", "16", "-numa", "cpu,node-id=0"], "must be defined with -numa node"),
                 (["-m", "16", "-numa", "node,memdev=r0", "-numa", "cpu,core-id=0", *ram], "node-id"),
                 (["-m", "16", "-numa", "node,memdev=r0", "-numa", "cpu,node-id=0,core-id=1", *ram],
-                 "no CPU of this machine"),
+                 "no match found"),
+                (["-m", "16", "-numa", "node,cpus=1"], "CPU index (1)"),  # before the memory
+                (["-m", "16", "-numa", "node", "-numa", "cpu,node-id=0,die-id=0"],
+                 "die-id is not supported"),
+                (["-m", "16", "-numa", "node", "-numa", "dist,src=0,dst=0"], "'val' is missing"),
+                (["-m", "16", "-numa", "cpus=0"], "'type' is missing"),
+                (["-m", "16,slots=2,maxmem=1000"], "(0x3e8) must be at least"),  # bytes
+                (["-m", "16,slots=2,maxmem=0"], "(0x0) must be at least"),
+                (["-m", "16,slots=2,maxmem=33554433"], "pages of 4096 bytes"),
+                (["-m", "maxmem=1G", "-m", "16,slots=x"], "'slots' expects a number"),
                 (["-m", "16", "-numa", "dist,src=0,dst=1,val=20"], "missing"),
                 (["-m", "16", "-numa", "node,memdev=r0,cpus=0", "-numa", "node,cpus=0", *ram],
                  "CPU is already assigned to node-id: 0"),
@@ -589,7 +647,9 @@ class Cpus(Case):
         self.refused(door, "device_del", "Boot CPU is unpluggable",
                      id="/machine/unattached/device[0]")
         full = self.door(smp="2")
-        self.refused(full, "device_add", "no room for another CPU", driver=self.DRIVER, **place)
+        self.refused(full, "device_add", "CPU[0] with APIC ID 0 exists", driver=self.DRIVER, **place)
+        self.refused(full, "device_add", "must be in range 0:0", driver=self.DRIVER,
+                     **{**place, "socket-id": 2})
 
 
 class Types(Case):
