@@ -7,6 +7,7 @@
 #include "monitor/monitor-priv.h"
 #include "qapi-commands.h"
 #include "qapi-visit.h"
+#include "qapi/keyval.h"
 #include "qapi/params.h"
 #include <string.h>
 
@@ -144,10 +145,27 @@ static void run_qom_get(struct hmp *h, struct json_object *args)
     }
 }
 
-/* A value is JSON, if it is that, else a string. */
+/* JSON if it is that, a size such as 64M, else a string; NULL: that is what it is already. */
+static struct json_object *qom_value(const char *text)
+{
+    enum json_tokener_error trouble;
+    struct json_tokener *tokener = json_tokener_new();
+    size_t length = strlen(text);
+    struct json_object *value = json_tokener_parse_ex(tokener, text, (int)length + 1);
+    uint64_t bytes;
+
+    trouble = json_tokener_get_error(tokener);
+    if (trouble != json_tokener_success || json_tokener_get_parse_end(tokener) < length) {
+        json_object_put(value);
+        value = qapi_parse_size(text, &bytes) ? json_object_new_uint64(bytes) : NULL;
+    }
+    json_tokener_free(tokener);
+    return value;
+}
+
 static void run_qom_set(struct hmp *h, struct json_object *args)
 {
-    struct json_object *value = json_tokener_parse(hmp_string(args, "value"));
+    struct json_object *value = qom_value(hmp_string(args, "value"));
 
     if (value) {
         json_object_object_add(args, "value", value);

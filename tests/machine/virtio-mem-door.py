@@ -182,6 +182,12 @@ class Host(Case):
         for name, value in (("requested-size", 2 * MIB), ("size", 0), ("block-size", BLOCK)):
             self.assertEqual(self.host.qmp.command("qom-get", path="/machine/peripheral/vm0",
                                                    property=name), value)
+        line = {"command-line": "qom-set vm0 requested-size 4M"}
+        self.assertEqual(self.host.qmp.command("human-monitor-command", **line), "")
+        for name, value in (("requested-size", 4 * MIB), ("memdev", "/objects/m0"),
+                            ("hotplugged", False)):
+            self.assertEqual(self.host.qmp.command("qom-get", path="/machine/peripheral/vm0",
+                                                   property=name), value)
         names = [p["name"] for p in self.host.qmp.command("qom-list", path="/machine/peripheral/vm0")]
         self.assertEqual(names.count("requested-size"), 1)
 
