@@ -30,6 +30,7 @@ struct outgoing {
     struct throttle *throttle;
     GThread *thread;
     bool answers; /* the destination is asked */
+    bool garbled; /* what it answers can't be read any more */
 
     /* under mutex */
     GMutex mutex;
@@ -472,6 +473,7 @@ static bool take_answer(struct outgoing *o, const char *ok, bool *refused)
     bool done = stream_in_next(&in, &record, &o->error);
 
     *refused = false;
+    o->garbled |= !done;
     if (done && record_is(&record, "fail")) {
         g_autofree char *text = g_strndup((const char *)record.payload, MIN(record.bytes, 1000));
         g_autofree char *plain = g_str_to_ascii(text, "C");
@@ -526,7 +528,7 @@ static void ask_why(struct outgoing *o)
     GError *error = g_steal_pointer(&o->error);
     bool refused = false;
 
-    if (o->answers && !o->cancelled && channel_has_input(o->channel)) {
+    if (o->answers && !o->garbled && !o->cancelled && channel_has_input(o->channel)) {
         take_answer(o, "rdy ", &refused);
     }
     if (refused) {

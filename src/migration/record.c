@@ -34,19 +34,35 @@ size_t record_begin(GByteArray *out, const char kind[4], uint16_t version)
 
     g_byte_array_append(out, (const uint8_t *)kind, 4);
     state_put_number(out, version, 2);
-    state_put_number(out, 0, 2);
-    state_put_number(out, 0, 4); /* the length, in record_end() */
+    state_put_number(out, 0, 2); /* sum and length, in record_set_length() */
+    state_put_number(out, 0, 4);
     return start;
+}
+
+static void put_le(uint8_t *p, uint32_t value, unsigned bytes)
+{
+    for (unsigned i = 0; i < bytes; i++) {
+        p[i] = (uint8_t)(value >> (8 * i));
+    }
+}
+
+static uint32_t header_sum(const uint8_t header[RECORD_HEADER_BYTES])
+{
+    uint32_t sum = crc32c(crc32c(0, header, 6), header + 8, 4) & 0xffff;
+
+    return sum ? sum : 0xffff;
+}
+
+void record_set_length(uint8_t header[RECORD_HEADER_BYTES], size_t bytes)
+{
+    g_assert(bytes <= RECORD_MAX_BYTES);
+    put_le(header + 8, (uint32_t)bytes, 4);
+    put_le(header + 6, header_sum(header), 2);
 }
 
 void record_end(GByteArray *out, size_t start)
 {
-    size_t bytes = out->len - start - RECORD_HEADER_BYTES;
-
-    g_assert(bytes <= RECORD_MAX_BYTES);
-    for (unsigned i = 0; i < 4; i++) {
-        out->data[start + 8 + i] = (uint8_t)(bytes >> (8 * i));
-    }
+    record_set_length(out->data + start, out->len - start - RECORD_HEADER_BYTES);
     state_put_number(out, crc32c(0, out->data + start, out->len - start), 4);
 }
 
@@ -63,8 +79,10 @@ bool record_parse_header(const uint8_t header[RECORD_HEADER_BYTES], struct recor
         }
         record->kind[i] = (char)header[i];
     }
-    if (get_le(header + 6, 2) != 0) {
-        return migration_refuse(error, "stream: record '%s': reserved bits are set", record->kind);
+    if (get_le(header + 6, 2) != 0 && get_le(header + 6, 2) != header_sum(header)) {
+        return migration_refuse(
+            error, "stream: record '%s' is damaged: its header's sum is %04x, not %04x",
+            record->kind, header_sum(header), get_le(header + 6, 2));
     }
     if (record->bytes > RECORD_MAX_BYTES) {
         return migration_refuse(error, "stream: record '%s' of %u bytes: at most %u are taken",

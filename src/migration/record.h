@@ -1,11 +1,13 @@
 /*
  * Records: what streams consist of.
  *
- *   record := kind (4 bytes of ASCII), version (16 bits), 0 (16 bits), length of the payload (32
- *             bits), payload, CRC-32C of all before it (32 bits)
+ *   record := kind (4 bytes of ASCII), version (16 bits), sum of the header (16 bits), length of the
+ *             payload (32 bits), payload, CRC-32C of all before it (32 bits)
  *
  * Numbers are little-endian. The header is of a fixed size and the length is bounded, so that a
- * reader always knows how much to read next.
+ * reader always knows how much to read next. It believes a length only when the header's sum is
+ * right, or it would wait for what never comes: the lower half of the CRC-32C of its other bytes,
+ * 0xffff instead of 0. Streams of older programs have none, which is 0.
  */
 #ifndef MIGRATION_RECORD_H
 #define MIGRATION_RECORD_H
@@ -30,6 +32,8 @@ struct record {
 
 /* Begins a record; the payload is appended to out by the caller until record_end(start). */
 size_t record_begin(GByteArray *out, const char kind[4], uint16_t version);
+/* For who writes the payload himself: how long it is, into the header that was begun. */
+void record_set_length(uint8_t header[RECORD_HEADER_BYTES], size_t bytes);
 void record_end(GByteArray *out, size_t start);
 
 /* Reads the first RECORD_HEADER_BYTES: everything but the payload. */

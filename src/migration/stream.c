@@ -39,12 +39,9 @@ bool stream_out_record(struct stream_out *s, const char kind[4], uint16_t versio
     g_autoptr(GByteArray) first = g_byte_array_sized_new(head->len + RECORD_HEADER_BYTES);
     g_autoptr(GByteArray) check = g_byte_array_new();
     size_t start = record_begin(first, kind, version);
-    uint32_t length = (uint32_t)(head->len + tail_bytes);
 
     g_byte_array_append(first, head->data, head->len);
-    for (unsigned i = 0; i < 4; i++) {
-        first->data[start + 8 + i] = (uint8_t)(length >> (8 * i));
-    }
+    record_set_length(first->data + start, head->len + tail_bytes);
     state_put_number(check, crc32c(crc32c(0, first->data, first->len), tail, tail_bytes), 4);
     note_record(&s->records, &s->sum, check->data);
     s->bytes += first->len + tail_bytes + check->len;

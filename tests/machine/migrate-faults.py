@@ -19,15 +19,17 @@ OFD_GETLK = 36
 
 class Relay(threading.Thread):
     """Between two Unix sockets. to_cut: bytes of the stream after which it is cut; flip: the byte in which
-    it turns a bit over; answers_cut: the same for what comes back. What went through is kept."""
+    it turns a bit over; answers_cut, answers_flip: the same for what comes back. What went through is
+    kept."""
 
-    def __init__(self, listen, connect, cut=None, flip=None, answers_cut=None):
+    def __init__(self, listen, connect, cut=None, flip=None, answers_cut=None, answers_flip=None):
         super().__init__(daemon=True)
         self.server = socket.socket(socket.AF_UNIX)
         self.server.bind(listen)
         self.server.listen(1)
         self.connect_to = connect
-        self.cut, self.flip, self.answers_cut = cut, flip, answers_cut
+        self.cut, self.answers_cut = cut, answers_cut
+        self.flip = {"stream": flip, "answers": answers_flip}
         self.stream = self.answers = b""
         self.start()
 
@@ -62,9 +64,9 @@ class Relay(threading.Thread):
                 data = b""
             at = len(getattr(self, name))
             data = data if cut is None else data[:cut - at]
-            if name == "stream" and self.flip is not None and 0 <= self.flip - at < len(data):
-                i = self.flip - at
-                data = data[:i] + bytes([data[i] ^ 1 << self.flip % 8]) + data[i + 1:]
+            if self.flip[name] is not None and 0 <= self.flip[name] - at < len(data):
+                i = self.flip[name] - at
+                data = data[:i] + bytes([data[i] ^ 1 << self.flip[name] % 8]) + data[i + 1:]
             try:
                 b.sendall(data)
             except OSError:
@@ -233,6 +235,9 @@ class Faults(Migrating):
         source = self.start()
         for cut in (1, 8, 15):
             to, between = self.attempt(source, answers_cut=cut)
+            self.stays(source, to)
+        for flip in (2, 10):  # of a length, too: what does not come is not waited for
+            to, between = self.attempt(source, answers_flip=flip)
             self.stays(source, to)
         to, between = self.attempt(source, answers_cut=HEADER + CHECK + 1)
         info = self.ended(source)
@@ -468,8 +473,6 @@ class RecordRelay(Relay):
                 if not self.turn:
                     b.sendall(record[:at])
                     break
-                # The length is let alone, or the other side would wait for more.
-                at = HEADER if at in (8, 9, 10, 11) else at
                 b.sendall(record[:at] + bytes([record[at] ^ 4]) + record[at + 1:])
                 self.kind = b"done"
         except OSError:
