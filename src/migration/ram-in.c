@@ -56,8 +56,9 @@ struct heading {
     bool compressed; /* some pages are */
 };
 
-static bool check_run(const struct vmstate_ram *ram, const struct run *run, unsigned version,
-                      GError **error)
+/* least: the end of the run before. So no record makes more work than there is memory. */
+static bool check_run(const struct vmstate_ram *ram, const struct run *run, uint64_t least,
+                      unsigned version, GError **error)
 {
     uint64_t pages = ram->block->size / GUEST_PAGE_SIZE;
 
@@ -65,6 +66,11 @@ static bool check_run(const struct vmstate_ram *ram, const struct run *run, unsi
         return migration_refuse(
             error, "stream: memory '%s': pages %" PRIu64 " to %" PRIu64 ", it has %" PRIu64,
             ram->name, run->first, run->first + run->n, pages);
+    }
+    if (run->first < least) {
+        return migration_refuse(error,
+                                "stream: memory '%s': page %" PRIu64 " comes twice or out of order",
+                                ram->name, run->first);
     }
     if (run->kind > (version == 1 ? RAM_RUN_DATA : RAM_RUN_COMPRESSED)) {
         return migration_refuse(error, "stream: memory '%s': there are no pages of kind %" PRIu64,
@@ -89,15 +95,16 @@ static bool has_too_many(const struct vmstate_ram *ram, uint64_t left, GError **
 static bool check_runs(struct heading *h, unsigned version, uint64_t pages_bytes, GError **error)
 {
     struct state_input runs = h->runs;
-    uint64_t left = pages_bytes;
+    uint64_t left = pages_bytes, least = 0;
 
     h->compressed = false;
     while (runs.left) {
         struct run run = next_run(&runs);
 
-        if (!check_run(h->ram, &run, version, error)) {
+        if (!check_run(h->ram, &run, least, version, error)) {
             return false;
         }
+        least = run.first + run.n;
         h->compressed |= run.kind == RAM_RUN_COMPRESSED;
         if (run.kind != RAM_RUN_DATA) {
             continue;

@@ -333,6 +333,7 @@ class Breaks(Multi):
                 (b"no pages of kind 2", chan(0) + record("ram ", pages(2, 1, bytes(128)), 1), b""),
                 (b"lacks pages", chan(0) + record("ram ", pages(2, 2, bytes(255)), 2), b""),
                 (b"lacks pages", chan(0) + record("ram ", pages(2, 1, b"\1" + bytes(130)), 2), b""),
+                (b"or out of order", chan(0) + record("ram ", struct.pack("<IIQIIQII", 0, 2, 3, 2, 0, 4, 1, 0)), b""),
                 (b"1 bytes too many", chan(0) + record("ram ", pages(2, 2, bytes(257)), 2), b""),
                 (b"should have 7 records", chan(0) + record("fin ", struct.pack("<QI", 7, 0)), b"")):
             with self.subTest(text=text):
