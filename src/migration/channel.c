@@ -35,6 +35,11 @@
 /* How long a command may take to end when it is asked to. */
 #define END_LOOKS    50u
 #define END_LOOK_US  10000u
+#define LOOK_NS      1000000 /* how often is looked for what cannot be waited for */
+/* As many as one source may connect. */
+#define BACKLOG      256
+/* How long what a source has connected may be on its way when the source has gone. */
+#define LATE_NS      (5000 * (int64_t)1000000)
 
 enum way { WAY_FILE, WAY_SOCKET, WAY_PIPE };
 
@@ -102,10 +107,12 @@ static bool start_command(struct channel *c, GError **error)
     return true;
 }
 
+/* A named pipe does not have the caller wait for its other end: who reads must be there already,
+ * who writes is waited for by channel_connect(). */
 static bool open_file(struct channel *c, GError **error)
 {
     int flags = c->out ? O_WRONLY | O_CREAT | O_TRUNC : O_RDONLY;
-    int fd = open(c->uri.path, flags | O_CLOEXEC, 0600);
+    int fd = open(c->uri.path, flags | O_CLOEXEC | O_NONBLOCK, 0600);
 
     if (fd < 0) {
         return migration_refuse(error, "cannot open '%s': %s", c->uri.path, g_strerror(errno));
@@ -298,6 +305,11 @@ static bool channel_wait_broken(struct channel *c, int64_t ns)
     return poll_for(&p, 1, ns);
 }
 
+static bool was_broken(GError **error)
+{
+    return migration_refuse(error, "the migration was broken off");
+}
+
 /* Waits as poll(2); false: it failed, or the channel was broken, which p[0] is for. */
 static bool wait_for_any(struct pollfd *p, nfds_t n, GError **error)
 {
@@ -306,7 +318,7 @@ static bool wait_for_any(struct pollfd *p, nfds_t n, GError **error)
             return migration_refuse(error, "poll: %s", g_strerror(errno));
         }
     }
-    return !p[0].revents || migration_refuse(error, "the migration was broken off");
+    return !p[0].revents || was_broken(error);
 }
 
 /* false: the channel was broken. */
@@ -319,19 +331,29 @@ static bool wait_for(struct channel *c, int fd, short events, GError **error)
 
 /* ---- connecting */
 
-static bool connect_fd(struct channel *c, int fd, const struct sockaddr *addr, socklen_t bytes,
-                       int *why)
+/* A connection that is on its way. */
+static bool connected(struct channel *c, int fd, int *why)
 {
     socklen_t length = sizeof(*why);
 
-    if (connect(fd, addr, bytes) == 0) {
-        return true;
+    return wait_for(c, fd, POLLOUT, NULL) &&
+           getsockopt(fd, SOL_SOCKET, SO_ERROR, why, &length) == 0 && *why == 0;
+}
+
+/* Where the queue of a Unix socket is full there is nothing that poll(2) could wait for. */
+static bool connect_fd(struct channel *c, int fd, const struct sockaddr *addr, socklen_t bytes,
+                       int *why)
+{
+    while (connect(fd, addr, bytes) < 0) {
+        *why = errno;
+        if (*why == EINPROGRESS) {
+            return connected(c, fd, why);
+        }
+        if (*why != EAGAIN || addr->sa_family != AF_UNIX || channel_wait_broken(c, LOOK_NS)) {
+            return false;
+        }
     }
-    *why = errno;
-    if (*why != EINPROGRESS || !wait_for(c, fd, POLLOUT, NULL)) {
-        return false;
-    }
-    return getsockopt(fd, SOL_SOCKET, SO_ERROR, why, &length) == 0 && *why == 0;
+    return true;
 }
 
 static bool connect_to(struct channel *c, const struct sockaddr *addr, socklen_t bytes, int *why)
@@ -393,8 +415,13 @@ static bool connect_tcp(struct channel *c, GError **error)
     return true;
 }
 
-/* Waits for somebody to connect. Who has connected already and is gone, with nothing left to be
- * read, connects no more. */
+static bool source_is_gone(GError **error)
+{
+    return migration_refuse(error, "the source is gone before all its channels were there");
+}
+
+/* Waits for somebody to connect. Who has connected already and is gone connects no more, and has no
+ * connection on its way for long; with nothing left to be read there is none. */
 static bool wait_for_connection(struct channel *c, GError **error)
 {
     struct pollfd p[3] = {{.fd = c->broken, .events = POLLIN},
@@ -407,9 +434,9 @@ static bool wait_for_connection(struct channel *c, GError **error)
     }
     if (!p[1].revents && p[2].revents) {
         if (ioctl(c->read_fd, FIONREAD, &unread) < 0 || unread == 0) {
-            return migration_refuse(error, "the source is gone before all its channels were there");
+            return source_is_gone(error);
         }
-        return wait_for(c, c->listen_fd, POLLIN, error);
+        return poll_for(p, 2, LATE_NS) ? !p[0].revents || was_broken(error) : source_is_gone(error);
     }
     return true;
 }
@@ -448,7 +475,7 @@ static bool accept_one(struct channel *c, GError **error)
 bool channel_connect(struct channel *c, GError **error)
 {
     if (!is_socket(c)) {
-        return true;
+        return c->out || wait_for(c, c->read_fd, POLLIN, error);
     }
     if (!c->out) {
         return accept_one(c, error);
@@ -469,6 +496,9 @@ struct channel *channel_new_same(const struct channel *c, GError **error)
 void channel_keep_listening(struct channel *c)
 {
     c->plural = true;
+    if (c->listen_fd >= 0) {
+        listen(c->listen_fd, BACKLOG); /* more of them; it listens already */
+    }
 }
 
 struct channel *channel_accept(struct channel *c, GError **error)
@@ -573,7 +603,7 @@ bool channel_write_pieces(struct channel *c, struct iovec *iov, int n, GError **
         ssize_t done;
 
         if (channel_wait_broken(c, 0)) {
-            return migration_refuse(error, "the migration was broken off");
+            return was_broken(error);
         }
         done = write_some(c, iov, n);
         if (done >= 0) {
@@ -598,7 +628,7 @@ bool channel_rest(struct channel *c, int64_t ns, GError **error)
         return true;
     }
     if (p[0].revents) {
-        return migration_refuse(error, "the migration was broken off");
+        return was_broken(error);
     }
     errno = EPIPE;
     return write_failed(c, error);
@@ -653,8 +683,6 @@ bool channel_read(struct channel *c, void *data, size_t bytes, GError **error)
 
 /* ---- the end */
 
-#define LOOK_NS 1000000 /* how often is looked for what cannot be waited for */
-
 /* Bytes that were written and that the reader has not taken. Of a TCP socket: that its host has not
  * taken. 0 also where that cannot be told. */
 static int bytes_unread(const struct channel *c)
@@ -664,12 +692,12 @@ static int bytes_unread(const struct channel *c)
     return ioctl(c->write_fd, c->way == WAY_SOCKET ? SIOCOUTQ : FIONREAD, &n) == 0 ? n : 0;
 }
 
-/* Nobody will read any more. */
+/* Nobody will read any more: it is closed, or the other side has shut it down both ways. */
 static bool reader_gone(const struct channel *c)
 {
     struct pollfd p = {.fd = c->write_fd, .events = POLLOUT};
 
-    return poll(&p, 1, 0) > 0 && p.revents & (POLLERR | POLLNVAL);
+    return poll(&p, 1, 0) > 0 && p.revents & (POLLERR | POLLHUP | POLLNVAL);
 }
 
 /* What a socket has to tell: an end with bytes unread is a reset. */
@@ -686,16 +714,18 @@ static bool wait_read(struct channel *c, bool *unknown, GError **error)
 {
     for (;;) {
         bool gone = reader_gone(c);
+        int unread = bytes_unread(c);
 
-        if (was_reset(c) || (gone && bytes_unread(c) > 0)) {
+        /* Asked last: what is thrown away by a reset is not unread any more. */
+        if (was_reset(c) || (gone && unread > 0)) {
             return migration_refuse(error, "the other side has gone before it had read all");
         }
-        if (gone || bytes_unread(c) == 0) {
+        if (gone || unread == 0) {
             return true;
         }
         if (channel_wait_broken(c, LOOK_NS)) {
             *unknown = true;
-            return migration_refuse(error, "the migration was broken off");
+            return was_broken(error);
         }
     }
 }
@@ -717,7 +747,7 @@ static bool reap(struct channel *c, bool *unknown, GError **error)
         }
         if (channel_wait_broken(c, LOOK_NS)) {
             *unknown = true;
-            return migration_refuse(error, "the migration was broken off");
+            return was_broken(error);
         }
     }
     c->child = 0;

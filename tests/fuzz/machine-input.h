@@ -55,6 +55,7 @@ static void input_mend_records(uint8_t *data, size_t size)
         for (unsigned i = 0; i < 4; i++) {
             data[at + 8 + i] = (uint8_t)(bytes >> (8 * i));
         }
+        data[at + 6] = data[at + 7] = 0; /* no sum of the header */
         sum = GUINT32_TO_LE(crc32c(0, data + at, RECORD_HEADER_BYTES + bytes));
         memcpy(data + at + RECORD_HEADER_BYTES + bytes, &sum, sizeof(sum));
         at += RECORD_HEADER_BYTES + bytes + RECORD_CHECK_BYTES;

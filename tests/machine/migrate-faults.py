@@ -335,7 +335,7 @@ class Faults(Migrating):
         source = self.start()
         source.capabilities(return_path=False)
         cases = [("exec:true", ""), ("exec:head -c 4000 >/dev/null", "")]
-        for kind in ("pipe", "socket"):
+        for kind in ("pipe", "socket", "shut"):
             ours, theirs = os.pipe() if kind == "pipe" else [s.detach() for s in socket.socketpair()]
             self.send_fd(source, theirs, kind)
             cases.append((f"fd:{kind}", ours))
@@ -343,7 +343,7 @@ class Faults(Migrating):
             with self.subTest(uri=uri):
                 source.qmp.command("migrate", uri=uri)
                 if ours != "":
-                    self.read_but_last(source, ours)
+                    self.read_but_last(source, ours, uri == "fd:shut")
                 info = self.ended(source)
                 self.assertEqual(info["status"], "failed", info)
                 self.assertEqual(source.status(), "running")
@@ -356,8 +356,8 @@ class Faults(Migrating):
         self.assertEqual(source.qmp.read(), {"return": {}})
         os.close(fd)
 
-    def read_but_last(self, source, fd):
-        """Takes records until the last, of which a byte is left."""
+    def read_but_last(self, source, fd, shut):
+        """Takes records until the last, of which a byte is left. shut: the socket is not closed then."""
         def take(n):
             data = b""
             while len(data) < n:
@@ -372,7 +372,12 @@ class Faults(Migrating):
             if header[:4] == b"fin ":
                 take(rest - 1)
                 self.assertIn(source.ask("query-migrate")["status"], ("active", "device"))
-                os.close(fd)
+                if shut:
+                    self.shut = socket.socket(fileno=fd)
+                    self.addCleanup(self.shut.close)
+                    self.shut.shutdown(socket.SHUT_RDWR)
+                else:
+                    os.close(fd)
                 return
             take(rest)
 

@@ -499,6 +499,24 @@ class Channels(Migrating):
         to.until_status("running")
         self.finish(source, to)
 
+    @only_godwit("it has no file:")
+    def test_named_pipe(self):
+        """Nobody waits for its other end but the migration."""
+        os.mkfifo(self.path("p"))
+        source = self.side()
+        source.expect(r"r2\n")
+        self.assertIn("No such device or address",
+                      source.ask("migrate", uri=f"file:{self.path('p')}")["desc"])
+        self.assertEqual(source.status(), "running")
+        to = self.side("-incoming", "defer")
+        to.capabilities(events=True)
+        to.qmp.command("migrate-incoming", uri=f"file:{self.path('p')}")
+        self.assertEqual(to.status(), "inmigrate")
+        source.qmp.command("migrate", uri=f"file:{self.path('p')}")
+        source.until_migrated()
+        to.until("MIGRATION completed")
+        self.finish(source, to)
+
     def pass_fd(self, side, fd):
         side.qmp.sock.settimeout(LIMIT)
         socket.send_fds(side.qmp.sock, [b'{"execute": "getfd", "arguments": {"fdname": "m"}}'], [fd])
