@@ -3,8 +3,9 @@
  * lost, old or doubled on the way to another machine is noticed. Each round it prints "rN", N
  * counting up: on whatever machine it is, no line may lack or come twice. Any fault is told.
  *
- * args: how many pages each vCPU writes, and a + for two vCPUs. A byte on COM1 ends it with "end
- * N", N being rounds, and power-off.
+ * args: how many pages each vCPU writes, with a + before it for two vCPUs, with a = for pages all of
+ * whose words change, each in its own way, beside thrice as many that are all alike and stay so. A
+ * byte on COM1 ends it with "end N", N being rounds, and power-off.
  */
 #include "lib/guest.h"
 
@@ -12,7 +13,7 @@
 #define PAGE 4096u
 #define COM1 0x3f8
 
-static volatile uint32_t faults, pages, other_rounds, stop;
+static volatile uint32_t faults, pages, other_rounds, stop, dense;
 
 static uint32_t word_of(uint32_t round, uint32_t page)
 {
@@ -29,6 +30,9 @@ static void do_round(uint32_t area, uint32_t round)
             if (round > 1) {
                 faults++;
             }
+        }
+        for (uint32_t w = 0; dense && w < PAGE / 4; w++) {
+            page[w] = (word_of(round, i) + w) * 2246822519u;
         }
         page[at] = word_of(round, i);
         page[at + 1] = ~word_of(round, i);
@@ -58,9 +62,13 @@ void guest_main(const char *args)
 {
     uint32_t round = 0;
 
-    pages = parse_number(*args == '+' ? args + 1 : args);
+    dense = *args == '=';
+    pages = parse_number(*args == '+' || dense ? args + 1 : args);
     if (*args == '+') {
         start_other();
+    }
+    for (uint32_t at = 0; dense && at < 3 * pages * PAGE; at += 4) {
+        *mmio(AREA + pages * PAGE + at) = 0x5a5a5a5a;
     }
     while (!(inb(COM1 + 5) & 1)) {
         do_round(AREA, ++round);

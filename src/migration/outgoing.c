@@ -15,9 +15,8 @@
 #include <signal.h>
 #include <string.h>
 
-#define WINDOW_NS    (100 * NS_PER_MS) /* over which speed is measured and limited */
-#define BATCH_PART   10  /* a record is at most this part of what may be sent in a window */
-#define JUDGED_PAGES 64u /* a pass with so many tells how far pages can be compressed */
+#define WINDOW_NS  (100 * NS_PER_MS) /* over which speed is measured and limited */
+#define BATCH_PART 10 /* a record is at most this part of what may be sent in a window */
 
 struct outgoing {
     struct migration *mig;
@@ -50,8 +49,8 @@ struct outgoing {
     _Atomic uint64_t bandwidth; /* bytes a second, of the last window; 0: not known */
     _Atomic uint64_t pages_per_second;
     /* the main thread's */
-    uint64_t sync_sent, sync_pages; /* bytes and pages with data sent at the last sync */
-    uint64_t page_bytes;            /* what such a page made of the stream in the last pass */
+    uint64_t sync_sent;  /* bytes sent at the last sync */
+    uint64_t page_bytes; /* what a page of the next pass will make of the stream */
     unsigned busy_syncs;
 };
 
@@ -134,20 +133,6 @@ static uint64_t stream_bytes(const struct outgoing *o, uint64_t pages)
     return pages * o->page_bytes;
 }
 
-/* A pass is over. What it sent tells what the next one will: how far pages that are written to can
- * be compressed. How many bytes it sent. */
-static uint64_t end_pass(struct outgoing *o)
-{
-    uint64_t sent = bytes_sent(o) - o->sync_sent, pages = o->ram.numbers.pages - o->sync_pages;
-
-    if (pages >= JUDGED_PAGES) {
-        o->page_bytes = CLAMP(sent / pages, 1, GUEST_PAGE_SIZE);
-    }
-    o->sync_sent += sent;
-    o->sync_pages += pages;
-    return sent;
-}
-
 /* The guest has written so much since the last look that it will not end: twice is once too often.
  */
 static void converge(struct outgoing *o, uint64_t sent, uint64_t pages)
@@ -202,8 +187,10 @@ static void sync_on_main(void *arg)
     if (o->cancelled || !same_parts(o)) {
         return;
     }
-    sent = end_pass(o);
+    sent = bytes_sent(o) - o->sync_sent;
+    o->sync_sent += sent;
     pages = ram_out_sync(&o->ram);
+    o->page_bytes = ram_out_page_bytes(&o->ram);
     o->switches = !runstate_is_running(o->machine->run) || stream_bytes(o, pages) <= threshold(o) ||
                   pages == 0;
     if (!o->switches) {

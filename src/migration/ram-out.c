@@ -21,6 +21,8 @@
 #include <string.h>
 
 #define ZERO_PAGES_MAX 65536u /* of zeroes, of one record */
+#define RUN_BYTES      16u
+#define TRIED_PAGES    64u /* to tell what all will make */
 
 /* ---- main thread */
 
@@ -109,6 +111,35 @@ uint64_t ram_out_sync(struct ram_out *r)
     pages = count(r);
     r->numbers.remaining_pages = pages;
     return pages;
+}
+
+static size_t try_page(const struct ram_out_block *b, uint64_t page, uint8_t *room)
+{
+    const uint8_t *memory = b->block->host + page * GUEST_PAGE_SIZE;
+    size_t bytes =
+        bytes_are_zero(memory, GUEST_PAGE_SIZE) ? RUN_BYTES : page_compress(memory, room);
+
+    return bytes ? bytes : GUEST_PAGE_SIZE;
+}
+
+uint64_t ram_out_page_bytes(struct ram_out *r)
+{
+    uint64_t step = MAX(r->numbers.remaining_pages / TRIED_PAGES, 1), seen = 0;
+    size_t tried = 0, bytes = 0;
+
+    for (unsigned i = 0; i < r->n; i++) {
+        const struct ram_out_block *b = &r->block[i];
+
+        for (uint64_t w = 0; w < b->words; w++) {
+            seen += (uint64_t)__builtin_popcountll(b->bitmap[w]);
+            if (b->bitmap[w] && seen > tried * step) { /* one of a word is enough */
+                bytes +=
+                    try_page(b, w * 64 + 63 - (unsigned)__builtin_clzll(b->bitmap[w]), r->pages);
+                tried++;
+            }
+        }
+    }
+    return tried ? bytes / tried : GUEST_PAGE_SIZE;
 }
 
 uint64_t ram_out_remaining(const struct ram_out *r)

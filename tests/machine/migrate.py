@@ -467,6 +467,22 @@ class Channels(Migrating):
         self.assertLess(info["downtime"], 2 * 300 + 200)
         self.finish(source, to)
 
+    def test_unlike(self):
+        """What is written to is not as small as all the rest: 4 MB are not sent within the downtime."""
+        source, to = self.pair(append="=1000", events=False)
+        source.qmp.command("migrate-set-parameters", **{"max-bandwidth": 10 << 20,
+                                                        "downtime-limit": 150})
+        source.qmp.command("migrate", uri=f"unix:{self.path()}")
+        source.until_migrated("active")
+        end = time.monotonic() + LIMIT
+        while (info := source.ask("query-migrate"))["ram"]["dirty-sync-count"] < 4:
+            self.assertEqual((info["status"], source.status()), ("active", "running"))
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.01)
+        source.qmp.command("migrate-set-parameters", **{"max-bandwidth": 1 << 33})
+        source.until_migrated()
+        self.finish(source, to)
+
     @only_godwit("its stream is its own")
     def test_print(self):
         """godwit-img shows what is in a stream, and that it is damaged."""
