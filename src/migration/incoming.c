@@ -363,6 +363,10 @@ void incoming_info(struct incoming *in, struct migration_info *info)
     if (in->path) {
         address->u.q_unix.path = g_strdup(in->path);
     } else {
+        bool ipv6 = strchr(in->host, ':');
+
+        address->u.inet.has_ipv4 = address->u.inet.ipv4 = !ipv6;
+        address->u.inet.has_ipv6 = address->u.inet.ipv6 = ipv6;
         address->u.inet.host = g_strdup(in->host);
         address->u.inet.port = g_strdup(in->port);
     }

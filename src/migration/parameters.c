@@ -91,6 +91,7 @@ static bool check_parameters(const struct migration *mig, const struct migrate_s
                              GError **error)
 {
     unsigned least = p->has_cpu_throttle_initial ? p->cpu_throttle_initial : mig->throttle_initial;
+    unsigned most = p->has_max_cpu_throttle ? p->max_cpu_throttle : mig->throttle_max;
 
     if (p->has_cpu_throttle_initial &&
         (p->cpu_throttle_initial < 1 || p->cpu_throttle_initial > 99)) {
@@ -104,7 +105,7 @@ static bool check_parameters(const struct migration *mig, const struct migrate_s
             error, "Parameter 'cpu_throttle_increment' expects an integer in the range "
                    "of 1 to 99");
     }
-    if (p->has_max_cpu_throttle && (p->max_cpu_throttle < least || p->max_cpu_throttle > 99)) {
+    if (most < least || most > 99) {
         return migration_refuse(error,
                                 "Parameter 'max_cpu_throttle' expects an integer in the range of "
                                 "cpu_throttle_initial to 99");

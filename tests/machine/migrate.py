@@ -331,7 +331,12 @@ class Order(Migrating):
                 ("max-cpu-throttle", 1, "an integer in the range of cpu_throttle_initial to 99")):
             self.assertEqual(source.ask("migrate-set-parameters", **{name: value})["desc"],
                              f"Parameter '{name.replace('-', '_')}' expects {text}")
+        # What is not said anew counts as well.
+        source.qmp.command("migrate-set-parameters", **{"max-cpu-throttle": 50})
+        self.assertIn("Parameter 'max_cpu_throttle'",
+                      source.ask("migrate-set-parameters", **{"cpu-throttle-initial": 60})["desc"])
         parameters = source.ask("query-migrate-parameters")
+        self.assertEqual(parameters["cpu-throttle-initial"], 20)
         source.qmp.command("migrate-set-parameters", **{k: v for k, v in parameters.items()
                                                         if k in ("max-bandwidth", "tls-creds",
                                                                  "tls-hostname", "downtime-limit")})
@@ -509,7 +514,7 @@ class Channels(Migrating):
     def test_tcp(self):
         source, to = self.pair(uri="tcp:127.0.0.1:0", events=False)
         at = to.ask("query-migrate")["socket-address"][0]
-        self.assertEqual((at["type"], at["host"]), ("inet", "127.0.0.1"))
+        self.assertEqual(at, {"type": "inet", "host": "127.0.0.1", "port": at["port"], "ipv4": True})
         source.qmp.command("migrate", uri=f"tcp:127.0.0.1:{at['port']}")
         source.until_migrated()
         to.until_status("running")
