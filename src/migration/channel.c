@@ -776,13 +776,20 @@ bool channel_finish(struct channel *c, bool *unknown, GError **error)
     return true;
 }
 
+void channel_wait_child(struct channel *c)
+{
+    while (c->child) {
+        if (waitpid(c->child, NULL, WNOHANG) != 0) {
+            c->child = 0;
+        } else if (channel_wait_broken(c, 100 * LOOK_NS)) {
+            return;
+        }
+    }
+}
+
 void channel_leave(struct channel *c)
 {
     close_fds(c);
-    while (c->child && waitpid(c->child, NULL, WNOHANG) == 0) {
-        if (channel_wait_broken(c, 100 * LOOK_NS)) {
-            break;
-        }
-    }
+    channel_wait_child(c);
     c->child = 0;
 }

@@ -74,6 +74,8 @@ bool channel_finish(struct channel *c, bool *unknown, GError **error);
 void channel_close(struct channel *c);
 /* The same, and a command is ended: half a second after it was asked to it has no choice. */
 void channel_end(struct channel *c);
+/* Until a command ends by itself, or channel_break(). */
+void channel_wait_child(struct channel *c);
 /* The same as channel_close(), and a command is not ended by channel_free() but waited for, until
  * it ends or channel_break(): a guest may live in it. */
 void channel_leave(struct channel *c);

@@ -306,6 +306,10 @@ static gpointer run(gpointer arg)
     }
     stream_in_finish(&in->stream);
     channel_close(in->channel);
+    if (in->multi) {
+        multi_in_end(in->multi);
+    }
+    channel_wait_child(in->channel);
     thread_end();
     return NULL;
 }

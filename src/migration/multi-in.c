@@ -297,22 +297,36 @@ bool multi_in_failed(struct multi_in *m, GError **error)
     return failed;
 }
 
+static void lane_end(struct lane *l)
+{
+    struct channel *channel;
+
+    if (!l->thread) {
+        return;
+    }
+    g_thread_join(g_steal_pointer(&l->thread));
+    g_mutex_lock(&l->multi->mutex);
+    channel = g_steal_pointer(&l->channel); /* nobody breaks it from now on */
+    g_mutex_unlock(&l->multi->mutex);
+    channel_free(channel);
+    stream_in_finish(&l->stream);
+    g_clear_pointer(&l->unpacker, unpacker_free);
+}
+
+void multi_in_end(struct multi_in *m)
+{
+    multi_in_break(m);
+    for (unsigned i = 0; i < m->n; i++) {
+        lane_end(&m->lane[i]);
+    }
+}
+
 void multi_in_free(struct multi_in *m)
 {
     if (!m) {
         return;
     }
-    multi_in_break(m);
-    for (unsigned i = 0; i < m->n; i++) {
-        struct lane *l = &m->lane[i];
-
-        if (l->thread) {
-            g_thread_join(l->thread);
-        }
-        channel_free(l->channel);
-        stream_in_finish(&l->stream);
-        unpacker_free(l->unpacker);
-    }
+    multi_in_end(m);
     g_clear_error(&m->error);
     g_mutex_clear(&m->mutex);
     g_cond_clear(&m->changed);

@@ -299,8 +299,10 @@ bool multi_out_connect(struct multi_out *m, GError **error)
     return true;
 }
 
-static void lane_finish(struct lane *l)
+static void lane_end(struct lane *l)
 {
+    struct channel *channel;
+
     if (l->thread) {
         g_mutex_lock(&l->multi->mutex);
         while (l->task != TASK_NONE) {
@@ -309,12 +311,25 @@ static void lane_finish(struct lane *l)
         l->task = TASK_QUIT;
         g_cond_broadcast(&l->multi->asked);
         g_mutex_unlock(&l->multi->mutex);
-        g_thread_join(l->thread);
+        g_thread_join(g_steal_pointer(&l->thread));
     }
-    channel_free(l->channel);
-    g_byte_array_unref(l->head);
-    g_free(l->pages);
-    packer_free(l->packer);
+    g_mutex_lock(&l->multi->mutex);
+    channel = g_steal_pointer(&l->channel); /* nobody breaks it from now on */
+    g_mutex_unlock(&l->multi->mutex);
+    channel_free(channel);
+    g_clear_pointer(&l->head, g_byte_array_unref);
+    g_clear_pointer(&l->pages, g_free);
+    g_clear_pointer(&l->packer, packer_free);
+}
+
+void multi_out_end(struct multi_out *m)
+{
+    if (m) {
+        multi_out_break(m);
+        for (unsigned i = 0; i < m->n; i++) {
+            lane_end(&m->lane[i]);
+        }
+    }
 }
 
 void multi_out_free(struct multi_out *m)
@@ -322,10 +337,7 @@ void multi_out_free(struct multi_out *m)
     if (!m) {
         return;
     }
-    multi_out_break(m);
-    for (unsigned i = 0; i < m->n; i++) {
-        lane_finish(&m->lane[i]);
-    }
+    multi_out_end(m);
     g_clear_error(&m->error);
     g_mutex_clear(&m->mutex);
     g_cond_clear(&m->asked);

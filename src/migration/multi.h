@@ -28,7 +28,9 @@ struct multi_out;
 /* first: the first channel, which is connected. Nothing is connected yet. */
 struct multi_out *multi_out_new(const struct channel *first, const struct multi_settings *settings,
                                 struct ram_numbers *numbers);
-void multi_out_free(struct multi_out *m); /* NULL is fine */
+/* Ends all, at whatever point it is, and closes the channels. NULL is fine. */
+void multi_out_end(struct multi_out *m);
+void multi_out_free(struct multi_out *m); /* the same */
 /* What "gdwt" has of it. */
 void multi_out_put_head(const struct multi_out *m, GByteArray *out);
 /* Connects, in order, and begins. */
@@ -50,7 +52,9 @@ struct multi_in;
 /* Reads what "gdwt" has of it. blocks: where memory goes, alive as long as this. NULL and *error.
  */
 struct multi_in *multi_in_new(struct channel *first, struct state_input *head, GError **error);
-void multi_in_free(struct multi_in *m); /* NULL is fine */
+/* Ends all, at whatever point it is, and closes the channels. */
+void multi_in_end(struct multi_in *m);
+void multi_in_free(struct multi_in *m); /* the same; NULL is fine */
 /* Waits for the channels, and begins. */
 bool multi_in_accept(struct multi_in *m, const GPtrArray *blocks, GError **error);
 /* The first channel has come to this record: waits for the others. */

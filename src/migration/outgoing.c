@@ -563,6 +563,7 @@ static gpointer run(gpointer arg)
         ask_why(o);
     }
     channel_close(o->channel);
+    multi_out_end(o->multi);
     main_call(&o->call, end_on_main, o);
     if (gone) {
         channel_leave(o->channel);

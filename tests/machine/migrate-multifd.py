@@ -2,6 +2,7 @@
 """Memory that goes over several connections at a time (capability multifd): plain and compressed, and
 what becomes of the guest when any of the connections breaks, hangs or lies."""
 import contextlib
+import os
 import signal
 import socket
 import struct
@@ -250,6 +251,44 @@ class Goes(Multi):
         source.qmp.command("migrate", uri=f"unix:{self.path('d1')}")
         source.until_migrated()
         self.finish(source, to)
+
+
+    def test_nothing_left(self):
+        """Threads and connections end with the migration, on both sides."""
+        source = self.start()
+        before = self.held(source)
+        source.qmp.command("migrate-set-parameters", **{"max-bandwidth": 10000})
+        to, between = self.attempt(source)
+        self.until(lambda: source.ask("query-migrate").get("status") == "active")
+        source.qmp.command("migrate_cancel")
+        self.assertEqual(self.ended(source)["status"], "cancelled")
+        self.until(lambda: self.held(source) == before)
+        source.qmp.command("migrate-set-parameters", **{"max-bandwidth": 0})
+        to = self.target()
+        before_to = self.held(to) - 1  # a socket that listens
+        source.qmp.command("migrate", uri=f"unix:{self.path(f'd{self.number}')}")
+        source.until_migrated()
+        self.until(lambda: (self.held(source), self.held(to)) == (before, before_to))
+        self.finish(source, to)
+
+    def held(self, side):
+        """How many sockets, and threads for them."""
+        proc = f"/proc/{side.process.pid}"
+        n = 0
+        for name in os.listdir(f"{proc}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                n += os.readlink(f"{proc}/fd/{name}").startswith("socket:")
+        for name in os.listdir(f"{proc}/task"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                with open(f"{proc}/task/{name}/comm", encoding="ascii") as comm:
+                    n += comm.read() == "multifd\n"
+        return n
+
+    def until(self, done):
+        end = time.monotonic() + LIMIT
+        while not done():
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.01)
 
 
 class Breaks(Multi):

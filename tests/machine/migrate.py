@@ -472,6 +472,26 @@ class Channels(Migrating):
         self.assertLess(info["downtime"], 2 * 300 + 200)
         self.finish(source, to)
 
+    @only_godwit("QEMU's stays a zombie")
+    def test_command_is_over(self):
+        """Nothing of the command that a guest came from is left."""
+        source = self.side()
+        source.expect(r"r2\n")
+        source.qmp.command("migrate", uri=f"file:{self.path('s')}")
+        source.until_migrated()
+        source.close()
+        to = self.side("-incoming", f"exec:cat {self.path('s')}; exit 3")
+        to.expect(r"r\d+\n")
+        pid = to.process.pid
+        end = time.monotonic() + LIMIT
+        while True:
+            with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
+                if not children.read():
+                    break
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.01)
+        self.finish(source, to)
+
     def test_unlike(self):
         """What is written to is not as small as all the rest: 4 MB are not sent within the downtime."""
         source, to = self.pair(append="=1000", events=False)
