@@ -251,7 +251,8 @@ class Faults(Migrating):
 
     def test_killed(self):
         source = self.start()
-        source.qmp.command("migrate-set-parameters", max_bandwidth=65536)
+        source.qmp.command("migrate-set-parameters", max_bandwidth=65536,
+                           downtime_limit=0)  # or it is all there before
         to, between = self.attempt(source)
         while len(between.stream) < 30000:
             time.sleep(0.01)
