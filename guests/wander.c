@@ -3,9 +3,9 @@
  * lost, old or doubled on the way to another machine is noticed. Each round it prints "rN", N
  * counting up: on whatever machine it is, no line may lack or come twice. Any fault is told.
  *
- * args: how many pages each vCPU writes, with a + before it for two vCPUs, with a = for pages all of
- * whose words change, each in its own way, beside thrice as many that are all alike and stay so. A
- * byte on COM1 ends it with "end N", N being rounds, and power-off.
+ * args: how many pages each vCPU writes, with a + before it for two vCPUs, with a = for pages all
+ * of whose words change, each in its own way, beside thrice as many that are all alike and stay so.
+ * A byte on COM1 ends it with "end N", N being rounds, and power-off.
  */
 #include "lib/guest.h"
 
