@@ -67,8 +67,8 @@ bool ram_out_begin(struct ram_out *r, struct machine *m, GError **error);
 void ram_out_end(struct ram_out *r);
 /* Main thread: adds what was written since the last time; how many pages are to be sent then. */
 uint64_t ram_out_sync(struct ram_out *r);
-/* The same thread, while nothing is sent: what a page that is to be sent will make of the stream, by
- * those of them that it tries. */
+/* The same thread, while nothing is sent: what a page that is to be sent will make of the stream,
+ * by those of them that it tries. */
 uint64_t ram_out_page_bytes(struct ram_out *r);
 uint64_t ram_out_remaining(const struct ram_out *r);
 

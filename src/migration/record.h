@@ -1,8 +1,8 @@
 /*
  * Records: what streams consist of.
  *
- *   record := kind (4 bytes of ASCII), version (16 bits), sum of the header (16 bits), length of the
- *             payload (32 bits), payload, CRC-32C of all before it (32 bits)
+ *   record := kind (4 bytes of ASCII), version (16 bits), sum of the header (16 bits), length of
+ * the payload (32 bits), payload, CRC-32C of all before it (32 bits)
  *
  * Numbers are little-endian. The header is of a fixed size and the length is bounded, so that a
  * reader always knows how much to read next. It believes a length only when the header's sum is
