@@ -70,7 +70,7 @@ static struct progress progress_of(struct machine *m)
 
 struct watch {
     struct machine *m;
-    uint32_t round;
+    uint32_t round, nmis;
     unsigned extra_us;
     gint64 end_us;
 };
@@ -80,7 +80,7 @@ static gboolean look(gpointer watch)
     struct watch *w = watch;
     struct progress p = progress_of(w->m);
 
-    if (!w->end_us && (p.done || p.round >= w->round)) {
+    if (!w->end_us && (p.done || p.round >= w->round) && p.nmi >= w->nmis) {
         w->end_us = g_get_monotonic_time() + w->extra_us;
     }
     if (w->end_us && g_get_monotonic_time() >= w->end_us) {
@@ -89,10 +89,8 @@ static gboolean look(gpointer watch)
     return G_SOURCE_CONTINUE;
 }
 
-/* Runs until the guest has come to that round, and a while longer. */
-static void run_to(struct machine *m, uint32_t round, unsigned extra_us)
+static void run_watched(struct machine *m, struct watch watch)
 {
-    struct watch watch = {m, round, extra_us, 0};
     GSource *timer = g_timeout_source_new(1);
 
     g_source_set_callback(timer, look, &watch, NULL);
@@ -100,6 +98,18 @@ static void run_to(struct machine *m, uint32_t round, unsigned extra_us)
     loop_run(m->loop);
     g_source_destroy(timer);
     g_source_unref(timer);
+}
+
+/* Runs until the guest has come to that round, and a while longer. */
+static void run_to(struct machine *m, uint32_t round, unsigned extra_us)
+{
+    run_watched(m, (struct watch){.m = m, .round = round, .extra_us = extra_us});
+}
+
+/* Until it is done; the last NMI may find it done already. */
+static void run_to_end(struct machine *m, unsigned nmis)
+{
+    run_watched(m, (struct watch){.m = m, .round = UINT32_MAX, .nmis = nmis});
 }
 
 /* ---- moving */
@@ -302,7 +312,7 @@ static void test_trip(gconstpointer data)
         m = move(m, i % 2 ? trip->first : trip->second, &course, press, i * 170);
         nmis += press; /* the boot CPU alone has programmed LINT1 */
     }
-    run_to(m, course.rounds + 1, 0);
+    run_to_end(m, nmis);
     p = progress_of(m);
     big_lock_acquire(&m->lock);
     vm_stop(m, RUN_STATE_PAUSED);
