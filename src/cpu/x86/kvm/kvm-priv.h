@@ -76,8 +76,9 @@ struct kvm {
     unsigned coalesced_page;           /* of a vCPU's run area: the ring; 0: none */
     bool has_coalesced_pio, has_ioeventfd, has_any_length;
     struct kvm_bells memory_bells, port_bells;
-    unsigned ring_entries; /* of each vCPU's dirty ring; 0: KVM keeps bitmaps */
-    struct kvm_slot *slot; /* machine lock */
+    unsigned ring_entries;      /* of each vCPU's dirty ring; 0: KVM keeps bitmaps */
+    bool overrun, overrun_told; /* entries of a ring were lost; machine lock */
+    struct kvm_slot *slot;      /* machine lock */
     unsigned n_slots;
     _Atomic bool extint; /* the 8259's INTR */
     GMutex mutex;        /* what follows */
@@ -98,6 +99,7 @@ struct kvm_vcpu {
     struct kvm_coalesced_mmio_ring *ring; /* the VM's; NULL: none */
     struct kvm_dirty_gfn *dirty;          /* its dirty ring; NULL: none */
     uint32_t dirty_at;                    /* the next entry; machine lock */
+    bool overrun;                         /* it was; KVM may be ahead; machine lock */
     struct kvm_msrs *msrs; /* those that can be read here, with room for their values */
     struct cpu_state *power_on;
     int64_t lag_ns;         /* of kvm->lag_ns, what this TSC has been set back by */
@@ -130,6 +132,7 @@ void kvm_vcpu_describe(struct kvm_vcpu *v, const char *why);
 /* slots.c */
 void kvm_slots_init(struct kvm *k, unsigned n); /* listens to the memory map */
 void kvm_slots_finish(struct kvm *k);
+void kvm_slots_log_anew(struct kvm *k); /* all that is logged is dirty; machine lock */
 
 /* ring.c. Machine lock but for the second. */
 bool kvm_rings_enable(struct kvm *k, unsigned entries, GError **error); /* before vCPUs are made */

@@ -5,6 +5,10 @@
  *
  * An entry is ours from when KVM has set its flag DIRTY until KVM_RESET_DIRTY_RINGS, by which the
  * pages are guarded again. A vCPU whose ring fills up leaves the guest and has all rings emptied.
+ *
+ * It does so with room to spare. A KVM that emulates many of a guest's instructions at once may
+ * overrun the ring nonetheless: what was in it first is lost, so that all memory counts as written
+ * to, and where KVM goes on is to be found out.
  */
 #include "base/log.h"
 #include "cpu/x86/kvm/kvm-priv.h"
@@ -58,26 +62,79 @@ bool kvm_ring_map(struct kvm_vcpu *v)
     return v->dirty;
 }
 
+static struct kvm_dirty_gfn *ring_entry(const struct kvm_vcpu *v, unsigned n)
+{
+    return &v->dirty[(v->dirty_at + n) % v->kvm->ring_entries];
+}
+
+static bool is_new(const struct kvm_dirty_gfn *gfn)
+{
+    return __atomic_load_n(&gfn->flags, __ATOMIC_ACQUIRE) & KVM_DIRTY_GFN_F_DIRTY;
+}
+
+/* By how many entries KVM is ahead after an overrun; 0 also if it has not gone on yet. Entries come
+ * in order: when a later one is seen, those before it are. */
+static unsigned ring_gap(const struct kvm_vcpu *v)
+{
+    for (unsigned n = 1; n < v->kvm->ring_entries; n++) {
+        if (is_new(ring_entry(v, n))) {
+            return is_new(ring_entry(v, 0)) ? 0 : n;
+        }
+    }
+    return 0;
+}
+
+static void ring_give_back(struct kvm_vcpu *v)
+{
+    __atomic_store_n(&ring_entry(v, 0)->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
+    v->dirty_at++;
+}
+
+static void entry_mark(const struct kvm *k, const struct kvm_dirty_gfn *gfn)
+{
+    if (gfn->slot < k->n_slots && gfn->offset < k->slot[gfn->slot].bytes / PAGE) {
+        const struct kvm_slot *s = &k->slot[gfn->slot];
+
+        dirty_mark(s->ram, s->offset + gfn->offset * PAGE, PAGE);
+    }
+}
+
 /* What of a ring is new; how many entries. */
 static unsigned ring_empty(struct kvm *k, struct kvm_vcpu *v)
 {
     unsigned n = 0;
 
-    for (; n < k->ring_entries; n++) {
-        struct kvm_dirty_gfn *gfn = &v->dirty[v->dirty_at % k->ring_entries];
+    while (n < k->ring_entries) {
+        unsigned gap = v->overrun && !is_new(ring_entry(v, 0)) ? ring_gap(v) : 0;
 
-        if (!(__atomic_load_n(&gfn->flags, __ATOMIC_ACQUIRE) & KVM_DIRTY_GFN_F_DIRTY)) {
+        for (unsigned i = 0; i < gap; i++) { /* KVM wants them back, although they were read */
+            ring_give_back(v);
+        }
+        if (!is_new(ring_entry(v, 0))) {
             break;
         }
-        if (gfn->slot < k->n_slots && gfn->offset < k->slot[gfn->slot].bytes / PAGE) {
-            const struct kvm_slot *s = &k->slot[gfn->slot];
-
-            dirty_mark(s->ram, s->offset + gfn->offset * PAGE, PAGE);
-        }
-        __atomic_store_n(&gfn->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
-        v->dirty_at++;
+        entry_mark(k, ring_entry(v, 0));
+        ring_give_back(v);
+        n += gap + 1;
+    }
+    if (n >= k->ring_entries) {
+        v->overrun = k->overrun = true;
     }
     return n;
+}
+
+static void rings_reset(struct kvm *k)
+{
+    kvm_call(k->vm_fd, KVM_RESET_DIRTY_RINGS, NULL);
+    if (k->overrun) {
+        if (!k->overrun_told) {
+            log_warn("kvm: this host's KVM writes more into dirty rings than fits: all memory is "
+                     "taken to be dirty then; a larger dirty-ring-size helps");
+        }
+        k->overrun_told = true;
+        k->overrun = false;
+        kvm_slots_log_anew(k);
+    }
 }
 
 /* NULL is fine: no such vCPU. */
@@ -100,7 +157,7 @@ void kvm_rings_collect(struct kvm *k)
         n += vcpu_ring_empty(k, k->cpus->spare[i]);
     }
     if (n) {
-        kvm_call(k->vm_fd, KVM_RESET_DIRTY_RINGS, NULL);
+        rings_reset(k);
     }
 }
 
@@ -108,7 +165,7 @@ void kvm_ring_unmap(struct kvm_vcpu *v)
 {
     if (v->dirty) {
         if (ring_empty(v->kvm, v)) {
-            kvm_call(v->kvm->vm_fd, KVM_RESET_DIRTY_RINGS, NULL);
+            rings_reset(v->kvm);
         }
         munmap(v->dirty, v->kvm->ring_entries * sizeof(struct kvm_dirty_gfn));
         v->dirty = NULL;

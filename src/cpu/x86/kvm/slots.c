@@ -157,6 +157,22 @@ static void log_changed(struct map_listener *listener, struct ram_block *ram)
     }
 }
 
+/* Logging that begins again guards all pages. */
+void kvm_slots_log_anew(struct kvm *k)
+{
+    for (unsigned i = 0; i < k->n_slots; i++) {
+        struct kvm_slot *s = &k->slot[i];
+
+        if (s->bytes && s->logged && !s->read_only) {
+            s->logged = false;
+            slot_write(k, i, s);
+            s->logged = true;
+            slot_write(k, i, s);
+            dirty_mark(s->ram, s->offset, s->bytes);
+        }
+    }
+}
+
 /* ---------------------------------------------------------------- writes to nothing */
 
 static void zone_call(struct kvm *k, unsigned long request, const struct kvm_hole *hole)
