@@ -3,7 +3,7 @@
 #define CHARDEV_CHARDEV_PRIV_H
 
 #include "chardev/chardev.h"
-#include "chardev/listener.h"
+#include "chardev/sock.h"
 
 #define CHARDEV_ERROR chardev_error_quark()
 GQuark chardev_error_quark(void);
@@ -89,10 +89,13 @@ void chardev_options_add(struct chardev_options *o, const char *name, const char
 /* The first piece, when it has no '='; NULL otherwise. Taken; owned by the caller, as below. */
 char *chardev_option_first(struct chardev_options *o);
 char *chardev_option(struct chardev_options *o, const char *name); /* NULL: not given */
-/* *value keeps its default when the option is not given. */
+/* *value keeps its default when the option is not given; of the second that may be neither. */
 bool chardev_option_bool(struct chardev_options *o, const char *name, bool *value, GError **error);
+bool chardev_option_switch(struct chardev_options *o, const char *name, int *value, GError **error);
 bool chardev_options_all_taken(struct chardev_options *o, GError **error);
 
+/* ipv4 and ipv6 */
+bool chardev_option_family(struct chardev_options *o, int *family, GError **error);
 /* server, wait, nodelay, ipv4, ipv6, reconnect, keep-alive, to, abstract, tight */
 bool sock_address_take_options(struct sock_address *a, struct chardev_options *o, GError **error);
 /* unix:PATH, tcp:HOST:PORT or fd:NUMBER, and those; *a is to be cleared whatever becomes of it. */

@@ -1,215 +1,38 @@
-/*
- * Stream socket addresses: parsing, listening, connecting.
- */
 #include "chardev/listener.h"
 #include "chardev/chardev-priv.h"
+#include "qapi-types.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <glib-unix.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG 16
-#define RECONNECT_LIMIT_US                                                                         \
-    200000 /* a connection that is tried again and again may block so long                         \
-            */
+#define BACKLOG        16
+#define SOCKETS_MAX    8
+/* A free port that the first socket is given may be taken for another. */
+#define ANY_PORT_TRIES 16
 
-/* ---- text */
+struct listener {
+    unsigned n;
+    int fd[SOCKETS_MAX];
+    int set;    /* epoll(7)'s, of several; else -1 */
+    char *path; /* of a socket file; NULL: none */
+};
 
-static bool parse_fd(const char *text, int *fd, GError **error)
+static void close_all(struct listener *l)
 {
-    char *end;
-    long n = strtol(text, &end, 10);
-
-    if (!g_ascii_isdigit(text[0]) || *end || n < 0 || n > 1 << 20) {
-        g_set_error(error, CHARDEV_ERROR, 0, "'%s' is not a file descriptor number", text);
-        return false;
-    }
-    *fd = (int)n;
-    return true;
-}
-
-/* "HOST:PORT", "[V6HOST]:PORT", ":PORT" */
-static bool parse_host_port(const char *text, struct sock_address *a, GError **error)
-{
-    const char *colon;
-
-    if (text[0] == '[') {
-        const char *end = strchr(text, ']');
-
-        if (!end || end[1] != ':') {
-            g_set_error(error, CHARDEV_ERROR, 0, "'%s' is not [HOST]:PORT", text);
-            return false;
-        }
-        a->host = g_strndup(text + 1, (gsize)(end - text - 1));
-        a->port = g_strdup(end + 2);
-    } else {
-        colon = strrchr(text, ':');
-        if (!colon) {
-            g_set_error(error, CHARDEV_ERROR, 0, "'%s' is not HOST:PORT", text);
-            return false;
-        }
-        a->host = g_strndup(text, (gsize)(colon - text));
-        a->port = g_strdup(colon + 1);
-    }
-    if (!*a->port) {
-        g_set_error(error, CHARDEV_ERROR, 0, "'%s': the port is missing", text);
-        return false;
-    }
-    return true;
-}
-
-/* The last port of those that are tried. */
-static bool take_to(struct sock_address *a, struct chardev_options *o, GError **error)
-{
-    g_autofree char *to = chardev_option(o, "to");
-    guint64 value = 0;
-
-    if (to &&
-        (a->kind != SOCK_TCP || !g_ascii_string_to_unsigned(to, 10, 1, UINT16_MAX, &value, NULL))) {
-        g_set_error(error, CHARDEV_ERROR, 0, "option 'to': '%s' is not the last port of a range",
-                    to);
-        return false;
-    }
-    a->to = (unsigned)value;
-    return true;
-}
-
-bool sock_address_take_options(struct sock_address *a, struct chardev_options *o, GError **error)
-{
-    g_autofree char *reconnect = chardev_option(o, "reconnect");
-    bool tight = true;
-    char *end;
-
-    a->wait = true;
-    if (!chardev_option_bool(o, "server", &a->server, error) ||
-        !chardev_option_bool(o, "wait", &a->wait, error) ||
-        !chardev_option_bool(o, "nodelay", &a->nodelay, error) ||
-        !chardev_option_bool(o, "ipv4", &a->ipv4, error) ||
-        !chardev_option_bool(o, "ipv6", &a->ipv6, error) ||
-        !chardev_option_bool(o, "keep-alive", &a->keep_alive, error) ||
-        !chardev_option_bool(o, "abstract", &a->is_abstract, error) ||
-        !chardev_option_bool(o, "tight", &tight, error) || !take_to(a, o, error)) {
-        return false;
-    }
-    a->loose = !tight;
-    if (reconnect) {
-        a->reconnect_s = strtoll(reconnect, &end, 10);
-        if (!g_ascii_isdigit(reconnect[0]) || *end || a->reconnect_s > 86400) {
-            g_set_error(error, CHARDEV_ERROR, 0,
-                        "option 'reconnect': '%s' is not a number of seconds", reconnect);
-            return false;
-        }
-        if (a->server && a->reconnect_s) {
-            g_set_error(error, CHARDEV_ERROR, 0,
-                        "option 'reconnect' is for a socket that connects, not with server=on");
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool address_parse_first(const char *first, struct sock_address *a, GError **error)
-{
-    if (g_str_has_prefix(first, "unix:") && first[5]) {
-        a->kind = SOCK_UNIX;
-        a->path = g_strdup(first + 5);
-        return true;
-    }
-    if (g_str_has_prefix(first, "tcp:")) {
-        a->kind = SOCK_TCP;
-        return parse_host_port(first + 4, a, error);
-    }
-    if (g_str_has_prefix(first, "fd:")) {
-        a->kind = SOCK_FD;
-        return parse_fd(first + 3, &a->fd, error);
-    }
-    g_set_error(error, CHARDEV_ERROR, 0, "'%s' is not unix:PATH, tcp:HOST:PORT or fd:NUMBER",
-                first);
-    return false;
-}
-
-bool sock_address_take(struct sock_address *address, struct chardev_options *o, GError **error)
-{
-    g_autofree char *first = chardev_option_first(o);
-
-    *address = (struct sock_address){.fd = -1, .path = chardev_option(o, "unix:path")};
-    return (address->path || address_parse_first(first ? first : "", address, error)) &&
-           sock_address_take_options(address, o, error);
-}
-
-bool sock_address_parse(const char *text, struct sock_address *address, GError **error)
-{
-    struct chardev_options *o = chardev_options_new(text);
-    bool ok = sock_address_take(address, o, error) && chardev_options_all_taken(o, error);
-
-    if (!ok) {
-        g_prefix_error(error, "socket '%s': ", text);
-        sock_address_clear(address);
-    }
-    chardev_options_free(o);
-    return ok;
-}
-
-void sock_address_clear(struct sock_address *address)
-{
-    g_clear_pointer(&address->path, g_free);
-    g_clear_pointer(&address->host, g_free);
-    g_clear_pointer(&address->port, g_free);
-}
-
-char *sock_address_describe(const struct sock_address *address)
-{
-    const char *server = address->server ? ",server=on" : "";
-
-    switch (address->kind) {
-    case SOCK_UNIX:
-        return g_strdup_printf("unix:%s%s%s", address->path,
-                               address->is_abstract ? ",abstract=on" : "", server);
-    case SOCK_TCP:
-        return g_strdup_printf(strchr(address->host, ':') ? "%s:[%s]:%s%s" : "%s:%s:%s%s",
-                               address->telnet      ? "telnet"
-                               : address->websocket ? "websocket"
-                                                    : "tcp",
-                               address->host, address->port, server);
-    default:
-        return g_strdup_printf("fd:%d%s", address->fd, server);
+    while (l->n) {
+        close(l->fd[--l->n]);
     }
 }
 
-/* ---- sockets */
-
-static int new_socket(int family)
-{
-    return socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-}
-
-static bool unix_fill(const struct sock_address *a, struct sockaddr_un *sun, socklen_t *length,
-                      GError **error)
-{
-    size_t n = strlen(a->path), most = sizeof(sun->sun_path) - 1;
-
-    *sun = (struct sockaddr_un){.sun_family = AF_UNIX};
-    if (n > most) {
-        g_set_error(error, CHARDEV_ERROR, ENAMETOOLONG,
-                    "UNIX socket path '%s' is too long, it takes at most %zu characters", a->path,
-                    most);
-        return false;
-    }
-    memcpy(sun->sun_path + a->is_abstract, a->path, n);
-    *length = a->is_abstract && !a->loose
-                  ? (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + n)
-                  : sizeof(*sun);
-    return true;
-}
+/* ---- unix */
 
 /* Removes a socket file that nobody listens on. */
 static bool unix_remove_stale(const char *path, const struct sockaddr_un *sun, GError **error)
@@ -238,58 +61,30 @@ static bool unix_remove_stale(const char *path, const struct sockaddr_un *sun, G
     return true;
 }
 
-static int unix_listen(const struct sock_address *a, GError **error)
+static bool listen_unix(struct listener *l, const struct sock_address *a, GError **error)
 {
     struct sockaddr_un sun;
     socklen_t length;
     int fd;
 
-    if (!unix_fill(a, &sun, &length, error) ||
+    if (!sock_unix_fill(a, &sun, &length, error) ||
         (!a->is_abstract && !unix_remove_stale(a->path, &sun, error))) {
-        return -1;
+        return false;
     }
-    fd = new_socket(AF_UNIX);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0) {
+        l->fd[l->n++] = fd;
+    }
     if (fd < 0 || bind(fd, (struct sockaddr *)&sun, length) < 0 || listen(fd, BACKLOG) < 0) {
         g_set_error(error, CHARDEV_ERROR, errno, "cannot listen on '%s': %s", a->path,
                     g_strerror(errno));
-        if (fd >= 0) {
-            close(fd);
-        }
-        return -1;
+        return false;
     }
-    return fd;
+    l->path = a->is_abstract ? NULL : g_strdup(a->path);
+    return true;
 }
 
-const char *sock_resolve(const char *host, const char *port, const struct addrinfo *hints,
-                         struct addrinfo **found)
-{
-    bool number = *port && port[strspn(port, "0123456789")] == '\0';
-    int code;
-
-    if (number && g_ascii_strtoull(port, NULL, 10) > UINT16_MAX) {
-        return "a port is a number up to 65535";
-    }
-    code = getaddrinfo(*host ? host : NULL, port, hints, found);
-    return code ? gai_strerror(code) : NULL;
-}
-
-static struct addrinfo *tcp_resolve(const struct sock_address *a, GError **error)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = a->server ? AI_PASSIVE : 0};
-    struct addrinfo *found = NULL;
-    const char *why;
-
-    if (a->ipv4 != a->ipv6) {
-        hints.ai_family = a->ipv4 ? AF_INET : AF_INET6;
-    }
-    why = sock_resolve(a->host, a->port, &hints, &found);
-    if (why) {
-        g_set_error(error, CHARDEV_ERROR, 0, "address resolution failed for %s:%s: %s", a->host,
-                    a->port, why);
-        return NULL;
-    }
-    return found;
-}
+/* ---- TCP */
 
 static in_port_t *port_of(struct sockaddr *address)
 {
@@ -297,148 +92,207 @@ static in_port_t *port_of(struct sockaddr *address)
                                           : &((struct sockaddr_in *)(void *)address)->sin_port;
 }
 
-/* At that port, or the next up to `to` that is free. */
-static bool tcp_listen(const struct sock_address *a, int fd, struct addrinfo *i)
+/* 0 or errno. */
+static int listen_one(struct listener *l, struct addrinfo *i, int only_v6)
 {
-    unsigned first = ntohs(*port_of(i->ai_addr)), last = MAX(a->to, first);
+    int fd = socket(i->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, code = 0;
 
-    for (unsigned port = first; port <= last; port++) {
-        *port_of(i->ai_addr) = htons((uint16_t)port);
-        if (bind(fd, i->ai_addr, i->ai_addrlen) == 0) {
-            return listen(fd, BACKLOG) == 0;
-        }
-        if (errno != EADDRINUSE) {
-            break;
+    if (fd < 0) {
+        return errno;
+    }
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (i->ai_family == AF_INET6) {
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only_v6, sizeof(only_v6));
+    }
+    if (bind(fd, i->ai_addr, i->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0) {
+        code = errno;
+        close(fd);
+    } else {
+        l->fd[l->n++] = fd;
+    }
+    return code;
+}
+
+/* A file of hosts may name one twice. */
+static bool is_repeated(const struct addrinfo *list, const struct addrinfo *i)
+{
+    for (; list != i; list = list->ai_next) {
+        if (list->ai_addrlen == i->ai_addrlen &&
+            memcmp(list->ai_addr, i->ai_addr, i->ai_addrlen) == 0) {
+            return true;
         }
     }
     return false;
 }
 
-static int tcp_open(const struct sock_address *a, GError **error)
+/* Which the first was given; 0: there is none yet. */
+static uint16_t bound_port(const struct listener *l)
 {
-    struct addrinfo *found = tcp_resolve(a, error);
-    struct timeval timeout = {.tv_usec = a->reconnect_s ? RECONNECT_LIMIT_US : 0};
-    int fd = -1, code = 0, one = 1;
+    struct sockaddr_storage address = {0};
+    socklen_t length = sizeof(address);
 
-    if (!found) {
-        return -1;
-    }
-    for (struct addrinfo *i = found; i; i = i->ai_next) {
-        bool done;
-
-        fd = new_socket(i->ai_family);
-        if (fd < 0) {
-            code = errno;
-            continue;
-        }
-        if (a->server) {
-            setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-            done = tcp_listen(a, fd, i);
-        } else {
-            if (timeout.tv_usec) {
-                setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-            }
-            done = connect(fd, i->ai_addr, i->ai_addrlen) == 0;
-        }
-        if (done) {
-            break;
-        }
-        code = errno;
-        close(fd);
-        fd = -1;
-    }
-    freeaddrinfo(found);
-    if (fd < 0) {
-        g_set_error(error, CHARDEV_ERROR, code, "cannot %s '%s:%s': %s",
-                    a->server ? "listen on" : "connect to", a->host, a->port, g_strerror(code));
-    } else if (!a->server && a->keep_alive) {
-        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
-    }
-    if (fd >= 0 && !a->server && a->nodelay) {
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    }
-    return fd;
+    return l->n && getsockname(l->fd[0], (struct sockaddr *)&address, &length) == 0
+               ? ntohs(*port_of((struct sockaddr *)&address))
+               : 0;
 }
 
-static bool fd_is_socket(int fd, GError **error)
+/* At that port, 0 being any: 0 or errno. */
+static int listen_at(struct listener *l, struct addrinfo *list, uint16_t port, bool only_v6)
 {
-    struct stat st;
+    int code = 0;
 
-    if (fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode)) {
-        g_set_error(error, CHARDEV_ERROR, EBADF, "file descriptor %d is not a socket", fd);
+    for (struct addrinfo *i = list; i && l->n < SOCKETS_MAX; i = i->ai_next) {
+        int why;
+
+        *port_of(i->ai_addr) = htons(port ? port : bound_port(l));
+        why = is_repeated(list, i) ? 0 : listen_one(l, i, only_v6);
+        if (why != 0 && why != EADDRNOTAVAIL && why != EAFNOSUPPORT) {
+            close_all(l);
+            return why;
+        }
+        code = why ? why : code;
+    }
+    return l->n ? 0 : code;
+}
+
+static bool listen_tcp(struct listener *l, const struct sock_address *a, GError **error)
+{
+    struct addrinfo *list = sock_address_resolve(a, error);
+    unsigned first, tries;
+    int code = EADDRINUSE;
+
+    if (!list) {
         return false;
+    }
+    first = ntohs(*port_of(list->ai_addr));
+    tries = first ? MAX(a->to, first) - first + 1 : ANY_PORT_TRIES;
+    for (unsigned i = 0; i < tries && code == EADDRINUSE; i++) {
+        /* IPv6's any takes IPv4's in, unless that is here itself or not wanted. */
+        code = listen_at(l, list, (uint16_t)(first ? first + i : 0),
+                         list->ai_next || a->family == AF_INET6);
+    }
+    freeaddrinfo(list);
+    if (code) {
+        g_set_error(error, CHARDEV_ERROR, code, "cannot listen on '%s:%s': %s", a->host, a->port,
+                    g_strerror(code));
+    }
+    return code == 0;
+}
+
+/* ---- all */
+
+static bool take_fd(struct listener *l, const struct sock_address *a, GError **error)
+{
+    if (!sock_fd_is_socket(a->fd, error)) {
+        return false;
+    }
+    l->fd[l->n++] = a->fd;
+    return true;
+}
+
+/* So that several can be waited for like one. */
+static bool unite(struct listener *l, GError **error)
+{
+    for (unsigned i = 0; i < l->n; i++) {
+        g_unix_set_fd_nonblocking(l->fd[i], TRUE, NULL);
+        fcntl(l->fd[i], F_SETFD, FD_CLOEXEC);
+    }
+    if (l->n == 1) {
+        return true;
+    }
+    l->set = epoll_create1(EPOLL_CLOEXEC);
+    for (unsigned i = 0; i < l->n; i++) {
+        struct epoll_event event = {.events = EPOLLIN};
+
+        if (l->set < 0 || epoll_ctl(l->set, EPOLL_CTL_ADD, l->fd[i], &event) < 0) {
+            g_set_error(error, CHARDEV_ERROR, errno, "epoll: %s", g_strerror(errno));
+            return false;
+        }
     }
     return true;
 }
 
-int sock_listen(const struct sock_address *address, GError **error)
+struct listener *listener_new(const struct sock_address *address, GError **error)
 {
-    int fd;
+    struct listener *l = g_new0(struct listener, 1);
+    bool ok;
 
-    switch (address->kind) {
-    case SOCK_UNIX:
-        fd = unix_listen(address, error);
-        break;
-    case SOCK_TCP:
-        fd = tcp_open(address, error);
-        break;
-    default:
-        fd = fd_is_socket(address->fd, error) ? address->fd : -1;
-        break;
+    l->set = -1;
+    ok = (address->kind == SOCK_UNIX  ? listen_unix
+          : address->kind == SOCK_TCP ? listen_tcp
+                                      : take_fd)(l, address, error) &&
+         unite(l, error);
+    if (!ok) {
+        listener_free(l);
+        return NULL;
     }
-    if (fd >= 0) {
-        g_unix_set_fd_nonblocking(fd, TRUE, NULL);
-        fcntl(fd, F_SETFD, FD_CLOEXEC);
-    }
-    return fd;
+    return l;
 }
 
-int sock_connect(const struct sock_address *address, GError **error)
+void listener_unlink(const struct listener *l)
 {
-    struct sockaddr_un sun;
-    socklen_t length;
-    int fd;
+    if (l->path) {
+        unlink(l->path);
+    }
+}
 
-    if (address->kind == SOCK_FD) {
-        return fd_is_socket(address->fd, error) ? address->fd : -1;
+void listener_free(struct listener *l)
+{
+    if (!l) {
+        return;
     }
-    if (address->kind == SOCK_TCP) {
-        return tcp_open(address, error);
+    listener_unlink(l);
+    close_all(l);
+    if (l->set >= 0) {
+        close(l->set);
     }
-    if (!unix_fill(address, &sun, &length, error)) {
-        return -1;
-    }
-    fd = new_socket(AF_UNIX);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&sun, length) < 0) {
-        g_set_error(error, CHARDEV_ERROR, errno, "cannot connect to '%s': %s", address->path,
-                    g_strerror(errno));
-        if (fd >= 0) {
-            close(fd);
+    g_free(l->path);
+    g_free(l);
+}
+
+int listener_fd(const struct listener *l)
+{
+    return l->set >= 0 ? l->set : l->fd[0];
+}
+
+int listener_accept(const struct listener *l, int flags)
+{
+    int fd = -1;
+
+    for (unsigned i = 0; i < l->n && fd < 0; i++) {
+        fd = accept4(l->fd[i], NULL, NULL, flags);
+        if (fd < 0 && errno != EAGAIN) {
+            break;
         }
-        return -1;
     }
     return fd;
 }
 
-void sock_address_found(struct sock_address *a, int fd)
+void listener_set_backlog(const struct listener *l, int n)
 {
-    struct sockaddr_storage address;
-    socklen_t length = sizeof(address);
-    char host[NI_MAXHOST], port[NI_MAXSERV];
-
-    if (a->kind == SOCK_TCP && getsockname(fd, (struct sockaddr *)&address, &length) == 0 &&
-        getnameinfo((struct sockaddr *)&address, length, host, sizeof(host), port, sizeof(port),
-                    NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
-        g_free(a->host);
-        g_free(a->port);
-        a->host = g_strdup(host);
-        a->port = g_strdup(port);
+    for (unsigned i = 0; i < l->n; i++) {
+        listen(l->fd[i], n); /* it listens already */
     }
 }
 
-void sock_unlink(const struct sock_address *address)
+void listener_describe(const struct listener *l, struct sock_address *address)
 {
-    if (address->kind == SOCK_UNIX && address->server && !address->is_abstract) {
-        unlink(address->path);
+    sock_address_found(address, l->fd[0]);
+}
+
+/* The last comes first, as QEMU has them. */
+struct socket_address_list *listener_addresses(const struct listener *l)
+{
+    struct socket_address_list *list = socket_address_list_new();
+
+    for (unsigned i = l->n; i-- > 0;) {
+        struct sockaddr_storage address;
+        socklen_t length = sizeof(address);
+
+        if (getsockname(l->fd[i], (struct sockaddr *)&address, &length) == 0) {
+            socket_address_list_append(list,
+                                       sock_address_to_qapi((struct sockaddr *)&address, length));
+        }
     }
+    return list;
 }

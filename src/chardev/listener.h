@@ -1,46 +1,30 @@
 /*
- * Stream socket addresses and listeners, for chardevs, monitors and the register door.
+ * Where connections come in: the sockets that listen at an address, several if its host has several
+ * (localhost may be 127.0.0.1 and ::1, and "" is both families' any).
  */
 #ifndef CHARDEV_LISTENER_H
 #define CHARDEV_LISTENER_H
 
-#include "base/loop.h"
-#include <glib.h>
-#include <stdbool.h>
+#include "chardev/sock.h"
 
-struct sock_address {
-    enum { SOCK_UNIX, SOCK_TCP, SOCK_FD } kind;
-    char *path;        /* unix */
-    char *host, *port; /* tcp; host "" is any */
-    int fd;            /* already bound and listening (server) or connected */
-    bool server, wait, nodelay, keep_alive;
-    bool telnet, websocket;  /* what is spoken over it: chardevs alone */
-    bool is_abstract, loose; /* unix: the name is in no file system; padded with zeroes */
-    unsigned to;             /* tcp, listening: the last port to try; 0: none but the first */
-    bool ipv4, ipv6;         /* both false: either */
-    int64_t reconnect_s;
-};
+struct listener;
 
-/* "unix:/tmp/q.sock,server=on,wait=off", the same with "unix:path=/tmp/q.sock",
- * "tcp:127.0.0.1:4444,server=on,wait=off", "fd:N"; also server/nowait/nodelay without =on. An
- * unknown or missing part is an error that names it. */
-bool sock_address_parse(const char *text, struct sock_address *address, GError **error);
-void sock_address_clear(struct sock_address *address);
-/* After sock_listen(): host and port become what it listens on. */
-void sock_address_found(struct sock_address *address, int fd);
-char *sock_address_describe(const struct sock_address *address); /* as in query-chardev */
+/* NULL and *error. A stale Unix socket file (nobody listens) is replaced; one that somebody listens
+ * on, or a path that is not a socket, is an error. All have the same port; what of the addresses
+ * this host does not have is passed over, as long as one is left. Of SOCK_FD: it is taken over. */
+struct listener *listener_new(const struct sock_address *address, GError **error);
+/* Removes the socket file, too (not that of a socket that was passed). NULL is fine. */
+void listener_free(struct listener *l);
+void listener_unlink(const struct listener *l); /* that alone; from any thread */
 
-/* getaddrinfo(), host "" being any, but a port above 65535 is an error and not cut to 16 bits.
- * NULL, or why not; *found is the caller's, for freeaddrinfo(). */
-struct addrinfo;
-const char *sock_resolve(const char *host, const char *port, const struct addrinfo *hints,
-                         struct addrinfo **found);
-
-/* A listening, close-on-exec, non-blocking socket, or -1. A stale unix socket file (nobody listens)
- * is replaced; one that somebody listens on, or a path that is not a socket, is an error. */
-int sock_listen(const struct sock_address *address, GError **error);
-int sock_connect(const struct sock_address *address, GError **error); /* blocking connect */
-/* Removes the socket file that sock_listen() made (not one passed as fd). */
-void sock_unlink(const struct sock_address *address);
+/* Can be read from when somebody has connected. */
+int listener_fd(const struct listener *l);
+/* As accept4(2), which does not wait. */
+int listener_accept(const struct listener *l, int flags);
+/* So many connections may wait. */
+void listener_set_backlog(const struct listener *l, int n);
+/* host and port become what it listens on. */
+void listener_describe(const struct listener *l, struct sock_address *address);
+struct socket_address_list *listener_addresses(const struct listener *l);
 
 #endif

@@ -71,7 +71,7 @@ char *chardev_option(struct chardev_options *o, const char *name)
     return value;
 }
 
-bool chardev_option_bool(struct chardev_options *o, const char *name, bool *value, GError **error)
+bool chardev_option_switch(struct chardev_options *o, const char *name, int *value, GError **error)
 {
     g_autofree char *negated = g_strconcat("no", name, NULL);
     g_autofree char *off = chardev_option(o, negated), *text = chardev_option(o, name);
@@ -89,6 +89,15 @@ bool chardev_option_bool(struct chardev_options *o, const char *name, bool *valu
         return false;
     }
     return true;
+}
+
+bool chardev_option_bool(struct chardev_options *o, const char *name, bool *value, GError **error)
+{
+    int as_number = *value;
+    bool ok = chardev_option_switch(o, name, &as_number, error);
+
+    *value = as_number;
+    return ok;
 }
 
 bool chardev_options_all_taken(struct chardev_options *o, GError **error)

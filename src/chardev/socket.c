@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/yank.h"
 #include "chardev/chardev-priv.h"
+#include "chardev/listener.h"
 #include <errno.h>
 #include <glib-unix.h>
 #include <netdb.h>
@@ -25,7 +26,8 @@
 struct socket_chardev {
     struct stream stream; /* first */
     struct sock_address address;
-    int listen_fd, fd;
+    struct listener *listener; /* NULL: connects */
+    int fd;
     bool ready; /* there is a connection, and what is spoken over it was agreed on */
     GSource *accept_watch, *reconnect;
     GSource *hup_watch; /* the other end's end, also while nobody reads */
@@ -34,31 +36,42 @@ struct socket_chardev {
 
 static void socket_hung_up(struct stream *s);
 
-/* Who is at the other end of a TCP connection; NULL: of another kind. */
-static char *socket_peer(const struct socket_chardev *d)
+static char *text_of(const struct sockaddr_storage *address, socklen_t length)
 {
-    struct sockaddr_storage address;
-    socklen_t length = sizeof(address);
     char host[NI_MAXHOST], port[NI_MAXSERV];
 
-    if (d->address.kind != SOCK_TCP ||
-        getpeername(d->fd, (struct sockaddr *)&address, &length) < 0 ||
-        getnameinfo((struct sockaddr *)&address, length, host, sizeof(host), port, sizeof(port),
-                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+    if (getnameinfo((const struct sockaddr *)address, length, host, sizeof(host), port,
+                    sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
         return NULL;
     }
     return g_strdup_printf(strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
 }
 
+/* Both ends of a TCP connection; NULL: of another kind. */
+static char *describe_connection(const struct socket_chardev *d)
+{
+    struct sockaddr_storage here, there;
+    socklen_t here_length = sizeof(here), there_length = sizeof(there);
+    g_autofree char *ours = NULL, *theirs = NULL;
+
+    if (d->address.kind != SOCK_TCP ||
+        getsockname(d->fd, (struct sockaddr *)&here, &here_length) < 0 ||
+        getpeername(d->fd, (struct sockaddr *)&there, &there_length) < 0 ||
+        !(ours = text_of(&here, here_length)) || !(theirs = text_of(&there, there_length))) {
+        return NULL;
+    }
+    return g_strdup_printf("%s:%s%s <-> %s", sock_address_protocol(&d->address), ours,
+                           d->address.server ? ",server=on" : "", theirs);
+}
+
 static void socket_describe(struct socket_chardev *d)
 {
     g_autofree char *address = sock_address_describe(&d->address);
-
-    g_autofree char *peer = d->ready ? socket_peer(d) : NULL;
+    g_autofree char *connection = d->ready ? describe_connection(d) : NULL;
 
     g_free(d->stream.chr.filename);
-    d->stream.chr.filename = peer       ? g_strconcat(address, " <-> ", peer, NULL)
-                             : d->ready ? g_strdup(address)
+    d->stream.chr.filename = connection ? g_steal_pointer(&connection)
+                             : d->ready ? g_steal_pointer(&address)
                                         : g_strconcat("disconnected:", address, NULL);
 }
 
@@ -108,7 +121,7 @@ static void socket_connected(struct socket_chardev *d, int fd)
 static bool socket_accept(int fd, GIOCondition condition, void *arg)
 {
     struct socket_chardev *d = arg;
-    int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+    int client = listener_accept(d->listener, SOCK_CLOEXEC);
 
     if (client < 0) {
         return true;
@@ -120,9 +133,9 @@ static bool socket_accept(int fd, GIOCondition condition, void *arg)
 
 static void socket_await_client(struct socket_chardev *d)
 {
-    if (d->listen_fd >= 0 && !d->accept_watch) {
+    if (d->listener && !d->accept_watch) {
         d->accept_watch =
-            loop_watch_fd(d->stream.chr.loop, d->listen_fd, G_IO_IN, socket_accept, d);
+            loop_watch_fd(d->stream.chr.loop, listener_fd(d->listener), G_IO_IN, socket_accept, d);
     }
 }
 
@@ -194,10 +207,7 @@ static void socket_finish(struct chardev *chr)
     if (d->fd >= 0) {
         close(d->fd);
     }
-    if (d->listen_fd >= 0) {
-        close(d->listen_fd);
-        sock_unlink(&d->address);
-    }
+    listener_free(d->listener);
     sock_address_clear(&d->address);
 }
 
@@ -214,7 +224,7 @@ static const struct chardev_ops socket_ops = {
 /* Blocks until a client came. */
 static bool socket_wait_client(struct socket_chardev *d, GError **error)
 {
-    struct pollfd pfd = {.fd = d->listen_fd, .events = POLLIN};
+    struct pollfd pfd = {.fd = listener_fd(d->listener), .events = POLLIN};
 
     log_info("waiting for connection on: %s", d->stream.chr.filename);
     for (;;) {
@@ -223,7 +233,7 @@ static bool socket_wait_client(struct socket_chardev *d, GError **error)
         if (poll(&pfd, 1, -1) < 0 && errno != EINTR) {
             break;
         }
-        client = accept4(d->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+        client = listener_accept(d->listener, SOCK_CLOEXEC);
         if (client >= 0) {
             socket_connected(d, client);
             return true;
@@ -242,12 +252,12 @@ static bool socket_open(struct socket_chardev *d, GError **error)
     int fd;
 
     if (d->address.server) {
-        d->listen_fd = sock_listen(&d->address, error);
-        if (d->listen_fd >= 0) {
-            sock_address_found(&d->address, d->listen_fd);
+        d->listener = listener_new(&d->address, error);
+        if (d->listener) {
+            listener_describe(d->listener, &d->address);
         }
         socket_describe(d);
-        if (d->listen_fd < 0) {
+        if (!d->listener) {
             return false;
         }
         if (d->address.wait) {
@@ -276,7 +286,7 @@ struct chardev *chardev_socket_new_address(const char *id, struct sock_address *
 
     d->stream.chr.connected = false;
     d->address = *address;
-    d->listen_fd = d->fd = -1;
+    d->fd = -1;
     stream_init(&d->stream);
     d->stream.out_socket = true;
     d->stream.hung_up = socket_hung_up;

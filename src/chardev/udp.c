@@ -170,14 +170,13 @@ static int open_options(struct chardev_options *o, GError **error)
     g_autofree char *localport = chardev_option(o, "localport");
     struct endpoint remote = {host && *host ? host : (char *)"localhost", port};
     struct endpoint local = {localaddr ? localaddr : (char *)"", localport};
-    bool ipv4 = false, ipv6 = false;
+    int family;
 
     if (!port || !*port) {
         g_set_error(error, CHARDEV_ERROR, 0, "udp: remote port not specified");
         return -1;
     }
-    if (!chardev_option_bool(o, "ipv4", &ipv4, error) ||
-        !chardev_option_bool(o, "ipv6", &ipv6, error)) {
+    if (!chardev_option_family(o, &family, error)) {
         return -1;
     }
     if (localaddr && *localaddr && (!localport || !*localport)) {
@@ -185,11 +184,7 @@ static int open_options(struct chardev_options *o, GError **error)
     } else if (localport && !*localport) {
         local.port = NULL;
     }
-    return open_socket(&remote, &local,
-                       ipv4 == ipv6 ? AF_UNSPEC
-                       : ipv4       ? AF_INET
-                                    : AF_INET6,
-                       error);
+    return open_socket(&remote, &local, family, error);
 }
 
 struct chardev *chardev_udp_new(struct chardev_options *o, struct loop *loop, GError **error)

@@ -6,7 +6,7 @@
 #ifndef CLI_OPTIONS_H
 #define CLI_OPTIONS_H
 
-#include "chardev/listener.h"
+#include "chardev/sock.h"
 #include "cli/confine.h"
 #include "cli/error.h"
 #include "machine/machine.h"

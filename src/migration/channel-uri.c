@@ -6,6 +6,7 @@
  *
  * HOST in brackets may have colons. Any other option of tcp is refused.
  */
+#include "chardev/sock.h"
 #include "migration/channel.h"
 #include "migration/record.h"
 #include <string.h>
@@ -69,14 +70,8 @@ static bool parse_tcp_options(char **options, struct channel_uri *uri, GError **
             return false;
         }
     }
-    if (flags.ipv4 == 0 && flags.ipv6 == 0) {
-        return migration_refuse(error, "Cannot disable IPv4 and IPv6 at same time");
-    }
-    /* Without the one it is the other. */
-    uri->ipv4 = flags.ipv4 == 1 || (flags.ipv6 == 0 && flags.ipv4 < 0);
-    uri->ipv6 = flags.ipv6 == 1 || (flags.ipv4 == 0 && flags.ipv6 < 0);
     uri->keep_alive = flags.keep_alive == 1;
-    return true;
+    return sock_choose_family(flags.ipv4, flags.ipv6, &uri->family, error);
 }
 
 static bool parse_tcp(const char *text, struct channel_uri *uri, GError **error)

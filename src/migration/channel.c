@@ -46,8 +46,8 @@ enum way { WAY_FILE, WAY_SOCKET, WAY_PIPE };
 struct channel {
     struct channel_uri uri;
     bool out;
-    int listen_fd;         /* -1: does not listen */
-    int read_fd, write_fd; /* the same for a socket; -1: not that way */
+    struct listener *listener; /* NULL: does not listen */
+    int read_fd, write_fd;     /* the same for a socket; -1: not that way */
     enum way way;
     bool plural; /* goes on listening */
     GPid child;  /* 0: none */
@@ -135,7 +135,7 @@ static struct channel *channel_alloc(const struct channel_uri *uri, bool out)
     c->uri.host = g_strdup(uri->host);
     c->uri.port = g_strdup(uri->port);
     c->out = out;
-    c->listen_fd = c->read_fd = c->write_fd = -1;
+    c->read_fd = c->write_fd = -1;
     c->broken = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     c->yank = c->broken >= 0 ? yank_add(YANK_MIGRATION, NULL, break_channel, c) : NULL;
     c->way = WAY_SOCKET;
@@ -183,8 +183,7 @@ static struct sock_address sock_address_of(const struct channel *c)
                                  .host = c->uri.host,
                                  .port = c->uri.port,
                                  .to = c->uri.to,
-                                 .ipv4 = c->uri.ipv4,
-                                 .ipv6 = c->uri.ipv6,
+                                 .family = c->uri.family,
                                  .fd = -1,
                                  .server = true};
 }
@@ -197,8 +196,8 @@ struct channel *channel_new_in(const struct channel_uri *uri, int fd, GError **e
     if (ok && is_socket(c)) {
         struct sock_address address = sock_address_of(c);
 
-        c->listen_fd = sock_listen(&address, error);
-        ok = c->listen_fd >= 0;
+        c->listener = listener_new(&address, error);
+        ok = c->listener != NULL;
     } else if (ok) {
         ok = open_plain(c, fd, error);
     }
@@ -223,13 +222,7 @@ static void close_fds(struct channel *c)
 
 void channel_stop_listening(struct channel *c)
 {
-    if (c->listen_fd >= 0) {
-        struct sock_address address = sock_address_of(c);
-
-        close(c->listen_fd);
-        sock_unlink(&address);
-        c->listen_fd = -1;
-    }
+    listener_free(g_steal_pointer(&c->listener));
 }
 
 /* Asks the command to end, and does not ask twice. */
@@ -387,14 +380,11 @@ static bool connect_unix(struct channel *c, GError **error)
 
 static bool connect_tcp(struct channel *c, GError **error)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list, *a;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_family = c->uri.family}, *list, *a;
     const char *unknown;
     int why = 0, one = 1;
     bool ok = false;
 
-    if (c->uri.ipv4 != c->uri.ipv6) {
-        hints.ai_family = c->uri.ipv4 ? AF_INET : AF_INET6;
-    }
     unknown = sock_resolve(c->uri.host, c->uri.port, &hints, &list);
     if (unknown) {
         return migration_refuse(error, "address resolution failed for %s:%s: %s", c->uri.host,
@@ -425,7 +415,7 @@ static bool source_is_gone(GError **error)
 static bool wait_for_connection(struct channel *c, GError **error)
 {
     struct pollfd p[3] = {{.fd = c->broken, .events = POLLIN},
-                          {.fd = c->listen_fd, .events = POLLIN},
+                          {.fd = listener_fd(c->listener), .events = POLLIN},
                           {.fd = c->read_fd, .events = POLLRDHUP}};
     int unread = 0;
 
@@ -449,7 +439,7 @@ static int accept_fd(struct channel *c, GError **error)
         if (!wait_for_connection(c, error)) {
             return -1;
         }
-        fd = accept4(c->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+        fd = listener_accept(c->listener, SOCK_CLOEXEC);
         if (fd < 0 && errno != EINTR && errno != EAGAIN && errno != ECONNABORTED) {
             migration_refuse(error, "cannot accept a connection: %s", g_strerror(errno));
             return -1;
@@ -496,8 +486,8 @@ struct channel *channel_new_same(const struct channel *c, GError **error)
 void channel_keep_listening(struct channel *c)
 {
     c->plural = true;
-    if (c->listen_fd >= 0) {
-        listen(c->listen_fd, BACKLOG); /* more of them; it listens already */
+    if (c->listener) {
+        listener_set_backlog(c->listener, BACKLOG);
     }
 }
 
@@ -535,28 +525,9 @@ bool channel_is_file(const struct channel *c)
     return c->way == WAY_FILE;
 }
 
-bool channel_listens_at(const struct channel *c, char **host, char **port, char **path)
+struct socket_address_list *channel_listens_at(const struct channel *c)
 {
-    struct sockaddr_storage addr;
-    socklen_t bytes = sizeof(addr);
-    char h[NI_MAXHOST], p[NI_MAXSERV];
-
-    *host = *port = *path = NULL;
-    if (c->listen_fd < 0) {
-        return false;
-    }
-    if (c->uri.kind == CHANNEL_UNIX) {
-        *path = g_strdup(c->uri.path);
-        return true;
-    }
-    if (getsockname(c->listen_fd, (struct sockaddr *)&addr, &bytes) < 0 ||
-        getnameinfo((struct sockaddr *)&addr, bytes, h, sizeof(h), p, sizeof(p),
-                    NI_NUMERICHOST | NI_NUMERICSERV)) {
-        return false;
-    }
-    *host = g_strdup(h);
-    *port = g_strdup(p);
-    return true;
+    return c->listener ? listener_addresses(c->listener) : NULL;
 }
 
 /* ---- bytes */

@@ -20,7 +20,7 @@ struct channel_uri {
     char *path;        /* unix, file; exec: the command; fd: what follows "fd:" */
     char *host, *port; /* tcp; host "" is any */
     unsigned to;       /* tcp, listening: the last port to try; 0: none but the first */
-    bool ipv4, ipv6;   /* tcp: both the same: either */
+    int family;        /* tcp: AF_INET, AF_INET6; AF_UNSPEC: either */
     bool keep_alive;   /* tcp, connecting */
 };
 
@@ -86,7 +86,7 @@ void channel_break(struct channel *c);
  * gone, which ends the wait. */
 bool channel_rest(struct channel *c, int64_t ns, GError **error);
 
-/* Where an incoming one listens. *port of tcp is the one that was chosen. false: it doesn't. */
-bool channel_listens_at(const struct channel *c, char **host, char **port, char **path);
+/* Where an incoming one listens; ports are those that were chosen. Owned; NULL: it doesn't. */
+struct socket_address_list *channel_listens_at(const struct channel *c);
 
 #endif

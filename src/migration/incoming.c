@@ -26,7 +26,7 @@ struct incoming {
     bool answers, loaded, checks_uuid;
     enum run_state state;
     GError *error;
-    char *host, *port, *path; /* where it listens, or NULL */
+    struct socket_address_list *addresses; /* where it listens, or NULL */
 };
 
 static bool fail(struct incoming *in, const char *format, ...) G_GNUC_PRINTF(2, 3);
@@ -324,7 +324,7 @@ void incoming_start(struct migration *mig, struct channel *channel)
     in->machine = mig->machine;
     in->channel = channel;
     in->stream.channel = channel;
-    channel_listens_at(channel, &in->host, &in->port, &in->path);
+    in->addresses = channel_listens_at(channel);
     main_call_init(&in->call, in->machine, "incoming");
     mig->in = in;
     in->thread = g_thread_new("incoming", run, in);
@@ -349,31 +349,13 @@ void incoming_end(struct incoming *in)
     channel_free(in->channel);
     main_call_finish(&in->call);
     g_clear_error(&in->error);
-    g_free(in->host);
-    g_free(in->port);
-    g_free(in->path);
+    socket_address_list_free(in->addresses);
     g_free(in);
 }
 
 void incoming_info(struct incoming *in, struct migration_info *info)
 {
-    struct socket_address *address;
-
-    if (in->mig->status == MIGRATION_STATUS_COMPLETED || (!in->host && !in->path)) {
-        return;
+    if (in->mig->status != MIGRATION_STATUS_COMPLETED && in->addresses) {
+        info->socket_address = socket_address_list_clone(in->addresses);
     }
-    address = g_new0(struct socket_address, 1);
-    address->type = in->path ? SOCKET_ADDRESS_TYPE_UNIX : SOCKET_ADDRESS_TYPE_INET;
-    if (in->path) {
-        address->u.q_unix.path = g_strdup(in->path);
-    } else {
-        bool ipv6 = strchr(in->host, ':');
-
-        address->u.inet.has_ipv4 = address->u.inet.ipv4 = !ipv6;
-        address->u.inet.has_ipv6 = address->u.inet.ipv6 = ipv6;
-        address->u.inet.host = g_strdup(in->host);
-        address->u.inet.port = g_strdup(in->port);
-    }
-    info->socket_address = socket_address_list_new();
-    socket_address_list_append(info->socket_address, address);
 }

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/yank.h"
+#include "chardev/listener.h"
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -31,7 +32,7 @@ struct endpoint {
     char *label;
     struct monitor_style style;
     struct sock_address address; /* of a socket */
-    int listen_fd;               /* -1: stdio or a client socket */
+    struct listener *listener;   /* NULL: stdio or a client socket */
     int fd;                      /* connected before the start (wait=on, server=off); -1: none */
     bool is_stdio;
     GSource *watch; /* NULL: not listening, or too many sessions */
@@ -298,7 +299,7 @@ static bool endpoint_ready(int fd, GIOCondition condition, void *arg)
     struct endpoint *ep = arg;
 
     while (endpoint_has_room(ep)) {
-        int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        int client = listener_accept(ep->listener, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
         if (client >= 0) {
             add_connection(ep, client);
@@ -318,8 +319,9 @@ static void accept_clients(struct monitor *mon)
     for (guint i = 0; i < mon->endpoints->len; i++) {
         struct endpoint *ep = mon->endpoints->pdata[i];
 
-        if (ep->listen_fd >= 0 && !ep->watch) {
-            ep->watch = loop_watch_fd(mon->loop, ep->listen_fd, G_IO_IN, endpoint_ready, ep);
+        if (ep->listener && !ep->watch) {
+            ep->watch =
+                loop_watch_fd(mon->loop, listener_fd(ep->listener), G_IO_IN, endpoint_ready, ep);
         }
     }
 }
@@ -329,10 +331,7 @@ static void endpoint_free(void *arg)
     struct endpoint *ep = arg;
 
     yank_remove(ep->instance);
-    if (ep->listen_fd >= 0) {
-        sock_unlink(&ep->address);
-        close(ep->listen_fd);
-    }
+    listener_free(ep->listener);
     if (ep->fd >= 0) {
         close(ep->fd);
     }
@@ -349,7 +348,6 @@ static struct endpoint *endpoint_new(struct monitor *mon, const char *label,
     ep->mon = mon;
     ep->label = g_strdup(label);
     ep->style = *style;
-    ep->listen_fd = -1;
     ep->fd = -1;
     return ep;
 }
@@ -357,14 +355,14 @@ static struct endpoint *endpoint_new(struct monitor *mon, const char *label,
 static bool wait_for_client(struct endpoint *ep, GError **error)
 {
     g_autofree char *where = sock_address_describe(&ep->address);
-    struct pollfd ready = {.fd = ep->listen_fd, .events = POLLIN};
+    struct pollfd ready = {.fd = listener_fd(ep->listener), .events = POLLIN};
 
     log_info("waiting for a connection on %s", where);
     while (ep->fd < 0) {
         if (poll(&ready, 1, -1) < 0 && errno != EINTR) {
             break;
         }
-        ep->fd = accept4(ep->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        ep->fd = listener_accept(ep->listener, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (ep->fd < 0 && errno != EINTR && errno != EAGAIN && errno != ECONNABORTED) {
             break;
         }
@@ -392,8 +390,8 @@ bool monitor_add_socket(struct monitor *mon, const struct sock_address *address,
 
     address_copy(&ep->address, address);
     if (address->server) {
-        ep->listen_fd = sock_listen(address, error);
-        ok = ep->listen_fd >= 0 && (!address->wait || wait_for_client(ep, error));
+        ep->listener = listener_new(address, error);
+        ok = ep->listener && (!address->wait || wait_for_client(ep, error));
     } else {
         ep->fd = sock_connect(address, error);
         ok = ep->fd >= 0;
@@ -551,8 +549,8 @@ static gboolean abandon(gpointer opaque)
     for (guint i = 0; i < mon->endpoints->len; i++) {
         const struct endpoint *ep = mon->endpoints->pdata[i];
 
-        if (ep->listen_fd >= 0) {
-            sock_unlink(&ep->address);
+        if (ep->listener) {
+            listener_unlink(ep->listener);
         }
     }
     mon->abandon(mon->abandon_opaque);

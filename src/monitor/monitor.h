@@ -12,7 +12,7 @@
 #define MONITOR_MONITOR_H
 
 #include "chardev/chardev.h"
-#include "chardev/listener.h"
+#include "chardev/sock.h"
 #include "machine/machine.h"
 #include "qapi-types.h"
 #include "qapi/event.h"

@@ -1,7 +1,7 @@
 /* Socket addresses of the schema, as the host's kernel has them. */
 #include "net/net-priv.h"
 
-#include "chardev/listener.h"
+#include "chardev/sock.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
@@ -30,24 +30,16 @@ static bool resolve_unix(const struct unix_socket_address *u, struct net_address
     return true;
 }
 
-static int inet_family(const struct inet_socket_address *a)
-{
-    bool v4 = a->has_ipv4 && a->ipv4, v6 = a->has_ipv6 && a->ipv6;
-
-    if (v4 == v6) { /* both, or neither is wanted: what is not refused */
-        bool no4 = a->has_ipv4 && !a->ipv4, no6 = a->has_ipv6 && !a->ipv6;
-
-        return no4 == no6 ? AF_UNSPEC : no4 ? AF_INET6 : AF_INET;
-    }
-    return v4 ? AF_INET : AF_INET6;
-}
-
 static bool resolve_inet(const struct inet_socket_address *a, int type, bool passive,
                          struct net_address *out, GError **error)
 {
-    struct addrinfo hints = {.ai_socktype = type, .ai_family = inet_family(a)}, *found = NULL;
+    struct addrinfo hints = {.ai_socktype = type}, *found = NULL;
     const char *why;
 
+    if (!sock_choose_family(a->has_ipv4 ? a->ipv4 : -1, a->has_ipv6 ? a->ipv6 : -1,
+                            &hints.ai_family, error)) {
+        return false;
+    }
     hints.ai_flags =
         (passive ? AI_PASSIVE : 0) | (a->has_numeric && a->numeric ? AI_NUMERICHOST : 0);
     why = sock_resolve(a->host, a->port, &hints, &found);
@@ -102,27 +94,7 @@ struct socket_address *net_address_parse(const char *text, GError **error)
 
 struct socket_address *net_address_of(const struct net_address *a)
 {
-    struct socket_address *s = g_new0(struct socket_address, 1);
-    char host[INET6_ADDRSTRLEN] = "", port[NI_MAXSERV] = "";
-
-    if (a->any.sa_family == AF_UNIX) {
-        const char *path = a->un.sun_path;
-        size_t n = a->bytes > PATH_AT ? a->bytes - PATH_AT : 0;
-        bool abstract = n > 1 && !path[0];
-
-        s->type = SOCKET_ADDRESS_TYPE_UNIX;
-        s->u.q_unix.path = abstract ? g_strndup(path + 1, n - 1) : g_strndup(path, n);
-        s->u.q_unix.has_abstract = s->u.q_unix.abstract = abstract;
-        return s;
-    }
-    getnameinfo(&a->any, a->bytes, host, sizeof(host), port, sizeof(port),
-                NI_NUMERICHOST | NI_NUMERICSERV);
-    s->type = SOCKET_ADDRESS_TYPE_INET;
-    s->u.inet.host = g_strdup(host);
-    s->u.inet.port = g_strdup(port);
-    s->u.inet.has_ipv4 = s->u.inet.ipv4 = a->any.sa_family == AF_INET;
-    s->u.inet.has_ipv6 = s->u.inet.ipv6 = a->any.sa_family == AF_INET6;
-    return s;
+    return sock_address_to_qapi(&a->any, a->bytes);
 }
 
 char *net_address_text(const struct net_address *a)

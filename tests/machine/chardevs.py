@@ -297,6 +297,41 @@ class Protocols(Chardevs):
             time.sleep(0.01)
         return self.chardevs()[name][0]
 
+    def test_families(self):
+        """All that a host's name stands for listens, at one port; what connected is told with both its ends."""
+        if not self.has_ipv6():
+            self.skipTest("this host has no IPv6")
+        both, four, six = ("127.0.0.1", "::1"), ("127.0.0.1",), ("::1",)
+        self.start("-serial", "tcp::0,server=on,wait=off")
+        for more, hosts in (({}, both), ({"ipv4": True}, four), ({"ipv6": True}, six), ({"ipv4": False}, six),
+                            ({"ipv6": False}, four), ({"host": "::"}, both), ({"host": "::1"}, six),
+                            ({"host": "::", "ipv6": True}, six)):
+            self.add("c", backend("socket", addr=inet(0, **{"host": "", **more}), wait=False))
+            for host in both:
+                with self.subTest(more=more, host=host):
+                    if host in hosts:
+                        socket.create_connection((host, self.port("c"))).close()
+                    else:
+                        self.assertRaises(ConnectionRefusedError, socket.create_connection, (host, self.port("c")))
+            self.qmp.command("chardev-remove", id="c")
+        self.refused("c", backend("socket", addr=inet(0, ipv4=False, ipv6=False)))
+        for host in both:
+            client = socket.create_connection((host, self.port("serial0")))
+            here, there = ((f"[{e[0]}]:{e[1]}" if ":" in e[0] else f"{e[0]}:{e[1]}")
+                           for e in (client.getpeername(), client.getsockname()))
+            self.assertEqual(self.settled("serial0", "tcp:"), f"tcp:{here},server=on <-> {there}")
+            client.close()
+            self.settled("serial0", "disconnected:")
+
+    @staticmethod
+    def has_ipv6():
+        with socket.socket(socket.AF_INET6) as s:
+            try:
+                s.bind(("::1", 0))
+            except OSError:
+                return False
+        return True
+
     def test_telnet(self):
         self.start("-serial", "telnet:127.0.0.1:0,server=on,wait=off")
         self.assertTrue(self.settled("serial0", "disconnected:telnet:127.0.0.1:"))

@@ -1,5 +1,6 @@
 /* Chardevs: option text, sockets, files, and what happens when a reader is slow. */
 #include "chardev/chardev-priv.h"
+#include "chardev/listener.h"
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <stdlib.h>
@@ -327,19 +328,19 @@ static void test_reconnect(void)
     g_autofree char *path = in_folder("later");
     g_autofree char *spec = g_strdup_printf("socket,id=c,path=%s,reconnect=1", path);
     struct sock_address address = {.kind = SOCK_UNIX, .path = path, .server = true};
+    struct listener *listener;
     struct sink s;
-    int fd, client;
+    int client;
 
     sink_attach(&s, chardev_new_options(spec, loop, NULL)); /* nobody there yet: no error */
-    fd = sock_listen(&address, NULL);
+    listener = listener_new(&address, NULL);
     UNTIL(loop, s.opened == 1);
-    client = accept(fd, NULL, NULL);
+    client = listener_accept(listener, 0);
     g_assert_cmpint(client, >=, 0);
     close(client);
     UNTIL(loop, s.closed == 1);
     sink_free(&s);
-    close(fd);
-    sock_unlink(&address);
+    listener_free(listener);
     loop_free(loop);
 }
 
