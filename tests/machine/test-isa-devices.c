@@ -533,6 +533,48 @@ static void test_rtc_interrupts(void)
     bus_free(bus);
 }
 
+/* A line whose other end is slow: a period passes while it is told of its level. */
+struct slow_line {
+    struct bare_bus *bus;
+    bool slow, level;
+    unsigned rises;
+};
+
+static void slow_line_set(void *opaque, int n, bool level)
+{
+    struct slow_line *l = opaque;
+
+    l->rises += level && !l->level;
+    l->level = level;
+    if (l->slow) {
+        l->slow = false;
+        bus_step(l->bus, NS_PER_MS);
+    }
+}
+
+/* A period that ends while register C is read is another interrupt, or there would never be one. */
+static void test_rtc_read_late(void)
+{
+    struct bare_bus *bus = bus_new();
+    struct slow_line line = {.bus = bus};
+    struct irq_line irq = {slow_line_set, &line, 8};
+
+    g_assert_nonnull(mc146818rtc_create(&bus->env, &irq, "2026-01-01", NULL, NULL));
+    bus_start(bus);
+    cmos_set(bus, 0x0a, 0x26);
+    cmos_set(bus, 0x0b, 0x42);
+    cmos(bus, 0x0c);
+    bus_step(bus, NS_PER_MS);
+    g_assert_cmpuint(line.rises, ==, 1);
+    line.slow = true;
+    g_assert_cmphex(cmos(bus, 0x0c), ==, 0xc0);
+    g_assert_false(line.slow);
+    g_assert_cmpuint(line.rises, ==, 2);
+    g_assert_cmphex(cmos(bus, 0x0c), ==, 0xc0);
+    g_assert_false(line.level);
+    bus_free(bus);
+}
+
 /* Reads register C until no interrupt is pending; how many there were. */
 static unsigned rtc_take_all(struct bare_bus *bus)
 {
@@ -776,6 +818,7 @@ int main(int argc, char **argv)
     g_test_add_func("/rtc/time", test_rtc_time);
     g_test_add_func("/rtc/century", test_rtc_century);
     g_test_add_func("/rtc/interrupts", test_rtc_interrupts);
+    g_test_add_func("/rtc/read-late", test_rtc_read_late);
     g_test_add_func("/rtc/lost-ticks", test_rtc_lost_ticks);
     g_test_add_func("/rtc/bases", test_rtc_bases);
     g_test_add_func("/ioapic", test_ioapic);

@@ -401,6 +401,13 @@ static void rtc_plan(struct rtc *d)
     }
 }
 
+static void rtc_set_irq(struct rtc *d, bool level)
+{
+    if (!d->irq_off) {
+        irq_set(&d->irq, level);
+    }
+}
+
 static void rtc_update(struct rtc *d)
 {
     uint8_t *c = &d->s.cmos[RTC_REG_C];
@@ -411,9 +418,7 @@ static void rtc_update(struct rtc *d)
     } else {
         *c &= (uint8_t)~C_IRQF;
     }
-    if (!d->irq_off) {
-        irq_set(&d->irq, *c & C_IRQF);
-    }
+    rtc_set_irq(d, *c & C_IRQF);
     rtc_plan(d);
 }
 
@@ -534,6 +539,7 @@ static uint8_t rtc_read_index(struct rtc *d, unsigned index)
         rtc_update(d);
         value = d->s.cmos[RTC_REG_C];
         d->s.cmos[RTC_REG_C] = 0;
+        rtc_set_irq(d, false); /* what has come due meanwhile is another edge */
         rtc_update(d);
         rtc_reinject(d);
         return value;
