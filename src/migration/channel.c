@@ -5,6 +5,10 @@
  * is made non-blocking, and poll() waits for it together with an eventfd by which channel_break()
  * ends all waiting. Files are read and written as they are.
  *
+ * Where both ends of a Unix socket are ours the bytes of the stream soon leave it for memory that
+ * both have (channel-ring.h); then the socket tells whether the other side is there, and takes the
+ * answers.
+ *
  * A command gets a pipe for each direction, so that one which carries bytes both ways (ssh, socat)
  * lets the other side answer.
  */
@@ -12,6 +16,7 @@
 
 #include "base/yank.h"
 #include "chardev/listener.h"
+#include "migration/channel-ring.h"
 #include "migration/record.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -38,6 +43,8 @@
 #define LOOK_NS      1000000 /* how often is looked for what cannot be waited for */
 /* As many as one source may connect. */
 #define BACKLOG      256
+/* How long is waited for the other side of a ring before its socket is looked at. */
+#define RING_LOOK_NS (5 * LOOK_NS)
 /* How long what a source has connected may be on its way when the source has gone. */
 #define LATE_NS      (5000 * (int64_t)1000000)
 
@@ -49,13 +56,26 @@ struct channel {
     struct listener *listener; /* NULL: does not listen */
     int read_fd, write_fd;     /* the same for a socket; -1: not that way */
     enum way way;
-    bool plural; /* goes on listening */
-    GPid child;  /* 0: none */
-    int broken;  /* eventfd */
+    bool plural;  /* goes on listening */
+    bool further; /* it comes with another one */
+    struct channel_ring *ring;
+    uint64_t socket_bytes; /* of the stream */
+    bool in_ring;          /* the rest of the stream */
+    GPid child;            /* 0: none */
+    int broken;            /* eventfd */
     struct yank *yank;
 };
 
 /* ---- making */
+
+static bool is_unix_stream(int fd)
+{
+    int domain = 0, type = 0;
+    socklen_t length = sizeof(int);
+
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_UNIX &&
+           getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_STREAM;
+}
 
 static void use_fd(struct channel *c, int fd)
 {
@@ -69,6 +89,9 @@ static void use_fd(struct channel *c, int fd)
 
         setsockopt(fd, SOL_SOCKET, c->out ? SO_SNDBUFFORCE : SO_RCVBUFFORCE, &bytes, sizeof(bytes));
         c->read_fd = c->write_fd = fd;
+        if (c->out && !c->further && is_unix_stream(fd)) {
+            c->ring = channel_ring_new(); /* or there is none */
+        }
         return;
     }
     *(c->out ? &c->write_fd : &c->read_fd) = fd;
@@ -211,6 +234,7 @@ struct channel *channel_new_in(const struct channel_uri *uri, int fd, GError **e
 static void close_fds(struct channel *c)
 {
     yank_remove(g_steal_pointer(&c->yank));
+    channel_ring_free(g_steal_pointer(&c->ring));
     if (c->write_fd >= 0) {
         close(c->write_fd);
     }
@@ -405,6 +429,11 @@ static bool connect_tcp(struct channel *c, GError **error)
     return true;
 }
 
+static size_t ring_unread(const struct channel *c)
+{
+    return c->ring ? channel_ring_unread(c->ring) : 0;
+}
+
 static bool source_is_gone(GError **error)
 {
     return migration_refuse(error, "the source is gone before all its channels were there");
@@ -423,7 +452,7 @@ static bool wait_for_connection(struct channel *c, GError **error)
         return false;
     }
     if (!p[1].revents && p[2].revents) {
-        if (ioctl(c->read_fd, FIONREAD, &unread) < 0 || unread == 0) {
+        if (ioctl(c->read_fd, FIONREAD, &unread) < 0 || (unread == 0 && !ring_unread(c))) {
             return source_is_gone(error);
         }
         return poll_for(p, 2, LATE_NS) ? !p[0].revents || was_broken(error) : source_is_gone(error);
@@ -480,7 +509,12 @@ bool channel_is_plural(const struct channel *c)
 
 struct channel *channel_new_same(const struct channel *c, GError **error)
 {
-    return channel_new_out(&c->uri, -1, error);
+    struct channel *next = channel_new_out(&c->uri, -1, error);
+
+    if (next) {
+        next->further = true;
+    }
+    return next;
 }
 
 void channel_keep_listening(struct channel *c)
@@ -500,6 +534,7 @@ struct channel *channel_accept(struct channel *c, GError **error)
         return NULL;
     }
     next = channel_alloc(&c->uri, false);
+    next->further = true;
     use_fd(next, fd);
     if (next->broken < 0) {
         migration_refuse(error, "cannot make an eventfd: %s", g_strerror(errno));
@@ -532,12 +567,47 @@ struct socket_address_list *channel_listens_at(const struct channel *c)
 
 /* ---- bytes */
 
-static ssize_t write_some(const struct channel *c, struct iovec *iov, int n)
+/* The ring is passed with the first bytes. */
+static ssize_t send_some(struct channel *c, struct iovec *iov, int n)
 {
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {.header = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n};
+    bool passes = c->out && c->ring && !c->socket_bytes;
+    ssize_t done;
 
-    return c->way == WAY_SOCKET ? sendmsg(c->write_fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL)
-                                : writev(c->write_fd, iov, n);
+    if (passes) {
+        int fd = channel_ring_fd(c->ring);
+
+        memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+        msg.msg_control = &control;
+        msg.msg_controllen = sizeof(control);
+    }
+    done = sendmsg(c->write_fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (done > 0 && passes) {
+        channel_ring_passed(c->ring);
+    }
+    return done;
+}
+
+static ssize_t write_some(struct channel *c, struct iovec *iov, int n)
+{
+    ssize_t done;
+
+    if (c->out && c->ring && !c->in_ring && c->socket_bytes && channel_ring_is_taken(c->ring)) {
+        channel_ring_switch(c->ring, c->socket_bytes);
+        c->in_ring = true;
+    }
+    if (c->out && c->in_ring) {
+        return channel_ring_write(c->ring, iov, n);
+    }
+    done = c->way == WAY_SOCKET ? send_some(c, iov, n) : writev(c->write_fd, iov, n);
+    if (c->out && done > 0) {
+        c->socket_bytes += (uint64_t)done;
+    }
+    return done;
 }
 
 static bool write_failed(const struct channel *c, GError **error)
@@ -564,6 +634,27 @@ static int skip(struct iovec **iov, int n, size_t done)
     return n;
 }
 
+/* Nobody will read any more: it is closed, or the other side has shut it down both ways. */
+static bool reader_gone(const struct channel *c)
+{
+    struct pollfd p = {.fd = c->write_fd, .events = POLLOUT};
+
+    return poll(&p, 1, 0) > 0 && p.revents & (POLLERR | POLLHUP | POLLNVAL);
+}
+
+static bool wait_for_room(struct channel *c, GError **error)
+{
+    if (!c->out || !c->in_ring) {
+        return wait_for(c, c->write_fd, POLLOUT, error);
+    }
+    channel_ring_wait_room(c->ring, RING_LOOK_NS);
+    if (reader_gone(c)) {
+        errno = EPIPE;
+        return write_failed(c, error);
+    }
+    return true;
+}
+
 bool channel_write_pieces(struct channel *c, struct iovec *iov, int n, GError **error)
 {
     if (c->write_fd < 0) {
@@ -580,7 +671,7 @@ bool channel_write_pieces(struct channel *c, struct iovec *iov, int n, GError **
         if (done >= 0) {
             n = skip(&iov, n, (size_t)done);
         } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-            if (!wait_for(c, c->write_fd, POLLOUT, error)) {
+            if (!wait_for_room(c, error)) {
                 return false;
             }
         } else if (errno != EINTR) {
@@ -612,12 +703,93 @@ bool channel_write(struct channel *c, const void *data, size_t bytes, GError **e
     return channel_write_pieces(c, &iov, 1, error);
 }
 
-static ssize_t read_some(const struct channel *c, struct iovec *iov, int n)
+/* A descriptor that comes with the first bytes may be a ring's; there is no room for more. */
+static ssize_t receive_some(struct channel *c, struct iovec *iov, int n)
 {
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n};
+    bool first = !c->out && !c->further && !c->socket_bytes;
+    const struct cmsghdr *h = NULL;
+    ssize_t done;
+    int fd;
 
-    return c->way == WAY_SOCKET ? recvmsg(c->read_fd, &msg, MSG_DONTWAIT)
-                                : readv(c->read_fd, iov, n);
+    if (first) {
+        msg.msg_control = &control;
+        msg.msg_controllen = sizeof(control);
+    }
+    done = recvmsg(c->read_fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (done > 0 && first) {
+        h = CMSG_FIRSTHDR(&msg);
+    }
+    if (h && h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS &&
+        h->cmsg_len == CMSG_LEN(sizeof(fd))) {
+        memcpy(&fd, CMSG_DATA(h), sizeof(fd));
+        c->ring = channel_ring_take(fd);
+    }
+    return done;
+}
+
+static bool writer_gone(const struct channel *c)
+{
+    struct pollfd p = {.fd = c->read_fd, .events = POLLRDHUP};
+
+    return poll(&p, 1, 0) > 0;
+}
+
+/* What is in the ring outlives who wrote it. */
+static ssize_t read_ring(struct channel *c, struct iovec *iov, int n)
+{
+    ssize_t done = channel_ring_read(c->ring, iov, n);
+
+    if (done < 0 && errno == EAGAIN && writer_gone(c)) {
+        done = channel_ring_read(c->ring, iov, n);
+        return done < 0 && errno == EAGAIN ? 0 : done;
+    }
+    return done;
+}
+
+static ssize_t read_some(struct channel *c, struct iovec *iov, int n)
+{
+    ssize_t done;
+
+    if (!c->out && c->in_ring) {
+        return read_ring(c, iov, n);
+    }
+    done = c->way == WAY_SOCKET ? receive_some(c, iov, n) : readv(c->read_fd, iov, n);
+    if (!c->out && done > 0) {
+        c->socket_bytes += (uint64_t)done;
+    }
+    return done;
+}
+
+/* Whether it is only now that the stream goes on there. */
+static bool enter_ring(struct channel *c)
+{
+    if (c->out || !c->ring || c->in_ring || !channel_ring_is_switched(c->ring, c->socket_bytes)) {
+        return false;
+    }
+    c->in_ring = true;
+    return true;
+}
+
+/* Of a ring it is not known whether it will be used. */
+static bool wait_for_bytes(struct channel *c, GError **error)
+{
+    struct pollfd p[2] = {{.fd = c->broken, .events = POLLIN},
+                          {.fd = c->read_fd, .events = POLLIN}};
+
+    if (c->out || !c->ring) {
+        return wait_for(c, c->read_fd, POLLIN, error);
+    }
+    if (c->in_ring) {
+        channel_ring_wait_data(c->ring, RING_LOOK_NS);
+        return !channel_wait_broken(c, 0) || was_broken(error);
+    }
+    poll_for(p, 2, LOOK_NS);
+    return !p[0].revents || was_broken(error);
 }
 
 bool channel_read_pieces(struct channel *c, struct iovec *iov, int n, GError **error)
@@ -628,18 +800,18 @@ bool channel_read_pieces(struct channel *c, struct iovec *iov, int n, GError **e
     n = skip(&iov, n, 0);
     while (n) {
         ssize_t done = read_some(c, iov, n);
+        int why = errno;
 
         if (done > 0) {
             n = skip(&iov, n, (size_t)done);
+        } else if (enter_ring(c) || (done < 0 && why == EINTR)) {
+            continue;
         } else if (done == 0) {
             return migration_refuse(error, "the other side closed the channel");
-        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-            if (!wait_for(c, c->read_fd, POLLIN, error)) {
-                return false;
-            }
-        } else if (errno != EINTR) {
-            return migration_refuse(error, "Unable to read from the channel: %s",
-                                    g_strerror(errno));
+        } else if (why != EAGAIN && why != EWOULDBLOCK) {
+            return migration_refuse(error, "Unable to read from the channel: %s", g_strerror(why));
+        } else if (!wait_for_bytes(c, error)) {
+            return false;
         }
     }
     return true;
@@ -663,14 +835,6 @@ static int bytes_unread(const struct channel *c)
     return ioctl(c->write_fd, c->way == WAY_SOCKET ? SIOCOUTQ : FIONREAD, &n) == 0 ? n : 0;
 }
 
-/* Nobody will read any more: it is closed, or the other side has shut it down both ways. */
-static bool reader_gone(const struct channel *c)
-{
-    struct pollfd p = {.fd = c->write_fd, .events = POLLOUT};
-
-    return poll(&p, 1, 0) > 0 && p.revents & (POLLERR | POLLHUP | POLLNVAL);
-}
-
 /* What a socket has to tell: an end with bytes unread is a reset. */
 static bool was_reset(const struct channel *c)
 {
@@ -685,13 +849,13 @@ static bool wait_read(struct channel *c, bool *unknown, GError **error)
 {
     for (;;) {
         bool gone = reader_gone(c);
-        int unread = bytes_unread(c);
+        bool unread = bytes_unread(c) > 0 || ring_unread(c) > 0;
 
         /* Asked last: what is thrown away by a reset is not unread any more. */
-        if (was_reset(c) || (gone && unread > 0)) {
+        if (was_reset(c) || (gone && unread)) {
             return migration_refuse(error, "the other side has gone before it had read all");
         }
-        if (gone || unread == 0) {
+        if (gone || !unread) {
             return true;
         }
         if (channel_wait_broken(c, LOOK_NS)) {
