@@ -70,6 +70,7 @@ static void check_on_main(void *arg)
                                   in->checks_uuid, &in->error)) {
         in->blocks = vmstate_ram_blocks(in->machine);
         expect_memory(in);
+        in->stream.ahead = in->multi ? NULL : ram_ahead_new();
         in->loader = vmstate_loader_new(in->machine);
     }
 }
@@ -221,6 +222,7 @@ static bool take_description(struct incoming *in)
 /* All memory has come: the machine's state can be put into it. */
 static bool load(struct incoming *in)
 {
+    ram_ahead_free(g_steal_pointer(&in->stream.ahead));
     return (!in->multi || multi_in_finish(in->multi, &in->error)) && on_main(in, load_on_main);
 }
 
@@ -304,6 +306,7 @@ static gpointer run(gpointer arg)
         }
         main_call(&in->call, fail_on_main, in);
     }
+    ram_ahead_free(g_steal_pointer(&in->stream.ahead));
     stream_in_finish(&in->stream);
     channel_close(in->channel);
     if (in->multi) {

@@ -120,12 +120,20 @@ size_t ram_pick_copy(const struct ram_pick *pick, bool compress, GByteArray *hea
 
 /* ---- a stream being read */
 
+/* Asks the host for memory that will soon be written to. */
+struct ram_ahead;
+struct ram_ahead *ram_ahead_new(void);
+void ram_ahead_free(struct ram_ahead *a); /* NULL is fine */
+/* The one thread that writes memory: those pages are next. NULL is fine. */
+void ram_ahead_note(struct ram_ahead *a, const struct ram_block *block, uint64_t first, uint64_t n);
+
 struct stream_in {
     struct channel *channel;
     uint64_t records;
     uint32_t sum;
     uint8_t *buffer; /* RECORD_MAX_BYTES are never all used: grows as records need */
     size_t capacity;
+    struct ram_ahead *ahead; /* or NULL */
 };
 /* The next record, valid until the next call. */
 bool stream_in_next(struct stream_in *s, struct record *record, GError **error);

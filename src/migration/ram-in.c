@@ -259,6 +259,20 @@ static bool receive_direct(const struct heading *h, struct stream_in *s,
     return true;
 }
 
+/* All runs but zeroes. */
+static void note_ahead(struct ram_ahead *ahead, const struct heading *h)
+{
+    struct state_input runs = h->runs;
+
+    while (runs.left) {
+        struct run run = next_run(&runs);
+
+        if (run.kind != RAM_RUN_ZERO) {
+            ram_ahead_note(ahead, h->ram->block, run.first, run.n);
+        }
+    }
+}
+
 bool ram_in_receive(const GPtrArray *blocks, struct stream_in *s, struct record *record,
                     GError **error)
 {
@@ -281,6 +295,7 @@ bool ram_in_receive(const GPtrArray *blocks, struct stream_in *s, struct record 
     if (!check_runs(&h, record->version, record->bytes - before, error)) {
         return false;
     }
+    note_ahead(s->ahead, &h);
     if (!h.compressed) {
         return receive_direct(&h, s, record, error);
     }
