@@ -249,6 +249,8 @@ ssize_t channel_ring_read(struct channel_ring *r, const struct iovec *iov, int n
 
 size_t channel_ring_unread(const struct channel_ring *r)
 {
-    return MIN(atomic_load(&r->shared->writer.index) - atomic_load(&r->shared->reader.index),
-               RING_BYTES);
+    uint32_t written = atomic_load(&r->shared->writer.index);
+    uint32_t unread = written - atomic_load(&r->shared->reader.index);
+
+    return MIN(unread, RING_BYTES);
 }
