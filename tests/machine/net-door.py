@@ -785,7 +785,8 @@ class Vhost(Card):
             self.skipTest("no tap interface can be made here")
         self.addCleanup(subprocess.run, ["ip", "link", "del", name], check=True)
         subprocess.run(["ip", "link", "set", name, "up"], check=True)
-        with mock.patch.dict(os.environ, LD_PRELOAD=os.environ["VHOST_FAILS_PRELOAD"]):
+        with mock.patch.dict(os.environ, LD_PRELOAD=os.environ["VHOST_FAILS_PRELOAD"],
+                             ASAN_OPTIONS="verify_asan_link_order=0"):
             self.card = self.open_door(
                 netdev=f"tap,id=n0,ifname={name},script=no,downscript=no,vhost=on")
         wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88b5))
