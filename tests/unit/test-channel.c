@@ -402,33 +402,48 @@ static int receive_fd(int socket)
     return fd;
 }
 
+struct hostile {
+    int socket;
+    uint32_t *shared;
+};
+
+static gpointer scribble_and_go(gpointer arg)
+{
+    const struct hostile *h = arg;
+
+    for (unsigned i = 0; i < 100; i++) {
+        scribble(h->shared, 64);
+        g_usleep(50);
+    }
+    close(h->socket);
+    return NULL;
+}
+
 /* With one who reads it is the same: when he goes, at the latest. */
 static void test_hostile_reader(void)
 {
-    uint8_t data[5000] = {0};
-
-    for (unsigned round = 0; round < 300; round++) {
+    for (unsigned round = 0; round < 100; round++) {
         g_autoptr(GError) error = NULL;
         struct channel_ring *ring;
-        uint32_t *shared;
+        struct hostile hostile;
         struct ends e;
+        GThread *thread;
         int fd;
 
         ends_open(&e);
         e.out = channel_of(e.fd[0], true);
-        g_assert_true(channel_write(e.out, data, 1, NULL));
+        g_assert_true(put(e.out, 0, 1, NULL));
         fd = receive_fd(e.fd[1]);
-        shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        hostile.socket = e.fd[1];
+        hostile.shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         ring = channel_ring_take(fd);
         g_assert_nonnull(ring);
-        for (unsigned i = 0; i < 100 && channel_write(e.out, data, sizeof(data), &error); i++) {
-            scribble(shared, 64);
-        }
-        close(e.fd[1]);
-        g_assert_true(error || !put(e.out, 0, STREAM_BYTES, &error));
+        thread = g_thread_new("hostile", scribble_and_go, &hostile);
+        g_assert_false(put(e.out, 1, STREAM_BYTES, &error));
+        g_thread_join(thread);
         channel_free(e.out);
         channel_ring_free(ring);
-        munmap(shared, 4096);
+        munmap(hostile.shared, 4096);
     }
 }
 
