@@ -125,7 +125,7 @@ struct ram_ahead;
 struct ram_ahead *ram_ahead_new(void);
 void ram_ahead_free(struct ram_ahead *a); /* NULL is fine */
 /* The one thread that writes memory: those pages are next. NULL is fine. */
-void ram_ahead_note(struct ram_ahead *a, const struct ram_block *block, uint64_t first, uint64_t n);
+void ram_ahead_note(struct ram_ahead *a, struct ram_block *block, uint64_t first, uint64_t n);
 
 struct stream_in {
     struct channel *channel;

@@ -9,7 +9,6 @@
 #include "migration/migration-priv.h"
 
 #include "base/threads.h"
-#include <sys/mman.h>
 #include <time.h>
 
 #define REGION_PAGES  512u /* a large page of the host */
@@ -32,7 +31,7 @@ struct ram_ahead {
     GMutex mutex;
     GCond work, done;
     struct helper helper[HELPERS];
-    const struct ram_block *block;
+    struct ram_block *block;
     uint64_t next, end; /* regions to be asked for */
     bool ends;
     _Atomic bool slow; /* the host, when it was last asked */
@@ -41,24 +40,24 @@ struct ram_ahead {
     int64_t entered_ns;     /* by the thread's clock */
 };
 
-static int64_t clock_ns(clockid_t clock)
+/* How much of the processor the calling thread has used. */
+static int64_t used_ns(void)
 {
     struct timespec t;
 
-    clock_gettime(clock, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return t.tv_sec * NS_PER_SEC + t.tv_nsec;
 }
 
 /* Whether that is slow. */
-static bool ask_for(const struct ram_block *block, uint64_t region)
+static bool ask_for(struct ram_block *block, uint64_t region)
 {
     uint64_t at = region * REGION_PAGES * GUEST_PAGE_SIZE;
-    int64_t begun_ns = clock_ns(CLOCK_MONOTONIC);
+    int64_t begun_us = g_get_monotonic_time();
 
     /* Where the kernel can't, it is done when the memory is written to. */
-    madvise(block->host + at, MIN(REGION_PAGES * GUEST_PAGE_SIZE, block->size - at),
-            MADV_POPULATE_WRITE);
-    return clock_ns(CLOCK_MONOTONIC) - begun_ns > SLOW_ASK_NS;
+    ram_block_populate(block, at, MIN(REGION_PAGES * GUEST_PAGE_SIZE, block->size - at), NULL);
+    return (g_get_monotonic_time() - begun_us) * NS_PER_US > SLOW_ASK_NS;
 }
 
 static gpointer help(gpointer arg)
@@ -69,7 +68,7 @@ static gpointer help(gpointer arg)
     thread_begin("ram ahead", THREAD_OTHER);
     g_mutex_lock(&a->mutex);
     while (!a->ends) {
-        const struct ram_block *block = a->block;
+        struct ram_block *block = a->block;
 
         if (a->next >= a->end) {
             g_cond_wait(&a->work, &a->mutex);
@@ -133,7 +132,7 @@ static bool is_asked_for(const struct ram_ahead *a, uint64_t region)
 /* A region is full. */
 static void look_whether_slow(struct ram_ahead *a)
 {
-    if (clock_ns(CLOCK_THREAD_CPUTIME_ID) - a->entered_ns < SLOW_FILL_NS) {
+    if (used_ns() - a->entered_ns < SLOW_FILL_NS) {
         return;
     }
     a->slow = true;
@@ -143,7 +142,7 @@ static void look_whether_slow(struct ram_ahead *a)
 }
 
 /* Waits where it is asked for just now: to clear it twice would take longer. */
-static void enter(struct ram_ahead *a, const struct ram_block *block, uint64_t region)
+static void enter(struct ram_ahead *a, struct ram_block *block, uint64_t region)
 {
     uint64_t regions = (block->size / GUEST_PAGE_SIZE + REGION_PAGES - 1) / REGION_PAGES;
     bool follows = block == a->block && region == a->region + 1 && a->pages >= FULL_PAGES;
@@ -165,10 +164,10 @@ static void enter(struct ram_ahead *a, const struct ram_block *block, uint64_t r
     g_mutex_unlock(&a->mutex);
     a->region = region;
     a->pages = 0;
-    a->entered_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    a->entered_ns = used_ns();
 }
 
-void ram_ahead_note(struct ram_ahead *a, const struct ram_block *block, uint64_t first, uint64_t n)
+void ram_ahead_note(struct ram_ahead *a, struct ram_block *block, uint64_t first, uint64_t n)
 {
     while (a && n) {
         uint64_t region = first / REGION_PAGES, here = MIN(n, REGION_PAGES - first % REGION_PAGES);
