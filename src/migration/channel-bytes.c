@@ -99,15 +99,21 @@ static ssize_t send_some(struct channel *c, struct iovec *iov, int n)
     return done;
 }
 
+/* Whether the stream goes on there, as it does from when the ring was taken. */
+static bool writes_to_ring(struct channel *c)
+{
+    if (c->out && c->ring && !c->in_ring && channel_ring_is_taken(c->ring)) {
+        channel_ring_switch(c->ring, c->socket_bytes);
+        c->in_ring = true;
+    }
+    return c->out && c->in_ring;
+}
+
 static ssize_t write_some(struct channel *c, struct iovec *iov, int n)
 {
     ssize_t done;
 
-    if (c->out && c->ring && !c->in_ring && c->socket_bytes && channel_ring_is_taken(c->ring)) {
-        channel_ring_switch(c->ring, c->socket_bytes);
-        c->in_ring = true;
-    }
-    if (c->out && c->in_ring) {
+    if (writes_to_ring(c)) {
         return channel_ring_write(c->ring, iov, n);
     }
     done = c->way == WAY_SOCKET ? send_some(c, iov, n) : writev(c->write_fd, iov, n);
@@ -242,7 +248,7 @@ static bool writer_gone(const struct channel *c)
 {
     struct pollfd p = {.fd = c->read_fd, .events = POLLRDHUP};
 
-    return poll(&p, 1, 0) > 0;
+    return channel_poll(&p, 1, 0);
 }
 
 /* What is in the ring outlives who wrote it. */
