@@ -1,3 +1,6 @@
+/*
+ * Sockets that listen: see listener.h.
+ */
 #include "chardev/listener.h"
 #include "chardev/chardev-priv.h"
 #include "qapi-types.h"
@@ -6,6 +9,7 @@
 #include <glib-unix.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -266,6 +270,23 @@ int listener_accept(const struct listener *l, int flags)
         }
     }
     return fd;
+}
+
+int listener_wait(const struct listener *l, int flags)
+{
+    struct pollfd ready = {.fd = listener_fd(l), .events = POLLIN};
+
+    for (;;) {
+        int fd;
+
+        if (poll(&ready, 1, -1) < 0 && errno != EINTR) {
+            return -1;
+        }
+        fd = listener_accept(l, flags);
+        if (fd >= 0 || (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)) {
+            return fd;
+        }
+    }
 }
 
 void listener_set_backlog(const struct listener *l, int n)

@@ -21,6 +21,8 @@ void listener_unlink(const struct listener *l); /* that alone; from any thread *
 int listener_fd(const struct listener *l);
 /* As accept4(2), which does not wait. */
 int listener_accept(const struct listener *l, int flags);
+/* The same, but waits; -1 with errno: nobody can come any more. */
+int listener_wait(const struct listener *l, int flags);
 /* So many connections may wait. */
 void listener_set_backlog(const struct listener *l, int n);
 /* host and port become what it listens on. */

@@ -5,8 +5,6 @@
 #include "chardev/chardev-priv.h"
 #include "qapi-types.h"
 #include <errno.h>
-#include <fcntl.h>
-#include <glib-unix.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -337,42 +335,60 @@ int sock_connect(const struct sock_address *address, GError **error)
     return fd;
 }
 
+struct numbers {
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+};
+
+static bool numbers_of(const struct sockaddr *address, socklen_t bytes, struct numbers *n)
+{
+    return getnameinfo(address, bytes, n->host, sizeof(n->host), n->port, sizeof(n->port),
+                       NI_NUMERICHOST | NI_NUMERICSERV) == 0;
+}
+
+char *sock_address_text(const struct sockaddr *address, socklen_t bytes)
+{
+    struct numbers n;
+
+    if (address->sa_family == AF_UNIX || !numbers_of(address, bytes, &n)) {
+        return NULL;
+    }
+    return g_strdup_printf(strchr(n.host, ':') ? "[%s]:%s" : "%s:%s", n.host, n.port);
+}
+
 void sock_address_found(struct sock_address *a, int fd)
 {
     struct sockaddr_storage address;
     socklen_t length = sizeof(address);
-    char host[NI_MAXHOST], port[NI_MAXSERV];
+    struct numbers n;
 
     if (a->kind == SOCK_TCP && getsockname(fd, (struct sockaddr *)&address, &length) == 0 &&
-        getnameinfo((struct sockaddr *)&address, length, host, sizeof(host), port, sizeof(port),
-                    NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
+        numbers_of((struct sockaddr *)&address, length, &n)) {
         g_free(a->host);
         g_free(a->port);
-        a->host = g_strdup(host);
-        a->port = g_strdup(port);
+        a->host = g_strdup(n.host);
+        a->port = g_strdup(n.port);
     }
 }
 
 struct socket_address *sock_address_to_qapi(const struct sockaddr *address, socklen_t bytes)
 {
     struct socket_address *s = g_new0(struct socket_address, 1);
-    char host[NI_MAXHOST] = "", port[NI_MAXSERV] = "";
+    struct numbers n = {"", ""};
 
     if (address->sa_family == AF_UNIX) {
         const char *path = ((const struct sockaddr_un *)(const void *)address)->sun_path;
-        size_t n = bytes > PATH_AT ? bytes - PATH_AT : 0;
-        bool abstract = n > 1 && !path[0];
+        size_t length = bytes > PATH_AT ? bytes - PATH_AT : 0;
+        bool abstract = length > 1 && !path[0];
 
         s->type = SOCKET_ADDRESS_TYPE_UNIX;
-        s->u.q_unix.path = abstract ? g_strndup(path + 1, n - 1) : g_strndup(path, n);
+        s->u.q_unix.path = abstract ? g_strndup(path + 1, length - 1) : g_strndup(path, length);
         s->u.q_unix.has_abstract = s->u.q_unix.abstract = abstract;
         return s;
     }
-    getnameinfo(address, bytes, host, sizeof(host), port, sizeof(port),
-                NI_NUMERICHOST | NI_NUMERICSERV);
+    numbers_of(address, bytes, &n);
     s->type = SOCKET_ADDRESS_TYPE_INET;
-    s->u.inet.host = g_strdup(host);
-    s->u.inet.port = g_strdup(port);
+    s->u.inet.host = g_strdup(n.host);
+    s->u.inet.port = g_strdup(n.port);
     s->u.inet.has_ipv4 = s->u.inet.ipv4 = address->sa_family == AF_INET;
     s->u.inet.has_ipv6 = s->u.inet.ipv6 = address->sa_family == AF_INET6;
     return s;

@@ -30,6 +30,8 @@ bool sock_address_parse(const char *text, struct sock_address *address, GError *
 void sock_address_clear(struct sock_address *address);
 /* host and port become those that the socket has. */
 void sock_address_found(struct sock_address *address, int fd);
+/* "127.0.0.1:4711", "[::1]:4711"; NULL: of another family. */
+char *sock_address_text(const struct sockaddr *address, socklen_t bytes);
 /* As query-migrate has it. */
 struct socket_address *sock_address_to_qapi(const struct sockaddr *address, socklen_t bytes);
 const char *sock_address_protocol(const struct sock_address *address); /* of TCP: "telnet" */

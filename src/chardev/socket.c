@@ -14,7 +14,6 @@
 #include "chardev/listener.h"
 #include <errno.h>
 #include <glib-unix.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -36,17 +35,6 @@ struct socket_chardev {
 
 static void socket_hung_up(struct stream *s);
 
-static char *text_of(const struct sockaddr_storage *address, socklen_t length)
-{
-    char host[NI_MAXHOST], port[NI_MAXSERV];
-
-    if (getnameinfo((const struct sockaddr *)address, length, host, sizeof(host), port,
-                    sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
-        return NULL;
-    }
-    return g_strdup_printf(strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
-}
-
 /* Both ends of a TCP connection; NULL: of another kind. */
 static char *describe_connection(const struct socket_chardev *d)
 {
@@ -57,7 +45,8 @@ static char *describe_connection(const struct socket_chardev *d)
     if (d->address.kind != SOCK_TCP ||
         getsockname(d->fd, (struct sockaddr *)&here, &here_length) < 0 ||
         getpeername(d->fd, (struct sockaddr *)&there, &there_length) < 0 ||
-        !(ours = text_of(&here, here_length)) || !(theirs = text_of(&there, there_length))) {
+        !(ours = sock_address_text((struct sockaddr *)&here, here_length)) ||
+        !(theirs = sock_address_text((struct sockaddr *)&there, there_length))) {
         return NULL;
     }
     return g_strdup_printf("%s:%s%s <-> %s", sock_address_protocol(&d->address), ours,
@@ -224,23 +213,13 @@ static const struct chardev_ops socket_ops = {
 /* Blocks until a client came. */
 static bool socket_wait_client(struct socket_chardev *d, GError **error)
 {
-    struct pollfd pfd = {.fd = listener_fd(d->listener), .events = POLLIN};
+    int client;
 
     log_info("waiting for connection on: %s", d->stream.chr.filename);
-    for (;;) {
-        int client;
-
-        if (poll(&pfd, 1, -1) < 0 && errno != EINTR) {
-            break;
-        }
-        client = listener_accept(d->listener, SOCK_CLOEXEC);
-        if (client >= 0) {
-            socket_connected(d, client);
-            return true;
-        }
-        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-            break;
-        }
+    client = listener_wait(d->listener, SOCK_CLOEXEC);
+    if (client >= 0) {
+        socket_connected(d, client);
+        return true;
     }
     g_set_error(error, CHARDEV_ERROR, errno, "cannot accept a connection: %s", g_strerror(errno));
     return false;

@@ -355,18 +355,9 @@ static struct endpoint *endpoint_new(struct monitor *mon, const char *label,
 static bool wait_for_client(struct endpoint *ep, GError **error)
 {
     g_autofree char *where = sock_address_describe(&ep->address);
-    struct pollfd ready = {.fd = listener_fd(ep->listener), .events = POLLIN};
 
     log_info("waiting for a connection on %s", where);
-    while (ep->fd < 0) {
-        if (poll(&ready, 1, -1) < 0 && errno != EINTR) {
-            break;
-        }
-        ep->fd = listener_accept(ep->listener, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (ep->fd < 0 && errno != EINTR && errno != EAGAIN && errno != ECONNABORTED) {
-            break;
-        }
-    }
+    ep->fd = listener_wait(ep->listener, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (ep->fd < 0) {
         g_set_error(error, MACHINE_ERROR, 0, "%s: no client can be accepted: %s", where,
                     strerror(errno));

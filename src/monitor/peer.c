@@ -4,7 +4,6 @@
 #include "monitor/monitor-priv.h"
 
 #include <json-c/json.h>
-#include <netdb.h>
 #include <string.h>
 
 /* Of a request's id that is kept. */
@@ -14,17 +13,13 @@ void session_find_peer(struct session *s)
 {
     struct sockaddr_storage address = {0};
     socklen_t length = sizeof(s->peer);
-    char host[NI_MAXHOST], port[NI_MAXSERV];
 
     if (getsockopt(s->in_fd, SOL_SOCKET, SO_PEERCRED, &s->peer, &length) < 0) {
         s->peer.pid = 0;
     }
     length = sizeof(address);
-    if (getpeername(s->in_fd, (struct sockaddr *)&address, &length) == 0 &&
-        address.ss_family != AF_UNIX &&
-        getnameinfo((struct sockaddr *)&address, length, host, sizeof(host), port, sizeof(port),
-                    NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
-        s->peer_address = g_strdup_printf(strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+    if (getpeername(s->in_fd, (struct sockaddr *)&address, &length) == 0) {
+        s->peer_address = sock_address_text((struct sockaddr *)&address, length);
     }
 }
 
